@@ -1,0 +1,42 @@
+# Two commands: `make demo` and `make test`. Both do all set-up on a fresh machine; `make help`.
+VENV ?= .venv
+PY := $(VENV)/bin/python
+# Passed on: make test ARGS="tests/views -x", make demo ARGS="--help"
+ARGS ?=
+export VENV
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test soak bench lint format clean
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+setup: ## .venv, dependencies under constraints.txt, system libraries of packages.txt
+	@bash .ci/setup
+
+demo: setup ## serve the app with the bundled model
+	$(PY) app.py $(ARGS)
+
+test: setup ## all tests but the soak, nothing fetched from outside
+	HF_HUB_OFFLINE=1 $(PY) -m pytest $(ARGS)
+
+soak: setup ## the full sizes: many clients, kills, malformed files, many meshes
+	HF_HUB_OFFLINE=1 $(PY) -m pytest -m soak $(ARGS)
+
+bench: setup ## run each benchmarks/*.py, which write their ratios as JSON
+	@set -e; for script in benchmarks/*.py; do \
+		echo "== $$script"; HF_HUB_OFFLINE=1 $(PY) "$$script" $(ARGS); \
+	done
+
+lint: setup ## ruff and pyright, as the tests run them
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m pyright --pythonpath $(PY)
+
+format: setup ## let ruff rewrite what it can
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+clean: ## remove .venv, caches and build outputs
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
