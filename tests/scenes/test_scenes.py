@@ -1,0 +1,154 @@
+"""Procedural objects: seeded, normalised, and drawn where geometry says they are."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from zero123lib.scenes import KINDS, Part, Scene, random_camera, random_scene, render
+from zero123lib.views.cameras import FOV_DEG, camera_to_world, rays
+from zero123lib.views.poses import Pose
+
+IDENTITY = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+
+
+def ball(radius: float, centre=(0.0, 0.0, 0.0), color=(1.0, 0.0, 0.0)) -> Part:
+    linear = tuple(tuple(radius * value for value in row) for row in IDENTITY)
+    return Part("ball", linear, centre, color)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_objects_fill_the_unit_box_and_repeat_by_seed(kind):
+    for seed in range(6):
+        scene = random_scene(seed, kind)
+        low, high = scene.bounds()
+        assert (high - low).max() == pytest.approx(1)
+        np.testing.assert_allclose(low + high, 0, atol=1e-9)
+        assert scene == random_scene(seed, kind)
+        assert scene.parts != random_scene(seed + 1000, kind).parts
+
+
+def test_every_kind_is_drawn():
+    assert {random_scene(seed).name for seed in range(400)} == set(KINDS)
+
+
+@pytest.mark.parametrize("kind", ["mug", "quadruped", "house", "composition"])
+def test_mesh_lies_on_the_boundary_of_the_inside(kind):
+    """A vertex is on its own part's surface: pulled towards the part's centre it is inside."""
+    scene = random_scene(3, kind)
+    mesh = scene.mesh(detail=32)
+    assert mesh.vertices.shape == mesh.colors.shape and mesh.faces.max() < len(mesh.vertices)
+    low, high = scene.bounds()
+    assert (mesh.vertices.min(0) >= low - 1e-5).all() and (
+        mesh.vertices.max(0) <= high + 1e-5
+    ).all()
+    a, b, c = (mesh.vertices[mesh.faces[:, i]] for i in range(3))
+    normal = np.cross(b - a, c - a)
+    normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-12
+    below = torch.from_numpy((a + b + c) / 3 - 0.004 * normal)
+    assert scene.inside(below).float().mean() > 0.97
+    assert not scene.inside(torch.tensor([[0.9, 0.0, 0.0], [0.0, 0.0, -0.7]])).any()
+
+
+def test_a_ball_is_drawn_at_its_distance_and_size():
+    size, radius, distance = 128, 0.5, 1.85
+    out = render(Scene((ball(radius),)), [Pose(20, 30, distance)], size, supersample=4)
+    middle = out.depth[0, size // 2 - 1 : size // 2 + 1, size // 2 - 1 : size // 2 + 1]
+    assert torch.allclose(middle, torch.tensor(distance - radius), atol=1e-3)
+    focal = size / 2 / math.tan(math.radians(FOV_DEG / 2))
+    outline = focal * math.tan(math.asin(radius / distance))
+    assert float(out.rgba[0, ..., 3].sum()) == pytest.approx(math.pi * outline**2, rel=2e-3)
+    assert not out.depth[0, 0, 0].isfinite() and out.rgba[0, 0, 0, 3] == 0
+
+
+def test_depth_lands_on_the_surface():
+    """Back-projected, the points around a depth sample lie on either side of the boundary."""
+    scene, pose = random_scene(8, "chair"), Pose(25, 40, 1.7)
+    out = render(scene, [pose], 64, supersample=1)
+    camera = camera_to_world([pose])
+    origins, directions = rays(camera, 64)
+    along = out.depth / -(directions @ camera[:, :3, 2:3])[..., 0]
+    hit = along.isfinite()
+    assert hit.float().mean() > 0.05
+    before = origins[hit] + (along[hit] - 2e-3)[:, None] * directions[hit]
+    behind = origins[hit] + (along[hit] + 2e-3)[:, None] * directions[hit]
+    assert (~scene.inside(before)).float().mean() > 0.99
+    assert scene.inside(behind).float().mean() > 0.97
+
+
+def test_pictures_agree_with_a_ray_caster_on_the_mesh():
+    open3d = pytest.importorskip("open3d", reason="the meshes extra is not installed")
+    scene, pose, size = random_scene(5, "robot"), Pose(15, 70, 1.6), 96
+    mesh = scene.mesh(detail=96)
+    caster = open3d.t.geometry.RaycastingScene()
+    caster.add_triangles(
+        open3d.core.Tensor(mesh.vertices), open3d.core.Tensor(mesh.faces.astype(np.uint32))
+    )
+    origins, directions = rays(camera_to_world([pose]), size)
+    query = torch.cat([origins.expand_as(directions), directions], -1)[0].contiguous().numpy()
+    distance = torch.from_numpy(caster.cast_rays(open3d.core.Tensor(query))["t_hit"].numpy())
+    out = render(scene, [pose], size, supersample=1)
+    hit, reference = out.depth[0].isfinite(), distance.isfinite()
+    assert (hit == reference).float().mean() > 0.995
+    cosine = -(directions @ camera_to_world([pose])[:, :3, 2:3])[0, ..., 0]
+    error = (out.depth[0] - distance * cosine).abs()[hit & reference]
+    assert error.median() < 1e-3 and (error < 0.01).float().mean() > 0.98
+
+
+def test_positive_azimuth_moves_the_camera_to_its_right():
+    """From azimuth 0 the world's +y is on the right; turning the camera right moves it left."""
+    red = Scene((ball(0.1, (0.0, 0.35, 0.0)),))
+
+    def column(azimuth_deg: float) -> float:
+        alpha = render(red, [Pose(0, azimuth_deg, 1.85)], 64).rgba[0, ..., 3]
+        return float((alpha.sum(0) * torch.arange(64)).sum() / alpha.sum())
+
+    assert column(0) > 40 and abs(column(90) - 31.5) < 1 and column(180) < 24
+
+
+def test_raised_cameras_look_down():
+    scene = Scene((ball(0.2, (0.0, 0.0, 0.3)), ball(0.2, (0.0, 0.0, -0.3), (0.0, 0.0, 1.0))))
+    above = render(scene, [Pose(89, 0, 1.85)], 65).rgba[0, 32, 32]
+    below = render(scene, [Pose(-89, 0, 1.85)], 65).rgba[0, 32, 32]
+    assert above[0] > above[2] and below[2] > below[0]
+
+
+def test_white_background_is_the_composite():
+    scene, poses = random_scene(2), [Pose(10, 0, 1.6), Pose(40, 90, 2.0)]
+    clear = render(scene, poses, 48).rgba
+    white = render(scene, poses, 48, background="white").rgba
+    composite = clear[..., :3] * clear[..., 3:] + 1 - clear[..., 3:]
+    assert torch.allclose(white[..., :3], composite, atol=1e-6)
+    assert (white[..., 3] == 1).all() and ((clear >= 0) & (clear <= 1)).all()
+
+
+@pytest.mark.parametrize("pattern", ["stripes", "sectors", "checks", "dots", "two-tone", "fade"])
+def test_patterns_mix_both_colours(pattern):
+    part = Part("box", IDENTITY, (0.0,) * 3, (1.0, 0.0, 0.0), (0.0, 0.0, 1.0), pattern, 2.0)
+    points = torch.rand(2000, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    colors = part.color_at(points)
+    assert torch.allclose(colors.sum(-1), torch.ones(2000)) and (colors[:, 1] == 0).all()
+    assert 0.05 < float(colors[:, 2].mean()) < 0.95
+
+
+def test_random_cameras_stay_on_the_official_shell():
+    random = torch.Generator().manual_seed(0)
+    cameras = [random_camera(random) for _ in range(500)]
+    assert all(1.5 <= c.radius <= 2.2 and -15 <= c.elevation_deg <= 75 for c in cameras)
+    sines = np.sin(np.deg2rad([c.elevation_deg for c in cameras]))
+    middle = (math.sin(math.radians(-15)) + math.sin(math.radians(75))) / 2
+    assert sines.mean() == pytest.approx(middle, abs=0.06)
+
+
+def test_errors_name_the_argument():
+    with pytest.raises(ValueError, match="seed: expected a non-negative integer, got -1"):
+        random_scene(-1)
+    with pytest.raises(ValueError, match="kind: expected one of chair, .*got 'spoon'"):
+        random_scene(0, "spoon")
+    with pytest.raises(ValueError, match="poses: expected at least one"):
+        render(random_scene(0), [])
+    with pytest.raises(ValueError, match="size"):
+        render(random_scene(0), [Pose()], 0)

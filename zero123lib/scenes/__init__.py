@@ -1,0 +1,19 @@
+"""Procedural objects with known geometry: training data and ground truth."""
+
+from zero123lib.scenes.objects import HELD_OUT_SEED, KINDS, random_scene
+from zero123lib.scenes.raycast import Background, Rendered, random_camera, render
+from zero123lib.scenes.scene import Mesh, Part, Pattern, Scene
+
+__all__ = [
+    "HELD_OUT_SEED",
+    "KINDS",
+    "Background",
+    "Mesh",
+    "Part",
+    "Pattern",
+    "Rendered",
+    "Scene",
+    "random_camera",
+    "random_scene",
+    "render",
+]
