@@ -1,0 +1,208 @@
+"""Cutting out: by the picture's own alpha, by a network at hand, and by colour."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from zero123lib._optional import MissingExtraError
+from zero123lib.views import cutout
+from zero123lib.views.cutout import cut_out, has_meaningful_alpha, rembg_model
+from zero123lib.views.loading import ImageError
+
+IMAGES = Path(__file__).parents[2] / ".." / "shared" / "data" / "images"
+
+
+@pytest.fixture(autouse=True)
+def without_rembg(monkeypatch, tmp_path):
+    """No test here depends on what this machine has of rembg."""
+    monkeypatch.setenv("U2NET_HOME", str(tmp_path))
+    cutout._rembg_session.cache_clear()
+
+
+def disc(size: int = 96, radius: float = 0.3) -> np.ndarray:
+    """Alpha [size, size] of an antialiased disc in the middle."""
+    y, x = (np.mgrid[0:size, 0:size] + 0.5) / size - 0.5
+    return np.clip((radius - np.hypot(x, y)) * size + 0.5, 0.0, 1.0)
+
+
+def over(alpha: np.ndarray, colour, background) -> np.ndarray:
+    """uint8 [H, W, 3] of a colour over a background, both broadcast."""
+    mixed = alpha[..., None] * np.array(colour) + (1 - alpha[..., None]) * background
+    return np.rint(mixed * 255).astype(np.uint8)
+
+
+def iou(found: np.ndarray, true: np.ndarray) -> float:
+    return float((found & true).sum() / (found | true).sum())
+
+
+def alpha_of(image: Image.Image) -> np.ndarray:
+    return np.asarray(image.getchannel("A")) / 255.0
+
+
+def test_own_alpha_is_kept_to_the_bit():
+    rgba = np.dstack([np.full((96, 96, 3), 90, np.uint8), np.rint(disc() * 255).astype(np.uint8)])
+    cut = cut_out(rgba)
+    assert cut.method == "alpha" and np.array_equal(np.asarray(cut.image), rgba)
+    assert cut.foreground_fraction == pytest.approx(np.pi * 0.3**2, abs=2e-3)
+
+
+@pytest.mark.parametrize("cleared, meaningful", [(0.0, False), (0.005, False), (0.02, True)])
+def test_alpha_counts_when_some_of_the_picture_is_clear(cleared, meaningful):
+    alpha = np.full((100, 100), 255, np.uint8)
+    alpha.flat[: round(cleared * 10_000)] = 0
+    image = Image.new("RGBA", (100, 100), "red")
+    image.putalpha(Image.fromarray(alpha))
+    assert has_meaningful_alpha(image) is meaningful
+    assert not has_meaningful_alpha(Image.new("RGBA", (100, 100), (255, 0, 0, 100)))
+    assert not has_meaningful_alpha(image.convert("RGB"))
+
+
+def test_methods_that_do_not_apply_are_refused():
+    opaque = over(disc(), (1, 0, 0), (1, 1, 1))
+    with pytest.raises(ImageError, match="image: expected a picture with transparency"):
+        cut_out(opaque, "alpha")
+    with pytest.raises(ValueError, match=r"method: expected one of .* got 'grabcut'"):
+        cut_out(opaque, "grabcut")  # pyright: ignore[reportArgumentType]
+    none = cut_out(opaque, "none")
+    assert none.method == "none" and none.foreground_fraction == 1.0
+
+
+@pytest.mark.parametrize("colour", [(0.8, 0.1, 0.1), (0.1, 0.1, 0.1), (0.9, 0.85, 0.3)])
+@pytest.mark.parametrize("kind", ["plain", "gradient", "noisy"])
+def test_a_disc_is_found_before_smooth_backgrounds(colour, kind):
+    y = np.linspace(0, 1, 96)[:, None, None]
+    background = {"plain": np.full((1, 1, 3), 0.55), "gradient": 0.4 + 0.3 * y}.get(kind)
+    if background is None:
+        rng = np.random.default_rng(0)
+        background = np.clip(0.55 + 0.1 * y + rng.normal(0, 0.03, (96, 96, 3)), 0, 1)
+    cut = cut_out(over(disc(), colour, background))
+    assert cut.method == "classical"
+    assert iou(alpha_of(cut.image) > 0.5, disc() > 0.5) > 0.96
+    assert np.abs(alpha_of(cut.image) - disc()).mean() < 0.02
+
+
+def test_alpha_is_soft_across_an_edge_and_hard_away_from_it():
+    alpha = alpha_of(cut_out(over(disc(), (0.8, 0.1, 0.1), np.full(3, 0.6))).image)
+    y, x = (np.mgrid[0:96, 0:96] + 0.5) / 96 - 0.5
+    inside, outside = np.hypot(x, y) < 0.26, np.hypot(x, y) > 0.34
+    assert alpha[inside].min() > 0.99 and alpha[outside].max() < 0.01
+    assert ((alpha > 0.1) & (alpha < 0.9)).any()
+
+
+def test_a_large_hole_stays_open_and_a_glint_is_filled():
+    ring = np.where(disc(radius=0.15) > 0.5, 0.0, disc(radius=0.4))
+    alpha = alpha_of(cut_out(over(ring, (0.1, 0.3, 0.8), np.full(3, 0.9))).image)
+    assert alpha[48, 48] == 0.0
+    glint = np.where(disc(radius=0.03) > 0.5, 0.0, disc(radius=0.4))
+    alpha = alpha_of(cut_out(over(glint, (0.1, 0.3, 0.8), np.full(3, 0.9))).image)
+    assert alpha[48, 48] > 0.9
+
+
+def test_a_wall_and_a_floor_are_both_background():
+    rng = np.random.default_rng(0)
+    wall_and_floor = np.full((96, 96, 3), (0.8, 0.82, 0.85))
+    wall_and_floor[60:] = (0.5, 0.38, 0.28)
+    background = np.clip(wall_and_floor + rng.normal(0, 0.01, (96, 96, 3)), 0, 1)
+    cut = cut_out(over(disc(), (0.1, 0.5, 0.2), background))
+    assert iou(alpha_of(cut.image) > 0.5, disc() > 0.5) > 0.95
+
+
+@pytest.mark.parametrize("value", [0, 128, 255])
+def test_nothing_to_find_is_an_error(value):
+    with pytest.raises(ImageError, match="image: expected an object that stands out"):
+        cut_out(np.full((64, 64, 3), value, np.uint8))
+
+
+def photographs() -> list[Path]:
+    return [path for path in sorted(IMAGES.glob("*.png")) if "graybg" not in path.name]
+
+
+def backgrounds(height: int, width: int) -> dict[str, np.ndarray]:
+    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j][..., None]
+    return {
+        "grey": np.full((1, 1, 3), 0.5),
+        "falling light": (1 - y) * (0.95, 0.95, 1.0) + y * (0.55, 0.5, 0.5),
+        "diagonal": (1 - (x + y) / 2) * (0.2, 0.3, 0.5) + (x + y) / 2 * (0.8, 0.85, 0.9),
+    }
+
+
+@pytest.mark.skipif(not IMAGES.is_dir(), reason=f"{IMAGES} is not on this machine")
+def test_objects_of_photographs_are_found_on_plain_and_graded_backgrounds():
+    scores: dict[tuple[str, str], float] = {}
+    for path in photographs():
+        image = Image.open(path).resize((192, 192), Image.Resampling.LANCZOS)
+        colour, alpha = np.asarray(image)[..., :3] / 255.0, alpha_of(image)
+        for name, background in backgrounds(192, 192).items():
+            cut = cut_out(over(alpha, colour, background), "classical")
+            scores[path.name, name] = iou(alpha_of(cut.image) > 0.5, alpha > 0.5)
+    worst = min(scores, key=scores.__getitem__)
+    assert len(scores) == 3 * len(photographs())
+    assert np.mean(list(scores.values())) > 0.97, scores
+    assert scores[worst] > 0.85, (worst, scores[worst])
+
+
+@pytest.mark.skipif(not IMAGES.is_dir(), reason=f"{IMAGES} is not on this machine")
+def test_the_teapot_on_grey_is_cut_out_with_its_handle_open():
+    cut = cut_out(IMAGES / "red_teapot_graybg.png")
+    alpha = alpha_of(cut.image)
+    assert cut.method == "classical" and cut.image.size == (512, 512)
+    red = np.asarray(cut.image)[..., 0].astype(int) - np.asarray(cut.image)[..., 2] > 60
+    assert (alpha[red] > 0.5).mean() > 0.995  # the glazed body, by its colour
+    assert alpha[250, 410] < 0.05  # grey seen through the handle
+    assert alpha[:80].max() == alpha[420:].max() == 0.0
+
+
+class FakeSession:
+    """The part of rembg's sessions that a version of it has had since 2023."""
+
+    def __init__(self, model_name: str, sess_opts: object) -> None:
+        self.model = self.download_models()
+
+    @classmethod
+    def name(cls) -> str:
+        return "u2net"
+
+    @classmethod
+    def download_models(cls) -> str:
+        raise AssertionError("a download was about to start")
+
+
+@pytest.fixture
+def fake_rembg(monkeypatch):
+    """rembg as it is when installed: its call signature, without its network."""
+    rembg, sessions, onnxruntime = map(ModuleType, ("rembg", "rembg.sessions", "onnxruntime"))
+
+    def remove(data: Image.Image, session: FakeSession, only_mask: bool) -> Image.Image:
+        assert only_mask and session.model.endswith("u2net.onnx")
+        return Image.fromarray(np.rint(disc(data.width) * 255).astype(np.uint8))
+
+    rembg.__dict__.update(remove=remove, __spec__=object())
+    sessions.__dict__.update(sessions_class=[FakeSession])
+    onnxruntime.__dict__.update(SessionOptions=object)
+    for module in (rembg, sessions, onnxruntime):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+
+
+def test_rembg_is_used_only_with_a_model_at_hand_and_never_downloads(fake_rembg, tmp_path):
+    picture = over(disc(), (0.8, 0.1, 0.1), np.full(3, 0.6))
+    assert rembg_model() is None and cut_out(picture).method == "classical"
+    with pytest.raises(FileNotFoundError, match="method: expected a rembg model on disk"):
+        cut_out(picture, "rembg")
+    (tmp_path / "u2net.onnx").write_bytes(b"weights")
+    assert rembg_model() == tmp_path / "u2net.onnx"
+    cut = cut_out(picture)
+    assert cut.method == "rembg"
+    assert np.abs(alpha_of(cut.image) - disc()).max() <= 0.5 / 255 + 1e-9
+    assert np.array_equal(np.asarray(cut.image)[..., :3], picture)
+
+
+def test_rembg_asked_for_and_absent_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "rembg", None)
+    with pytest.raises((MissingExtraError, ImportError), match=r"rembg"):
+        cut_out(over(disc(), (1, 0, 0), (1, 1, 1)), "rembg")

@@ -1,0 +1,250 @@
+"""Framing a picture for the model, and turning tensors back into pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from zero123lib.views.images import (
+    ImageError,
+    composite,
+    contact_sheet,
+    prepare,
+    recenter,
+    to_pil,
+    to_pils,
+    to_tensor,
+)
+
+IMAGES = Path(__file__).parents[2] / ".." / "shared" / "data" / "images"
+
+
+def rectangle(canvas: tuple[int, int], box: tuple[int, int, int, int], colour="red") -> Image.Image:
+    """RGBA: an opaque rectangle on nothing; what is clear is black, as programs leave it."""
+    image = Image.new("RGBA", canvas, (0, 0, 0, 0))
+    image.paste(Image.new("RGBA", (box[2] - box[0], box[3] - box[1]), colour), box[:2])
+    return image
+
+
+def box_of(image: Image.Image) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom where alpha is above one half."""
+    box = Image.fromarray(np.asarray(image.getchannel("A")) > 127).getbbox()
+    assert box is not None
+    return box
+
+
+@pytest.mark.parametrize("ratio", [0.25, 200 / 256, 1.0])
+@pytest.mark.parametrize(
+    "canvas, box",
+    [
+        ((300, 200), (20, 30, 60, 50)),  # grows
+        ((900, 700), (0, 0, 800, 400)),  # shrinks, touching two edges
+        ((64, 400), (10, 5, 20, 395)),  # tall
+        ((64, 64), (0, 0, 64, 64)),  # fills the picture
+    ],
+)
+def test_recenter_reaches_the_ratio_in_the_middle_and_keeps_the_aspect(canvas, box, ratio):
+    framed = recenter(rectangle(canvas, box), 256, ratio)
+    assert framed.size == (256, 256)
+    left, top, right, bottom = box_of(framed)
+    width, height = box[2] - box[0], box[3] - box[1]
+    scale = ratio * 256 / max(width, height)
+    assert right - left == pytest.approx(scale * width, abs=1.0)
+    assert bottom - top == pytest.approx(scale * height, abs=1.0)
+    assert (left + right) / 2 == pytest.approx(128, abs=0.5)
+    assert (top + bottom) / 2 == pytest.approx(128, abs=0.5)
+
+
+def test_recenter_leaves_a_picture_that_is_in_place_as_it_is():
+    placed = rectangle((256, 256), (28, 78, 228, 178))
+    assert np.array_equal(np.asarray(recenter(placed)), np.asarray(placed))
+
+
+def test_resampling_gives_edges_no_dark_rim():
+    # Red over clear black: any mix that ignores alpha darkens the edge.
+    framed = np.asarray(recenter(rectangle((100, 100), (31, 30, 64, 60)), 256))
+    edge = (framed[..., 3] > 20) & (framed[..., 3] < 235)
+    assert edge.sum() > 50
+    assert (framed[edge][:, 0] >= 250).all() and framed[edge][:, 1:3].max() <= 5
+    white = np.asarray(composite(Image.fromarray(framed))).astype(int)
+    assert white[..., 0].min() >= 250  # white to red never loses red
+
+
+def test_faint_surroundings_come_along_without_moving_the_object():
+    with_haze = np.array(rectangle((100, 100), (40, 40, 60, 60)))
+    with_haze[40:60, 60:70] = (255, 0, 0, 40)
+    framed = recenter(Image.fromarray(with_haze), 128, 0.5)
+    assert box_of(framed) == (32, 32, 96, 96)
+    assert np.asarray(framed)[64, 110, 3] == 40
+
+
+@pytest.mark.parametrize("ratio", [0.0, -1.0, 1.01, float("nan")])
+def test_the_foreground_ratio_is_checked(ratio):
+    with pytest.raises(ValueError, match=r"foreground_ratio: expected a number in \(0, 1\]"):
+        recenter(rectangle((32, 32), (8, 8, 16, 16)), 64, ratio)
+
+
+def test_recenter_refuses_the_empty_and_the_opaque():
+    with pytest.raises(ImageError, match="rgba: .*empty"):
+        recenter(Image.new("RGBA", (32, 32)))
+    with pytest.raises(ImageError, match="rgba: expected an RGBA picture"):
+        recenter(Image.new("RGB", (32, 32)))
+
+
+def test_composite_is_the_over_formula():
+    rng = np.random.default_rng(0)
+    rgba = rng.integers(0, 256, (32, 32, 4), np.uint8)
+    colour, alpha = rgba[..., :3].astype(float), rgba[..., 3:] / 255.0
+    for background in ((255, 255, 255), (10, 200, 30)):
+        ours = np.asarray(composite(Image.fromarray(rgba), background))
+        assert np.abs(ours - (alpha * colour + (1 - alpha) * np.array(background))).max() <= 1.0
+
+
+def test_tensors_and_pictures_round_trip():
+    values = np.arange(8 * 32 * 3, dtype=np.uint8).reshape(8, 32, 3)
+    tensor = to_tensor(Image.fromarray(values))
+    assert tensor.shape == (3, 8, 32) and tensor.dtype == torch.float32
+    assert tensor.min() == -1.0 and tensor.max() == 1.0
+    assert np.array_equal(np.asarray(to_pil(tensor)), values)
+    batch = torch.stack([tensor, -tensor]).unsqueeze(0)
+    assert [p.tobytes() for p in to_pils(batch)] == [to_pil(t).tobytes() for t in batch[0]]
+    assert np.asarray(to_pil(torch.full((3, 1, 1), 7.0))).tolist() == [[[255, 255, 255]]]
+
+
+def test_tensors_that_are_no_pictures_are_refused():
+    with pytest.raises(
+        ImageError, match=r"image: expected a tensor \[3, H, W\], got \[1, 3, 8, 8\]"
+    ):
+        to_pil(torch.zeros(1, 3, 8, 8))
+    with pytest.raises(ImageError, match="image: expected finite values"):
+        to_pil(torch.full((3, 8, 8), float("nan")))
+    with pytest.raises(ImageError, match="image: expected an RGB picture, got mode RGBA"):
+        to_tensor(Image.new("RGBA", (8, 8)))
+
+
+def test_contact_sheet_places_every_picture_and_keeps_its_pixels():
+    colours = ["red", "lime", "blue", "black", "cyan"]
+    pictures = [Image.new("RGB", (10, 8), colour) for colour in colours]
+    sheet = contact_sheet(pictures, columns=2, gap_px=3)
+    assert sheet.size == (3 + 2 * 13, 3 + 3 * 11)
+    corners = [(3, 3), (16, 3), (3, 14), (16, 14), (3, 25)]
+    for (x, y), picture in zip(corners, pictures, strict=True):
+        assert sheet.crop((x, y, x + 10, y + 8)).tobytes() == picture.tobytes()
+    assert sheet.getpixel((16, 25)) == (255, 255, 255)
+    assert contact_sheet(pictures[:4], gap_px=0).size == (20, 16)
+
+
+def test_contact_sheet_writes_labels_below_and_checks_its_arguments():
+    picture = Image.new("RGB", (64, 64), "red")
+    sheet = contact_sheet([picture], labels=["20 deg"], gap_px=0)
+    assert sheet.crop((0, 0, 64, 64)).tobytes() == picture.tobytes()
+    assert np.asarray(sheet.crop((0, 64, 64, sheet.height))).min() < 100
+    with pytest.raises(ValueError, match="images: expected at least one"):
+        contact_sheet([])
+    with pytest.raises(ValueError, match="labels: expected one per picture"):
+        contact_sheet([picture], labels=[])
+    with pytest.raises(ValueError, match="columns"):
+        contact_sheet([picture], columns=0)
+
+
+def test_auto_frames_the_object_on_white():
+    prepared = prepare(rectangle((300, 200), (20, 30, 120, 80)), 128)
+    assert prepared.image.mode == "RGB" and prepared.image.size == (128, 128)
+    assert (prepared.method, prepared.preprocess) == ("alpha", "auto")
+    assert box_of(prepared.rgba) == (14, 39, 114, 89)
+    assert prepared.image.getpixel((5, 5)) == (255, 255, 255)
+    assert prepared.image.getpixel((64, 64)) == (255, 0, 0)
+    assert prepared.foreground_fraction == pytest.approx(100 * 50 / 128**2, abs=1e-3)
+    assert torch.equal(prepared.tensor, to_tensor(prepared.image))
+
+
+def official(rgba: np.ndarray) -> np.ndarray:
+    """numerics of the official demo, written out apart from the library's code."""
+    keep = rgba[..., 3] > 127
+    rgb = np.where(keep[..., None], rgba[..., :3], 255).astype(np.uint8)
+    rows, columns = np.nonzero(keep)
+    crop = Image.fromarray(rgb[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1])
+    scale = min(1.0, 200 / max(crop.size))
+    size = (max(1, round(crop.width * scale)), max(1, round(crop.height * scale)))
+    small = np.asarray(crop.resize(size, Image.Resampling.LANCZOS))
+    canvas = np.full((256, 256, 3), 255, np.uint8)
+    top, left = (256 - size[1]) // 2, (256 - size[0]) // 2
+    canvas[top : top + size[1], left : left + size[0]] = small
+    return canvas
+
+
+@pytest.mark.parametrize("side", [400, 150])
+def test_official_framing_follows_the_demo(side):
+    y, x = np.mgrid[0:side, 0:side] / side
+    alpha = 255 * np.clip((0.4 - np.hypot(x - 0.45, (y - 0.5) / 0.8)) * 20 + 0.5, 0, 1)
+    rgba = np.stack([255 * x, 255 * y, 90 + 0 * x, alpha], axis=-1).astype(np.uint8)
+    prepared = prepare(rgba, 256, "official")
+    # thumbnail() may average whole pixels first, which moves a level here and there
+    difference = np.asarray(prepared.image).astype(int) - official(rgba)
+    assert np.abs(difference).max() <= 3
+    assert prepared.preprocess == "official" and prepared.method == "alpha"
+
+
+def test_official_framing_never_enlarges_and_resizes_to_the_model():
+    small = rectangle((80, 80), (10, 20, 60, 50))
+    framed = prepare(small, 256, "official")
+    assert box_of(framed.rgba) == (103, 113, 153, 143)
+    assert box_of(prepare(small, 128, "official").rgba) == pytest.approx((51, 56, 77, 72), abs=1)
+    with pytest.raises(ImageError, match="rgba: expected something opaque"):
+        haze = np.array(small)
+        haze[..., 3] //= 3
+        prepare(haze, 256, "official")
+
+
+def test_none_leaves_a_prepared_picture_alone():
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+    prepared = prepare(picture, 64, "none")
+    assert prepared.image.tobytes() == picture.tobytes() and prepared.method == "none"
+    clear = rectangle((64, 64), (16, 16, 48, 48))
+    assert prepare(clear, 64, "none").image.getpixel((0, 0)) == (255, 255, 255)
+    assert prepare(picture, 32, "none").image.size == (32, 32)
+    with pytest.raises(ImageError, match="image: expected a square picture .* got 64 x 32"):
+        prepare(picture.crop((0, 0, 64, 32)), 64, "none")
+
+
+def test_a_prepared_tensor_passes_unchanged():
+    condition = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    prepared = prepare(condition, 32)
+    assert torch.equal(prepared.tensor, condition) and prepared.preprocess == "none"
+    assert torch.equal(to_tensor(prepared.image), to_tensor(to_pil(condition)))
+    with pytest.raises(ImageError, match=r"image: expected a tensor \[3, 64, 64\]"):
+        prepare(condition, 64)
+    with pytest.raises(ImageError, match=r"image: expected tensor values in \[-1, 1\]"):
+        prepare(condition * 3, 32)
+
+
+def test_arguments_of_prepare_are_checked():
+    picture = rectangle((32, 32), (8, 8, 24, 24))
+    with pytest.raises(ValueError, match=r"preprocess: expected .* got 'crop'"):
+        prepare(picture, 64, "crop")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="size: expected at least 8 pixels, got 0"):
+        prepare(picture, 0)
+    with pytest.raises(ValueError, match="foreground_ratio"):
+        prepare(picture, 64, foreground_ratio=2.0)
+
+
+def test_a_large_picture_is_framed_like_the_same_picture_small():
+    large = rectangle((4000, 3000), (1000, 500, 3000, 1500))
+    small = rectangle((400, 300), (100, 50, 300, 150))
+    difference = to_tensor(prepare(large, 128).image) - to_tensor(prepare(small, 128).image)
+    assert difference.abs().mean() < 0.01
+
+
+@pytest.mark.skipif(not IMAGES.is_dir(), reason=f"{IMAGES} is not on this machine")
+def test_every_shared_picture_fills_the_ratio_and_is_centred():
+    for path in sorted(IMAGES.glob("*.png")):
+        prepared = prepare(path, 128)
+        left, top, right, bottom = box_of(prepared.rgba)
+        assert max(right - left, bottom - top) == pytest.approx(100, abs=2), path.name
+        assert (left + right) / 2 == pytest.approx(64, abs=1), path.name
+        assert (top + bottom) / 2 == pytest.approx(64, abs=1), path.name
+        assert prepared.method == ("classical" if "graybg" in path.name else "alpha")

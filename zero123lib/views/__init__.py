@@ -1,0 +1,1 @@
+"""What a view is: poses, cameras and pictures. Needs torch, numpy and Pillow only."""

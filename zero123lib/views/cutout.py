@@ -1,0 +1,148 @@
+"""Cut the object out of its background, and say by which means.
+
+The picture's own transparency comes first; then rembg, when it is installed and its model is
+on disk (nothing here ever downloads one); then a classical segmentation (`segment.py`).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from PIL import Image
+
+from zero123lib._optional import require
+
+from .framing import composite
+from .loading import ImageError, ImageSource, load_image
+from .segment import foreground
+
+# auto: the first of the next three that applies
+# alpha: the picture's own transparency
+# rembg: a neural network, soft dependency
+# classical: what differs from the colours along the picture's edge
+# none: everything is foreground
+CutOutMethod = Literal["auto", "alpha", "rembg", "classical", "none"]
+
+# Networks of rembg by preference; the first whose file is there is used.
+REMBG_MODELS = ("isnet-general-use", "u2net", "u2netp", "silueta")
+
+# Below this share of see-through pixels an alpha channel is an accident (rounded corners, say).
+_LEAST_SEE_THROUGH = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class CutOut:
+    """An object without its background.
+
+    Attributes:
+        image: RGBA, the size of the source, soft straight (not premultiplied) alpha.
+        method: what made the alpha: "alpha", "rembg", "classical" or "none".
+    """
+
+    image: Image.Image
+    method: Literal["alpha", "rembg", "classical", "none"]
+
+    @property
+    def foreground_fraction(self) -> float:
+        """Mean of alpha over the picture, in [0, 1]."""
+        return float(np.asarray(self.image.getchannel("A"), np.float64).mean() / 255.0)
+
+
+def cut_out(image: ImageSource, method: CutOutMethod = "auto") -> CutOut:
+    """The object of a picture as RGBA with soft alpha.
+
+    Args:
+        image: anything that `load_image` takes.
+        method: how; see `CutOutMethod`. With a method other than "alpha", the transparency that
+            the picture may have is first put on white.
+
+    Raises:
+        ImageError: the picture cannot be read; "alpha" and it has none; or nothing in it stands
+            out from the background.
+        MissingExtraError: "rembg" and it is not installed.
+        FileNotFoundError: "rembg" and none of its models is on disk.
+        ValueError: unknown method.
+    """
+    if method not in get_args(CutOutMethod):
+        names = ", ".join(repr(name) for name in get_args(CutOutMethod))
+        raise ValueError(f"method: expected one of {names}, got {method!r}")
+    picture = load_image(image)
+    if method == "alpha" and picture.mode != "RGBA":
+        raise ImageError("image: expected a picture with transparency, got an opaque one")
+    if method == "alpha" or (method == "auto" and has_meaningful_alpha(picture)):
+        return CutOut(picture, "alpha")
+    opaque = composite(picture)
+    if method == "none":
+        return CutOut(opaque.convert("RGBA"), "none")
+    if method == "rembg" or (method == "auto" and rembg_model() is not None):
+        return CutOut(_with_alpha(opaque, _rembg_alpha(opaque)), "rembg")
+    return CutOut(_with_alpha(opaque, foreground(np.asarray(opaque) / 255.0)), "classical")
+
+
+def has_meaningful_alpha(image: Image.Image) -> bool:
+    """Whether at least 1 % of an RGBA picture is more transparent than not, but not all alike."""
+    if image.mode != "RGBA":
+        return False
+    alpha = np.asarray(image.getchannel("A"))
+    return bool((alpha < 128).mean() >= _LEAST_SEE_THROUGH and alpha.min() < alpha.max())
+
+
+def rembg_model() -> Path | None:
+    """The file of the rembg network that would be used; None when rembg or every file lacks.
+
+    Looks where rembg itself does: `U2NET_HOME`, else `.u2net` in `XDG_DATA_HOME` or the home.
+    """
+    if find_spec("rembg") is None:
+        return None
+    default = os.path.join(os.environ.get("XDG_DATA_HOME", "~"), ".u2net")
+    folder = Path(os.environ.get("U2NET_HOME", default)).expanduser()
+    files = (folder / f"{name}.onnx" for name in REMBG_MODELS)
+    return next((file for file in files if file.is_file()), None)
+
+
+def _rembg_alpha(opaque: Image.Image) -> np.ndarray:
+    """Soft mask [H, W] in [0, 1] by rembg."""
+    rembg = require("rembg", "cutout")
+    file = rembg_model()
+    if file is None:
+        raise FileNotFoundError(
+            f"method: expected a rembg model on disk ({', '.join(REMBG_MODELS)}) in U2NET_HOME "
+            "or ~/.u2net, got none; `rembg d u2net` downloads one"
+        )
+    mask = rembg.remove(opaque, session=_rembg_session(file), only_mask=True)
+    return np.asarray(mask.convert("L"), np.float64) / 255.0
+
+
+@lru_cache(maxsize=1)
+def _rembg_session(file: Path) -> Any:
+    """A rembg session on a file at hand.
+
+    rembg's own session compares a checksum and downloads anew when it differs; this one does not.
+    """
+    sessions = require("rembg.sessions", "cutout").sessions_class
+    onnxruntime = require("onnxruntime", "cutout")
+    base = next(kind for kind in sessions if kind.name() == file.stem)
+
+    class LocalSession(base):
+        @classmethod
+        def download_models(cls, *args: Any, **kwargs: Any) -> str:
+            return str(file)
+
+    return LocalSession(file.stem, onnxruntime.SessionOptions())
+
+
+def _with_alpha(opaque: Image.Image, alpha: np.ndarray) -> Image.Image:
+    if not alpha.max() >= 0.5:
+        raise ImageError(
+            "image: expected an object that stands out from its background, found none; "
+            "give a picture with transparency, or cut the object out first"
+        )
+    cut = opaque.copy()
+    cut.putalpha(Image.fromarray(np.rint(alpha * 255.0).astype(np.uint8)))
+    return cut

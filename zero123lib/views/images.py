@@ -1,0 +1,177 @@
+"""From any picture to the condition of the model, and from its tensors back to pictures.
+
+At the edges pictures are Pillow images, 8-bit sRGB; at the diffusion boundary float tensors
+[..., 3, H, W] in [-1, 1]. Alpha is straight (not premultiplied) in RGBA pictures; whatever
+mixes pixels (resizing, compositing) weighs colours by alpha, so edges get no dark or bright rim.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from .cutout import CutOut, CutOutMethod, cut_out, has_meaningful_alpha, rembg_model
+from .framing import FOREGROUND_RATIO, check_ratio, composite, official_frame, recenter
+from .loading import MAX_PIXELS, MIN_SIDE_PX, ImageError, ImageSource, load_image
+from .sheet import contact_sheet
+
+__all__ = [
+    "FOREGROUND_RATIO",
+    "MAX_PIXELS",
+    "MIN_SIDE_PX",
+    "CutOut",
+    "CutOutMethod",
+    "ImageError",
+    "ImageSource",
+    "Prepared",
+    "Preprocess",
+    "composite",
+    "contact_sheet",
+    "cut_out",
+    "has_meaningful_alpha",
+    "load_image",
+    "prepare",
+    "recenter",
+    "rembg_model",
+    "to_pil",
+    "to_pils",
+    "to_tensor",
+]
+
+# auto: cut out with soft alpha, recentre at the foreground ratio, on white
+# official: the framing of the official demo: hard mask, at most 200 of 256 px, never enlarged
+# none: the picture is already square, composited and framed
+Preprocess = Literal["auto", "official", "none"]
+
+# The official demo first bounds the picture, `raw_im.thumbnail([1536, 1536])`.
+_WORKING_SIDE_PX = 1536
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What the model is conditioned on, and how it came about.
+
+    Attributes:
+        image: RGB, size x size, on white.
+        rgba: RGBA, size x size: the same framing with alpha, for previews.
+        tensor: float32 [3, size, size] in [-1, 1], the condition itself.
+        method: what made the alpha (see `CutOut.method`); "none" when nothing was cut out.
+        preprocess: how it was framed; "none" also for a tensor given as it is.
+        foreground_fraction: mean of the framed alpha, in [0, 1].
+    """
+
+    image: Image.Image
+    rgba: Image.Image
+    tensor: Tensor
+    method: str
+    preprocess: Preprocess
+    foreground_fraction: float
+
+
+def prepare(
+    image: ImageSource | Tensor,
+    size: int = 256,
+    preprocess: Preprocess = "auto",
+    foreground_ratio: float = FOREGROUND_RATIO,
+    method: CutOutMethod = "auto",
+) -> Prepared:
+    """The condition of the model, from a picture.
+
+    Args:
+        image: anything that `load_image` takes, or a tensor [3, size, size] in [-1, 1], which
+            passes unchanged.
+        size: pixels of the square result.
+        preprocess: see `Preprocess`.
+        foreground_ratio: longest side of the object over `size`; used by "auto" alone.
+        method: how "auto" and "official" cut the object out.
+
+    Raises:
+        ImageError: the picture cannot be read, nothing stands out in it, or "none" was asked
+            and it is not square.
+        ValueError: another argument is out of range.
+    """
+    if preprocess not in get_args(Preprocess):
+        names = " or ".join(repr(name) for name in get_args(Preprocess))
+        raise ValueError(f"preprocess: expected {names}, got {preprocess!r}")
+    if size < MIN_SIDE_PX:
+        raise ValueError(f"size: expected at least {MIN_SIDE_PX} pixels, got {size}")
+    check_ratio(foreground_ratio)
+    if isinstance(image, Tensor):
+        return _prepared_tensor(image, size)
+    picture = load_image(image)
+    if preprocess == "none":
+        rgba = _square(picture, size)
+        return _prepared(composite(rgba), rgba, "none", preprocess)
+    picture.thumbnail((_WORKING_SIDE_PX, _WORKING_SIDE_PX), Image.Resampling.LANCZOS)
+    cut = cut_out(picture, method)
+    if preprocess == "official":
+        framed, mask = (_resized(part, size) for part in official_frame(cut.image))
+        rgba = framed.copy()
+        rgba.putalpha(mask)
+        return _prepared(framed, rgba, cut.method, preprocess)
+    rgba = recenter(cut.image, size, foreground_ratio)
+    return _prepared(composite(rgba), rgba, cut.method, preprocess)
+
+
+def to_tensor(image: Image.Image) -> Tensor:
+    """float32 [3, H, W] in [-1, 1] of an RGB picture; composite one with alpha first."""
+    if image.mode != "RGB":
+        raise ImageError(f"image: expected an RGB picture, got mode {image.mode}")
+    values = torch.from_numpy(np.array(image)).permute(2, 0, 1).float()
+    return values / 127.5 - 1.0
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """RGB picture of a tensor [3, H, W] in [-1, 1]; values beyond are clamped."""
+    if image.ndim != 3 or image.shape[0] != 3:
+        raise ImageError(f"image: expected a tensor [3, H, W], got {list(image.shape)}")
+    values = image.detach().to("cpu", torch.float32)
+    if not bool(torch.isfinite(values).all()):
+        raise ImageError("image: expected finite values in [-1, 1], got NaN or infinity")
+    levels = ((values + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return Image.fromarray(levels.permute(1, 2, 0).contiguous().numpy())
+
+
+def to_pils(images: Tensor) -> list[Image.Image]:
+    """RGB pictures of a tensor [..., 3, H, W] in [-1, 1], leading axes flattened in order."""
+    if images.ndim < 3:
+        raise ImageError(f"images: expected a tensor [..., 3, H, W], got {list(images.shape)}")
+    return [to_pil(image) for image in images.reshape(-1, *images.shape[-3:])]
+
+
+def _prepared(
+    image: Image.Image, rgba: Image.Image, method: str, preprocess: Preprocess
+) -> Prepared:
+    fraction = float(np.asarray(rgba.getchannel("A"), np.float64).mean() / 255.0)
+    return Prepared(image, rgba, to_tensor(image), method, preprocess, fraction)
+
+
+def _prepared_tensor(tensor: Tensor, size: int) -> Prepared:
+    if tuple(tensor.shape) != (3, size, size):
+        raise ImageError(f"image: expected a tensor [3, {size}, {size}], got {list(tensor.shape)}")
+    condition = tensor.detach().float()
+    if not bool((condition.abs() <= 1.0 + 1e-4).all()):
+        raise ImageError("image: expected tensor values in [-1, 1], got values outside or NaN")
+    image = to_pil(condition)
+    return Prepared(image, image.convert("RGBA"), condition, "none", "none", 1.0)
+
+
+def _square(picture: Image.Image, size: int) -> Image.Image:
+    """An already framed square picture at the wanted size."""
+    if picture.width != picture.height:
+        raise ImageError(
+            "image: expected a square picture with preprocess='none', "
+            f"got {picture.width} x {picture.height}"
+        )
+    return _resized(picture.convert("RGBA"), size)
+
+
+def _resized(square: Image.Image, size: int) -> Image.Image:
+    if square.width == size:
+        return square
+    return square.resize((size, size), Image.Resampling.LANCZOS)

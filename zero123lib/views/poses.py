@@ -1,0 +1,227 @@
+"""Where a camera is, and how one camera lies to another.
+
+World: z-up, right-handed; the object is centred at the origin, longest side 1.
+`Pose` is a camera on a sphere that looks at the origin, with +z up in its picture:
+
+    elevation_deg   angle above the xy-plane, up is positive, in [-90, 90]
+    azimuth_deg     angle in the xy-plane from +x, counter-clockwise seen from above
+    radius          distance to the origin, in scene units
+
+`RelativePose` is target minus condition, in the same units: positive elevation raises the
+camera, positive azimuth moves it to its right, positive radius moves it away.
+
+The polar angle theta = 90 deg - elevation of the published checkpoints exists only inside the
+encodings, where raising the camera is a *negative* polar delta.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+# zero123:        [d_theta, sin d_phi, cos d_phi, d_radius]
+# stable-zero123: [d_theta, sin d_phi, cos d_phi, theta of the condition], radius dropped
+# The encoding belongs to the checkpoint: its tensors alone cannot tell which one it was
+# trained with.
+Encoding = Literal["zero123", "stable-zero123"]
+
+
+def _freeze_numbers(pose: Pose | RelativePose) -> None:
+    """Replace the three fields by plain finite floats, or say which one is not a number."""
+    units = {"elevation_deg": "degrees", "azimuth_deg": "degrees", "radius": "scene units"}
+    for name, unit in units.items():
+        value = getattr(pose, name)
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise ValueError(f"{name}: expected a finite number of {unit}, got {value!r}")
+        object.__setattr__(pose, name, number)
+
+
+@dataclass(frozen=True)
+class RelativePose:
+    """Target camera minus condition camera.
+
+    Args:
+        elevation_deg: how far the camera is raised, degrees.
+        azimuth_deg: how far it turns counter-clockwise seen from above, degrees.
+        radius: how much farther away it goes, scene units.
+
+    Raises:
+        ValueError: a number is missing, infinite or NaN.
+    """
+
+    elevation_deg: float = 0.0
+    azimuth_deg: float = 0.0
+    radius: float = 0.0
+
+    def __post_init__(self) -> None:
+        _freeze_numbers(self)
+
+
+@dataclass(frozen=True)
+class Pose:
+    """A camera on the sphere, looking at the origin (conventions at the top of the module).
+
+    Args:
+        elevation_deg: degrees in [-90, 90].
+        azimuth_deg: degrees, any number of turns.
+        radius: scene units, above 0. Training used 1.5 to 2.2; 1.85 is their middle.
+
+    Raises:
+        ValueError: a number is not finite or out of range.
+    """
+
+    elevation_deg: float = 0.0
+    azimuth_deg: float = 0.0
+    radius: float = 1.85
+
+    def __post_init__(self) -> None:
+        _freeze_numbers(self)
+        if not -90.0 <= self.elevation_deg <= 90.0:
+            raise ValueError(
+                f"elevation_deg: expected degrees in [-90, 90], got {self.elevation_deg:g}"
+            )
+        if not self.radius > 0.0:
+            raise ValueError(f"radius: expected a distance above 0, got {self.radius:g}")
+
+    @property
+    def polar_deg(self) -> float:
+        """Angle from +z, degrees in [0, 180]."""
+        return 90.0 - self.elevation_deg
+
+    def moved(self, by: RelativePose) -> Pose:
+        """The target camera that lies `by` away from this condition camera.
+
+        Raises:
+            ValueError: the move goes over a pole or through the origin.
+        """
+        return Pose(
+            self.elevation_deg + by.elevation_deg,
+            self.azimuth_deg + by.azimuth_deg,
+            self.radius + by.radius,
+        )
+
+    def relative_to(self, condition: Pose) -> RelativePose:
+        """This camera minus `condition`; azimuth in (-180, 180]."""
+        return RelativePose(
+            self.elevation_deg - condition.elevation_deg,
+            wrap_azimuth_deg(self.azimuth_deg - condition.azimuth_deg),
+            self.radius - condition.radius,
+        )
+
+
+def wrap_azimuth_deg(azimuth_deg: float) -> float:
+    """The same direction in (-180, 180] degrees."""
+    wrapped = math.remainder(azimuth_deg, 360.0)
+    return 180.0 if wrapped == -180.0 else wrapped
+
+
+def zero123_vector(elevation_deg: Tensor, azimuth_deg: Tensor, radius: Tensor) -> Tensor:
+    """Pose vector of Zero-1-to-3 (article, section 3.2; official `ldm/data/simple.py: get_T`).
+
+    Args:
+        elevation_deg, azimuth_deg: target minus condition, degrees, shapes [...].
+        radius: target minus condition, scene units, shape [...].
+
+    Returns:
+        [..., 4] = [d_theta, sin d_phi, cos d_phi, d_radius], radians and scene units.
+    """
+    d_theta, d_phi = -torch.deg2rad(elevation_deg), torch.deg2rad(azimuth_deg)
+    parts = torch.broadcast_tensors(d_theta, torch.sin(d_phi), torch.cos(d_phi), radius)
+    return torch.stack(parts, dim=-1)
+
+
+def stable_zero123_vector(
+    elevation_deg: Tensor, azimuth_deg: Tensor, condition_elevation_deg: Tensor
+) -> Tensor:
+    """Pose vector of Stable-Zero123: the radius gives way to the condition's polar angle.
+
+    Args:
+        elevation_deg, azimuth_deg: target minus condition, degrees, shapes [...].
+        condition_elevation_deg: absolute elevation of the input view, degrees, shape [...].
+
+    Returns:
+        [..., 4] = [d_theta, sin d_phi, cos d_phi, theta_condition], radians.
+    """
+    return zero123_vector(elevation_deg, azimuth_deg, torch.deg2rad(90.0 - condition_elevation_deg))
+
+
+def encode_poses(
+    poses: Sequence[RelativePose],
+    encoding: Encoding = "zero123",
+    condition_elevation_deg: float | None = None,
+) -> Tensor:
+    """Pose vectors as the named checkpoint family expects them.
+
+    Args:
+        poses: N relative poses.
+        encoding: the family, see `Encoding`.
+        condition_elevation_deg: absolute elevation of the input view in [-90, 90]; needed by,
+            and only used by, stable-zero123.
+
+    Returns:
+        float32 [N, 4].
+
+    Raises:
+        ValueError: unknown encoding, or stable-zero123 without the condition's elevation.
+    """
+    if encoding not in get_args(Encoding):
+        names = " or ".join(repr(name) for name in get_args(Encoding))
+        raise ValueError(f"encoding: expected {names}, got {encoding!r}")
+    table = torch.tensor(
+        [[pose.elevation_deg, pose.azimuth_deg, pose.radius] for pose in poses],
+        dtype=torch.float64,
+    ).reshape(-1, 3)
+    elevation_deg, azimuth_deg, radius = table.unbind(-1)
+    if encoding == "zero123":
+        return zero123_vector(elevation_deg, azimuth_deg, radius).float()
+    if condition_elevation_deg is None:
+        raise ValueError(
+            "condition_elevation_deg: expected the input view's elevation in degrees, got None; "
+            "a stable-zero123 checkpoint is conditioned on it"
+        )
+    condition = table.new_tensor(Pose(condition_elevation_deg).elevation_deg)
+    return stable_zero123_vector(elevation_deg, azimuth_deg, condition).float()
+
+
+# The buttons of the official demo (`gradio_new.py`); its sixth, "random", is `random_pose`.
+PRESETS: dict[str, RelativePose] = {
+    "left": RelativePose(azimuth_deg=-90.0),
+    "above": RelativePose(elevation_deg=90.0),
+    "right": RelativePose(azimuth_deg=90.0),
+    "below": RelativePose(elevation_deg=-90.0),
+    "behind": RelativePose(azimuth_deg=180.0),
+}
+
+
+def random_pose(generator: torch.Generator | None = None) -> RelativePose:
+    """The official demo's "random" button (`gradio_new.py`).
+
+    Polar delta asin(U[-1, 1]) * 160 / pi, so within 80 degrees and dense near 0 as on a sphere;
+    azimuth delta U[-150, 150]; no zoom.
+
+    Args:
+        generator: CPU generator; None draws from torch's global one.
+    """
+    u, v = (2.0 * torch.rand(2, generator=generator, dtype=torch.float64) - 1.0).tolist()
+    return RelativePose(elevation_deg=-math.asin(u) * 160.0 / math.pi, azimuth_deg=150.0 * v)
+
+
+def orbit(count: int, elevation_deg: float = 0.0, radius: float = 0.0) -> list[RelativePose]:
+    """`count` cameras evenly around the object, the first at azimuth 0, counter-clockwise.
+
+    Args:
+        count: how many, at least 1.
+        elevation_deg, radius: the same relative elevation and distance for all.
+    """
+    if count < 1:
+        raise ValueError(f"count: expected at least 1 view, got {count}")
+    return [RelativePose(elevation_deg, 360.0 * i / count, radius) for i in range(count)]
