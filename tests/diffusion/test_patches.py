@@ -1,0 +1,77 @@
+"""The patch autoencoder loses nothing, and is what its docstring says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from zero123lib.diffusion.patches import PatchAutoencoder
+
+
+def pictures(count: int = 2, size: int = 32) -> torch.Tensor:
+    return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def encode(vae: PatchAutoencoder, x: torch.Tensor) -> torch.Tensor:
+    return vae.encode(x).latent_dist.mode()
+
+
+@pytest.mark.parametrize("patch_size", [2, 4, 8])
+def test_round_trip_is_lossless(patch_size: int) -> None:
+    vae = PatchAutoencoder(patch_size=patch_size, latent_channels=3 * patch_size**2)
+    x = pictures()
+    latents = encode(vae, x)
+    side = 32 // patch_size
+    assert latents.shape == (2, 3 * patch_size**2, side, side)
+    assert torch.allclose(vae.decode(latents).sample, x, atol=1e-5)
+    assert torch.allclose(vae(x), x, atol=1e-5)
+
+
+def test_white_is_zero() -> None:
+    assert encode(PatchAutoencoder(), torch.ones(1, 3, 16, 16)).abs().max() == 0
+
+
+def test_decoding_is_linear_up_to_white() -> None:
+    vae = PatchAutoencoder()
+    a, b = torch.randn(2, 1, 192, 2, 2, generator=torch.Generator().manual_seed(0))
+    mixed = vae.decode(2 * a - 3 * b).sample - 1
+    apart = 2 * (vae.decode(a).sample - 1) - 3 * (vae.decode(b).sample - 1)
+    assert torch.allclose(mixed, apart, atol=1e-5)
+
+
+def test_without_gains_lengths_and_angles_stay() -> None:
+    vae = PatchAutoencoder(gain=1.0, gain_power=0.0, chroma_gain=1.0)
+    basis = vae.analysis.reshape(192, -1).double()
+    assert torch.allclose(basis @ basis.T, torch.eye(192, dtype=torch.float64), atol=1e-6)
+
+
+def test_a_flat_grey_patch_has_one_coefficient() -> None:
+    # An orthonormal DCT of a constant c over n values is c sqrt(n) in the first, 0 elsewhere.
+    vae = PatchAutoencoder(gain=0.125, gain_power=0.75, chroma_gain=2.0)
+    latents = encode(vae, torch.zeros(1, 3, 8, 8)).flatten()
+    assert float(latents[0]) == pytest.approx(-0.125 * (3 * 64) ** 0.5, rel=1e-5)
+    assert latents[1:].abs().max() < 1e-5
+
+
+def test_sampling_the_posterior_gives_its_mode() -> None:
+    posterior = PatchAutoencoder().encode(pictures()).latent_dist
+    drawn = posterior.sample(torch.Generator().manual_seed(0))
+    assert torch.allclose(drawn, posterior.mode(), atol=1e-5)
+
+
+def test_config_makes_it_whole(tmp_path: Path) -> None:
+    vae = PatchAutoencoder(patch_size=4, latent_channels=48, gain=0.3, scaling_factor=0.7)
+    vae.save_pretrained(tmp_path)
+    again = PatchAutoencoder.from_pretrained(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+    assert torch.equal(encode(again, pictures()), encode(vae, pictures()))
+    assert again.config["scaling_factor"] == 0.7
+    half = PatchAutoencoder.from_pretrained(tmp_path, torch_dtype=torch.float16)
+    assert half.dtype == torch.float16
+
+
+def test_latent_channels_follow_from_the_patch() -> None:
+    with pytest.raises(ValueError, match=r"latent_channels: expected .* = 48, got 192"):
+        PatchAutoencoder(patch_size=4)

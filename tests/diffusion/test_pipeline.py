@@ -1,0 +1,394 @@
+"""The pipeline against a slow, readable reference, and what it promises about batches and noise."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMScheduler
+from PIL import Image
+from torch import Tensor
+
+from zero123lib.diffusion.model import clip_embedding, disable_one_token
+from zero123lib.diffusion.pipeline import Zero123Pipeline
+from zero123lib.views.images import to_pil
+from zero123lib.views.poses import RelativePose, encode_poses
+
+MakePipeline = Callable[..., Zero123Pipeline]
+
+POSES = [RelativePose(20 * (i % 3) - 20, 45 * i, 0.1 * (i % 2)) for i in range(8)]
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def latents_of(pipe: Any, picture: Any, poses: list[RelativePose], **arguments: Any) -> Tensor:
+    arguments = {"num_inference_steps": 4, "generator": seeded(), **arguments}
+    return pipe(picture, poses, output_type="latent", **arguments).images
+
+
+def reference(
+    pipe: Any, picture: Tensor, pose: RelativePose, noise: Tensor, guidance_scale: float, steps: int
+) -> Tensor:
+    """One view, as numerics.md tells it: stock attention, diffusers' DDIM, one branch at a time."""
+    unet = copy.deepcopy(pipe.unet)
+    disable_one_token(unet)
+    scheduler: Any = DDIMScheduler.from_config(
+        pipe.scheduler.config, timestep_spacing="trailing", set_alpha_to_one=True
+    )
+    scheduler.set_timesteps(steps)
+    with torch.no_grad():
+        embedding = clip_embedding(pipe.image_encoder, picture[None])
+        token = pipe.camera_projection(embedding, encode_poses([pose]))
+        concat = pipe.vae.encode(picture[None]).latent_dist.mode()
+        x = noise[None]
+        for t in scheduler.timesteps:
+            cond = unet(torch.cat([x, concat], 1), t, encoder_hidden_states=token).sample
+            uncond = unet(
+                torch.cat([x, torch.zeros_like(concat)], 1),
+                t,
+                encoder_hidden_states=torch.zeros_like(token),
+            ).sample
+            guided = uncond + guidance_scale * (cond - uncond)
+            x = scheduler.step(guided, t, x).prev_sample
+    return x[0]
+
+
+class Calls:
+    """Counts calls of a method, and the rows that it was given."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: Any, method: str) -> None:
+        self.rows: list[int] = []
+        original = getattr(owner, method)
+
+        def counted(first: Tensor, *args: Any, **kwargs: Any) -> Any:
+            self.rows.append(len(first))
+            return original(first, *args, **kwargs)
+
+        monkeypatch.setattr(owner, method, counted)
+
+
+@pytest.mark.parametrize("guidance_scale", [0.0, 1.0, 3.0])
+def test_views_are_the_slow_references(pipe: Any, picture: Tensor, guidance_scale: float) -> None:
+    found = latents_of(pipe, picture, POSES[:3], guidance_scale=guidance_scale)
+    random = seeded()
+    for view, pose in zip(found, POSES[:3], strict=True):
+        noise = torch.randn(view.shape, generator=random)
+        expected = reference(pipe, picture, pose, noise, guidance_scale, steps=4)
+        scale = max(1.0, float(expected.abs().max()))
+        assert float((view - expected).abs().max()) / scale < 1e-4
+
+
+def test_eight_poses_are_eight_single_ones(pipe: Any, picture: Tensor) -> None:
+    together = latents_of(pipe, picture, POSES, generator=[seeded(i) for i in range(8)])
+    for i, pose in enumerate(POSES):
+        alone = latents_of(pipe, picture, [pose], generator=seeded(i))
+        assert torch.allclose(together[i], alone[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("max_batch_size", [1, 3, 8, 100])
+def test_the_memory_bound_changes_nothing(
+    pipe: Any, picture: Tensor, max_batch_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = pipe(
+        picture, POSES, num_inference_steps=2, generator=seeded(), eta=0.5, output_type="pt"
+    )
+    unet = Calls(monkeypatch, pipe.unet, "forward")
+    decoder = Calls(monkeypatch, pipe.vae, "decode")
+    split = pipe(
+        picture,
+        POSES,
+        num_inference_steps=2,
+        generator=seeded(),
+        eta=0.5,
+        max_batch_size=max_batch_size,
+        output_type="pt",
+    )
+    assert max(unet.rows) == 2 * min(max_batch_size, 8)
+    assert sum(unet.rows) == 2 * 2 * 8
+    assert max(decoder.rows) == min(max_batch_size, 8)
+    assert torch.allclose(split.images, whole.images, atol=1e-4)
+
+
+def test_the_picture_is_encoded_once(
+    pipe: Any, picture: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = Calls(monkeypatch, pipe.image_encoder, "forward")
+    vae = Calls(monkeypatch, pipe.vae, "encode")
+    latents_of(pipe, picture, POSES, max_batch_size=2)
+    assert clip.rows == [1]
+    assert vae.rows == [1]
+
+
+def test_guidance_one_makes_no_unconditional_pass(
+    pipe: Any, picture: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unet = Calls(monkeypatch, pipe.unet, "forward")
+    latents_of(pipe, picture, POSES[:3], guidance_scale=1.0)
+    assert unet.rows == [3] * 4
+    unet.rows.clear()
+    latents_of(pipe, picture, POSES[:3], guidance_scale=1.5)
+    assert unet.rows == [6] * 4
+
+
+def test_a_seed_is_a_result(pipe: Any, picture: Tensor) -> None:
+    first = latents_of(pipe, picture, POSES[:3], eta=1.0)
+    assert torch.equal(latents_of(pipe, picture, POSES[:3], eta=1.0), first)
+    other = latents_of(pipe, picture, POSES[:3], eta=1.0, generator=seeded(1))
+    assert (other - first).abs().max() > 1e-2
+    torch.manual_seed(5)
+    free = latents_of(pipe, picture, POSES[:1], generator=None)
+    torch.manual_seed(5)
+    assert torch.equal(latents_of(pipe, picture, POSES[:1], generator=None), free)
+
+
+def test_more_poses_leave_the_first_ones_alone(pipe: Any, picture: Tensor) -> None:
+    few, many = latents_of(pipe, picture, POSES[:2]), latents_of(pipe, picture, POSES)
+    assert torch.allclose(many[:2], few, atol=1e-4)
+
+
+def test_latents_take_the_place_of_noise(pipe: Any, picture: Tensor) -> None:
+    noise = torch.stack([torch.randn(pipe._latent_shape(), generator=g) for g in [seeded()] * 2])
+    given = latents_of(pipe, picture, POSES[:2], latents=noise, generator=None)
+    assert torch.equal(given, latents_of(pipe, picture, POSES[:2]))
+
+
+def test_eta_adds_noise_on_the_way(pipe: Any, picture: Tensor) -> None:
+    quiet, noisy = (latents_of(pipe, picture, POSES[:1], eta=eta) for eta in (0.0, 1.0))
+    assert (quiet - noisy).abs().max() > 1e-2
+    # One step goes straight to clean latents, where no noise is added.
+    once = [latents_of(pipe, picture, POSES[:1], eta=e, num_inference_steps=1) for e in (0.0, 1.0)]
+    assert torch.equal(*once)
+
+
+def test_outputs(pipe: Any, picture: Tensor) -> None:
+    def run(output_type: str, **arguments: Any) -> Any:
+        return pipe(
+            picture,
+            POSES[:2],
+            num_inference_steps=2,
+            generator=seeded(),
+            output_type=output_type,
+            **arguments,
+        )
+
+    assert pipe.image_size == 32
+    tensors = run("pt").images
+    assert tensors.shape == (2, 3, 32, 32)
+    assert tensors.dtype == torch.float32
+    assert 0 <= float(tensors.min()) <= float(tensors.max()) <= 1
+    arrays = run("np").images
+    assert arrays.shape == (2, 32, 32, 3)
+    assert np.array_equal(arrays, tensors.permute(0, 2, 3, 1).numpy())
+    pictures = run("pil").images
+    assert [(i.mode, i.size) for i in pictures] == [("RGB", (32, 32))] * 2
+    assert np.abs(np.asarray(pictures[1]) / 255.0 - arrays[1]).max() <= 0.5 / 255 + 1e-6
+    latents = run("latent").images
+    assert torch.equal((pipe.decode(latents) + 1) / 2, tensors)
+    output = run("pt")
+    assert torch.equal(output.prepared.tensor, picture)
+    assert output.notice is None
+    images, prepared = run("pt", return_dict=False)
+    assert torch.equal(images, tensors)
+    assert prepared.image.size == (32, 32)
+
+
+def test_latents_are_divided_by_the_scaling_factor(pipe: Any) -> None:
+    latents = torch.randn(2, *pipe._latent_shape(), generator=seeded())
+    factor = pipe.vae.config["scaling_factor"]
+    with torch.no_grad():
+        expected = pipe.vae.decode(latents / factor).sample.clamp(-1, 1)
+    assert torch.allclose(pipe.decode(latents), expected, atol=1e-5)
+
+
+def test_every_kind_of_picture_gives_the_same_views(
+    pipe: Any, picture: Tensor, tmp_path: Path
+) -> None:
+    image = to_pil(picture)
+    image.save(tmp_path / "picture.png")
+    kinds = [image, tmp_path / "picture.png", str(tmp_path / "picture.png"), np.asarray(image)]
+    first, *others = (latents_of(pipe, kind, POSES[:1], preprocess="none") for kind in kinds)
+    assert all(torch.equal(other, first) for other in others)
+    # 8 bits are what the tensor has on top.
+    assert torch.allclose(latents_of(pipe, picture, POSES[:1]), first, atol=0.1)
+
+
+def test_preprocessing_frames_the_object(make_pipeline: MakePipeline) -> None:
+    rgba = Image.new("RGBA", (200, 100))
+    rgba.paste((200, 30, 30, 255), (20, 30, 60, 50))
+    prepared = make_pipeline().prepare(rgba, "auto", foreground_ratio=0.5)
+    dark = np.asarray(prepared.image).min(axis=-1) < 128
+    columns, rows = np.flatnonzero(dark.any(0)), np.flatnonzero(dark.any(1))
+    assert (len(columns), len(rows)) == (16, 8)
+    assert prepared.method == "alpha"
+
+
+def test_callback_sees_and_changes_every_step(pipe: Any, picture: Tensor) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def watch(owner: Any, index: int, timestep: int, tensors: dict[str, Tensor]) -> None:
+        assert owner is pipe
+        assert list(tensors) == ["latents"]
+        seen.append((index, timestep))
+
+    plain = latents_of(pipe, picture, POSES[:2])
+    watched = latents_of(pipe, picture, POSES[:2], callback_on_step_end=watch)
+    assert seen == [(0, 999), (1, 749), (2, 499), (3, 249)]
+    assert pipe.num_timesteps == 4
+    assert torch.equal(plain, watched)
+
+    def restart(_: Any, index: int, timestep: int, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"latents": torch.zeros_like(tensors["latents"]) if index == 1 else plain}
+
+    changed = latents_of(pipe, picture, POSES[:2], callback_on_step_end=restart)
+    assert torch.equal(changed, plain)
+    zeros = latents_of(
+        pipe,
+        picture,
+        POSES[:2],
+        callback_on_step_end=lambda *step: {"latents": torch.zeros_like(step[3]["latents"])},
+    )
+    assert zeros.abs().max() == 0
+
+
+def test_interrupt_stops_after_the_step(pipe: Any, picture: Tensor) -> None:
+    def stop(owner: Any, index: int, timestep: int, tensors: dict[str, Tensor]) -> None:
+        owner._interrupt = index == 1
+        kept.append(tensors["latents"])
+
+    kept: list[Tensor] = []
+    stopped = latents_of(pipe, picture, POSES[:2], callback_on_step_end=stop)
+    assert pipe.interrupt
+    assert len(kept) == 2
+    assert torch.equal(stopped, kept[-1])
+    latents_of(pipe, picture, POSES[:2])
+    assert not pipe.interrupt
+
+
+def test_steps_come_one_by_one(pipe: Any, picture: Tensor) -> None:
+    condition = pipe.encode(pipe.prepare(picture))
+    steps = list(pipe.sample(condition, POSES[:2], num_inference_steps=4, generator=seeded()))
+    assert [(step.index, step.total, step.timestep) for step in steps] == [
+        (0, 4, 999),
+        (1, 4, 749),
+        (2, 4, 499),
+        (3, 4, 249),
+    ]
+    assert torch.equal(steps[-1].latents, latents_of(pipe, picture, POSES[:2]))
+    assert torch.allclose(steps[-1].predicted, steps[-1].latents, atol=1e-5)
+    assert not steps[-1].latents.requires_grad
+
+
+def test_few_step_sampler_runs(pipe: Any, picture: Tensor) -> None:
+    latents = latents_of(pipe, picture, POSES[:2], sampler="dpmpp")
+    assert torch.isfinite(latents).all()
+    assert not torch.equal(latents, latents_of(pipe, picture, POSES[:2]))
+
+
+def test_progress_bar_counts_steps(
+    make_pipeline: MakePipeline, picture: Tensor, capsys: pytest.CaptureFixture
+) -> None:
+    pipe = make_pipeline()
+    latents_of(pipe, picture, POSES[:1])
+    assert capsys.readouterr().err == ""
+    pipe.set_progress_bar_config(disable=False, desc="views")
+    latents_of(pipe, picture, POSES, max_batch_size=2)
+    shown = capsys.readouterr().err
+    assert "views: 100%" in shown
+    assert "4/4" in shown
+
+
+def test_stable_zero123_is_told_the_conditions_elevation(
+    make_pipeline: MakePipeline, picture: Tensor
+) -> None:
+    pipe = make_pipeline(encoding="stable-zero123")
+    with pytest.raises(ValueError, match="condition_elevation_deg: expected"):
+        latents_of(pipe, picture, POSES[:1])
+    low, high = (
+        latents_of(pipe, picture, POSES[:1], condition_elevation_deg=e) for e in (0.0, 60.0)
+    )
+    assert (low - high).abs().max() > 1e-4
+    # The radius has no part in this encoding, the elevation none in the other.
+    nearer = [RelativePose(POSES[0].elevation_deg, POSES[0].azimuth_deg, 0.5)]
+    same = latents_of(pipe, picture, nearer, condition_elevation_deg=0.0)
+    assert torch.equal(same, low)
+
+
+nan, inf = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"poses": []}, "poses: expected at least one RelativePose, got an empty list"),
+        ({"poses": [(0, 45)]}, "poses: expected a list of RelativePose, got one of tuple"),
+        ({"poses": POSES[0]}, "poses: expected a list of RelativePose, got RelativePose"),
+        ({"poses": "45"}, "poses: expected a list of RelativePose, got str"),
+        ({"num_inference_steps": 0}, "num_inference_steps: expected a whole number from 1 to 1000"),
+        ({"num_inference_steps": 1001}, "num_inference_steps: expected .* got 1001"),
+        ({"num_inference_steps": 5.0}, "num_inference_steps: expected .* got 5.0"),
+        ({"num_inference_steps": nan}, "num_inference_steps: expected .* got nan"),
+        ({"num_inference_steps": True}, "num_inference_steps: expected .* got True"),
+        ({"guidance_scale": nan}, "guidance_scale: expected a number of at least 0, got nan"),
+        ({"guidance_scale": inf}, "guidance_scale: expected a number of at least 0, got inf"),
+        ({"guidance_scale": -1.0}, "guidance_scale: expected a number of at least 0, got -1.0"),
+        ({"guidance_scale": "3"}, "guidance_scale: expected a number of at least 0, got '3'"),
+        ({"sampler": "euler"}, "sampler: expected 'ddim' or 'dpmpp', got 'euler'"),
+        ({"sampler": []}, r"sampler: expected 'ddim' or 'dpmpp', got \[\]"),
+        ({"eta": 1.5}, r"eta: expected a number in \[0, 1\], got 1.5"),
+        ({"eta": nan}, r"eta: expected a number in \[0, 1\], got nan"),
+        ({"eta": 0.5, "sampler": "dpmpp"}, "eta: expected 0, as 'dpmpp' adds no noise, got 0.5"),
+        ({"output_type": "jpg"}, "output_type: expected one of 'pil', .* got 'jpg'"),
+        ({"preprocess": "crop"}, "preprocess: expected .* got 'crop'"),
+        ({"foreground_ratio": 0.0}, "foreground_ratio: expected .* got 0.0"),
+        ({"foreground_ratio": nan}, "foreground_ratio: expected .* got nan"),
+        ({"max_batch_size": 0}, "max_batch_size: expected a whole number of at least 1, .* got 0"),
+        ({"max_batch_size": 2.5}, "max_batch_size: expected a whole number .* got 2.5"),
+        ({"generator": 7}, "generator: expected a torch.Generator or a list of them, got int"),
+        ({"generator": [seeded()]}, r"generator: expected one per pose \(2\), got a list of 1"),
+        ({"latents": torch.zeros(2, 4, 1, 1)}, r"latents: expected a tensor \[2, 48, 8, 8\], got"),
+        ({"latents": torch.full((2, 48, 8, 8), nan)}, "latents: expected finite values, got NaN"),
+        ({"condition_elevation_deg": nan}, r"condition_elevation_deg: expected a number in \[-90"),
+        ({"condition_elevation_deg": 91}, r"condition_elevation_deg: expected .* got 91"),
+        ({"image": "absent.png"}, "image: expected .* got 'absent.png'"),
+        ({"image": torch.zeros(3, 16, 16)}, r"image: expected a tensor \[3, 32, 32\], got"),
+        ({"image": torch.full((3, 32, 32), nan)}, r"image: expected tensor values in \[-1, 1\]"),
+        ({"image": torch.full((3, 32, 32), 2.0)}, r"image: expected tensor values in \[-1, 1\]"),
+        (
+            {"callback_on_step_end_tensor_inputs": ["noise"]},
+            r"callback_on_step_end_tensor_inputs: expected \['latents'\], got \['noise'\]",
+        ),
+    ],
+)
+def test_wrong_arguments_are_named_on_one_line(
+    make_pipeline: MakePipeline, picture: Tensor, arguments: dict[str, Any], message: str
+) -> None:
+    pipe: Any = make_pipeline()
+    with pytest.raises(ValueError, match=f"^{message}") as caught:
+        pipe(**{"image": picture, "poses": POSES[:2], "num_inference_steps": 1, **arguments})
+    assert "\n" not in str(caught.value)
+
+
+def test_numbers_may_be_numpys(pipe: Any, picture: Tensor) -> None:
+    plain = latents_of(pipe, picture, POSES[:1], num_inference_steps=3, guidance_scale=1.5)
+    numpys = latents_of(
+        pipe,
+        picture,
+        POSES[:1],
+        num_inference_steps=np.int64(3),
+        guidance_scale=np.float32(1.5),
+        eta=np.float32(0),
+        max_batch_size=np.int32(2),
+    )
+    assert torch.equal(plain, numpys)
+
+
+def test_unknown_encoding_is_refused(make_pipeline: MakePipeline) -> None:
+    with pytest.raises(ValueError, match="encoding: expected 'zero123' or 'stable-zero123', got"):
+        make_pipeline(encoding="zero124")

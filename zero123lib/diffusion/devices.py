@@ -1,0 +1,27 @@
+"""Which device of this machine to run on."""
+
+from __future__ import annotations
+
+import torch
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def pick_device(name: str) -> str:
+    """A torch device that is there; "auto" takes a GPU before the CPU.
+
+    Raises:
+        ValueError: unknown name, or this machine (or this build of torch) has no such device.
+    """
+    at_hand = ["cpu"]
+    if torch.backends.mps.is_available():
+        at_hand.insert(0, "mps")
+    if torch.cuda.is_available():
+        at_hand.insert(0, "cuda")
+    if name == "auto":
+        return at_hand[0]
+    if name not in at_hand:
+        raise ValueError(
+            f"device: expected auto or one that is here ({', '.join(at_hand)}), got {name!r}"
+        )
+    return name

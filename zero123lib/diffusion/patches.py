@@ -1,0 +1,117 @@
+"""The bundled model's autoencoder: a lossless patch transform with the VAE's interface.
+
+Each 8 x 8 patch of a picture becomes one latent pixel: a colour rotation and a two-dimensional
+DCT-II, both orthonormal, then one gain per channel. Nothing is learned and nothing is lost; a
+white picture is the zero latent.
+"""
+
+from __future__ import annotations
+
+import math
+from os import PathLike
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from diffusers.models.autoencoders.vae import DecoderOutput, DiagonalGaussianDistribution
+from diffusers.models.modeling_outputs import AutoencoderKLOutput
+from torch import Tensor, nn
+
+
+class PatchAutoencoder(ModelMixin, ConfigMixin):
+    """Block-DCT autoencoder with the interface of ``AutoencoderKL``.
+
+    Args:
+        patch_size: side of a patch, pixels.
+        latent_channels: ``3 * patch_size ** 2``, stated for readers of the config.
+        gain: gain of the lowest frequency.
+        gain_power: gains grow as ``(1 + frequency) ** gain_power``, towards equal variances;
+            0.5 to 1 levels the spectrum of drawn objects about half way.
+        chroma_gain: extra gain of the two colour-difference channels, whose variance is small.
+        scaling_factor: as in ``AutoencoderKL``: noise is added to ``scaling_factor * latent``.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        patch_size: int = 8,
+        latent_channels: int = 192,
+        gain: float = 1.0,
+        gain_power: float = 0.75,
+        chroma_gain: float = 2.0,
+        scaling_factor: float = 0.25,
+    ) -> None:
+        super().__init__()
+        if latent_channels != 3 * patch_size**2:
+            raise ValueError(
+                f"latent_channels: expected 3 * patch_size ** 2 = {3 * patch_size**2}, "
+                f"got {latent_channels}"
+            )
+        self.patch_size = patch_size
+        dct, color = _dct_matrix(patch_size), _dct_matrix(3)
+        basis = torch.einsum("ck,uy,vx->cuvkyx", color, dct, dct)
+        steps = torch.arange(patch_size, dtype=torch.float64)
+        frequency = torch.hypot(steps[:, None], steps[None, :])
+        channel = torch.tensor([1.0, chroma_gain, chroma_gain], dtype=torch.float64)
+        gains = gain * (1 + frequency) ** gain_power * channel[:, None, None]
+        shape = (latent_channels, 3, patch_size, patch_size)
+        forward = (basis * gains[..., None, None, None]).reshape(shape)
+        backward = (basis / gains[..., None, None, None]).reshape(shape)
+        # Not persistent: they follow from the config, exactly, at any precision of the weights.
+        self.register_buffer("analysis", forward.float(), persistent=False)
+        self.register_buffer("synthesis", backward.float(), persistent=False)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | PathLike[str],
+        *,
+        torch_dtype: torch.dtype | None = None,
+        **kwargs: Any,
+    ) -> PatchAutoencoder:
+        """Build it from the folder's config: no weights are saved, so none are read.
+
+        Args:
+            torch_dtype: of the transform, float32 unless told; the name by which diffusers'
+                pipelines hand it to their components.
+            **kwargs: what else they hand over has no meaning without weights.
+        """
+        config = cast(dict[str, Any], cls.load_config(pretrained_model_name_or_path))
+        model = cast(PatchAutoencoder, cls.from_config(config))
+        nn.Module.to(model, torch_dtype or torch.float32)
+        return model.eval()
+
+    @property
+    def spatial_compression_ratio(self) -> int:
+        """Picture pixels per latent pixel along each axis."""
+        return self.patch_size
+
+    def encode(self, x: Tensor) -> AutoencoderKLOutput:
+        """Pictures ``[B, 3, H, W]`` in [-1, 1] to a distribution of zero width over latents
+        ``[B, C, H / patch, W / patch]``."""
+        latents = F.conv2d(x - 1, self.analysis.to(x), stride=self.patch_size)
+        narrow = torch.full_like(latents, -30.0)
+        posterior = DiagonalGaussianDistribution(torch.cat([latents, narrow], 1), True)
+        return AutoencoderKLOutput(latent_dist=posterior)
+
+    def decode(self, z: Tensor) -> DecoderOutput:
+        """Latents to pictures; the inverse of :meth:`encode` up to rounding."""
+        patch = self.patch_size
+        sample = F.conv_transpose2d(z, self.synthesis.to(z), stride=patch) + 1
+        return DecoderOutput(sample=sample)
+
+    def forward(self, sample: Tensor) -> Tensor:
+        """Round trip."""
+        return self.decode(self.encode(sample).latent_dist.mode()).sample
+
+
+def _dct_matrix(size: int) -> Tensor:
+    """Orthonormal DCT-II matrix ``[frequency, position]``, float64."""
+    position = torch.arange(size, dtype=torch.float64) + 0.5
+    matrix = torch.cos(
+        math.pi / size * torch.outer(torch.arange(size, dtype=torch.float64), position)
+    )
+    matrix[0] /= math.sqrt(2)
+    return matrix * math.sqrt(2 / size)
