@@ -6,7 +6,7 @@ ARGS ?=
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak bench lint format clean
+.PHONY: help setup setup-browser demo test soak bench lint format clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -14,10 +14,13 @@ help: ## show this
 setup: ## .venv, dependencies under constraints.txt, system libraries of packages.txt
 	@bash .ci/setup
 
+setup-browser:
+	@bash .ci/setup --with-browser
+
 demo: setup ## serve the app with the bundled model
 	$(PY) app.py $(ARGS)
 
-test: setup ## all tests but the soak, nothing fetched from outside
+test: setup-browser ## all tests but the soak, nothing fetched from outside
 	HF_HUB_OFFLINE=1 $(PY) -m pytest $(ARGS)
 
 soak: setup ## the full sizes: many clients, kills, malformed files, many meshes

@@ -16,7 +16,7 @@ IDENTITY = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
 
 
 def ball(radius: float, centre=(0.0, 0.0, 0.0), color=(1.0, 0.0, 0.0)) -> Part:
-    linear = tuple(tuple(radius * value for value in row) for row in IDENTITY)
+    linear = ((radius, 0.0, 0.0), (0.0, radius, 0.0), (0.0, 0.0, radius))
     return Part("ball", linear, centre, color)
 
 
@@ -127,7 +127,7 @@ def test_white_background_is_the_composite():
 
 @pytest.mark.parametrize("pattern", ["stripes", "sectors", "checks", "dots", "two-tone", "fade"])
 def test_patterns_mix_both_colours(pattern):
-    part = Part("box", IDENTITY, (0.0,) * 3, (1.0, 0.0, 0.0), (0.0, 0.0, 1.0), pattern, 2.0)
+    part = Part("box", IDENTITY, (0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0), pattern, 2.0)
     points = torch.rand(2000, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1
     colors = part.color_at(points)
     assert torch.allclose(colors.sum(-1), torch.ones(2000)) and (colors[:, 1] == 0).all()

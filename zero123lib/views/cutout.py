@@ -66,8 +66,7 @@ def cut_out(image: ImageSource, method: CutOutMethod = "auto") -> CutOut:
         ImageError: the picture cannot be read; "alpha" and it has none; or nothing in it stands
             out from the background.
         MissingExtraError: "rembg" and it is not installed.
-        FileNotFoundError: "rembg" and none of its models is on disk.
-        ValueError: unknown method.
+        ValueError: unknown method, or "rembg" and none of its models is on disk.
     """
     if method not in get_args(CutOutMethod):
         names = ", ".join(repr(name) for name in get_args(CutOutMethod))
@@ -111,7 +110,7 @@ def _rembg_alpha(opaque: Image.Image) -> np.ndarray:
     rembg = require("rembg", "cutout")
     file = rembg_model()
     if file is None:
-        raise FileNotFoundError(
+        raise ValueError(
             f"method: expected a rembg model on disk ({', '.join(REMBG_MODELS)}) in U2NET_HOME "
             "or ~/.u2net, got none; `rembg d u2net` downloads one"
         )

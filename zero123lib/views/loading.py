@@ -7,6 +7,8 @@ the source has transparency. Files are PNG, JPEG or WebP; of an animation the fi
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +44,8 @@ def load_image(image: ImageSource, max_pixels: int = MAX_PIXELS) -> Image.Image:
     if isinstance(image, np.ndarray):
         upright = _check_size(_from_array(image), max_pixels)
     elif isinstance(image, Image.Image):
-        upright = _to_8_bit_srgb(_check_size(image, max_pixels))
+        with _image_errors("a Pillow image", max_pixels):
+            upright = _to_8_bit_srgb(_check_size(image, max_pixels))
     elif isinstance(image, bytes):
         upright = _read(io.BytesIO(image), f"{len(image)} bytes", max_pixels)
     elif isinstance(image, (str, Path)):
@@ -67,11 +70,15 @@ def _existing_file(path: str | Path) -> Path:
 
 def _read(file: Path | io.BytesIO, name: str, max_pixels: int) -> Image.Image:
     """Decode a file of the allowed formats; `name` says in errors what came."""
+    with _image_errors(name, max_pixels), Image.open(file, formats=FORMATS) as image:
+        return _to_8_bit_srgb(_check_size(image, max_pixels))
+
+
+@contextmanager
+def _image_errors(name: str, max_pixels: int) -> Iterator[None]:
+    """Whatever goes wrong while decoding becomes an `ImageError` of one line."""
     try:
-        with Image.open(file, formats=FORMATS) as image:
-            _check_size(image, max_pixels)
-            image.load()
-            return _to_8_bit_srgb(image)
+        yield
     except ImageError:
         raise
     except Image.UnidentifiedImageError as error:

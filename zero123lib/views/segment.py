@@ -136,7 +136,7 @@ def _surface(lab: np.ndarray, where: np.ndarray, degree: int) -> tuple[np.ndarra
     sigma = np.maximum(_LEAST_SIGMA, sigma)
     residual = lab - terms @ fit
     likelihood = -0.5 * (residual**2 / sigma**2).sum(axis=-1) - np.log(sigma).sum()
-    return likelihood, float((off < _EXPLAINED_LAB).mean())
+    return likelihood, float(np.mean(off < _EXPLAINED_LAB))
 
 
 def _reaches_across(piece: np.ndarray) -> bool:
@@ -231,24 +231,31 @@ def _solved(system: Any, right: np.ndarray, diagonal: np.ndarray, start: np.ndar
 
 def _solid(region: np.ndarray) -> np.ndarray:
     """The region as a mask: its large connected parts, with small holes filled."""
-    from scipy.ndimage import binary_fill_holes, label
+    from scipy.ndimage import binary_fill_holes
 
     mask = region > 0.5
-    parts = np.asarray(label(mask)[0])
-    areas = np.bincount(parts.ravel())[1:]
+    parts, areas = _parts(mask)
     if len(areas):
         mask = np.isin(parts, np.flatnonzero(areas >= _LEAST_PART * areas.max()) + 1)
-    holes = np.asarray(label(np.asarray(binary_fill_holes(mask)) & ~mask)[0])
-    areas = np.bincount(holes.ravel())[1:]
+    holes, areas = _parts(np.asarray(binary_fill_holes(mask), bool) & ~mask)
     return mask | np.isin(holes, np.flatnonzero(areas < _LEAST_HOLE * mask.sum()) + 1)
+
+
+def _parts(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Connected parts of a mask, labelled from 1 in [H, W], and their areas."""
+    from scipy.ndimage import label
+
+    parts = np.empty(mask.shape, np.int32)
+    label(mask, output=parts)
+    return parts, np.bincount(parts.ravel())[1:]
 
 
 def _surely(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Masks well inside and well outside, away from pixels that mix both."""
     from scipy.ndimage import binary_dilation, binary_erosion
 
-    inside = np.asarray(binary_erosion(mask))
-    outside = ~np.asarray(binary_dilation(mask, iterations=2))
+    inside = np.asarray(binary_erosion(mask), bool)
+    outside = np.logical_not(binary_dilation(mask, iterations=2))
     return (inside if inside.sum() >= 50 else mask), outside
 
 

@@ -1,0 +1,134 @@
+"""What the app does with a picture. No request leaves anything behind for the next one.
+
+The pipeline is shared and only read: sampling is its generator of steps, whose state is its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import gradio as gr
+import torch
+from PIL import Image
+
+from demo import SPACES, inputs
+from demo.settings import (
+    DEFAULT_AZIMUTHS,
+    GPU_SECONDS,
+    MAX_GUIDANCE,
+    MAX_SEED,
+    MAX_STEPS,
+    MAX_ZOOM,
+)
+from zero123lib.cli.making import camera_label
+from zero123lib.diffusion.pipeline import Zero123Pipeline
+from zero123lib.views.images import to_pils
+from zero123lib.views.poses import PRESETS, RelativePose, orbit, random_pose
+
+Gallery = list[tuple[Image.Image, str]]
+
+CUT_OUT_BY = {
+    "alpha": "cut out by the picture's own transparency",
+    "rembg": "cut out by rembg",
+    "classical": "cut out by colour; a picture with a transparent background is safer",
+    "none": "taken as it is",
+}
+
+
+def make_views(pipe: Zero123Pipeline) -> Callable[..., Gallery]:
+    """The function behind the button and the endpoint `/views`."""
+
+    def views(
+        image: dict[str, Any] | None,
+        azimuths: str = DEFAULT_AZIMUTHS,
+        elevation: float = 0.0,
+        zoom: float = 0.0,
+        guidance_scale: float = pipe.config["guidance_scale"],
+        steps: int = pipe.config["num_inference_steps"],
+        seed: int = 0,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio is asked for one)
+    ) -> Gallery:
+        """Show the object in a picture from other cameras, one view per azimuth.
+
+        Args:
+            image: PNG, JPEG or WebP picture of one object, best on a transparent background.
+            azimuths: degrees to the right of the picture's camera, separated by commas.
+            elevation: degrees above the picture's camera.
+            zoom: distance to add; positive is farther.
+            guidance_scale: how closely to follow the picture; 1 is no guidance.
+            steps: denoising steps.
+            seed: of the noise; the same seed gives the same views.
+
+        Returns:
+            The views, in the order of the azimuths.
+        """
+        with one_line_errors():
+            up = inputs.number("elevation", elevation, -90.0, 90.0)
+            farther = inputs.number("zoom", zoom, -MAX_ZOOM, MAX_ZOOM)
+            poses = [RelativePose(up, angle, farther) for angle in inputs.azimuths(azimuths)]
+            options = {
+                "num_inference_steps": inputs.whole("steps", steps, 1, MAX_STEPS),
+                "guidance_scale": inputs.number(
+                    "guidance_scale", guidance_scale, 0.0, MAX_GUIDANCE
+                ),
+                "generator": torch.Generator().manual_seed(inputs.whole("seed", seed, 0, MAX_SEED)),
+            }
+            progress(0.0, desc="Cutting the object out")
+            condition = pipe.encode(pipe.prepare(inputs.picture(image)))
+            sampled = pipe.sample(condition, poses, condition_elevation_deg=0.0, **options)
+            for step in sampled:
+                progress((step.index + 1, step.total), desc="Denoising", unit="steps")
+                latents = step.latents
+            pictures = to_pils(pipe.decode(latents))
+        return [(view, camera_label(pose)) for view, pose in zip(pictures, poses, strict=True)]
+
+    return views if SPACES is None else SPACES.GPU(duration=GPU_SECONDS)(views)
+
+
+def make_preview(pipe: Zero123Pipeline) -> Callable[..., tuple[Any, str]]:
+    """The function that shows what the model is given: the cut-out, and what to know about it."""
+
+    def preview(image: dict[str, Any] | None) -> tuple[Any, str]:
+        if image is None:
+            return None, ""
+        with one_line_errors():
+            prepared = pipe.prepare(inputs.picture(image))
+        lines = [f"The object was {CUT_OUT_BY[prepared.method]}."]
+        notice = pipe.notice(prepared)
+        if notice:
+            lines.append(f"**{notice}**")
+        return prepared.rgba, "\n\n".join(lines)
+
+    return preview
+
+
+def around(azimuth_deg: float, count: int) -> str:
+    """The azimuths of `count` cameras evenly around the object, the first at `azimuth_deg`."""
+    return ", ".join(_angle(azimuth_deg + pose.azimuth_deg) for pose in orbit(count))
+
+
+def preset(name: str) -> tuple[float, float, float, int, str]:
+    """Elevation, azimuth, zoom, number of views and azimuths of a button; "random" draws anew."""
+    if name in PRESETS:
+        pose = PRESETS[name]
+    else:
+        generator = torch.Generator()
+        generator.seed()
+        pose = random_pose(generator)
+    azimuth_deg = round(pose.azimuth_deg)
+    return round(pose.elevation_deg), azimuth_deg, pose.radius, 1, _angle(azimuth_deg)
+
+
+def _angle(degrees: float) -> str:
+    return f"{round(degrees, 1):g}"
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Wrong input becomes a message in the page, and for a client."""
+    try:
+        yield
+    except ValueError as error:
+        raise gr.Error(" ".join(str(error).split()), print_exception=False) from error

@@ -1,0 +1,52 @@
+"""The example pictures of the app, rendered from this project's own scenes.
+
+    python -m demo.examples
+
+writes `demo/examples/*.png` again. Their seeds are held out: no model of this
+repository was trained on these objects.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image
+
+from zero123lib.scenes import HELD_OUT_SEED, random_scene, render
+from zero123lib.views.poses import Pose
+
+FOLDER = Path(__file__).parent
+SIZE_PX = 256
+
+# Kind of object, which of the held-out ones, and the azimuth that shows it well.
+EXAMPLES = (
+    ("bear", 12, 262.0),
+    ("car", 17, 62.0),
+    ("chair", 11, 0.0),
+    ("duck", 12, 335.0),
+    ("house", 13, 135.0),
+    ("mug", 6, 30.0),
+)
+
+
+def example_picture(kind: str, number: int, azimuth_deg: float) -> Image.Image:
+    """One object on a transparent background, RGBA, seen from a little above."""
+    scene = random_scene(HELD_OUT_SEED + number, kind)
+    rgba = render(scene, [Pose(20.0, azimuth_deg)], SIZE_PX).rgba[0]
+    return Image.fromarray((rgba * 255).round().byte().numpy())
+
+
+def write_examples(folder: Path) -> list[Path]:
+    """Render every example into `folder`; returns the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for kind, number, azimuth_deg in EXAMPLES:
+        file = folder / f"{kind}.png"
+        example_picture(kind, number, azimuth_deg).save(file, optimize=True)
+        files.append(file)
+    return files
+
+
+def example_files() -> list[str]:
+    """The rendered examples that ship with the app."""
+    return [str(FOLDER / f"{kind}.png") for kind, _, _ in EXAMPLES]

@@ -1,0 +1,75 @@
+"""What comes from a page or a client, checked; every complaint is one line that names its argument.
+
+Gradio's own conversion is off (`preprocess=False`): it would decode pictures before anything has
+looked at their size, and what it says of a number does not name it.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from gradio.utils import get_upload_folder
+from PIL import Image
+
+from demo.settings import MAX_PIXELS, MAX_VIEWS
+from zero123lib.views.images import load_image
+
+
+def picture(upload: Any) -> Image.Image:
+    """The uploaded file, read safely: transparency, 16 bits and the camera's rotation are kept.
+
+    Args:
+        upload: Gradio's file data.
+
+    Raises:
+        ValueError: nothing was uploaded, or it is no picture that can be used.
+    """
+    path = upload.get("path") if isinstance(upload, dict) else None
+    # Gradio checks the place only of data that a client marks as a file's.
+    uploads = Path(get_upload_folder()).resolve()
+    if not path or not Path(path).resolve().is_relative_to(uploads):
+        raise ValueError("image: expected an uploaded PNG, JPEG or WebP picture, got none")
+    try:
+        return load_image(path, MAX_PIXELS)
+    except ValueError as error:
+        # The place of the file on the server is nobody's business.
+        name = upload.get("orig_name") or "the upload"
+        raise ValueError(str(error).replace(path, name)) from error
+
+
+def number(name: str, value: Any, low: float, high: float) -> float:
+    """A number from `low` to `high`; NaN is none."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not low <= value <= high:
+        raise ValueError(f"{name}: expected a number from {low:g} to {high:g}, got {value!r}")
+    return float(value)
+
+
+def whole(name: str, value: Any, low: int, high: int) -> int:
+    """A whole number from `low` to `high`; JSON may well bring it as 3.0."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not low <= value <= high or value != int(value):
+        raise ValueError(f"{name}: expected a whole number from {low} to {high}, got {value!r}")
+    return int(value)
+
+
+def azimuths(text: Any) -> list[float]:
+    """Degrees of a comma-separated list, 1 to `MAX_VIEWS` of them."""
+    words = [word.strip() for word in str(text).split(",")] if text not in (None, "") else []
+    if not 1 <= len(words) <= MAX_VIEWS:
+        raise ValueError(f"azimuths: expected 1 to {MAX_VIEWS} numbers, got {len(words)}")
+    return [_degrees(word) for word in words]
+
+
+def _degrees(word: str) -> float:
+    try:
+        value = float(word)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(
+            f"azimuths: expected finite numbers of degrees separated by commas, got {word[:40]!r}"
+        )
+    return value

@@ -1,0 +1,70 @@
+"""The command line: one verb per kind of work, `zero123 VERB --help` lists its options.
+
+Parsing imports nothing heavy, so that `--help` answers at once; torch loads when there is work.
+Whatever is wrong with the input is one line on stderr, `zero123 VERB: error: WHAT: expected ...,
+got ...`, exit status 2, and nothing is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from zero123lib import __version__
+from zero123lib.cli import views
+from zero123lib.cli.arguments import Parser
+
+EPILOG = """verbs:
+  views    the object from cameras that you name
+             zero123 views photo.png --azimuth 0 45 90 --elevation 20 --out views/
+  orbit    the object from cameras evenly around it, and a GIF of the turn
+             zero123 orbit photo.png --count 16 --elevation 10 --out orbit/
+
+Angles are in degrees and relative to the camera that took the picture: a positive elevation raises
+the camera, a positive azimuth moves it counter-clockwise seen from above, that is to its right."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: words after the program's name; None takes those of the process.
+
+    Returns:
+        The exit status: 0, 1 where a file could not be written, 2 for wrong input, 130 for Ctrl-C.
+    """
+    try:
+        args = build_parser().parse_args(argv)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    try:
+        args.run(args)
+    except KeyboardInterrupt:
+        return _complain(args.verb, "interrupted", 130)
+    except (ValueError, ImportError) as error:
+        return _complain(args.verb, f"error: {error}", 2)
+    except OSError as error:
+        return _complain(args.verb, f"error: {error}", 1)
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all verbs; each verb sets `run`, a function of the parsed arguments."""
+    parser = Parser(
+        prog="zero123",
+        description="Novel views of one picture: the same object from any camera.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"zero123lib {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", help="see below")
+    views.add_views(verbs)
+    views.add_orbit(verbs)
+    return parser
+
+
+def _complain(verb: str, text: str, status: int) -> int:
+    print(f"zero123 {verb}: {' '.join(text.split())}", file=sys.stderr)
+    return status
