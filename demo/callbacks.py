@@ -76,8 +76,13 @@ def make_views(pipe: Zero123Pipeline) -> Callable[..., Gallery]:
                 "generator": torch.Generator().manual_seed(inputs.whole("seed", seed, 0, MAX_SEED)),
             }
             progress(0.0, desc="Cutting the object out")
-            condition = pipe.encode(pipe.prepare(inputs.picture(image)))
-            sampled = pipe.sample(condition, poses, condition_elevation_deg=0.0, **options)
+            prepared = pipe.prepare(inputs.picture(image))
+            notice = pipe.notice(prepared)
+            if notice:
+                gr.Warning(notice)
+            sampled = pipe.sample(
+                pipe.encode(prepared), poses, condition_elevation_deg=0.0, **options
+            )
             for step in sampled:
                 progress((step.index + 1, step.total), desc="Denoising", unit="steps")
                 latents = step.latents

@@ -29,13 +29,14 @@ def picture(upload: Any) -> Image.Image:
     path = upload.get("path") if isinstance(upload, dict) else None
     # Gradio checks the place only of data that a client marks as a file's.
     uploads = Path(get_upload_folder()).resolve()
-    if not path or not Path(path).resolve().is_relative_to(uploads):
+    named = isinstance(path, str) and path and "\0" not in path
+    if not named or not Path(path).resolve().is_relative_to(uploads):
         raise ValueError("image: expected an uploaded PNG, JPEG or WebP picture, got none")
     try:
         return load_image(path, MAX_PIXELS)
     except ValueError as error:
         # The place of the file on the server is nobody's business.
-        name = upload.get("orig_name") or "the upload"
+        name = str(upload.get("orig_name") or "the upload")
         raise ValueError(str(error).replace(path, name)) from error
 
 

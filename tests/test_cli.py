@@ -215,6 +215,39 @@ def test_a_write_that_fails_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
     assert names_in(folder) == {"a.txt"} and names_in(tmp_path) == {"views"}
 
 
+def test_an_interrupted_replacement_leaves_no_index_of_other_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files.write_folder(tmp_path, {"000.png": b"old", "001.png": b"old", "index": b"old"})
+    replace, calls = Path.replace, []
+
+    def once(path: Path, target: Path) -> Path:
+        calls.append(target)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", once)
+    with pytest.raises(KeyboardInterrupt):
+        files.write_folder(tmp_path, {"000.png": b"new", "001.png": b"new", "index": b"new"})
+    assert names_in(tmp_path) == {"000.png", "001.png"}
+
+
+def test_a_folder_named_from_within_is_that_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "inner").mkdir()
+    monkeypatch.chdir(tmp_path / "inner")
+    assert files.write_folder(Path(".."), {"a": b"1"}) == ["inner"]
+    assert names_in(tmp_path) == {"a", "inner"}
+
+
+def test_a_preset_beyond_the_pole_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--preset", "above", "--input-elevation", "20", "--out", "never"]
+    assert main(["views", BEAR, *words]) == 2
+    assert capsys.readouterr().err.startswith("zero123 views: error: --preset: expected a camera")
+
+
 def test_a_folder_that_cannot_be_written_is_status_1(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -245,3 +278,15 @@ def test_number_types_take_their_bounds_and_refuse_the_rest() -> None:
 )
 def test_camera_labels(azimuth: float, elevation: float, label: str) -> None:
     assert making.camera_label(RelativePose(elevation, azimuth)) == label
+
+
+def test_every_shared_picture_gets_its_views(shared_data: Path, tmp_path: Path) -> None:
+    photos = sorted((shared_data / "images").glob("*.png"))
+    assert len(photos) == 12
+    out = tmp_path / "views"
+    words = ["--azimuth", "45", "--steps", "2", "--out", str(out)]
+    assert main(["views", *map(str, photos), *words]) == 0
+    assert names_in(out) == {photo.stem for photo in photos}
+    for photo in photos:
+        assert names_in(out / photo.stem) == {"000.png", "contact_sheet.png", "transforms.json"}
+        assert pixels(out / photo.stem / "000.png").std() > 1

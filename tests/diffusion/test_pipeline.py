@@ -36,7 +36,7 @@ def latents_of(pipe: Any, picture: Any, poses: list[RelativePose], **arguments: 
 def reference(
     pipe: Any, picture: Tensor, pose: RelativePose, noise: Tensor, guidance_scale: float, steps: int
 ) -> Tensor:
-    """One view, as numerics.md tells it: stock attention, diffusers' DDIM, one branch at a time."""
+    """One view, the slow way: stock attention, diffusers' DDIM, one branch at a time."""
     unet = copy.deepcopy(pipe.unet)
     disable_one_token(unet)
     scheduler: Any = DDIMScheduler.from_config(

@@ -29,27 +29,32 @@ def check_folder(out: Path) -> None:
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> list[str]:
-    """Write all files into a folder, each of them whole or not at all, the last one last.
+    """Write all files into a folder, each of them whole or not at all.
 
-    They are made in a temporary folder beside it and renamed; a new folder appears complete.
-    Files of the same names are replaced, others stay.
+    They are made in a temporary folder and renamed: a new folder appears complete. In one that is
+    there already, files of the same names are replaced and others stay; the last file, which
+    describes the others, is taken away first and comes last, so that an interruption never leaves
+    it beside files that it does not describe.
 
     Returns:
-        The names of the others.
+        The names of the other files that were there.
     """
-    folder = folder.absolute()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
+    folder = folder.resolve()
+    exists = folder.is_dir()
+    if not exists:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".making-", dir=folder if exists else folder.parent) as scratch:
         # The scratch folder is private to the user; one inside it gets the usual permissions.
-        made = Path(scratch) / folder.name
+        made = Path(scratch) / "made"
         made.mkdir()
         for name, content in files.items():
             (made / name).write_bytes(content)
-        if not folder.exists():
-            made.rename(folder)
-        else:
+        if exists:
+            (folder / list(files)[-1]).unlink(missing_ok=True)
             for name in files:
                 (made / name).replace(folder / name)
+        else:
+            made.rename(folder)
     return sorted(path.name for path in folder.iterdir() if path.name not in files)
 
 

@@ -1,7 +1,7 @@
 """A folder of views with their cameras, per picture: check, load, sample, write.
 
-All arguments and pictures are checked before anything is written, and a folder appears whole, so
-an interrupted run leaves complete folders only.
+All arguments and pictures are checked before anything is written, and a new folder appears whole;
+in one that exists, transforms.json is there only while it describes the pictures beside it.
 """
 
 from __future__ import annotations
@@ -68,8 +68,9 @@ def _absolute(args: argparse.Namespace, poses: list[RelativePose]) -> list[Pose]
     for pose in poses:
         elevation_deg = source.elevation_deg + pose.elevation_deg
         if not -90.0 <= elevation_deg <= 90.0:
+            argument = "--elevation" if getattr(args, "preset", None) is None else "--preset"
             raise ValueError(
-                "--elevation: expected a camera between straight below and straight above, -90 to "
+                f"{argument}: expected a camera between straight below and straight above, -90 to "
                 f"90 degrees, got {source.elevation_deg:g} + {pose.elevation_deg:g}"
             )
         if not source.radius + pose.radius > 0.0:

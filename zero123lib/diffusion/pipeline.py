@@ -157,14 +157,18 @@ class Zero123Pipeline(DiffusionPipeline):
             torch_dtype: float32 unless told, whatever the files hold. ``dtype``, the name that
                 diffusers is changing to, means the same.
             one_token: use the one-token identity in place of stock cross-attention.
-            **kwargs: as in diffusers. Weights are read from safetensors unless told.
+            **kwargs: as in diffusers, but weights are read from safetensors alone.
 
         Raises:
             ValueError: no such model, or the folder is not a whole Zero123Pipeline.
         """
         folder = find_model(pretrained_model_name_or_path)
         kwargs.setdefault("dtype", torch_dtype or torch.float32)
-        kwargs.setdefault("use_safetensors", True)
+        if kwargs.setdefault("use_safetensors", True) is not True:
+            raise ValueError(
+                "use_safetensors: expected True, as pickled weights are not read, "
+                f"got {kwargs['use_safetensors']!r}"
+            )
         try:
             pipe = cast(Zero123Pipeline, super().from_pretrained(str(folder), **kwargs))
             _check_whole(pipe, folder, passed=kwargs)

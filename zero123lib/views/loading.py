@@ -63,7 +63,11 @@ def load_image(image: ImageSource, max_pixels: int = MAX_PIXELS) -> Image.Image:
 
 
 def _existing_file(path: str | Path) -> Path:
-    if not Path(path).is_file():
+    try:
+        found = Path(path).is_file()
+    except (OSError, ValueError) as error:  # a name too long, a closed folder, a NUL
+        raise ImageError(f"image: {_EXPECTED_FILE}, got {str(path)!r}: {error}") from error
+    if not found:
         raise ImageError(f"image: {_EXPECTED_FILE}, got {str(path)!r}, and there is no such file")
     return Path(path)
 
