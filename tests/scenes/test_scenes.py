@@ -125,7 +125,10 @@ def test_white_background_is_the_composite():
     assert (white[..., 3] == 1).all() and ((clear >= 0) & (clear <= 1)).all()
 
 
-@pytest.mark.parametrize("pattern", ["stripes", "sectors", "checks", "dots", "two-tone", "fade"])
+@pytest.mark.parametrize(
+    "pattern",
+    ["stripes", "sectors", "checks", "dots", "two-tone", "front-back", "left-right", "fade"],
+)
 def test_patterns_mix_both_colours(pattern):
     part = Part("box", IDENTITY, (0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0), pattern, 2.0)
     points = torch.rand(2000, 3, generator=torch.Generator().manual_seed(0)) * 2 - 1

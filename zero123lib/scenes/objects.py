@@ -20,14 +20,15 @@ HELD_OUT_SEED = 1_000_000_000
 
 _PATTERNS: tuple[Pattern, ...] = (
     "plain",
-    "plain",
-    "plain",
     "stripes",
     "sectors",
     "checks",
     "dots",
     "two-tone",
     "fade",
+    # Sides of different colours show best how an object turns.
+    *("front-back",) * 3,
+    *("left-right",) * 3,
 )
 _AXES = {
     "x": np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]]),
@@ -174,7 +175,7 @@ def mug(m: Maker) -> None:
 def car(m: Maker) -> None:
     length, width, wheel = m.u(0.9, 1.2), m.u(0.4, 0.5), m.u(0.18, 0.26)
     body = wheel + 0.2
-    m.box((0, 0, body), (length, width, 0.2), m.main)
+    m.box((0, 0, body), (length, width, 0.2), m.main, **m.pattern())
     cabin = m.u(0.4, 0.65)
     m.box((m.u(-0.3, 0), 0, body + 0.36), (cabin, width * 0.9, 0.17), m.main, **m.pattern())
     m.box((m.u(-0.2, 0), 0, body + 0.36), (cabin * 0.98, width * 0.93, 0.1), (0.15, 0.2, 0.28))
@@ -218,7 +219,7 @@ def tree(m: Maker) -> None:
             base = trunk + 0.35 * level
             m.rod((0, 0, base), (0, 0, base + 0.65), 0.62 - 0.14 * level, green, top=0.0)
     else:
-        m.ball((0, 0, trunk + 0.45), (0.6, 0.6, m.u(0.45, 0.65)), green)
+        m.ball((0, 0, trunk + 0.45), (0.6, 0.6, m.u(0.45, 0.65)), green, **m.pattern())
         for _ in range(int(m.rng.integers(2, 6))):
             angle, z = m.u(0, 6.28), trunk + m.u(0.2, 0.8)
             m.ball((0.5 * np.cos(angle), 0.5 * np.sin(angle), z), 0.13, m.second)
@@ -227,7 +228,7 @@ def tree(m: Maker) -> None:
 def snowman(m: Maker) -> None:
     low, middle, head = m.u(0.5, 0.6), m.u(0.36, 0.45), m.u(0.24, 0.32)
     color = m.neutral if m.neutral[0] > 0.5 else m.main
-    m.ball((0, 0, low), low, color)
+    m.ball((0, 0, low), low, color, **m.pattern())
     m.ball((0, 0, 2 * low + middle * 0.7), middle, color)
     top = 2 * low + 1.5 * middle + head
     m.ball((0, 0, top), head, color)
@@ -256,7 +257,7 @@ def quadruped(m: Maker) -> None:
 
 def bear(m: Maker) -> None:
     fur, belly = m.main, m.second
-    m.ball((0, 0, 0.5), (0.42, 0.45, 0.5), fur)
+    m.ball((0, 0, 0.5), (0.42, 0.45, 0.5), fur, **m.pattern())
     m.ball((0.16, 0, 0.5), (0.32, 0.33, 0.36), belly)
     m.ball((0.05, 0, 1.2), 0.38, fur)
     m.ball((0.36, 0, 1.12), (0.16, 0.17, 0.14), belly)
@@ -271,7 +272,7 @@ def bear(m: Maker) -> None:
 
 
 def duck(m: Maker) -> None:
-    m.ball((0, 0, 0.42), (0.6, 0.42, 0.42), m.main)
+    m.ball((0, 0, 0.42), (0.6, 0.42, 0.42), m.main, **m.pattern())
     m.ball((-0.5, 0, 0.62), (0.25, 0.15, 0.2), m.main)
     neck = m.u(0.8, 1.1)
     m.rod((0.35, 0, 0.5), (0.42, 0, neck), 0.2, m.main, top=0.8)
@@ -315,7 +316,7 @@ def rocket(m: Maker) -> None:
 def mushroom(m: Maker) -> None:
     stem, cap = m.u(0.5, 0.9), m.u(0.5, 0.75)
     m.rod((0, 0, 0), (0, 0, stem), m.u(0.16, 0.26), (0.95, 0.9, 0.8), top=0.8)
-    m.ball((0, 0, stem), (cap, cap, m.u(0.3, 0.5)), m.main)
+    m.ball((0, 0, stem), (cap, cap, m.u(0.3, 0.5)), m.main, **m.pattern())
     for _ in range(int(m.rng.integers(3, 8))):
         angle = m.u(0, 6.28)
         x, y = cap * 0.68 * np.cos(angle), cap * 0.68 * np.sin(angle)
@@ -337,7 +338,7 @@ def cake(m: Maker) -> None:
 
 def bottle(m: Maker) -> None:
     radius, height = m.u(0.28, 0.4), m.u(0.8, 1.2)
-    m.rod((0, 0, 0), (0, 0, height), radius, m.main)
+    m.rod((0, 0, 0), (0, 0, height), radius, m.main, **m.pattern())
     m.rod((0, 0, height * 0.3), (0, 0, height * 0.75), radius * 1.02, m.second, **m.pattern())
     m.rod((0, 0, height), (0, 0, height + 0.25), radius, m.main, top=0.4)
     m.rod((0, 0, height + 0.25), (0, 0, height + 0.55), radius * 0.4, m.main)
@@ -346,7 +347,7 @@ def bottle(m: Maker) -> None:
 
 def sofa(m: Maker) -> None:
     width, depth = m.u(0.8, 1.2), m.u(0.4, 0.55)
-    m.box((0, 0, 0.25), (depth, width, 0.2), m.main)
+    m.box((0, 0, 0.25), (depth, width, 0.2), m.main, **m.pattern())
     m.box((-depth, 0, 0.55), (0.15, width, 0.5), m.main, **m.pattern())
     for side in (-1, 1):
         m.box((0, side * width, 0.38), (depth, 0.13, 0.33), m.main)
@@ -355,7 +356,7 @@ def sofa(m: Maker) -> None:
 
 def plane(m: Maker) -> None:
     length, span = m.u(0.8, 1.1), m.u(0.8, 1.2)
-    m.ball((0, 0, 0.4), (length, 0.18, 0.18), m.main)
+    m.ball((0, 0, 0.4), (length, 0.18, 0.18), m.main, **m.pattern())
     m.box((0.1, 0, 0.42), (0.2, span, 0.03), m.second, **m.pattern())
     m.box((-length * 0.85, 0, 0.45), (0.12, span * 0.4, 0.03), m.second)
     m.box((-length * 0.87, 0, 0.62), (0.12, 0.03, 0.2), m.second)

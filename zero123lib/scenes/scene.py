@@ -23,6 +23,8 @@ Pattern = Literal[
     "checks",  # alternating cells along all three axes
     "dots",  # balls on a lattice
     "two-tone",  # one colour below the canonical equator, one above
+    "front-back",  # one colour where canonical x is negative, one where it is positive
+    "left-right",  # the same along canonical y
     "fade",  # linear from bottom to top
 ]
 
@@ -74,6 +76,10 @@ class Part:
             return ((p * self.frequency - (p * self.frequency).round()).norm(dim=-1) < 0.34).to(p)
         if self.pattern == "two-tone":
             return (p[:, 2] > 0).to(p)
+        if self.pattern == "front-back":
+            return (p[:, 0] > 0).to(p)
+        if self.pattern == "left-right":
+            return (p[:, 1] > 0).to(p)
         if self.pattern == "fade":
             return ((p[:, 2] + 1) / 2).clamp(0, 1)
         return torch.zeros_like(p[:, 0])
