@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from zero123lib.metrics import psnr, silhouette
+from zero123lib.metrics import psnr
 
 
 def test_psnr_of_a_constant_error():
@@ -29,10 +29,3 @@ def test_masked_psnr_sees_only_the_mask():
 def test_psnr_refuses_other_shapes():
     with pytest.raises(ValueError, match=r"prediction: expected the target's shape \[3, 8, 8\]"):
         psnr(torch.zeros(3, 4, 4), torch.zeros(3, 8, 8))
-
-
-def test_silhouette_is_what_is_not_white():
-    picture = torch.ones(3, 4, 4)
-    picture[1, 2, 3] = 0.5
-    found = silhouette(picture)
-    assert found.sum() == 1 and found[2, 3]

@@ -30,8 +30,3 @@ def psnr(prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> Tens
     weight = torch.ones_like(squared) if mask is None else mask.to(squared)
     mse = (squared * weight).sum((-2, -1)) / weight.sum((-2, -1))
     return -10 * torch.log10(mse)
-
-
-def silhouette(picture: Tensor, threshold: float = 0.02) -> Tensor:
-    """Pixels ``[..., H, W]`` that differ from white by more than ``threshold`` in some channel."""
-    return (1 - picture).abs().amax(-3) > threshold

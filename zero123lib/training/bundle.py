@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import torch
@@ -25,11 +26,12 @@ def export(state: TrainState, folder: Path) -> Zero123Pipeline:
 
     A README in the folder, the model card, stays.
     """
+    model = copy.deepcopy(state.ema)
     pipe = Zero123Pipeline(
-        state.ema.unet,
+        model.unet,
         PatchAutoencoder(),
-        state.ema.image_encoder,
-        state.ema.camera_projection,
+        model.image_encoder,
+        model.camera_projection,
         tiny_scheduler(),
         model_name=folder.name,
         num_inference_steps=RECOMMENDED_STEPS,

@@ -70,7 +70,7 @@ def start(config: TrainConfig, initial: Path | None = None) -> TrainState:
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(
-        model.parameters(), config.learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
+        model.parameters(), config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0, fused=True
     )
     return TrainState(model, copy.deepcopy(model).requires_grad_(False), optimizer)
 
