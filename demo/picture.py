@@ -54,7 +54,7 @@ def main() -> None:
     options = parser.parse_args()
     pipe = Zero123Pipeline.from_pretrained(options.model)
     pictures = [view for i, kind in enumerate(KINDS) for view in rows(pipe, kind, i)]
-    turns = [f"{azimuth} deg" for azimuth in AZIMUTHS_DEG]
+    turns = [f"{azimuth}°" for azimuth in AZIMUTHS_DEG]
     made = [f"{name} made" for name in turns]
     true = [f"{name} true" for name in turns]
     labels = ["input", *made, "", *true] * len(KINDS)

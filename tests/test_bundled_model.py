@@ -1,0 +1,119 @@
+"""The model that ships: whole, small, described, and better than trivial answers."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from zero123lib import RelativePose, Zero123Pipeline
+from zero123lib.diffusion.bundled import MODELS
+from zero123lib.evaluation import evaluate_scenes
+from zero123lib.scenes import HELD_OUT_SEED, random_scene, render
+from zero123lib.views.images import prepare
+from zero123lib.views.poses import Pose
+
+TINY = MODELS / "tiny"
+
+
+@pytest.fixture(scope="module")
+def pipe() -> Zero123Pipeline:
+    tiny = Zero123Pipeline.from_pretrained("tiny")
+    tiny.set_progress_bar_config(disable=True)
+    return tiny
+
+
+def weights() -> list[Path]:
+    return sorted(TINY.rglob("*.safetensors"))
+
+
+def test_files_are_small_half_precision_safetensors():
+    sizes = [path.stat().st_size for path in weights()]
+    assert sizes and max(sizes) < 9_000_000 and sum(sizes) <= 16_000_000
+    assert {path.suffix for path in TINY.rglob("*") if path.is_file()} == {
+        ".json",
+        ".md",
+        ".safetensors",
+    }
+    for path in weights():
+        with safe_open(path, framework="pt") as file:
+            assert {file.get_tensor(name).dtype for name in list(file.keys())} == {torch.float16}
+
+
+def test_card_states_the_numbers_of_the_files():
+    card = (TINY / "README.md").read_text()
+    stated = float(re.search(r"([\d.]+) MB", card)[1])  # pyright: ignore[reportOptionalSubscript]
+    assert stated == pytest.approx(sum(p.stat().st_size for p in weights()) / 1e6, abs=0.06)
+    index = json.loads((TINY / "model_index.json").read_text())
+    assert all(f"`{name}`" in card for name, value in index.items() if isinstance(value, list))
+    for phrase in ("license: apache-2.0", "trained jointly", "python -m zero123lib.evaluation"):
+        assert phrase in card
+
+
+def test_better_than_the_best_trivial_answer(pipe):
+    """A sample of what the card reports on 64 objects."""
+    report = evaluate_scenes(
+        pipe,
+        objects=12,
+        views=3,
+        num_inference_steps=pipe.config["num_inference_steps"],
+        guidance_scale=pipe.config["guidance_scale"],
+    )
+    trivial = report["baselines"].values()
+    assert report["psnr_db"] > max(entry["psnr_db"] for entry in trivial) + 0.5
+    assert report["inside"]["psnr_db"] > max(e["inside"]["psnr_db"] for e in trivial) + 0.5
+
+
+def test_the_object_turns_with_the_camera(pipe):
+    """A view to one side resembles the truth there more than the truth on the other side."""
+    right = []
+    for index in range(12):
+        scene, source = random_scene(HELD_OUT_SEED + 300 + index, "chair"), Pose(20, 0, 1.7)
+        turns = [RelativePose(azimuth_deg=angle) for angle in (-60, 60)]
+        cameras = [source, *(source.moved(turn) for turn in turns)]
+        rgba = render(scene, cameras, pipe.image_size, background="white").rgba
+        truth = rgba[..., :3].permute(0, 3, 1, 2)
+        made = pipe(
+            truth[0] * 2 - 1,
+            turns,
+            num_inference_steps=pipe.config["num_inference_steps"],
+            guidance_scale=pipe.config["guidance_scale"],
+            generator=torch.Generator().manual_seed(index),
+            output_type="pt",
+        ).images
+        for side in (0, 1):
+            error = (made[side] - truth[1:]).square().mean((1, 2, 3))
+            right.append(bool(error[side] < error[1 - side]))
+    assert sum(right) >= 18, f"{sum(right)} of {len(right)} turned the right way"
+
+
+def test_says_which_pictures_are_far_from_its_world(pipe, shared_data):
+    photos = sorted((shared_data / "images").glob("*.png"))
+    assert len(photos) == 12
+    assert all(pipe.notice(pipe.prepare(photo)) for photo in photos)
+    silent = 0
+    for seed in range(HELD_OUT_SEED + 400, HELD_OUT_SEED + 440):
+        rgba = render(random_scene(seed), [Pose(20, 30, 1.8)], 256).rgba[0].numpy()
+        silent += pipe.notice(prepare(rgba, pipe.image_size)) is None
+    assert silent >= 34
+
+
+@pytest.mark.soak
+def test_card_reports_what_the_evaluation_gives(pipe):
+    """Every row of the card's table, at full size."""
+    card = (TINY / "README.md").read_text()
+    rows = re.findall(r"^\| (\d+) steps, guidance ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", card, re.M)
+    assert rows
+    for steps, guidance, whole, inside in rows:
+        report = evaluate_scenes(
+            pipe, num_inference_steps=int(steps), guidance_scale=float(guidance)
+        )
+        assert report["psnr_db"] == pytest.approx(float(whole), abs=0.02)
+        assert report["inside"]["psnr_db"] == pytest.approx(float(inside), abs=0.02)
+        for name, entry in report["baselines"].items():
+            row = f"| {name} | {entry['psnr_db']:.2f} | {entry['inside']['psnr_db']:.2f} |"
+            assert row in card
