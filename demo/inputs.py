@@ -26,11 +26,11 @@ def picture(upload: Any) -> Image.Image:
     Raises:
         ValueError: nothing was uploaded, or it is no picture that can be used.
     """
-    path = upload.get("path") if isinstance(upload, dict) else None
+    given = upload.get("path") if isinstance(upload, dict) else None
+    path = given if isinstance(given, str) and "\0" not in given else ""
     # Gradio checks the place only of data that a client marks as a file's.
     uploads = Path(get_upload_folder()).resolve()
-    named = isinstance(path, str) and path and "\0" not in path
-    if not named or not Path(path).resolve().is_relative_to(uploads):
+    if not path or not Path(path).resolve().is_relative_to(uploads):
         raise ValueError("image: expected an uploaded PNG, JPEG or WebP picture, got none")
     try:
         return load_image(path, MAX_PIXELS)

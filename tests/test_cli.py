@@ -188,7 +188,11 @@ def test_a_word_that_is_no_argument_is_one_line_too(capsys: pytest.CaptureFixtur
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send")
 def test_ctrl_c_while_sampling_leaves_nothing(tmp_path: Path) -> None:
-    code = "import sys; from zero123lib.cli import main; sys.exit(main())"
+    # A shell's background job is born deaf to Ctrl-C, and the tests may well run in one.
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from zero123lib.cli import main; sys.exit(main())"
+    )
     command = ["views", BEAR, "--steps", "1000", "--out", str(tmp_path / "views")]
     process = subprocess.Popen(
         [sys.executable, "-c", code, *command],

@@ -27,8 +27,12 @@ _PATTERNS: tuple[Pattern, ...] = (
     "two-tone",
     "fade",
     # Sides of different colours show best how an object turns.
-    *("front-back",) * 3,
-    *("left-right",) * 3,
+    "front-back",
+    "front-back",
+    "front-back",
+    "left-right",
+    "left-right",
+    "left-right",
 )
 _AXES = {
     "x": np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]]),
