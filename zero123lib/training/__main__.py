@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoint and log")
     parser.add_argument("--minutes", type=float, default=TrainConfig.minutes)
-    parser.add_argument("--start", type=Path, help="pipeline folder to go on from")
+    parser.add_argument("--initial", type=Path, help="pipeline folder to go on from")
     parser.add_argument("--export", type=Path, help="write the checkpoint as a pipeline and stop")
     parser.add_argument("--threads", type=int, default=1, help="per process")
     options = parser.parse_args(arguments)
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
     config = TrainConfig(minutes=options.minutes)
     checkpoint = options.out / "checkpoint.pt"
     resumed = checkpoint.exists()
-    state = load_checkpoint(checkpoint, config) if resumed else start(config, options.start)
+    state = load_checkpoint(checkpoint, config) if resumed else start(config, options.initial)
     if options.export:
         if not resumed:
             parser.error(f"--out: expected a folder with a checkpoint.pt, got {options.out}")
