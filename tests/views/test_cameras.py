@@ -29,7 +29,6 @@ from zero123lib.views.cameras import (
 )
 from zero123lib.views.poses import Pose, wrap_azimuth_deg
 
-GSO = Path(__file__).parents[2] / ".." / "shared" / "data" / "gso" / "cameras.json"
 SIZE = 64
 POSES = [Pose(0.0, 0.0, 1.85), Pose(30.0, 135.0, 1.5), Pose(-60.0, -100.0, 2.2)]
 
@@ -249,10 +248,8 @@ def test_a_broken_transforms_json_is_named(broken):
         cameras_from_transforms(broken)
 
 
-def test_cameras_of_google_scanned_objects_agree():
-    if not GSO.is_file():
-        pytest.skip(f"{GSO} is not on this machine")
-    cameras = json.loads(GSO.read_text())
+def test_cameras_of_google_scanned_objects_agree(shared_data: Path):
+    cameras = json.loads((shared_data / "gso" / "cameras.json").read_text())
     columns = zip(
         cameras["elevation_deg"], cameras["azimuth_deg"], cameras["distance"], strict=True
     )

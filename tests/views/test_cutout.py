@@ -15,8 +15,6 @@ from zero123lib.views import cutout
 from zero123lib.views.cutout import cut_out, has_meaningful_alpha, rembg_model
 from zero123lib.views.loading import ImageError
 
-IMAGES = Path(__file__).parents[2] / ".." / "shared" / "data" / "images"
-
 
 @pytest.fixture(autouse=True)
 def without_rembg(monkeypatch, tmp_path):
@@ -119,8 +117,9 @@ def test_nothing_to_find_is_an_error(value):
         cut_out(np.full((64, 64, 3), value, np.uint8))
 
 
-def photographs() -> list[Path]:
-    return [path for path in sorted(IMAGES.glob("*.png")) if "graybg" not in path.name]
+def photographs(folder: Path) -> list[Path]:
+    """Pictures with transparency."""
+    return [path for path in sorted(folder.glob("*.png")) if "graybg" not in path.name]
 
 
 def backgrounds(height: int, width: int) -> dict[str, np.ndarray]:
@@ -131,24 +130,23 @@ def backgrounds(height: int, width: int) -> dict[str, np.ndarray]:
     }
 
 
-@pytest.mark.skipif(not IMAGES.is_dir(), reason=f"{IMAGES} is not on this machine")
-def test_objects_of_photographs_are_found_on_plain_and_graded_backgrounds():
+def test_objects_of_photographs_are_found_on_plain_and_graded_backgrounds(shared_data: Path):
+    pictures = photographs(shared_data / "images")
     scores: dict[tuple[str, str], float] = {}
-    for path in photographs():
+    for path in pictures:
         image = Image.open(path).resize((192, 192), Image.Resampling.LANCZOS)
         colour, alpha = np.asarray(image)[..., :3] / 255.0, alpha_of(image)
         for name, background in backgrounds(192, 192).items():
             cut = cut_out(over(alpha, colour, background), "classical")
             scores[path.name, name] = iou(alpha_of(cut.image) > 0.5, alpha > 0.5)
     worst = min(scores, key=scores.__getitem__)
-    assert len(scores) == 2 * len(photographs())
+    assert len(scores) == 2 * len(pictures) == 22
     assert np.mean(list(scores.values())) > 0.96, scores
     assert scores[worst] > 0.9, (worst, scores[worst])
 
 
-@pytest.mark.skipif(not IMAGES.is_dir(), reason=f"{IMAGES} is not on this machine")
-def test_the_teapot_on_grey_is_cut_out_with_its_handle_open():
-    cut = cut_out(IMAGES / "red_teapot_graybg.png")
+def test_the_teapot_on_grey_is_cut_out_with_its_handle_open(shared_data: Path):
+    cut = cut_out(shared_data / "images" / "red_teapot_graybg.png")
     alpha = alpha_of(cut.image)
     assert cut.method == "classical" and cut.image.size == (512, 512)
     red = np.asarray(cut.image)[..., 0].astype(int) - np.asarray(cut.image)[..., 2] > 60

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from zero123lib.views.cutout import HOW
 from zero123lib.views.images import (
+    CutOutMethod,
     ImageError,
     composite,
     contact_sheet,
@@ -19,8 +22,6 @@ from zero123lib.views.images import (
     to_pils,
     to_tensor,
 )
-
-IMAGES = Path(__file__).parents[2] / ".." / "shared" / "data" / "images"
 
 
 def rectangle(canvas: tuple[int, int], box: tuple[int, int, int, int], colour="red") -> Image.Image:
@@ -162,33 +163,6 @@ def test_auto_frames_the_object_on_white():
     assert torch.equal(prepared.tensor, to_tensor(prepared.image))
 
 
-def official(rgba: np.ndarray) -> np.ndarray:
-    """numerics of the official demo, written out apart from the library's code."""
-    keep = rgba[..., 3] > 127
-    rgb = np.where(keep[..., None], rgba[..., :3], 255).astype(np.uint8)
-    rows, columns = np.nonzero(keep)
-    crop = Image.fromarray(rgb[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1])
-    scale = min(1.0, 200 / max(crop.size))
-    size = (max(1, round(crop.width * scale)), max(1, round(crop.height * scale)))
-    small = np.asarray(crop.resize(size, Image.Resampling.LANCZOS))
-    canvas = np.full((256, 256, 3), 255, np.uint8)
-    top, left = (256 - size[1]) // 2, (256 - size[0]) // 2
-    canvas[top : top + size[1], left : left + size[0]] = small
-    return canvas
-
-
-@pytest.mark.parametrize("side", [400, 150])
-def test_official_framing_follows_the_demo(side):
-    y, x = np.mgrid[0:side, 0:side] / side
-    alpha = 255 * np.clip((0.4 - np.hypot(x - 0.45, (y - 0.5) / 0.8)) * 20 + 0.5, 0, 1)
-    rgba = np.stack([255 * x, 255 * y, 90 + 0 * x, alpha], axis=-1).astype(np.uint8)
-    prepared = prepare(rgba, 256, "official")
-    # thumbnail() may average whole pixels first, which moves a level here and there
-    difference = np.asarray(prepared.image).astype(int) - official(rgba)
-    assert np.abs(difference).max() <= 3
-    assert prepared.preprocess == "official" and prepared.method == "alpha"
-
-
 def test_official_framing_never_enlarges_and_resizes_to_the_model():
     small = rectangle((80, 80), (10, 20, 60, 50))
     framed = prepare(small, 256, "official")
@@ -239,9 +213,40 @@ def test_a_large_picture_is_framed_like_the_same_picture_small():
     assert difference.abs().mean() < 0.01
 
 
-@pytest.mark.skipif(not IMAGES.is_dir(), reason=f"{IMAGES} is not on this machine")
-def test_every_shared_picture_fills_the_ratio_and_is_centred():
-    for path in sorted(IMAGES.glob("*.png")):
+def test_a_long_picture_may_be_thin_once_it_is_bounded():
+    long = rectangle((4000, 12), (1000, 2, 3000, 10))
+    for size in ((4000, 12), (12, 4000)):
+        picture = long if size[0] == 4000 else long.transpose(Image.Transpose.ROTATE_90)
+        assert picture.size == size
+        for preprocess in ("auto", "official"):
+            red, green, _ = prepare(picture, 256, preprocess).tensor
+            assert red.min() > 0.99 and green.min() < 0.2  # red on white, hardly a pixel thick
+        with pytest.raises(ImageError, match=f"square picture .* got {size[0]} x {size[1]}"):
+            prepare(picture, 256, "none")
+    with pytest.raises(ImageError, match="at least 8 x 8 pixels, got 4000 x 7"):
+        prepare(long.crop((0, 0, 4000, 7)))
+
+
+def test_the_condition_is_not_rounded_to_8_bits():
+    shade = Image.new("RGBA", (64, 64), (10, 20, 30, 99))
+    over_white = (99 * np.array([10, 20, 30]) + 156 * 255) / 255
+    for preprocess in ("auto", "none"):
+        prepared = prepare(shade, 64, preprocess, foreground_ratio=1.0, method="alpha")
+        found = (prepared.tensor[:, 32, 32].double() + 1) * 127.5
+        assert found.tolist() == pytest.approx(over_white.tolist(), abs=1e-4)
+        assert prepared.image.getpixel((32, 32)) == tuple(np.rint(over_white))
+
+
+def test_how_a_picture_was_cut_out_is_told_in_words():
+    clear = rectangle((64, 64), (16, 16, 48, 48))
+    assert prepare(clear, 64).how == "cut out by its own transparency"
+    assert "by colour" in prepare(composite(clear), 64).how
+    assert prepare(clear, 64, "none").how == "taken as it is"
+    assert set(HOW) == set(get_args(CutOutMethod)) - {"auto"}
+
+
+def test_every_shared_picture_fills_the_ratio_and_is_centred(shared_data: Path):
+    for path in sorted((shared_data / "images").glob("*.png")):
         prepared = prepare(path, 128)
         left, top, right, bottom = box_of(prepared.rgba)
         assert max(right - left, bottom - top) == pytest.approx(100, abs=2), path.name

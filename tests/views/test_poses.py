@@ -8,11 +8,14 @@ import pytest
 import torch
 
 from zero123lib.views.poses import (
+    PRESET_NAMES,
     PRESETS,
     Pose,
     RelativePose,
+    camera_label,
     encode_poses,
     orbit,
+    preset_pose,
     random_pose,
     stable_zero123_vector,
     wrap_azimuth_deg,
@@ -122,6 +125,23 @@ def test_presets_are_the_official_polar_and_azimuth():
     official = {"left": (0, -90), "above": (-90, 0), "right": (0, 90), "below": (90, 0)}
     official["behind"] = (0, 180)
     assert {n: (-p.elevation_deg, p.azimuth_deg) for n, p in PRESETS.items()} == official
+
+
+def test_every_button_has_its_pose():
+    assert set(PRESET_NAMES) == {*PRESETS, "random"}
+    assert {name: preset_pose(name) for name in PRESETS} == PRESETS
+    first, again = (preset_pose("random", torch.Generator().manual_seed(5)) for _ in range(2))
+    assert first == again == random_pose(torch.Generator().manual_seed(5))
+    with pytest.raises(ValueError, match="name: expected one of left, .*random, got 'up'"):
+        preset_pose("up")
+
+
+@pytest.mark.parametrize(
+    ("azimuth", "elevation", "label"),
+    [(45, 0, "45°"), (-90, 20.04, "-90°, 20° up"), (0, -90, "0°, 90° down")],
+)
+def test_camera_labels(azimuth, elevation, label):
+    assert camera_label(RelativePose(elevation, azimuth)) == label
 
 
 def test_random_pose_follows_the_official_distribution():

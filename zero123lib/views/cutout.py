@@ -29,6 +29,14 @@ from .segment import foreground
 # none: everything is foreground
 CutOutMethod = Literal["auto", "alpha", "rembg", "classical", "none"]
 
+# What to tell users of a cut-out's `method`.
+HOW = {
+    "alpha": "cut out by its own transparency",
+    "rembg": "cut out by rembg",
+    "classical": "cut out by colour (classical segmentation)",
+    "none": "taken as it is",
+}
+
 # Networks of rembg by preference; the first whose file is there is used.
 REMBG_MODELS = ("isnet-general-use", "u2net", "u2netp", "silueta")
 
@@ -68,10 +76,18 @@ def cut_out(image: ImageSource, method: CutOutMethod = "auto") -> CutOut:
         MissingExtraError: "rembg" and it is not installed.
         ValueError: unknown method, or "rembg" and none of its models is on disk.
     """
+    return cut_out_loaded(load_image(image), method)
+
+
+def cut_out_loaded(picture: Image.Image, method: CutOutMethod = "auto") -> CutOut:
+    """`cut_out` of what `load_image` returned, or of a smaller copy, however small.
+
+    Raises:
+        as `cut_out` does.
+    """
     if method not in get_args(CutOutMethod):
         names = ", ".join(repr(name) for name in get_args(CutOutMethod))
         raise ValueError(f"method: expected one of {names}, got {method!r}")
-    picture = load_image(image)
     if method == "alpha" and picture.mode != "RGBA":
         raise ImageError("image: expected a picture with transparency, got an opaque one")
     if method == "alpha" or (method == "auto" and has_meaningful_alpha(picture)):

@@ -15,7 +15,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .cutout import CutOut, CutOutMethod, cut_out, has_meaningful_alpha, rembg_model
+from .cutout import (
+    HOW,
+    CutOut,
+    CutOutMethod,
+    cut_out,
+    cut_out_loaded,
+    has_meaningful_alpha,
+    rembg_model,
+)
 from .framing import FOREGROUND_RATIO, check_ratio, composite, official_frame, recenter
 from .loading import MAX_PIXELS, MIN_SIDE_PX, ImageError, ImageSource, load_image
 from .sheet import contact_sheet
@@ -45,7 +53,10 @@ __all__ = [
 
 # auto: cut out with soft alpha, recentre at the foreground ratio, on white
 # official: the framing of the official demo: hard mask, at most 200 of 256 px, never enlarged
-# none: the picture is already square, composited and framed
+# none: the picture is already square and framed; what is see-through is put on white. At 256 px,
+#     what the official demo makes of a square picture without its preprocessing
+# The official demo's own cut-out looks at colours alone and drops the picture's transparency.
+# Here transparency comes first in all of them, and the numbers are the official ones from there.
 Preprocess = Literal["auto", "official", "none"]
 
 # The official demo first bounds the picture, `raw_im.thumbnail([1536, 1536])`.
@@ -57,7 +68,7 @@ class Prepared:
     """What the model is conditioned on, and how it came about.
 
     Attributes:
-        image: RGB, size x size, on white.
+        image: RGB, size x size, on white: `tensor` in 8 bits.
         rgba: RGBA, size x size: the same framing with alpha, for previews.
         tensor: float32 [3, size, size] in [-1, 1], the condition itself.
         method: what made the alpha (see `CutOut.method`); "none" when nothing was cut out.
@@ -71,6 +82,11 @@ class Prepared:
     method: str
     preprocess: Preprocess
     foreground_fraction: float
+
+    @property
+    def how(self) -> str:
+        """`method` in words, such as "cut out by its own transparency"."""
+        return HOW[self.method]
 
 
 def prepare(
@@ -105,17 +121,19 @@ def prepare(
         return _prepared_tensor(image, size)
     picture = load_image(image)
     if preprocess == "none":
-        rgba = _square(picture, size)
-        return _prepared(composite(rgba), rgba, "none", preprocess)
+        _check_square(picture)
     picture.thumbnail((_WORKING_SIDE_PX, _WORKING_SIDE_PX), Image.Resampling.LANCZOS)
-    cut = cut_out(picture, method)
+    if preprocess == "none":
+        rgba = _resized(picture.convert("RGBA"), size)
+        return _prepared(_on_white(rgba), rgba, "none", preprocess)
+    cut = cut_out_loaded(picture, method)
     if preprocess == "official":
         framed, mask = (_resized(part, size) for part in official_frame(cut.image))
         rgba = framed.copy()
         rgba.putalpha(mask)
-        return _prepared(framed, rgba, cut.method, preprocess)
+        return _prepared(to_tensor(framed), rgba, cut.method, preprocess)
     rgba = recenter(cut.image, size, foreground_ratio)
-    return _prepared(composite(rgba), rgba, cut.method, preprocess)
+    return _prepared(_on_white(rgba), rgba, cut.method, preprocess)
 
 
 def to_tensor(image: Image.Image) -> Tensor:
@@ -144,11 +162,20 @@ def to_pils(images: Tensor) -> list[Image.Image]:
     return [to_pil(image) for image in images.reshape(-1, *images.shape[-3:])]
 
 
-def _prepared(
-    image: Image.Image, rgba: Image.Image, method: str, preprocess: Preprocess
-) -> Prepared:
+def _prepared(tensor: Tensor, rgba: Image.Image, method: str, preprocess: Preprocess) -> Prepared:
     fraction = float(np.asarray(rgba.getchannel("A"), np.float64).mean() / 255.0)
-    return Prepared(image, rgba, to_tensor(image), method, preprocess, fraction)
+    return Prepared(to_pil(tensor), rgba, tensor, method, preprocess, fraction)
+
+
+def _on_white(rgba: Image.Image) -> Tensor:
+    """float32 [3, H, W] in [-1, 1] of an RGBA picture on white, not rounded to 8 bits.
+
+    Operation by operation as in the official demo (`gradio_new.py: preprocess_image`).
+    """
+    values = np.asarray(rgba, np.float32) / 255.0
+    alpha = values[..., 3:]
+    mixed = alpha * values[..., :3] + (1.0 - alpha)
+    return torch.from_numpy(mixed * 2.0 - 1.0).permute(2, 0, 1).contiguous()
 
 
 def _prepared_tensor(tensor: Tensor, size: int) -> Prepared:
@@ -161,14 +188,12 @@ def _prepared_tensor(tensor: Tensor, size: int) -> Prepared:
     return Prepared(image, image.convert("RGBA"), condition, "none", "none", 1.0)
 
 
-def _square(picture: Image.Image, size: int) -> Image.Image:
-    """An already framed square picture at the wanted size."""
+def _check_square(picture: Image.Image) -> None:
     if picture.width != picture.height:
         raise ImageError(
             "image: expected a square picture with preprocess='none', "
             f"got {picture.width} x {picture.height}"
         )
-    return _resized(picture.convert("RGBA"), size)
 
 
 def _resized(square: Image.Image, size: int) -> Image.Image:

@@ -200,6 +200,29 @@ PRESETS: dict[str, RelativePose] = {
     "below": RelativePose(elevation_deg=-90.0),
     "behind": RelativePose(azimuth_deg=180.0),
 }
+PRESET_NAMES = (*PRESETS, "random")
+
+
+def preset_pose(name: str, generator: torch.Generator | None = None) -> RelativePose:
+    """The camera of a button of the official demo, one of `PRESET_NAMES`.
+
+    Args:
+        name: which.
+        generator: of "random", as for `random_pose`.
+
+    Raises:
+        ValueError: no such button.
+    """
+    if name not in PRESET_NAMES:
+        raise ValueError(f"name: expected one of {', '.join(PRESET_NAMES)}, got {name!r}")
+    return PRESETS.get(name) or random_pose(generator)
+
+
+def camera_label(pose: RelativePose) -> str:
+    """Where a view's camera is, in a few words: "45°, 20° up"."""
+    azimuth, elevation = round(pose.azimuth_deg, 1), round(pose.elevation_deg, 1)
+    height = f", {abs(elevation):g}° {'up' if elevation > 0 else 'down'}" if elevation else ""
+    return f"{azimuth:g}°{height}"
 
 
 def random_pose(generator: torch.Generator | None = None) -> RelativePose:
