@@ -1,12 +1,8 @@
 """Samplers: one algorithm, one generator, over one signature of a model.
 
-Vocabulary. T timesteps ``t = 0 .. T - 1``, T - 1 the noisiest. ``x`` are noisy latents
-``[N, C, h, w]``, ``x0`` clean ones, ``eps`` unit noise; ``x = alpha x0 + sigma eps`` with
-``alpha = sqrt(abar_t)`` and ``sigma = sqrt(1 - abar_t)``. The clean end of the schedule, alpha 1
-and sigma 0, lies after t = 0 and is written as t = None.
-
-A model is a callable ``model(x, t) -> output``; guidance is inside it. What its output means,
-x0, eps or v, is the :class:`Schedule`'s business, so no sampler asks.
+A model is a callable ``model(x, t) -> output`` on noisy latents ``x`` ``[N, C, h, w]``; guidance
+is inside it. What its output means, x0, eps or v, is the business of the :class:`Schedule`, where
+these words are explained, so no sampler asks.
 """
 
 from __future__ import annotations
@@ -17,21 +13,34 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
-from diffusers import DDIMScheduler
+from diffusers import (
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    UniPCMultistepScheduler,
+)
 from torch import Tensor
 
-from zero123lib.diffusion.arguments import check_number, is_whole
+from zero123lib.diffusion.arguments import check_number
+from zero123lib.diffusion.schedule import Schedule
 
+# official: DDIM as the official code runs it, for its very numbers; see `official`.
 # ddim:  Song et al. 2021. First order; deterministic at eta 0, ancestral at eta 1.
-# dpmpp: DPM-Solver++(2M), Lu et al. 2022. Second order, deterministic: for 10 to 25 steps.
-# Both take exactly the asked number of steps, start at the noisiest timestep whatever the
-# checkpoint's spacing is, and end at clean latents. (An Euler step in sigma *is* DDIM at eta 0.)
-Sampler = Literal["ddim", "dpmpp"]
+# unipc: UniPC, Zhao et al. 2023. Third order: for 5 to 20 steps.
+# dpmpp: DPM-Solver++(2M), Lu et al. 2022. Second order: for 10 to 25 steps.
+# euler: Euler's method in sigma / alpha, Karras et al. 2022. First order.
+# All but "official" take exactly the asked number of steps, start at the noisiest timestep
+# whatever the checkpoint's spacing is, and end at clean latents.
+Sampler = Literal["official", "ddim", "unipc", "dpmpp", "euler"]
 
-# What a network predicts, in diffusers' words: eps, x0, or alpha eps - sigma x0.
-PredictionType = Literal["epsilon", "sample", "v_prediction"]
+_NOISY = ("official", "ddim")
+_SOLVERS: dict[str, Any] = {
+    "unipc": UniPCMultistepScheduler,
+    "dpmpp": DPMSolverMultistepScheduler,
+    "euler": EulerDiscreteScheduler,
+}
 
 Model = Callable[[Tensor, int], Tensor]
+Noise = Callable[[], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +49,7 @@ class SampleStep:
 
     Attributes:
         index: 0 for the first of ``total`` steps.
+        total: evaluations of the model in all, which :func:`step_count` tells beforehand.
         timestep: where the model was asked.
         latents: ``[N, C, h, w]`` after the step.
         predicted: ``[N, C, h, w]``, the clean latents that the model saw in the noise: decode
@@ -57,108 +67,19 @@ class SampleStep:
 Steps = Generator[SampleStep, Tensor | None, None]
 
 
-@dataclass(frozen=True, eq=False)
-class Schedule:
-    """How much noise each timestep holds, and what the model predicts.
-
-    Args:
-        alphas_cumprod: abar ``[T]``, float64 on the CPU, falling.
-        prediction_type: see :data:`PredictionType`.
-        clip_range: predicted clean latents are clamped to +- this; None leaves them.
-
-    Raises:
-        ValueError: unknown prediction type, or an eps-model under a schedule that ends in pure
-            noise, where eps says nothing about x0.
-    """
-
-    alphas_cumprod: Tensor
-    prediction_type: PredictionType = "epsilon"
-    clip_range: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.prediction_type not in get_args(PredictionType):
-            names = ", ".join(map(repr, get_args(PredictionType)))
-            raise ValueError(
-                f"prediction_type: expected one of {names}, got {self.prediction_type!r}"
-            )
-        if self.prediction_type == "epsilon" and self.alphas_cumprod[-1] == 0:
-            raise ValueError(
-                "prediction_type: expected 'sample' or 'v_prediction' with "
-                "rescale_betas_zero_snr, got 'epsilon'"
-            )
-
-    @classmethod
-    def from_scheduler(cls, scheduler: Any) -> Schedule:
-        """The schedule of any diffusers scheduler, read from its config.
-
-        Betas, prediction type and clipping are the checkpoint's; its timestep spacing, offset and
-        final alpha are not taken over (see :meth:`timesteps`).
-
-        Raises:
-            ValueError: the config asks for dynamic thresholding, which no Zero123 model uses.
-        """
-        ddim: Any = DDIMScheduler.from_config(scheduler.config)
-        # Asked of the scheduler itself: where it has no such setting, DDIM's default is to clip.
-        settings = scheduler.config
-        if settings.get("thresholding", False):
-            raise ValueError("scheduler: expected thresholding=False, got True")
-        clip_range = settings.get("clip_sample_range", 1.0) if settings.get("clip_sample") else None
-        return cls(ddim.alphas_cumprod.double(), ddim.config.prediction_type, clip_range)
-
-    @property
-    def num_train_timesteps(self) -> int:
-        """T."""
-        return len(self.alphas_cumprod)
-
-    def timesteps(self, count: int) -> list[int]:
-        """``count`` timesteps, falling: ``round(k T / count) - 1`` for k = count .. 1.
-
-        "Trailing" spacing (Lin et al. 2024, table 2): always starts at T - 1, where the model
-        was trained to start from noise, and is exactly ``count`` long, T / count apart. With
-        T = 1000: 2 steps are [999, 499], 50 are [999, 979, ..., 19].
-
-        Raises:
-            ValueError: not a whole number from 1 to T.
-        """
-        total = self.num_train_timesteps
-        if not is_whole(count) or not 1 <= count <= total:
-            raise ValueError(
-                f"num_inference_steps: expected a whole number from 1 to {total}, got {count!r}"
-            )
-        return [round(k * total / int(count)) - 1 for k in range(count, 0, -1)]
-
-    def level(self, t: int | None) -> tuple[float, float]:
-        """(alpha, sigma) at t."""
-        abar = 1.0 if t is None else float(self.alphas_cumprod[t])
-        return math.sqrt(abar), math.sqrt(1 - abar)
-
-    def split(self, output: Tensor, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
-        """(x0, eps) that the model's output at (x, t) stands for."""
-        alpha, sigma = self.level(t)
-        if self.prediction_type == "epsilon":
-            x0, eps = (x - sigma * output) / alpha, output
-        elif self.prediction_type == "sample":
-            x0, eps = output, (x - alpha * output) / sigma
-        else:  # v: Salimans and Ho 2022, appendix D
-            x0, eps = alpha * x - sigma * output, alpha * output + sigma * x
-        if self.clip_range is not None:
-            x0 = x0.clamp(-self.clip_range, self.clip_range)
-        return x0, eps
-
-
 def ddim(
     model: Model,
     x: Tensor,
     schedule: Schedule,
     num_inference_steps: int,
     eta: float = 0.0,
-    noise: Callable[[], Tensor] | None = None,
+    noise: Noise | None = None,
 ) -> Steps:
-    """DDIM (Song et al. 2021, equations 12 and 16), corrected.
+    """DDIM (Song et al. 2021, equations 12 and 16), corrected: exact count, clean end.
 
     Each step goes to the timestep where the next one evaluates, and the last to clean latents.
-    diffusers' DDIMScheduler goes ``T // steps`` down instead, which misses both wherever ``steps``
-    does not divide T.
+    It is our own, since diffusers' DDIMScheduler goes ``T // steps`` down instead, which misses
+    both wherever ``steps`` does not divide T; where it does, the two agree.
 
     Args:
         model: see the top of the module.
@@ -166,14 +87,53 @@ def ddim(
         schedule: noise levels.
         num_inference_steps: exactly this many evaluations.
         eta: in [0, 1]; 0 adds no noise, 1 as much as DDPM.
-        noise: draws fresh unit noise ``[N, C, h, w]``; called only where noise is added, which
-            the last step never does.
+        noise: draws fresh unit noise ``[N, C, h, w]``, unless eta is 0; called only where noise is
+            added, which the last step never does.
+
+    Raises:
+        ValueError: a number of steps that the schedule does not have, or eta without ``noise``.
     """
     timesteps = schedule.timesteps(num_inference_steps)
-    for index, t in enumerate(timesteps):
+    _check_noise(eta, noise)
+    return _ddim(model, x, schedule, timesteps, None, eta, noise)
+
+
+def official(
+    model: Model,
+    x: Tensor,
+    schedule: Schedule,
+    num_inference_steps: int,
+    eta: float = 0.0,
+    noise: Noise | None = None,
+) -> Steps:
+    """DDIM as zero123's ``ldm/models/diffusion/ddim.py`` runs it; arguments as for :func:`ddim`.
+
+    The step is the paper's; the schedule is the official code's. ``num_inference_steps`` is not
+    the number of evaluations, and unit noise enters below the noisiest timestep, for which it is a
+    little too noisy (see :meth:`Schedule.official_timesteps`). The last step ends at the noise of
+    t = 0 and not at clean latents; with eta it adds noise like every other.
+
+    Raises:
+        ValueError: a number of steps that has no such schedule, or eta without ``noise``.
+    """
+    timesteps = schedule.official_timesteps(num_inference_steps)
+    _check_noise(eta, noise)
+    return _ddim(model, x, schedule, timesteps, 0, eta, noise)
+
+
+def _ddim(
+    model: Model,
+    x: Tensor,
+    schedule: Schedule,
+    timesteps: list[int],
+    end: int | None,
+    eta: float,
+    noise: Noise | None,
+) -> Steps:
+    for index, (t, to) in enumerate(zip(timesteps, [*timesteps[1:], end], strict=True)):
         x0, eps = schedule.split(model(x, t), x, t)
-        (alpha, sigma), (alpha_to, sigma_to) = map(schedule.level, _pair(timesteps, index))
-        added = eta * sigma_to / sigma * math.sqrt(1 - (alpha / alpha_to) ** 2)
+        (alpha, sigma), (alpha_to, sigma_to) = schedule.level(t), schedule.level(to)
+        added = eta * sigma_to / sigma * math.sqrt(1 - (alpha / alpha_to) ** 2)  # equation 16
         x = alpha_to * x0 + math.sqrt(sigma_to**2 - added**2) * eps
         if added and noise is not None:
             x = x + added * noise()
@@ -181,26 +141,53 @@ def ddim(
         x = x if replaced is None else replaced
 
 
-def dpmpp(model: Model, x: Tensor, schedule: Schedule, num_inference_steps: int) -> Steps:
-    """DPM-Solver++(2M) (Lu et al. 2022, algorithm 2), first order at both ends.
+def solve(
+    sampler: Sampler, model: Model, x: Tensor, schedule: Schedule, num_inference_steps: int
+) -> Steps:
+    """What diffusers' "unipc", "dpmpp" or "euler" does; arguments as for :func:`ddim`.
 
-    Arguments as for :func:`ddim`. With lambda = log(alpha / sigma), a step by h uses the last two
-    predictions; where the schedule starts in pure noise (lambda = -inf) the formula falls back to
-    first order by itself, and the last step returns its prediction.
+    An Euler step in sigma / alpha is a DDIM step with eta 0; what differs is the start, where
+    diffusers takes the noise times sigma, without its share of alpha.
     """
     timesteps = schedule.timesteps(num_inference_steps)
-    x0_before, h_before = None, math.inf
-    for index, t in enumerate(timesteps):
+    return _solve(diffusers_solver(sampler, schedule, timesteps), model, x, schedule, timesteps)
+
+
+def _solve(solver: Any, model: Model, x: Tensor, schedule: Schedule, timesteps: list[int]) -> Steps:
+    y = x * solver.init_noise_sigma  # in the solver's scale: x for all but Euler, with x / alpha
+    for index, (t, step) in enumerate(zip(timesteps, solver.timesteps, strict=True)):
+        x = solver.scale_model_input(y, step)
         x0, _ = schedule.split(model(x, t), x, t)
-        (alpha, sigma), (alpha_to, sigma_to) = map(schedule.level, _pair(timesteps, index))
-        h = _lambda(alpha_to, sigma_to) - _lambda(alpha, sigma)
-        d = x0
-        if x0_before is not None and math.isfinite(h):
-            d = x0 + h / (2 * h_before) * (x0 - x0_before)
-        x = sigma_to / sigma * x + (alpha_to - alpha * sigma_to / sigma) * d
-        x0_before, h_before = x0, h
-        replaced = yield SampleStep(index, len(timesteps), t, x, x0)
-        x = x if replaced is None else replaced
+        y = solver.step(x0, step, y, return_dict=False)[0]
+        scale = float(solver.scale_model_input(torch.ones(()), step))  # now that of the next step
+        replaced = yield SampleStep(index, len(timesteps), t, y * scale, x0)
+        # Compared by value: latents sent back as they are must change nothing, not even rounding.
+        if replaced is not None and not torch.equal(replaced := replaced.to(y), y * scale):
+            y = replaced / scale
+            if isinstance(solver, UniPCMultistepScheduler):
+                # Its corrector would redo the last step and so undo the replacement.
+                solver.last_sample = None
+
+
+def diffusers_solver(sampler: Sampler, schedule: Schedule, timesteps: list[int]) -> Any:
+    """diffusers' scheduler for "unipc", "dpmpp" or "euler", set to step through ``timesteps``.
+
+    It is told of these timesteps' noise alone, so it has as many timesteps as steps to take and
+    nothing to space: its own lists are one too long for 62 of the counts up to 1000 (61, 103, 121,
+    ...), with a last evaluation at t = -1. It is also given x0 whatever the model predicts, so that
+    clipping and pure noise are the schedule's business here too.
+    """
+    abar = schedule.alphas_cumprod[timesteps].flip(0)
+    solver = _SOLVERS[sampler](
+        num_train_timesteps=len(timesteps),
+        trained_betas=(1 - abar / torch.cat([abar.new_ones(1), abar[:-1]])).tolist(),
+        prediction_type="sample",
+        timestep_spacing="trailing",
+        # Solvers need log(alpha): with this, diffusers puts abar = 2^-24 in place of 0.
+        rescale_betas_zero_snr=bool(abar[-1] == 0),
+    )
+    solver.set_timesteps(len(timesteps))
+    return solver
 
 
 def start(
@@ -210,27 +197,45 @@ def start(
     schedule: Schedule,
     num_inference_steps: int,
     eta: float = 0.0,
-    noise: Callable[[], Tensor] | None = None,
+    noise: Noise | None = None,
 ) -> Steps:
-    """The named sampler's steps; arguments as for :func:`ddim`.
+    """The named sampler's steps; arguments as for :func:`ddim`, and checked at once.
 
     Raises:
-        ValueError: an unknown name, or eta where the algorithm adds no noise.
+        ValueError: an unknown name, eta where the algorithm adds no noise or without a source of
+            noise, or a number of steps that the sampler does not have.
     """
     check_sampler(sampler, eta)
-    if sampler == "dpmpp":
-        return dpmpp(model, x, schedule, num_inference_steps)
-    return ddim(model, x, schedule, num_inference_steps, eta, noise)
+    if sampler in _SOLVERS:
+        return solve(sampler, model, x, schedule, num_inference_steps)
+    run = official if sampler == "official" else ddim
+    return run(model, x, schedule, num_inference_steps, eta, noise)
+
+
+def step_count(sampler: Sampler, schedule: Schedule, num_inference_steps: int) -> int:
+    """How many steps :func:`start` yields: what a progress bar ends at.
+
+    Raises:
+        ValueError: a number of steps that the sampler does not have.
+    """
+    if sampler == "official":
+        return len(schedule.official_timesteps(num_inference_steps))
+    return len(schedule.timesteps(num_inference_steps))
 
 
 def check_sampler(sampler: str, eta: float) -> None:
-    """Raise the ValueError that :func:`start` would raise."""
+    """Raise ValueError for an unknown name, or for an eta that the sampler does not take."""
     if sampler not in get_args(Sampler):
-        names = " or ".join(map(repr, get_args(Sampler)))
-        raise ValueError(f"sampler: expected {names}, got {sampler!r}")
+        names = ", ".join(map(repr, get_args(Sampler)))
+        raise ValueError(f"sampler: expected one of {names}, got {sampler!r}")
     check_number("eta", eta, 0.0, 1.0)
-    if eta and sampler != "ddim":
+    if eta and sampler not in _NOISY:
         raise ValueError(f"eta: expected 0, as {sampler!r} adds no noise, got {eta!r}")
+
+
+def _check_noise(eta: float, noise: Noise | None) -> None:
+    if eta and noise is None:
+        raise ValueError(f"noise: expected a callable, as eta is {eta:g}, got None")
 
 
 def unit_noise(
@@ -250,15 +255,3 @@ def unit_noise(
     generators = generator if isinstance(generator, list) else [generator] * count
     drawn = [torch.randn(shape, generator=g, device=g.device if g else "cpu") for g in generators]
     return torch.stack([noise.to(device) for noise in drawn])
-
-
-def _pair(timesteps: list[int], index: int) -> tuple[int, int | None]:
-    """Where a step starts, and where it ends."""
-    following = timesteps[index + 1] if index + 1 < len(timesteps) else None
-    return timesteps[index], following
-
-
-def _lambda(alpha: float, sigma: float) -> float:
-    if alpha == 0 or sigma == 0:
-        return -math.inf if alpha == 0 else math.inf
-    return math.log(alpha / sigma)

@@ -1,0 +1,156 @@
+"""Noise levels and lists of timesteps, against diffusers, the official code and closed forms."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import (
+    DDIMScheduler,
+    EulerDiscreteScheduler,
+    PNDMScheduler,
+    UniPCMultistepScheduler,
+)
+
+from zero123lib.diffusion import samplers
+from zero123lib.diffusion.schedule import Schedule
+
+BETAS: dict[str, Any] = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+}
+
+
+def schedule_of(prediction_type: Any = "epsilon", **config: Any) -> Schedule:
+    config = {"clip_sample": False, **config}
+    return Schedule.from_scheduler(
+        DDIMScheduler(**BETAS, prediction_type=prediction_type, **config)
+    )
+
+
+def test_levels_are_stable_diffusions() -> None:
+    # Rombach et al. 2022: betas linear in their square root; the official code has them in float64.
+    betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+    expected = torch.from_numpy(np.cumprod(1 - betas))
+    assert torch.allclose(schedule_of().alphas_cumprod, expected, rtol=2e-6, atol=0)
+
+
+def test_timesteps_of_fifty_steps() -> None:
+    schedule = schedule_of()
+    assert schedule.timesteps(50) == list(range(999, 0, -20))
+    assert schedule.timesteps(2) == [999, 499]
+    assert schedule.timesteps(1) == [999]
+
+
+def test_every_count_of_steps_is_exact() -> None:
+    schedule = schedule_of()
+    for count in range(1, 1001):
+        timesteps = schedule.timesteps(count)
+        assert len(timesteps) == count
+        assert timesteps[0] == 999
+        assert timesteps[-1] >= 0
+        assert all(a > b for a, b in itertools.pairwise(timesteps))
+
+
+# What the official `make_ddim_timesteps("uniform", asked, 1000)` returns, less its last entry, was
+# read off a run of the official code: so many evaluations, the first timestep, the distance. All
+# lists end at 1. Those marked with a star are not reached there, as the code crashes before.
+@pytest.mark.parametrize(
+    ("asked", "evaluations", "first", "apart"),
+    [
+        (2, 1, 1, 500),
+        (3, 3, 667, 333),  # *
+        (9, 9, 889, 111),  # *
+        (12, 12, 914, 83),
+        (27, 27, 963, 37),  # *
+        (36, 37, 973, 27),  # *
+        (37, 37, 973, 27),  # *
+        (50, 49, 961, 20),
+        (60, 62, 977, 16),
+        (75, 76, 976, 13),
+        (101, 111, 991, 9),  # *
+        (111, 111, 991, 9),  # *
+        (150, 166, 991, 6),
+        (251, 333, 997, 3),  # *
+        (333, 333, 997, 3),  # *
+        (334, 499, 997, 2),
+        (500, 499, 997, 2),
+        (501, 999, 999, 1),  # *
+        (1000, 999, 999, 1),  # *
+    ],
+)
+def test_official_timesteps_are_those_of_the_official_code(
+    asked: int, evaluations: int, first: int, apart: int
+) -> None:
+    schedule = schedule_of()
+    timesteps = schedule.official_timesteps(asked)
+    assert timesteps == list(range(first, 0, -apart))
+    assert (len(timesteps), timesteps[-1]) == (evaluations, 1)
+    assert samplers.step_count("official", schedule, asked) == evaluations
+
+
+def test_official_timesteps_exist_for_every_count_but_one() -> None:
+    schedule = schedule_of()
+    for asked in range(2, 1001):
+        timesteps, apart = schedule.official_timesteps(asked), 1000 // asked
+        assert timesteps[-1] == 1 and timesteps[0] <= 999
+        assert {a - b for a, b in itertools.pairwise(timesteps)} <= {apart}
+        # One more would be the noisiest, at most T, which the official code leaves out.
+        assert timesteps[0] + apart <= 1000 < timesteps[0] + 2 * apart
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "unipc", "dpmpp", "euler"])
+def test_other_samplers_take_the_asked_number_of_steps(sampler: Any) -> None:
+    schedule = schedule_of()
+    counts = [samplers.step_count(sampler, schedule, count) for count in range(1, 1001)]
+    assert counts == list(range(1, 1001))
+
+
+@pytest.mark.parametrize(
+    ("sampler", "count", "message"),
+    [
+        ("official", 1, "from 2 to 1000 for the official sampler, got 1$"),
+        ("official", 0, "from 2 to 1000 for the official sampler, got 0$"),
+        ("official", 1001, "from 2 to 1000 for the official sampler, got 1001$"),
+        ("official", True, "got True$"),
+        ("official", 50.0, "got 50.0$"),
+        ("ddim", 0, "from 1 to 1000, got 0$"),
+        ("unipc", 1001, "from 1 to 1000, got 1001$"),
+        ("dpmpp", 2.5, "got 2.5$"),
+        ("euler", None, "got None$"),
+    ],
+)
+def test_impossible_counts_are_refused_at_once(sampler: Any, count: Any, message: str) -> None:
+    expected = f"^num_inference_steps: expected a whole number .*{message}"
+    schedule = schedule_of()
+    with pytest.raises(ValueError, match=expected):
+        samplers.step_count(sampler, schedule, count)
+    with pytest.raises(ValueError, match=expected):
+        samplers.start(sampler, lambda x, t: x, torch.zeros(1, 1, 1, 1), schedule, count)
+
+
+def test_clipping_is_the_checkpoints() -> None:
+    clipped = schedule_of("sample", rescale_betas_zero_snr=True, clip_sample=True)
+    x0, _ = clipped.split(torch.tensor([-3.0, 0.5, 3.0]), torch.zeros(3), 500)
+    assert x0.tolist() == [-1.0, 0.5, 1.0]
+
+
+@pytest.mark.parametrize("kind", [EulerDiscreteScheduler, UniPCMultistepScheduler, PNDMScheduler])
+def test_any_scheduler_tells_the_schedule(kind: Any) -> None:
+    schedule = Schedule.from_scheduler(kind(**BETAS, prediction_type="v_prediction"))
+    assert torch.equal(schedule.alphas_cumprod, schedule_of("v_prediction").alphas_cumprod)
+    assert schedule.prediction_type == "v_prediction"
+    assert schedule.clip_range is None
+
+
+def test_impossible_schedules_are_refused() -> None:
+    with pytest.raises(ValueError, match="prediction_type: expected 'sample' or 'v_prediction'"):
+        schedule_of("epsilon", rescale_betas_zero_snr=True)
+    with pytest.raises(ValueError, match="prediction_type: expected one of 'epsilon'"):
+        Schedule(torch.ones(3), "noise")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="scheduler: expected thresholding=False, got True"):
+        schedule_of("sample", thresholding=True)
