@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from demo.layout import build, launch_options
 from demo.settings import parser
-from zero123lib.cli.making import load
+from zero123lib.diffusion.apps import load_pipeline
 
 
 def main() -> None:
@@ -12,9 +12,9 @@ def main() -> None:
     arguments = parser()
     args = arguments.parse_args()
     try:
-        pipe = load(args.model, args.device)
+        pipe = load_pipeline(args.model, args.device, args.encoding)
     except ValueError as error:
-        arguments.error(str(error))
+        arguments.error(f"--{error}")
     build(pipe).launch(
         server_name=args.host,  # None: GRADIO_SERVER_NAME, else this machine alone
         server_port=args.port,

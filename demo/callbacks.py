@@ -22,19 +22,12 @@ from demo.settings import (
     MAX_STEPS,
     MAX_ZOOM,
 )
-from zero123lib.cli.making import camera_label
+from zero123lib.diffusion.apps import check_input_elevation, sampled_views
 from zero123lib.diffusion.pipeline import Zero123Pipeline
-from zero123lib.views.images import to_pils
-from zero123lib.views.poses import PRESETS, RelativePose, orbit, random_pose
+from zero123lib.diffusion.samplers import SampleStep
+from zero123lib.views.poses import RelativePose, camera_label, orbit, preset_pose
 
 Gallery = list[tuple[Image.Image, str]]
-
-CUT_OUT_BY = {
-    "alpha": "cut out by the picture's own transparency",
-    "rembg": "cut out by rembg",
-    "classical": "cut out by colour; a picture with a transparent background is safer",
-    "none": "taken as it is",
-}
 
 
 def make_views(pipe: Zero123Pipeline) -> Callable[..., Gallery]:
@@ -48,6 +41,7 @@ def make_views(pipe: Zero123Pipeline) -> Callable[..., Gallery]:
         guidance_scale: float = pipe.config["guidance_scale"],
         steps: int = pipe.config["num_inference_steps"],
         seed: int = 0,
+        input_elevation: str | float | None = None,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio is asked for one)
     ) -> Gallery:
         """Show the object in a picture from other cameras, one view per azimuth.
@@ -60,6 +54,7 @@ def make_views(pipe: Zero123Pipeline) -> Callable[..., Gallery]:
             guidance_scale: how closely to follow the picture; 1 is no guidance.
             steps: denoising steps.
             seed: of the noise; the same seed gives the same views.
+            input_elevation: of the picture's camera, degrees, for a model that asks for it.
 
         Returns:
             The views, in the order of the azimuths.
@@ -68,25 +63,26 @@ def make_views(pipe: Zero123Pipeline) -> Callable[..., Gallery]:
             up = inputs.number("elevation", elevation, -90.0, 90.0)
             farther = inputs.number("zoom", zoom, -MAX_ZOOM, MAX_ZOOM)
             poses = [RelativePose(up, angle, farther) for angle in inputs.azimuths(azimuths)]
+            input_up = inputs.number_or_none("input_elevation", input_elevation, -90.0, 90.0)
+            check_input_elevation(pipe, input_up, "input_elevation")
             options = {
                 "num_inference_steps": inputs.whole("steps", steps, 1, MAX_STEPS),
                 "guidance_scale": inputs.number(
                     "guidance_scale", guidance_scale, 0.0, MAX_GUIDANCE
                 ),
                 "generator": torch.Generator().manual_seed(inputs.whole("seed", seed, 0, MAX_SEED)),
+                "condition_elevation_deg": input_up,
             }
             progress(0.0, desc="Cutting the object out")
             prepared = pipe.prepare(inputs.picture(image))
             notice = pipe.notice(prepared)
             if notice:
                 gr.Warning(notice)
-            sampled = pipe.sample(
-                pipe.encode(prepared), poses, condition_elevation_deg=0.0, **options
-            )
-            for step in sampled:
+
+            def on_step(step: SampleStep) -> None:
                 progress((step.index + 1, step.total), desc="Denoising", unit="steps")
-                latents = step.latents
-            pictures = to_pils(pipe.decode(latents))
+
+            pictures = sampled_views(pipe, prepared, poses, on_step, **options)
         return [(view, camera_label(pose)) for view, pose in zip(pictures, poses, strict=True)]
 
     return views if SPACES is None else SPACES.GPU(duration=GPU_SECONDS)(views)
@@ -100,7 +96,9 @@ def make_preview(pipe: Zero123Pipeline) -> Callable[..., tuple[Any, str]]:
             return None, ""
         with one_line_errors():
             prepared = pipe.prepare(inputs.picture(image))
-        lines = [f"The object was {CUT_OUT_BY[prepared.method]}."]
+        lines = [f"The object was {prepared.how}."]
+        if prepared.method == "classical":
+            lines.append("A picture with a transparent background is safer.")
         notice = pipe.notice(prepared)
         if notice:
             lines.append(f"**{notice}**")
@@ -116,12 +114,9 @@ def around(azimuth_deg: float, count: int) -> str:
 
 def preset(name: str) -> tuple[float, float, float, int, str]:
     """Elevation, azimuth, zoom, number of views and azimuths of a button; "random" draws anew."""
-    if name in PRESETS:
-        pose = PRESETS[name]
-    else:
-        generator = torch.Generator()
-        generator.seed()
-        pose = random_pose(generator)
+    generator = torch.Generator()
+    generator.seed()
+    pose = preset_pose(name, generator)
     azimuth_deg = round(pose.azimuth_deg)
     return round(pose.elevation_deg), azimuth_deg, pose.radius, 1, _angle(azimuth_deg)
 

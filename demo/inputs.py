@@ -7,6 +7,7 @@ looked at their size, and what it says of a number does not name it.
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,16 @@ def number(name: str, value: Any, low: float, high: float) -> float:
     if not is_number or not low <= value <= high:
         raise ValueError(f"{name}: expected a number from {low:g} to {high:g}, got {value!r}")
     return float(value)
+
+
+def number_or_none(name: str, value: Any, low: float, high: float) -> float | None:
+    """A number from `low` to `high`, as text too; None where the field is empty."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    if isinstance(value, str):
+        with suppress(ValueError):  # what is no number is complained of below
+            value = float(value)
+    return number(name, value, low, high)
 
 
 def whole(name: str, value: Any, low: int, high: int) -> int:

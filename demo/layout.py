@@ -11,10 +11,10 @@ import gradio as gr
 from demo import settings
 from demo.callbacks import around, make_preview, make_views, preset
 from demo.examples import example_files
+from zero123lib.diffusion.apps import needs_input_elevation
 from zero123lib.diffusion.card import about_model
 from zero123lib.diffusion.pipeline import Zero123Pipeline
-
-PRESET_NAMES = ("left", "above", "right", "below", "behind", "random")
+from zero123lib.views.poses import PRESET_NAMES
 
 HOW_TO = """# One picture, any camera
 Give a picture of one object, or take an example. Press a button to see the object from there, or
@@ -57,6 +57,7 @@ class Controls:
     guidance_scale: gr.Slider
     steps: gr.Slider
     seed: gr.Number
+    input_elevation: gr.Textbox | None
     button: gr.Button
 
 
@@ -119,6 +120,7 @@ def _picture() -> gr.Image:
 
 
 def _controls(pipe: Zero123Pipeline) -> Controls:
+    input_elevation = _input_elevation() if needs_input_elevation(pipe) else None
     with gr.Row(elem_id="presets"):
         presets = {name: gr.Button(name.capitalize(), size="sm") for name in PRESET_NAMES}
     elevation = gr.Slider(-90, 90, 0, step=1, label="Elevation, degrees up")
@@ -153,7 +155,27 @@ def _controls(pipe: Zero123Pipeline) -> Controls:
         )
     button = gr.Button("Make views", variant="primary")
     return Controls(
-        presets, elevation, azimuth, zoom, count, azimuths, guidance_scale, steps, seed, button
+        presets,
+        elevation,
+        azimuth,
+        zoom,
+        count,
+        azimuths,
+        guidance_scale,
+        steps,
+        seed,
+        input_elevation,
+        button,
+    )
+
+
+def _input_elevation() -> gr.Textbox:
+    """Text, since it starts empty: Gradio's number fields say 0, which would go unnoticed."""
+    return gr.Textbox(
+        label="Elevation of your picture's camera, degrees",
+        info="This model has to be told: 0 is level with the object, 90 straight above it.",
+        placeholder="-90 to 90",
+        max_lines=1,
     )
 
 
@@ -197,6 +219,7 @@ def _connect(pipe: Zero123Pipeline, image: gr.Image, controls: Controls, results
             controls.guidance_scale,
             controls.steps,
             controls.seed,
+            *([] if controls.input_elevation is None else [controls.input_elevation]),
         ],
         "outputs": results.gallery,
         "scroll_to_output": True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from zero123lib.cli.arguments import Parser, whole
+from zero123lib.cli.arguments import ENCODINGS, Parser, one_of, whole
 
 MAX_VIEWS = 16
 MAX_STEPS = 200
@@ -31,7 +31,14 @@ def parser() -> argparse.ArgumentParser:
         "--model",
         default=os.environ.get("ZERO123_MODEL", "tiny"),
         metavar="NAME",
-        help="tiny, or the folder of a model (tiny; ZERO123_MODEL)",
+        help="a model's name, a folder, or a .ckpt or .safetensors file (tiny; ZERO123_MODEL)",
+    )
+    result.add_argument(
+        "--encoding",
+        type=one_of(ENCODINGS),
+        default=os.environ.get("ZERO123_ENCODING", "auto"),
+        metavar="NAME",
+        help=f"pose encoding of the model: {', '.join(ENCODINGS)} (auto; ZERO123_ENCODING)",
     )
     result.add_argument(
         "--device",

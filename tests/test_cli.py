@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,13 +15,13 @@ import pytest
 import torch
 from PIL import Image
 
-from zero123lib.cli import arguments, build_parser, files, main, making, views
+from zero123lib.cli import arguments, build_parser, convert, files, main, making, views
 from zero123lib.diffusion.devices import DEVICES
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.diffusion.samplers import Sampler
 from zero123lib.views.cameras import FOV_DEG, cameras_from_transforms, poses_from_transforms
 from zero123lib.views.images import Preprocess
-from zero123lib.views.poses import PRESETS, Pose, RelativePose
+from zero123lib.views.poses import PRESET_NAMES, PRESETS, Encoding, Pose, RelativePose
 
 ROOT = Path(__file__).resolve().parents[1]
 BEAR, MUG = (str(ROOT / "demo" / "examples" / f"{name}.png") for name in ("bear", "mug"))
@@ -54,18 +55,20 @@ def test_every_verb_has_an_example_in_the_help_and_examples_parse(
 ) -> None:
     assert main(["--help"]) == 0
     text = capsys.readouterr().out + views.VIEWS_EPILOG + views.ORBIT_EPILOG
+    text += convert.EPILOG
     lines = [line.split("  (")[0] for line in text.splitlines() if line.startswith("  ")]
     examples = [line.split()[1:] for line in lines if line.split()[0] == "zero123"]
-    assert {words[0] for words in examples} == {"views", "orbit"}
+    assert {words[0] for words in examples} == {"views", "orbit", "convert"}
     for words in examples:
-        assert str(build_parser().parse_args(words).out) in words[-1]
+        assert build_parser().parse_args(words).out in map(Path, words[2:])
 
 
 def test_names_repeated_for_the_parser_are_those_of_the_rooms() -> None:
-    assert set(views.PRESETS) == {*PRESETS, "random"}
+    assert views.PRESETS == PRESET_NAMES
     assert get_args(Preprocess) == views.PREPROCESS
     assert get_args(Sampler) == views.SAMPLERS
     assert views.DEVICES == DEVICES
+    assert ("auto", *get_args(Encoding)) == convert.ENCODINGS
 
 
 def test_views_are_those_of_the_library_with_their_cameras(tmp_path: Path) -> None:
@@ -99,6 +102,51 @@ def test_views_are_those_of_the_library_with_their_cameras(tmp_path: Path) -> No
     ):
         found = (pose.elevation_deg, pose.azimuth_deg, pose.radius)
         assert found == pytest.approx((wanted.elevation_deg, wanted.azimuth_deg, 1.8), abs=1e-3)
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Path:
+    """The folder of a model that has to be told the elevation of the picture's camera."""
+    folder = shutil.copytree(ROOT / "zero123lib" / "models" / "tiny", tmp_path / "told")
+    index = json.loads((folder / "model_index.json").read_text())
+    index |= {"encoding": "stable-zero123", "model_name": "told"}
+    (folder / "model_index.json").write_text(json.dumps(index))
+    return folder
+
+
+def test_a_model_that_needs_the_inputs_elevation_asks_for_it(
+    told: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = told.parent / "views"
+    command = ["views", BEAR, "--model", str(told), "--azimuth", "60", "--steps", "2"]
+    assert main([*command, "--out", str(out)]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "zero123 views: error: --input-elevation: expected the elevation of the camera that took "
+        "the picture, in degrees, as the model told is conditioned on it; got none"
+    ]
+    assert not out.exists()
+
+    assert main([*command, "--input-elevation", "35", "--out", str(out)]) == 0
+    pipe = Zero123Pipeline.from_pretrained(str(told))
+    pipe.set_progress_bar_config(disable=True)
+    expected, *_ = pipe(
+        BEAR,
+        [RelativePose(0, 60)],
+        num_inference_steps=2,
+        guidance_scale=pipe.config["guidance_scale"],
+        generator=torch.Generator().manual_seed(0),
+        condition_elevation_deg=35,
+        return_dict=False,
+    )
+    assert np.array_equal(pixels(out / "000.png"), np.asarray(expected[0]))
+    assert transforms(out)["made_by"]["input_elevation_deg"] == 35
+
+
+def test_others_take_the_inputs_elevation_as_0(tmp_path: Path) -> None:
+    assert main(["views", BEAR, "--azimuth", "60", "--steps", "1", "--out", str(tmp_path)]) == 0
+    content = transforms(tmp_path)
+    assert content["made_by"]["input_elevation_deg"] == 0
+    assert poses_from_transforms(content)[0].elevation_deg == pytest.approx(0, abs=1e-3)
 
 
 def test_several_pictures_get_a_folder_each(tmp_path: Path) -> None:
@@ -159,6 +207,7 @@ def bad(tmp_path: Path) -> Path:
         ([BEAR, "--preset", "left", "--azimuth", "3"], "--preset", "no --azimuth beside it"),
         ([BEAR, "--input-elevation", "100"], "--input-elevation", "in [-90, 90], got 100"),
         ([BEAR, "--foreground-ratio", "0"], "--foreground-ratio", "above 0 and at most 1"),
+        ([BEAR, "--sampler", "unipc", "--eta", "1"], "--eta", "0, as 'unipc' adds no noise"),
         ([BEAR, "--steps", "0"], "--steps", "a whole number from 1 to 1000, got '0'"),
         ([BEAR, "--out", "text.png"], "--out", "which is a file"),
     ],
@@ -274,14 +323,6 @@ def test_number_types_take_their_bounds_and_refuse_the_rest() -> None:
     for text in ("0", "-1", "inf", "nan", "x"):
         with pytest.raises(Exception, match="expected a finite number above 0"):
             arguments.positive(text)
-
-
-@pytest.mark.parametrize(
-    ("azimuth", "elevation", "label"),
-    [(45, 0, "45°"), (-90, 20.04, "-90°, 20° up"), (0, -90, "0°, 90° down")],
-)
-def test_camera_labels(azimuth: float, elevation: float, label: str) -> None:
-    assert making.camera_label(RelativePose(elevation, azimuth)) == label
 
 
 def test_every_shared_picture_gets_its_views(shared_data: Path, tmp_path: Path) -> None:

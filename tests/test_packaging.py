@@ -199,7 +199,7 @@ RUNTIME = [extra for extra in EXTRAS if extra != "dev"]
     ],
 )
 def test_every_import_is_declared(folder: str, extras: list[str]) -> None:
-    own = {"zero123lib", "demo", "app"} | {path.stem for path, _ in parsed("tests")}
+    own = {"zero123lib", "demo", "app", "tests"} | {path.stem for path, _ in parsed("tests")}
     foreign = sys.stdlib_module_names | own | SPACE_ONLY | NOT_ON_PYPI
     owners = packages_distributions()
     for path, tree in parsed(folder):
@@ -236,6 +236,7 @@ def test_wheel_holds_the_library_the_bundled_model_and_nothing_else(tmp_path: Pa
     (wheel,) = tmp_path.glob("zero123lib-*.whl")
     shipped = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "zero123lib").rglob("*.py")}
-    files = (ROOT / "zero123lib/models/tiny").rglob("*")
-    model = {str(path.relative_to(ROOT)) for path in files if path.is_file()}
-    assert shipped == modules | model
+    folders = ["models/tiny", "diffusion/checkpoints/configs"]
+    files = [path for folder in folders for path in (ROOT / "zero123lib" / folder).rglob("*")]
+    data = {str(path.relative_to(ROOT)) for path in files if path.is_file()}
+    assert shipped == modules | data

@@ -130,7 +130,7 @@ def main(arguments: list[str] | None = None) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--model", default="tiny", help="bundled name or diffusers folder")
+    parser.add_argument("--model", default="tiny", help="a name, a folder or a checkpoint file")
     parser.add_argument("--objects", type=int, default=64)
     parser.add_argument("--views", type=int, default=3)
     parser.add_argument("--steps", type=int, default=50)

@@ -56,5 +56,19 @@ def test_a_wrong_value_is_shown_in_the_page(page: Page, url: str) -> None:
     expect(page.locator(".toast-body")).to_contain_text("azimuths: expected finite numbers")
 
 
+def test_a_model_that_needs_the_inputs_elevation_asks_for_it(page: Page, told_url: str) -> None:
+    expect.set_options(timeout=PATIENCE_MS)
+    page.goto(told_url)
+    page.locator("#examples button").first.click()
+    expect(page.locator("#cut-out img")).to_be_visible()
+    field = page.get_by_label("Elevation of your picture's camera")
+    expect(field).to_have_value("")
+    page.get_by_role("button", name="Left").click()
+    expect(page.locator(".toast-body")).to_contain_text("input_elevation: expected the elevation")
+    field.fill("20")
+    page.get_by_role("button", name="Left").click()
+    expect(page.locator("#views .gallery-item img")).to_have_count(1)
+
+
 def is_elsewhere(address: str, url: str) -> bool:
     return address.startswith("http") and not address.startswith(url)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from zero123lib import __version__
-from zero123lib.cli import views
+from zero123lib.cli import convert, views
 from zero123lib.cli.arguments import Parser
 
 EPILOG = """verbs:
@@ -20,6 +20,8 @@ EPILOG = """verbs:
              zero123 views photo.png --azimuth 0 45 90 --elevation 20 --out views/
   orbit    the object from cameras evenly around it, and a GIF of the turn
              zero123 orbit photo.png --count 16 --elevation 10 --out orbit/
+  convert  a checkpoint in another layout
+             zero123 convert zero123-xl.ckpt zero123-xl/ --dtype float16
 
 Angles are in degrees and relative to the camera that took the picture: a positive elevation raises
 the camera, a positive azimuth moves it counter-clockwise seen from above, that is to its right."""
@@ -62,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", help="see below")
     views.add_views(verbs)
     views.add_orbit(verbs)
+    convert.add_convert(verbs)
     return parser
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from zero123lib.diffusion.pipeline import Zero123Pipeline
+    from zero123lib.diffusion.samplers import SampleStep
     from zero123lib.views.images import Prepared
     from zero123lib.views.poses import Pose, RelativePose
 
@@ -46,7 +47,8 @@ def run(args: argparse.Namespace) -> None:
     cameras = _absolute(args, poses)
     folders = _folders(args.images, args.out)
     _check_pictures(args.images)
-    pipe = load(args.model, args.device)
+    pipe = _load(args)
+    args.input_elevation = args.input_elevation or 0.0
     args.steps = args.steps or pipe.config["num_inference_steps"]
     if args.guidance is None:
         args.guidance = pipe.config["guidance_scale"]
@@ -60,10 +62,13 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _absolute(args: argparse.Namespace, poses: list[RelativePose]) -> list[Pose]:
-    """Absolute cameras of all views."""
+    """Absolute cameras of all views; the input's elevation counts as 0 where none is given."""
     from zero123lib.views.poses import Pose
 
-    source = _named("--input-elevation", lambda: Pose(args.input_elevation, 0.0, args.input_radius))
+    try:
+        source = Pose(args.input_elevation or 0.0, 0.0, args.input_radius)
+    except ValueError as error:
+        raise ValueError(f"--input-elevation: {str(error).partition(': ')[2]}") from error
     cameras = []
     for pose in poses:
         elevation_deg = source.elevation_deg + pose.elevation_deg
@@ -111,28 +116,17 @@ def _prepare(pipe: Zero123Pipeline, picture: Path, args: argparse.Namespace) -> 
     return _of(picture, lambda: pipe.prepare(picture, args.preprocess, **ratio))
 
 
-def load(model: str, device: str) -> Zero123Pipeline:
-    """A pipeline on a device, without bars for its loading.
+def _load(args: argparse.Namespace) -> Zero123Pipeline:
+    """The pipeline, where what is asked of it goes together."""
+    from zero123lib.diffusion.apps import check_input_elevation, load_pipeline
+    from zero123lib.diffusion.samplers import check_sampler
 
-    Args:
-        model: name of a bundled model, or a folder.
-        device: see :func:`zero123lib.diffusion.devices.pick_device`.
-
-    Raises:
-        ValueError: no such model or device; the message names the argument of the command line.
-    """
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    from zero123lib.diffusion.devices import pick_device
-    from zero123lib.diffusion.pipeline import Zero123Pipeline
-
-    device = _named("--device", lambda: pick_device(device))
-    # Bars of loading are gone before one could read them.
-    diffusers_logging.disable_progress_bar()
-    transformers_logging.disable_progress_bar()
-    pipe = _named("--model", lambda: Zero123Pipeline.from_pretrained(model)).to(device)
-    pipe.set_progress_bar_config(disable=None, leave=False)  # None: none where stderr is a file
+    try:
+        check_sampler(args.sampler, args.eta)
+        pipe = load_pipeline(args.model, args.device, args.encoding)
+    except ValueError as error:
+        raise ValueError(f"--{error}") from error
+    check_input_elevation(pipe, args.input_elevation, "--input-elevation")
     return pipe
 
 
@@ -162,7 +156,7 @@ def _make(
     content = _content(pipe, job, views, poses, cameras, args)
     others = files.write_folder(job.folder, content)
     print(
-        f"{job.picture}: {_cut_out_by(job.prepared)}; {len(views)} views in {seconds:.1f} s; wrote "
+        f"{job.picture}: {job.prepared.how}; {len(views)} views in {seconds:.1f} s; wrote "
         f"{job.folder}/: {_listing(list(content))}",
         flush=True,
     )
@@ -175,22 +169,26 @@ def _sample(
 ) -> list[Image.Image]:
     import torch
 
-    from zero123lib.views.images import to_pils
+    from zero123lib.diffusion.apps import sampled_views
 
-    steps = pipe.sample(
-        pipe.encode(prepared),
-        poses,
-        num_inference_steps=args.steps,
-        guidance_scale=args.guidance,
-        sampler=args.sampler,
-        generator=torch.Generator().manual_seed(args.seed),
-        condition_elevation_deg=args.input_elevation,
-    )
     with cast(Any, pipe).progress_bar(total=args.steps) as bar:
-        for step in steps:
-            latents = step.latents
+
+        def on_step(step: SampleStep) -> None:
+            bar.total = step.total  # not always what was asked for
             bar.update()
-    return to_pils(pipe.decode(latents))
+
+        return sampled_views(
+            pipe,
+            prepared,
+            poses,
+            on_step,
+            num_inference_steps=args.steps,
+            guidance_scale=args.guidance,
+            sampler=args.sampler,
+            eta=args.eta,
+            generator=torch.Generator().manual_seed(args.seed),
+            condition_elevation_deg=args.input_elevation,
+        )
 
 
 def _content(
@@ -203,6 +201,7 @@ def _content(
 ) -> dict[str, bytes]:
     """The files of one folder by name; transforms.json, which names the others, is the last."""
     from zero123lib.views.images import contact_sheet
+    from zero123lib.views.poses import camera_label
 
     names = [f"{index:03d}.png" for index in range(len(views))]
     content = {name: files.png(view) for name, view in zip(names, views, strict=True)}
@@ -216,13 +215,6 @@ def _content(
     return content
 
 
-def camera_label(pose: RelativePose) -> str:
-    """Where a view's camera is, in a few words: "45°, 20° up"."""
-    azimuth, elevation = round(pose.azimuth_deg, 1), round(pose.elevation_deg, 1)
-    height = f", {abs(elevation):g}° {'up' if elevation > 0 else 'down'}" if elevation else ""
-    return f"{azimuth:g}°{height}"
-
-
 def _transforms(
     pipe: Zero123Pipeline,
     job: Job,
@@ -230,14 +222,12 @@ def _transforms(
     cameras: list[Pose],
     args: argparse.Namespace,
 ) -> dict[str, Any]:
-    from zero123lib.diffusion.card import card_licence
-    from zero123lib.diffusion.pipeline import find_model
     from zero123lib.views.cameras import transforms_json
 
     made_by = {
         "program": f"zero123lib {__version__}",
         "model": pipe.model_name,
-        "model_licence": card_licence(find_model(args.model)),
+        "model_licence": pipe.licence,
         "picture": job.picture.name,
         "cut_out": job.prepared.method,
         "preprocess": args.preprocess,
@@ -246,33 +236,15 @@ def _transforms(
         "num_inference_steps": args.steps,
         "guidance_scale": args.guidance,
         "sampler": args.sampler,
+        "eta": args.eta,
         "seed": args.seed,
     }
     size = {"w": pipe.image_size, "h": pipe.image_size}
     return {"made_by": made_by, **size, **transforms_json(names, cameras)}
 
 
-def _cut_out_by(prepared: Prepared) -> str:
-    how = {
-        "alpha": "cut out by its own transparency",
-        "rembg": "cut out by rembg",
-        "classical": "cut out by colour (classical segmentation)",
-        "none": "taken as it is",
-    }
-    return how[prepared.method]
-
-
 def _listing(names: list[str]) -> str:
     return ", ".join(names if len(names) <= 4 else [names[0], "...", *names[-2:]])
-
-
-def _named(argument: str, make: Callable[[], Result]) -> Result:
-    """Call `make`; a complaint about its own argument becomes one about the command line's."""
-    try:
-        return make()
-    except ValueError as error:
-        complaint = str(error).partition(": ")[2] or str(error)
-        raise ValueError(f"{argument}: {complaint}") from error
 
 
 def _of(picture: Path, make: Callable[[], Result]) -> Result:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zero123lib.cli import making
-from zero123lib.cli.arguments import degrees, finite, number, one_of, positive, whole
+from zero123lib.cli.arguments import ENCODINGS, degrees, finite, number, one_of, positive, whole
 
 if TYPE_CHECKING:
     from zero123lib.views.poses import RelativePose
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # Named again here, since the rooms that own them load torch; a test keeps them the same.
 PRESETS = ("left", "above", "right", "below", "behind", "random")
 PREPROCESS = ("auto", "official", "none")
-SAMPLERS = ("ddim", "dpmpp")
+SAMPLERS = ("official", "ddim", "unipc", "dpmpp", "euler")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DEFAULT_AZIMUTHS_DEG = tuple(45.0 * i for i in range(8))
 
@@ -26,7 +26,7 @@ VIEWS_EPILOG = """examples:
 
 It writes 000.png, 001.png, ..., contact_sheet.png and transforms.json, replacing files of these
 names. transforms.json has absolute cameras (OpenGL camera-to-world, z up): the input's camera lies
-at azimuth 0, --input-elevation and --input-radius."""
+at azimuth 0, --input-elevation (0 unless given) and --input-radius."""
 
 ORBIT_EPILOG = """example:
   zero123 orbit photo.png --count 16 --elevation 10 --out orbit/
@@ -94,7 +94,7 @@ def _add_radius(group: Any) -> None:
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     source = parser.add_argument_group("the picture")
-    _angle(source, "--input-elevation", "its camera's elevation (0)", default=0.0)
+    _angle(source, "--input-elevation", "its camera's elevation (0; Stable-Zero123 needs it)")
     source.add_argument(
         "--input-radius", type=positive, default=1.85, metavar="R", help="its distance (1.85)"
     )
@@ -113,14 +113,24 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     )
     model = parser.add_argument_group("the model")
     model.add_argument(
-        "--model", default="tiny", metavar="NAME", help="tiny, or the folder of a model (tiny)"
+        "--model",
+        default="tiny",
+        metavar="NAME",
+        help="a model's name, a folder, or a .ckpt or .safetensors file (tiny)",
     )
+    model.add_argument(
+        "--encoding", type=one_of(ENCODINGS), default="auto", metavar="NAME",
+        help=f"pose encoding that it was trained with: {', '.join(ENCODINGS)} (auto)",
+    )  # fmt: skip
     model.add_argument(
         "--device", type=one_of(DEVICES), default="auto", metavar="NAME",
         help="auto, cpu, cuda or mps (auto)",
     )  # fmt: skip
     model.add_argument(
-        "--steps", type=whole(1, 1000), metavar="N", help="denoising steps (the model's own)"
+        "--steps",
+        type=whole(1, 1000),
+        metavar="N",
+        help="denoising steps; official takes about as many (the model's own)",
     )
     model.add_argument(
         "--guidance",
@@ -130,8 +140,15 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     )
     model.add_argument(
         "--sampler", type=one_of(SAMPLERS), default="ddim", metavar="NAME",
-        help="ddim or dpmpp (ddim)",
+        help=f"{', '.join(SAMPLERS)} (ddim)",
     )  # fmt: skip
+    model.add_argument(
+        "--eta",
+        type=number(float, "a number from 0 to 1", lambda value: 0.0 <= value <= 1.0),
+        default=0.0,
+        metavar="E",
+        help="noise that official and ddim add on the way; the official demo has 1 (0)",
+    )
     model.add_argument(
         "--seed", type=whole(0, 2**63 - 1), default=0, metavar="N", help="of the noise (0)"
     )
@@ -147,10 +164,7 @@ def _views_poses(args: argparse.Namespace) -> list[RelativePose]:
             if getattr(args, name) is not None:
                 raise ValueError(f"--preset: expected no --{name} beside it, got one")
         generator = torch.Generator().manual_seed(args.seed)
-        return [
-            _farther(poses.PRESETS.get(name) or poses.random_pose(generator), args.radius)
-            for name in args.preset
-        ]
+        return [_farther(poses.preset_pose(name, generator), args.radius) for name in args.preset]
     azimuths_deg = args.azimuth or DEFAULT_AZIMUTHS_DEG
     elevations_deg = args.elevation or [0.0]
     if len(elevations_deg) not in (1, len(azimuths_deg)):

@@ -25,16 +25,17 @@ import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
 from diffusers.utils.outputs import BaseOutput
 from PIL import Image
-from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import CLIPVisionModelWithProjection
 
 from zero123lib.diffusion import arguments, samplers
-from zero123lib.diffusion.bundled import find_model, missing_weights
+from zero123lib.diffusion.checkpoints import loading, sources
+from zero123lib.diffusion.checkpoints.reading import Options, read_checkpoint
 from zero123lib.diffusion.domain import DomainStatistics, domain_distance
 from zero123lib.diffusion.model import CameraProjection, clip_embedding, enable_one_token
 from zero123lib.diffusion.patches import PatchAutoencoder
-from zero123lib.diffusion.samplers import Sampler, Schedule, Steps
+from zero123lib.diffusion.samplers import Sampler, Steps
+from zero123lib.diffusion.schedule import Schedule
 from zero123lib.views.images import (
     FOREGROUND_RATIO,
     ImageSource,
@@ -99,6 +100,9 @@ class Zero123Pipeline(DiffusionPipeline):
     model_cpu_offload_seq = "image_encoder->camera_projection->unet->vae"
     _callback_tensor_inputs = arguments.TENSOR_INPUTS
 
+    licence: str | None = None
+    """Of the weights, as stated beside them or by the publisher of a named model."""
+
     unet: UNet2DConditionModel
     vae: AutoencoderKL | PatchAutoencoder
     image_encoder: CLIPVisionModelWithProjection
@@ -144,42 +148,64 @@ class Zero123Pipeline(DiffusionPipeline):
     @classmethod
     def from_pretrained(
         cls,
-        pretrained_model_name_or_path: str | Path,
-        *,
+        source: str | Path,
+        original_config: str | Path | Mapping[str, Any] | None = None,
+        encoding: Encoding | Literal["auto"] = "auto",
+        use_ema: bool = True,
         torch_dtype: torch.dtype | dict[str, torch.dtype] | None = None,
+        device: str | torch.device | None = None,
+        *,
+        variant: str | None = None,
         one_token: bool = True,
         **kwargs: Any,
     ) -> Zero123Pipeline:
-        """Load a bundled model or a folder that ``save_pretrained`` wrote; never the network.
+        """Load any published checkpoint of the family, safely and in little memory.
 
         Args:
-            pretrained_model_name_or_path: "tiny", or a folder.
-            torch_dtype: float32 unless told, whatever the files hold. ``dtype``, the name that
-                diffusers is changing to, means the same.
+            source: the bundled "tiny"; a published model's name ("zero123-105000",
+                "zero123-165000", "zero123-xl", "stable-zero123", "stable-zero123-c"), which is
+                downloaded once, its licence shown first; a diffusers folder, ours or any
+                published port's, or its repository ``owner/name`` on the Hugging Face Hub; an
+                original ``.ckpt`` or ``.safetensors`` file.
+            original_config: the official YAML (a path, or parsed) of an original file whose UNet
+                or VAE is not of the published sizes.
+            encoding: of the pose; "auto" takes what the checkpoint says, else guesses from its
+                name, with a warning: its tensors cannot tell.
+            use_ema: take the running average of the UNet's weights from an original file, as the
+                official demo does; a notice where it has none.
+            torch_dtype: float32 unless told, whatever the files hold; or one per component, with
+                a "default". ``dtype``, diffusers' new name for it, means the same.
+            device: the CPU unless told; weights go there one by one.
+            variant: of the weights in a folder, such as "fp16"; half precision prefers that one.
             one_token: use the one-token identity in place of stock cross-attention.
-            **kwargs: as in diffusers, but weights are read from safetensors alone.
+            **kwargs: components to use in place of the checkpoint's (``scheduler=...``), and
+                for downloads huggingface_hub's ``cache_dir``, ``revision``, ``token``,
+                ``local_files_only`` and ``force_download``.
 
         Raises:
-            ValueError: no such model, or the folder is not a whole Zero123Pipeline.
+            ValueError: no such model, or another argument is out of range; see
+                :mod:`zero123lib.diffusion.checkpoints.errors` for what can be wrong with a
+                checkpoint.
         """
-        folder = find_model(pretrained_model_name_or_path)
-        kwargs.setdefault("dtype", torch_dtype or torch.float32)
-        if kwargs.setdefault("use_safetensors", True) is not True:
+        if encoding not in ("auto", *get_args(Encoding)):
             raise ValueError(
-                "use_safetensors: expected True, as pickled weights are not read, "
-                f"got {kwargs['use_safetensors']!r}"
+                f"encoding: expected 'auto', 'zero123' or 'stable-zero123', got {encoding!r}"
             )
-        try:
-            pipe = cast(Zero123Pipeline, super().from_pretrained(str(folder), **kwargs))
-            _check_whole(pipe, folder, passed=kwargs)
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-            reason = " ".join(str(error).split())
-            raise ValueError(
-                "pretrained_model_name_or_path: expected a complete folder of a Zero123Pipeline, "
-                f"got {str(folder)!r}: {reason}"
-            ) from error
+        dtype = kwargs.pop("dtype", None) or torch_dtype
+        given, hub = loading.split_arguments(kwargs)
+        if variant is None and loading.is_half(dtype):
+            variant = "fp16"
+        found = sources.find(source, variant, **hub)
+        checkpoint = read_checkpoint(found.path, Options(original_config, use_ema, variant))
+        settings = {"model_name": found.name, **checkpoint.settings}
+        settings["encoding"] = loading.settled_encoding(encoding, settings, found)
+        for notice in checkpoint.notices:
+            _logger.warning(notice)
+        components = loading.load_components(checkpoint, dtype, device or "cpu", given)
         if one_token:
-            enable_one_token(pipe.unet)
+            enable_one_token(components["unet"])
+        pipe = cls(**components, **settings)
+        pipe.licence = found.licence
         return pipe
 
     @property
@@ -189,9 +215,8 @@ class Zero123Pipeline(DiffusionPipeline):
 
     @property
     def model_name(self) -> str:
-        """What to call the model: its config's name, else the folder it came from."""
-        name = self.config["model_name"] or Path(str(self.config.get("_name_or_path") or "")).name
-        return name or "unnamed"
+        """What to call the model."""
+        return self.config["model_name"] or "unnamed"
 
     @property
     def num_timesteps(self) -> int:
@@ -268,7 +293,7 @@ class Zero123Pipeline(DiffusionPipeline):
         samplers.check_sampler(sampler, eta)
         batch = arguments.batch_size(max_batch_size)
         schedule = Schedule.from_scheduler(self.scheduler)
-        schedule.timesteps(num_inference_steps)
+        samplers.step_count(sampler, schedule, num_inference_steps)
         context = self._context(condition, poses, condition_elevation_deg)
         shape = self._latent_shape()
         device = self._execution_device
@@ -321,10 +346,11 @@ class Zero123Pipeline(DiffusionPipeline):
             image: a path, the bytes of a file, a Pillow image, an array ``[H, W, 3 or 4]``, or a
                 tensor ``[3, S, S]`` in [-1, 1] of the model's size S, taken as already prepared.
             poses: N target cameras relative to the picture's.
-            num_inference_steps: exact number of evaluations of the model, 1 to 1000.
+            num_inference_steps: number of evaluations of the model, 1 to 1000; exact but for the
+                official sampler, which makes its own of it.
             guidance_scale: 0 and above; 1 makes no unconditional pass.
             sampler: see :data:`zero123lib.diffusion.samplers.Sampler`.
-            eta: in [0, 1], noise that ``"ddim"`` adds on the way.
+            eta: in [0, 1], noise that ``"ddim"`` and ``"official"`` add on the way.
             generator: source of the noise, or one per pose. Noise is drawn pose by pose, so the
                 first poses look the same however many follow.
             latents: unit noise ``[N, C, h, w]`` to start from, in place of drawn noise.
@@ -360,7 +386,9 @@ class Zero123Pipeline(DiffusionPipeline):
             max_batch_size=max_batch_size,
         )
         names = callback_on_step_end_tensor_inputs
-        final = self._run(steps, num_inference_steps, callback_on_step_end, names)
+        schedule = Schedule.from_scheduler(self.scheduler)
+        total = samplers.step_count(sampler, schedule, num_inference_steps)
+        final = self._run(steps, total, callback_on_step_end, names)
         images = self._output(final, output_type, max_batch_size)
         self.maybe_free_model_hooks()
         notice = self.notice(prepared)
@@ -451,13 +479,3 @@ class Zero123Pipeline(DiffusionPipeline):
             return torch.cat([guided(latents, t, token) for latents, token in parts])
 
         return model
-
-
-def _check_whole(pipe: Zero123Pipeline, folder: Path, passed: Mapping[str, Any]) -> None:
-    """Raise ValueError if a component that was not passed in has weights that no file holds."""
-    for name, component in pipe.components.items():
-        if name in passed or not isinstance(component, nn.Module):
-            continue
-        missing = missing_weights(folder / name, component.state_dict())
-        if missing:
-            raise ValueError(f"{name} lacks {len(missing)} of its weights, such as {missing[0]}")

@@ -1,0 +1,78 @@
+"""What the command line and the page have in common: load a model, ask, make views, tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from PIL import Image
+
+from zero123lib.diffusion.devices import pick_device
+from zero123lib.diffusion.pipeline import Zero123Pipeline
+from zero123lib.diffusion.samplers import SampleStep
+from zero123lib.views.images import Prepared, to_pils
+from zero123lib.views.poses import RelativePose
+
+
+def load_pipeline(model: str, device: str = "auto", encoding: str = "auto") -> Zero123Pipeline:
+    """A pipeline on a device.
+
+    Args:
+        model: what :meth:`Zero123Pipeline.from_pretrained` takes.
+        device: see :func:`zero123lib.diffusion.devices.pick_device`.
+        encoding: as in :meth:`Zero123Pipeline.from_pretrained`.
+
+    Raises:
+        ValueError: no such model or device; the message names the argument.
+    """
+    place = pick_device(device)
+    try:
+        pipe = Zero123Pipeline.from_pretrained(model, encoding=cast(Any, encoding), device=place)
+    except ValueError as error:
+        raise ValueError(f"model: {str(error).removeprefix('source: ')}") from error
+    pipe.set_progress_bar_config(disable=None, leave=False)  # None: none where stderr is a file
+    return pipe
+
+
+def needs_input_elevation(pipe: Zero123Pipeline) -> bool:
+    """Whether the model is conditioned on the elevation of the picture's own camera."""
+    return pipe.config["encoding"] == "stable-zero123"
+
+
+def check_input_elevation(
+    pipe: Zero123Pipeline, elevation_deg: float | None, argument: str
+) -> None:
+    """Ask for the elevation of the picture's camera where the model needs it.
+
+    Args:
+        elevation_deg: what was given.
+        argument: what the app calls it.
+
+    Raises:
+        ValueError: the model needs it and there is none.
+    """
+    if elevation_deg is None and needs_input_elevation(pipe):
+        raise ValueError(
+            f"{argument}: expected the elevation of the camera that took the picture, in degrees, "
+            f"as the model {pipe.model_name} is conditioned on it; got none"
+        )
+
+
+def sampled_views(
+    pipe: Zero123Pipeline,
+    prepared: Prepared,
+    poses: Sequence[RelativePose],
+    on_step: Callable[[SampleStep], Any],
+    **options: Any,
+) -> list[Image.Image]:
+    """One view per pose. Nothing of the pipeline changes, so that calls may run side by side.
+
+    Args:
+        on_step: told of every finished step.
+        **options: of :meth:`Zero123Pipeline.sample`.
+    """
+    steps = pipe.sample(pipe.encode(prepared), poses, **options)
+    for step in steps:
+        on_step(step)
+        latents = step.latents
+    return to_pils(pipe.decode(latents))

@@ -1,0 +1,87 @@
+"""From a checkpoint to the components of a pipeline."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from zero123lib.diffusion.checkpoints.build import dtype_of, fill, nbytes
+from zero123lib.diffusion.checkpoints.canonical import NETWORKS, Checkpoint
+from zero123lib.diffusion.checkpoints.sources import Found, guessed_encoding
+from zero123lib.views.poses import Encoding
+
+COMPONENTS = (*NETWORKS, "scheduler")
+HUB_ARGUMENTS = ("cache_dir", "revision", "token", "local_files_only", "force_download")
+
+_logger = logging.getLogger(__name__)
+
+
+def split_arguments(kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Keyword arguments as components given and arguments of a download.
+
+    Raises:
+        TypeError: there is something else among them.
+    """
+    unknown = [name for name in kwargs if name not in (*COMPONENTS, *HUB_ARGUMENTS)]
+    if unknown:
+        raise TypeError(
+            f"{unknown[0]}: expected an argument of from_pretrained, one of its components "
+            f"({', '.join(COMPONENTS)}) or of a download ({', '.join(HUB_ARGUMENTS)})"
+        )
+    given = {name: value for name, value in kwargs.items() if name in COMPONENTS}
+    return given, {name: value for name, value in kwargs.items() if name in HUB_ARGUMENTS}
+
+
+def is_half(dtype: torch.dtype | Mapping[str, torch.dtype] | None) -> bool:
+    """Whether all that is asked for is in half precision."""
+    asked = dtype.values() if isinstance(dtype, Mapping) else [dtype]
+    return bool(asked) and all(one in (torch.float16, torch.bfloat16) for one in asked)
+
+
+def settled_encoding(wanted: str, settings: Mapping[str, Any], found: Found) -> str:
+    """The pose encoding: the caller's, the checkpoint's, its publisher's, or a guess."""
+    if wanted != "auto":
+        return wanted
+    known: str | None = settings.get("encoding") or found.encoding
+    if known is not None:
+        return known
+    guess: Encoding = guessed_encoding(found.name)
+    _logger.warning(
+        f"encoding: nothing in {str(found.path)!r} says which pose encoding it was trained with; "
+        f"its name suggests {guess!r}. Pass encoding='zero123' or 'stable-zero123' to settle it."
+    )
+    return guess
+
+
+def load_components(
+    checkpoint: Checkpoint,
+    dtype: torch.dtype | Mapping[str, torch.dtype] | None,
+    device: torch.device | str,
+    given: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The pipeline's components, weights read one by one.
+
+    A bar shows when it takes long, on a terminal.
+
+    Args:
+        checkpoint: its parts' networks are filled.
+        dtype: of all, or by name with a "default".
+        device: of all.
+        given: components to take in place of the checkpoint's.
+
+    Raises:
+        MismatchedCheckpointError: weights do not make up a network.
+    """
+    read = [name for name in NETWORKS if name not in given]
+    total = sum(nbytes(checkpoint.parts[name]) for name in read)
+    components: dict[str, Any] = {"scheduler": checkpoint.scheduler, **given}
+    title = f"Loading {checkpoint.source.name}"
+    with tqdm(total=total, desc=title, unit="B", unit_scale=True, delay=2, disable=None) as bar:
+        for name in read:
+            precision = dtype_of(name, dtype)
+            components[name] = fill(checkpoint, name, precision, device, bar.update)
+    return components

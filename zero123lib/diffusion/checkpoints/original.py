@@ -1,0 +1,264 @@
+"""Reader of the original files: `.ckpt` and `.safetensors` in the layout of the official code.
+
+Sizes of the UNet and of the VAE come from the official YAML, or are the published ones; those of
+CLIP's image tower and of the camera projection follow from their tensors.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from zero123lib.diffusion.checkpoints import names
+from zero123lib.diffusion.checkpoints.canonical import (
+    Checkpoint,
+    Part,
+    empty_network,
+    make_scheduler,
+)
+from zero123lib.diffusion.checkpoints.errors import MismatchedCheckpointError
+from zero123lib.diffusion.checkpoints.foreign import refuse_foreign_tensors
+from zero123lib.diffusion.checkpoints.weights import open_tensors
+
+# Under these keys our own files say in their metadata what the tensors alone cannot tell.
+SETTINGS_KEY = "zero123lib"
+
+_CONFIGS = Path(__file__).parent / "configs"
+
+# Of the UNet's parameters in the YAML: those that say its sizes, and those that change nothing.
+_UNET_SIZES = {
+    "in_channels", "out_channels", "model_channels", "attention_resolutions", "num_res_blocks",
+    "channel_mult", "num_heads", "num_head_channels", "transformer_depth", "context_dim",
+}  # fmt: skip
+_UNET_IGNORED = {
+    "image_size", "use_spatial_transformer", "use_checkpoint", "legacy", "dropout", "use_fp16",
+    "conv_resample", "dims",
+}  # fmt: skip
+
+
+def read_original(
+    path: Path, original_config: str | Path | Mapping[str, Any] | None, use_ema: bool
+) -> Checkpoint:
+    """Read an original file.
+
+    Args:
+        path: the file.
+        original_config: the official YAML, as a path or parsed; None for the published sizes.
+        use_ema: take the running average of the UNet's weights, as the official demo does; where
+            the file has none, the weights themselves, and a notice.
+
+    Raises:
+        CheckpointError: see :mod:`zero123lib.diffusion.checkpoints.errors`.
+        ValueError: ``original_config`` is no such config.
+    """
+    tensors = open_tensors(path)
+    refuse_foreign_tensors(tensors, path)
+    configs = _configs(original_config)
+    configs["image_encoder"] = _clip_config(tensors, path)
+    width, joined = _shape(tensors, f"{names.PROJECTION}weight", 2, path)
+    configs["camera_projection"] = {
+        "embedding_dim": width,
+        "additional_embeddings": joined - width,
+    }
+    networks = {
+        name: empty_network(name, configs[name], path)
+        for name in ("unet", "vae", "image_encoder", "camera_projection")
+    }
+    origins = original_origins(networks)
+    _refuse_leftovers(tensors, origins, path)
+    notices: tuple[str, ...] = ()
+    if use_ema:
+        averaged = _averaged(origins["unet"], tensors, path)
+        if averaged is None:
+            notices = (
+                f"{path.name} has no running average (EMA) of the UNet's weights; "
+                "the weights themselves are used",
+            )
+        else:
+            origins["unet"] = averaged
+    parts = {
+        name: Part(network, names.Renamed(tensors, origins[name]))
+        for name, network in networks.items()
+    }
+    scheduler = make_scheduler(configs["scheduler"], path)
+    return Checkpoint(path, parts, scheduler, _settings(path), notices, "original")
+
+
+def original_origins(networks: Mapping[str, nn.Module]) -> dict[str, dict[str, names.Origin]]:
+    """Where each weight of each network lies in an original file."""
+    unet, vae = networks["unet"], networks["vae"]
+    attended = {i for i, block in enumerate(_blocks(unet)) if hasattr(block, "attentions")}
+    layers = int(_config(unet)["layers_per_block"])
+    blocks = len(_config(vae)["block_out_channels"])
+    return {
+        "unet": {n: names.unet_origin(n, layers, attended) for n in unet.state_dict()},
+        "vae": {n: names.vae_origin(n, blocks) for n in vae.state_dict()},
+        "image_encoder": {n: names.clip_origin(n) for n in networks["image_encoder"].state_dict()},
+        "camera_projection": {
+            n: names.projection_origin(n) for n in networks["camera_projection"].state_dict()
+        },
+    }
+
+
+def _blocks(unet: Any) -> Any:
+    return unet.up_blocks
+
+
+def _config(network: Any) -> Any:
+    return network.config
+
+
+def _averaged(
+    origins: Mapping[str, names.Origin], tensors: Mapping[str, Tensor], path: Path
+) -> dict[str, names.Origin] | None:
+    """The UNet's origins among the averages; None where the file has none."""
+    averaged = {name: names.Origin(names.ema_name(o.name)) for name, o in origins.items()}
+    missing = [o.name for o in averaged.values() if o.name not in tensors]
+    if len(missing) == len(averaged):
+        return None
+    if missing:
+        raise MismatchedCheckpointError(
+            f"source: expected a running average of every UNet weight, got {str(path)!r}, which "
+            f"lacks {len(missing)} of {len(averaged)}, such as {missing[0]}; "
+            "use_ema=False reads the weights themselves"
+        )
+    return averaged
+
+
+def _refuse_leftovers(
+    tensors: Mapping[str, Tensor], origins: Mapping[str, Mapping[str, names.Origin]], path: Path
+) -> None:
+    """A weight of these networks that no network takes means that the sizes are wrong."""
+    known = {origin.name for part in origins.values() for origin in part.values()}
+    prefixes = (names.UNET, names.VAE, names.CLIP, names.PROJECTION)
+    # The discriminator and the perceptual network that the autoencoder was trained with.
+    unused = f"{names.VAE}loss."
+    left = [
+        name
+        for name in tensors
+        if name.startswith(prefixes) and name not in known and not name.startswith(unused)
+    ]
+    if left:
+        raise MismatchedCheckpointError(
+            f"source: expected a model of the published sizes or of original_config's, got "
+            f"{str(path)!r} with {len(left)} weights beyond them, such as {left[0]}"
+        )
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    """The pipeline's settings that a file of our own carries in its metadata."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        settings = json.loads(metadata.get(SETTINGS_KEY, "{}"))
+    except (SafetensorError, ValueError):  # a pickle, or somebody else's metadata
+        return {}
+    return settings if isinstance(settings, dict) else {}
+
+
+def _shape(tensors: Mapping[str, Tensor], name: str, ndim: int, path: Path) -> tuple[int, ...]:
+    tensor = tensors.get(name)
+    if tensor is None or tensor.ndim != ndim:
+        got = "none" if tensor is None else list(tensor.shape)
+        raise MismatchedCheckpointError(
+            f"source: expected {name} with {ndim} axes, got {got} in {str(path)!r}"
+        )
+    return tuple(tensor.shape)
+
+
+def _clip_config(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
+    """Sizes of OpenAI's CLIP image tower, which has heads of 64 and a fourfold hidden layer."""
+    width, channels, patch, _ = _shape(tensors, f"{names.CLIP}conv1.weight", 4, path)
+    positions, _ = _shape(tensors, f"{names.CLIP}positional_embedding", 2, path)
+    _, projected = _shape(tensors, f"{names.CLIP}proj", 2, path)
+    hidden, _ = _shape(tensors, f"{names.CLIP}transformer.resblocks.0.mlp.c_fc.weight", 2, path)
+    start = f"{names.CLIP}transformer.resblocks."
+    layers = {name.removeprefix(start).split(".")[0] for name in tensors if name.startswith(start)}
+    return {
+        "hidden_size": width,
+        "intermediate_size": hidden,
+        "num_hidden_layers": len(layers),
+        "num_attention_heads": max(1, width // 64),
+        "num_channels": channels,
+        "image_size": patch * round((positions - 1) ** 0.5),
+        "patch_size": patch,
+        "projection_dim": projected,
+        "hidden_act": "quick_gelu",
+    }
+
+
+def _configs(original_config: str | Path | Mapping[str, Any] | None) -> dict[str, Any]:
+    """Configs of UNet, VAE and scheduler: the published ones, or what the YAML makes of them."""
+    configs = {
+        name: json.loads((_CONFIGS / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("unet", "vae", "scheduler")
+    }
+    if original_config is None:
+        return configs
+    try:
+        content = original_config
+        if not isinstance(content, Mapping):
+            content = yaml.safe_load(Path(content).read_text(encoding="utf-8"))
+        params = content["model"]["params"]
+        unet = params["unet_config"]["params"]
+        vae = params["first_stage_config"]["params"]["ddconfig"]
+        size = int(params["image_size"])
+        configs["unet"] |= {"sample_size": size, **_unet_config(unet)}
+        configs["vae"] |= {"scaling_factor": params["scale_factor"], **_vae_config(vae, size)}
+        configs["scheduler"] |= {
+            "num_train_timesteps": params["timesteps"],
+            "beta_start": params["linear_start"],
+            "beta_end": params["linear_end"],
+        }
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        given = "a mapping" if isinstance(original_config, Mapping) else repr(str(original_config))
+        reason = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+        raise ValueError(
+            f"original_config: expected the official YAML of a Zero123 model, got {given}: {reason}"
+        ) from error
+    return configs
+
+
+def _unet_config(params: Mapping[str, Any]) -> dict[str, Any]:
+    unknown = set(params) - _UNET_SIZES - _UNET_IGNORED
+    if unknown:
+        raise ValueError(f"unet_config has {', '.join(sorted(unknown))}, which no Zero123 has")
+    channels = [params["model_channels"] * factor for factor in params["channel_mult"]]
+    attended = [2**level in params["attention_resolutions"] for level in range(len(channels))]
+    if params.get("num_head_channels", -1) > 0:
+        heads: Any = [width // params["num_head_channels"] for width in channels]
+    else:
+        heads = params["num_heads"]
+    return {
+        "in_channels": params["in_channels"],
+        "out_channels": params["out_channels"],
+        "block_out_channels": channels,
+        "down_block_types": ["CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attended],
+        "up_block_types": ["CrossAttnUpBlock2D" if a else "UpBlock2D" for a in attended[::-1]],
+        "layers_per_block": params["num_res_blocks"],
+        "transformer_layers_per_block": params.get("transformer_depth", 1),
+        "cross_attention_dim": params["context_dim"],
+        "attention_head_dim": heads,  # diffusers' name for the number of heads
+    }
+
+
+def _vae_config(params: Mapping[str, Any], latent_size: int) -> dict[str, Any]:
+    if params.get("attn_resolutions"):
+        raise ValueError(f"attn_resolutions of the VAE is {params['attn_resolutions']}, not []")
+    channels = [params["ch"] * factor for factor in params["ch_mult"]]
+    return {
+        "sample_size": latent_size * 2 ** (len(channels) - 1),
+        "in_channels": params["in_channels"],
+        "out_channels": params["out_ch"],
+        "latent_channels": params["z_channels"],
+        "block_out_channels": channels,
+        "down_block_types": ["DownEncoderBlock2D"] * len(channels),
+        "up_block_types": ["UpDecoderBlock2D"] * len(channels),
+        "layers_per_block": params["num_res_blocks"],
+    }

@@ -1,0 +1,191 @@
+"""Where a model is: bundled, named, on the Hub or on this disk."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+
+from zero123lib.diffusion.checkpoints.canonical import NETWORKS
+from zero123lib.diffusion.checkpoints.errors import DamagedCheckpointError
+from zero123lib.diffusion.checkpoints.folders import weight_files
+from zero123lib.diffusion.checkpoints.foreign import PROJECTIONS
+from zero123lib.views.poses import Encoding
+
+MODELS = Path(__file__).resolve().parents[2] / "models"
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class NamedModel:
+    """A published checkpoint.
+
+    Attributes:
+        repository: on the Hugging Face Hub.
+        file: in it.
+        encoding: that it was trained with.
+        licence: as its publisher states it.
+        gigabytes: of the file, about.
+    """
+
+    repository: str
+    file: str
+    encoding: Encoding
+    licence: str
+    gigabytes: float
+
+
+_COLUMBIA = "MIT, as its publisher states; derived from Stable Diffusion (CreativeML OpenRAIL-M)"
+_STABILITY_NC = "Stability AI Non-Commercial Research Community License: research, no commerce"
+_STABILITY = "Stability AI Community License: commerce within its limits on revenue"
+
+NAMED: dict[str, NamedModel] = {
+    "zero123-105000": NamedModel(
+        "cvlab/zero123-weights", "105000.ckpt", "zero123", _COLUMBIA, 15.5
+    ),
+    "zero123-165000": NamedModel(
+        "cvlab/zero123-weights", "165000.ckpt", "zero123", _COLUMBIA, 15.5
+    ),
+    "zero123-xl": NamedModel(
+        "cvlab/zero123-weights", "zero123-xl.ckpt", "zero123", _COLUMBIA, 15.5
+    ),
+    "stable-zero123": NamedModel(
+        "stabilityai/stable-zero123", "stable_zero123.ckpt", "stable-zero123", _STABILITY_NC, 8.6
+    ),
+    "stable-zero123-c": NamedModel(
+        "stabilityai/stable-zero123", "stable_zero123_c.ckpt", "stable-zero123", _STABILITY, 8.6
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A model on this disk.
+
+    Attributes:
+        path: a folder or a file.
+        name: what to call it.
+        encoding: where its name alone tells it for sure.
+        licence: where it is known.
+    """
+
+    path: Path
+    name: str
+    encoding: Encoding | None = None
+    licence: str | None = None
+
+
+def bundled_models() -> list[str]:
+    """Names that need no download."""
+    return sorted(index.parent.name for index in MODELS.glob("*/model_index.json"))
+
+
+def find(source: str | Path, variant: str | None = None, **hub: Any) -> Found:
+    """Bring a model to this disk, if it is not there.
+
+    Args:
+        source: a bundled name, one of :data:`NAMED`, a path, or a repository ``owner/name`` of the
+            Hugging Face Hub with a diffusers folder.
+        variant: of the weights, for a repository.
+        **hub: of huggingface_hub's downloads: ``cache_dir``, ``revision``, ``token``,
+            ``local_files_only``, ``force_download``.
+
+    Raises:
+        ValueError: there is no such model, or it cannot be downloaded.
+    """
+    text = str(source)
+    if text in bundled_models():
+        folder = MODELS / text
+        return Found(folder, text, licence=card_licence(folder))
+    if text in NAMED:
+        return _named(text, **hub)
+    path = Path(source)
+    if text and path.exists():
+        return Found(path, path.name if path.is_dir() else path.stem, licence=_beside(path))
+    if isinstance(source, str) and re.fullmatch(r"[\w.-]+/[\w.-]+", text):
+        folder = _downloaded(text, variant, **hub)
+        return Found(folder, text.split("/")[1], licence=card_licence(folder))
+    names = ", ".join([*bundled_models(), *NAMED])
+    raise ValueError(
+        f"source: expected a model's name ({names}), a diffusers folder, a .ckpt or .safetensors "
+        f"file, or a repository owner/name of the Hugging Face Hub, got {text!r}"
+    )
+
+
+def _named(name: str, **hub: Any) -> Found:
+    model = NAMED[name]
+    # Before the download: whoever may not use the weights need not wait for them.
+    _logger.warning(
+        f"{name}: {model.file} of {model.repository}, about {model.gigabytes:g} GB. "
+        f"Licence: {model.licence}"
+    )
+    try:
+        path = hf_hub_download(model.repository, model.file, **hub)
+    except Exception as error:  # whatever the transport raises
+        raise ValueError(_not_downloaded(name, error)) from error
+    return Found(Path(path), name, model.encoding, model.licence)
+
+
+def _downloaded(repository: str, variant: str | None, **hub: Any) -> Path:
+    """The files of a repository that make up a pipeline, without what duplicates them."""
+    names = {key: hub[key] for key in ("revision", "token") if key in hub}
+    try:
+        if hub.get("local_files_only"):
+            raise OSError("local_files_only")
+        found = HfApi().list_repo_files(repository, **names)
+    except Exception as error:  # whatever the transport raises; an earlier download may do
+        try:
+            return Path(snapshot_download(repository, **{**hub, "local_files_only": True}))
+        except (OSError, ValueError):
+            raise ValueError(_not_downloaded(repository, error)) from error
+    wanted = ["model_index.json", "README.md", "*/config.json", "scheduler/*.json"]
+    for part in (*NETWORKS, *PROJECTIONS[1:]):
+        inside = [name.split("/")[1] for name in found if re.fullmatch(f"{part}/[^/]+", name)]
+        stands_for = "camera_projection" if part in PROJECTIONS else part
+        try:
+            wanted += [f"{part}/{n}" for n in weight_files(stands_for, inside, variant, Path(part))]
+        except DamagedCheckpointError:
+            continue  # a part without weights; the reader says so if it needs some
+    try:
+        return Path(snapshot_download(repository, allow_patterns=wanted, **hub))
+    except Exception as error:
+        raise ValueError(_not_downloaded(repository, error)) from error
+
+
+def _not_downloaded(name: str, error: Exception) -> str:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return (
+        f"source: expected a model that is on this disk or can be downloaded, got {name!r}: "
+        f"{reason}; a file or folder that you have can be given by its path"
+    )
+
+
+def _beside(path: Path) -> str | None:
+    return card_licence(path if path.is_dir() else path.parent)
+
+
+def card_licence(folder: Path) -> str | None:
+    """The licence that a model card, ``README.md`` in the folder, states in its front matter."""
+    try:
+        text = (folder / "README.md").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+    header = re.match(r"---\n(.*?)\n---(?:\n|$)", text, re.DOTALL)
+    fields = (
+        dict(re.findall(r"^(license(?:_name)?):[ \t]*(\S.*?)[ \t]*$", header[1], re.M))
+        if header
+        else {}
+    )
+    # "other" stands for a licence that the next field names.
+    stated = fields.get("license_name") or fields.get("license")
+    return stated.strip("\"'") if stated else None
+
+
+def guessed_encoding(name: str) -> Encoding:
+    """What a model's name suggests; "stable" anywhere in it means Stable-Zero123."""
+    return "stable-zero123" if "stable" in re.sub(r"[^a-z]", "", name.lower()) else "zero123"
