@@ -177,10 +177,10 @@ OLD = {"_use_new_zipfile_serialization": False}
         (saved_safe()[:50], DamagedCheckpointError, "download stopped"),
         (saved_safe() + b"\0", DamagedCheckpointError, "does not describe"),
         (saved({"w": torch.ones(9)}, **OLD), UnsupportedCheckpointError, "torch before 1.6"),
-        (save(FLOAT_8), UnsupportedCheckpointError, "F8_E4M3 for w"),
+        (save(FLOAT_8), UnsupportedCheckpointError, "F8_E4M3 for 'w'"),
         (SCRIPT, UnsupportedCheckpointError, "a TorchScript program"),
         (saved([torch.ones(2)]), MismatchedCheckpointError, "a list"),
-        (saved({"model": {"w": torch.ones(2)}}), MismatchedCheckpointError, "holds model"),
+        (saved({"model": {"w": torch.ones(2)}}), MismatchedCheckpointError, "holds 'model'"),
     ],
     ids=[
         "empty",

@@ -70,9 +70,8 @@ def refuse_foreign_folder(model_index: Index, source: Path) -> None:
     if missing:
         raise UnsupportedCheckpointError(
             f"source: expected a Zero123 folder, with {', '.join(_COMPONENTS)} and "
-            f"{' or '.join(PROJECTIONS)}, got {str(source)!r}, a "
-            f"{model_index.get('_class_name', 'folder of no named pipeline')} which lacks "
-            f"{', '.join(missing)}"
+            f"{' or '.join(PROJECTIONS)}, got {str(source)!r} of the pipeline "
+            f"{model_index.get('_class_name')!r}, which lacks {', '.join(missing)}"
         )
 
 
@@ -85,4 +84,4 @@ def _foreign(family: Family, source: Path) -> UnsupportedCheckpointError:
 
 def _sample(tensors: Tensors) -> str:
     names = sorted({".".join(name.split(".")[:2]) for name in tensors})
-    return ", ".join(f"{name}.*" for name in names[:4]) or "nothing"
+    return ", ".join(map(repr, names[:4])) or "nothing"

@@ -72,9 +72,10 @@ def read_safetensors(file: BinaryIO, source: Path) -> dict[str, Tensor]:
                 tensors[name] = _tensor(pages, offset, dtype, described.get_shape())
                 offset += tensors[name].nbytes
     except (SafetensorError, OSError) as error:
+        reason = " ".join(str(error).split())
         raise DamagedCheckpointError(
             f"source: expected a whole safetensors file, got {str(source)!r} of {size} bytes, "
-            f"which its header does not describe ({error}); if a download stopped half-way, "
+            f"which its header does not describe ({reason}); if a download stopped half-way, "
             "download it again"
         ) from error
     return tensors
@@ -83,7 +84,7 @@ def read_safetensors(file: BinaryIO, source: Path) -> dict[str, Tensor]:
 def _dtype(name: str, tensor: str, source: Path) -> torch.dtype:
     if name not in _DTYPES:
         raise UnsupportedCheckpointError(
-            f"source: expected numbers of one of {', '.join(_DTYPES)}, got {name} for {tensor} "
+            f"source: expected numbers of one of {', '.join(_DTYPES)}, got {name} for {tensor!r} "
             f"in {str(source)!r}; quantised weights have to be converted back first"
         )
     return _DTYPES[name]
@@ -92,5 +93,5 @@ def _dtype(name: str, tensor: str, source: Path) -> torch.dtype:
 def _tensor(pages: FileMap, offset: int, dtype: torch.dtype, shape: list[int]) -> Tensor:
     length = math.prod(shape) * dtype.itemsize
     if length == 0:
-        return torch.empty(shape, dtype=dtype)
+        return torch.empty(shape, dtype=dtype, device="cpu")
     return pages.bytes_at(offset, length).view(dtype).reshape(shape)

@@ -183,9 +183,8 @@ def _known(argument: str) -> str:
     """A global by its name in Python 3, if it is on the list."""
     name = ".".join(argument.split(" "))
     name = allowed.PYTHON_2.get(name, name.replace("__builtin__.", "builtins.", 1))
-    _require(
-        name in _ARGUMENTS or name in allowed.ITEM_BYTES or name in allowed.DTYPES, f"names {name}"
-    )
+    known = name in _ARGUMENTS or name in allowed.ITEM_BYTES or name in allowed.DTYPES
+    _require(known, f"names {name!r}")
     return name
 
 
@@ -228,7 +227,7 @@ def _fits_tensor(items: tuple[Any, ...]) -> bool:
     backed = math.prod(shape.items) <= storage.count and last < storage.count
     _require(
         backed or 0 in shape.items,
-        f"has a tensor of shape {list(shape.items)} over a storage of {storage.count} elements",
+        f"has a tensor of shape {list(shape.items[:8])} over a storage of {storage.count} elements",
     )
     return True
 

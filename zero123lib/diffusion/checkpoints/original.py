@@ -154,7 +154,7 @@ def _refuse_leftovers(
 def _settings(path: Path) -> dict[str, Any]:
     """The pipeline's settings that a file of our own carries in its metadata."""
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="numpy") as file:  # "pt" would map it all at once
             metadata = file.metadata() or {}
         settings = json.loads(metadata.get(SETTINGS_KEY, "{}"))
     except (SafetensorError, ValueError):  # a pickle, or somebody else's metadata

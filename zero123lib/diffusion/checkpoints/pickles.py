@@ -97,14 +97,14 @@ def _check_records(references: list[Storage], archive: Archive, source: Path) ->
         record = archive.records.get(f"data/{storage.key}")
         if record is None:
             raise DamagedCheckpointError(
-                f"source: expected an archive of torch.save, got {str(source)!r}, which lacks the "
-                f"record data/{storage.key}; download it again"
+                f"source: expected an archive of torch.save, got {str(source)!r}, which lacks "
+                f"{'data/' + storage.key!r}; download it again"
             )
         if record[1] != storage.nbytes or known.setdefault(storage.key, storage) != storage:
             raise UnsafeCheckpointError(
                 f"source: expected an archive of torch.save, got {str(source)!r}, whose pickle "
-                f"takes the {record[1]} bytes of data/{storage.key} for {storage.count} elements "
-                f"of a {storage.kind}"
+                f"takes the {record[1]} bytes of {'data/' + storage.key!r} for {storage.count} "
+                f"elements of a {storage.kind}"
             )
 
 
@@ -128,7 +128,7 @@ def _load(file: BinaryIO, storage: Any, source: Path) -> Any:
     except pickle.UnpicklingError as error:
         raise UnsafeCheckpointError(
             f"source: expected a pickle of tensors and plain values, got {str(source)!r}, which "
-            f"torch does not read with weights_only: {' '.join(str(error).split())}"
+            "torch.load does not read with weights_only=True; use a safetensors file in its place"
         ) from error
     except (
         RuntimeError,
@@ -160,7 +160,7 @@ def _named_tensors(loaded: Any, source: Path) -> dict[str, Tensor]:
         if isinstance(name, str) and isinstance(tensor, Tensor)
     }
     if not tensors:
-        held = ", ".join(str(name) for name, _ in list(items)[:5] if isinstance(name, str))
+        held = ", ".join(repr(name) for name, _ in list(items)[:5] if isinstance(name, str))
         raise MismatchedCheckpointError(
             f"source: expected tensors by name, or a state_dict of them, got {str(source)!r}, "
             f"which holds {held or 'a ' + type(state).__name__}"

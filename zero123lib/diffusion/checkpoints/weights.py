@@ -2,8 +2,8 @@
 
 A file is safetensors or an archive of torch.save. Whatever else it is, a web page or a pointer in
 place of a download, or a pickle that could only be read by running it, gets a name and an advice.
-Pickles of torch before 1.6 are not read: they have no records that could be mapped, and no
-published Zero123 is one.
+Pickles of torch before 1.6, of 2020, are not read: they have no records that could be mapped, and
+every Zero123 is younger.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def open_tensors(path: str | Path) -> Mapping[str, Tensor]:
 
 
 def _refuse_others(start: bytes, source: Path) -> None:
-    """Raise for what is no safetensors: a length, binary, then JSON, whose first byte is a brace."""
+    """Raise for what is no safetensors: a binary length, then JSON, which begins with a brace."""
     if b"\0" in start[:LENGTH_BYTES] and start[LENGTH_BYTES : LENGTH_BYTES + 1] == b"{":
         return
     if not start:
