@@ -107,6 +107,9 @@ def test_one_part_stays_as_it_is_beside_the_card(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="^source: expected a model with an AutoencoderKL"):
         list(convert("tiny", tmp_path / "tiny.safetensors"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["copy"]
+    # Readable by whoever may read the user's other files.
+    modes = {path.stat().st_mode for path in (tmp_path / "copy").rglob("*") if path.is_file()}
+    assert len(modes) == 1
 
 
 @pytest.fixture

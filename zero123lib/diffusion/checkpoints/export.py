@@ -150,8 +150,11 @@ def _read(
 def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
     partial = path.with_name(f"{path.name}.partial")
     try:
-        save_file(tensors, partial, metadata)
+        partial.touch()
+        permissions = partial.stat().st_mode  # what the user's umask makes of a new file
+        save_file(tensors, partial, metadata)  # for its owner's eyes alone
         with open(partial, "rb") as file:
+            os.fchmod(file.fileno(), permissions)
             os.fsync(file.fileno())
         partial.replace(path)
     except SafetensorError as error:  # an OSError in Rust's words

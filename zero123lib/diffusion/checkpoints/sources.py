@@ -158,7 +158,7 @@ def _downloaded(repository: str, variant: str | None, **hub: Any) -> Path:
 
 
 def _not_downloaded(name: str, error: Exception) -> str:
-    reason = " ".join(str(error).split()) or type(error).__name__
+    reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     return (
         f"source: expected a model that is on this disk or can be downloaded, got {name!r}: "
         f"{reason}; a file or folder that you have can be given by its path"
