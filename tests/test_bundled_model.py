@@ -11,7 +11,7 @@ import torch
 from safetensors import safe_open
 
 from zero123lib import RelativePose, Zero123Pipeline
-from zero123lib.diffusion.bundled import MODELS
+from zero123lib.diffusion.checkpoints.sources import MODELS
 from zero123lib.evaluation import evaluate_scenes
 from zero123lib.scenes import HELD_OUT_SEED, random_scene, render
 from zero123lib.views.images import prepare
