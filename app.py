@@ -12,7 +12,7 @@ def main() -> None:
     arguments = parser()
     args = arguments.parse_args()
     try:
-        pipe = load_pipeline(args.model, args.device, args.encoding)
+        pipe = load_pipeline(args.model, args.device, args.encoding, args.original_config)
     except ValueError as error:
         arguments.error(f"--{error}")
     build(pipe).launch(

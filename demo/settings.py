@@ -41,6 +41,12 @@ def parser() -> argparse.ArgumentParser:
         help=f"pose encoding of the model: {', '.join(ENCODINGS)} (auto; ZERO123_ENCODING)",
     )
     result.add_argument(
+        "--original-config",
+        default=os.environ.get("ZERO123_ORIGINAL_CONFIG"),
+        metavar="YAML",
+        help="of a checkpoint file of other sizes than the published (ZERO123_ORIGINAL_CONFIG)",
+    )
+    result.add_argument(
         "--device",
         default=os.environ.get("ZERO123_DEVICE", "auto"),
         metavar="NAME",

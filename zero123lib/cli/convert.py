@@ -70,11 +70,16 @@ def run(args: argparse.Namespace) -> None:
         use_ema=not args.no_ema,
         torch_dtype=getattr(torch, args.dtype) if args.dtype else None,
     )
+    step = None
     with tqdm(unit="B", unit_scale=True, disable=None) as bar:
-        step = None
-        for step in steps:
-            bar.total = step.total
-            bar.set_description(step.file, refresh=False)
-            bar.update(step.done - bar.n)
+        try:
+            for step in steps:
+                bar.total = step.total
+                bar.set_description(step.file, refresh=False)
+                bar.update(step.done - bar.n)
+        except ValueError as error:
+            argument, colon, complaint = str(error).partition(": ")
+            flag = {"original_config": "--original-config", "encoding": "--encoding"}
+            raise ValueError(f"{flag.get(argument, argument)}{colon}{complaint}") from error
     if step is not None:
         print(f"{args.source}: wrote {step.done / 1e9:.2f} GB of weights to {args.out}")

@@ -49,9 +49,6 @@ def run(args: argparse.Namespace) -> None:
     _check_pictures(args.images)
     pipe = _load(args)
     args.input_elevation = args.input_elevation or 0.0
-    args.steps = args.steps or pipe.config["num_inference_steps"]
-    if args.guidance is None:
-        args.guidance = pipe.config["guidance_scale"]
     jobs = [
         Job(picture, folder, _prepare(pipe, picture, args))
         for picture, folder in zip(args.images, folders, strict=True)
@@ -117,16 +114,24 @@ def _prepare(pipe: Zero123Pipeline, picture: Path, args: argparse.Namespace) -> 
 
 
 def _load(args: argparse.Namespace) -> Zero123Pipeline:
-    """The pipeline, where what is asked of it goes together."""
+    """The pipeline, where what is asked of it goes together; fills in what was left to it."""
     from zero123lib.diffusion.apps import check_input_elevation, load_pipeline
-    from zero123lib.diffusion.samplers import check_sampler
+    from zero123lib.diffusion.samplers import check_sampler, step_count
+    from zero123lib.diffusion.schedule import Schedule
 
     try:
         check_sampler(args.sampler, args.eta)
-        pipe = load_pipeline(args.model, args.device, args.encoding)
+        pipe = load_pipeline(args.model, args.device, args.encoding, args.original_config)
+        args.steps = args.steps or pipe.config["num_inference_steps"]
+        schedule = Schedule.from_scheduler(pipe.scheduler)
+        args.evaluations = step_count(args.sampler, schedule, args.steps)
     except ValueError as error:
-        raise ValueError(f"--{error}") from error
+        argument, _, complaint = str(error).partition(": ")
+        flags = {"num_inference_steps": "steps", "original_config": "original-config"}
+        raise ValueError(f"--{flags.get(argument, argument)}: {complaint}") from error
     check_input_elevation(pipe, args.input_elevation, "--input-elevation")
+    if args.guidance is None:
+        args.guidance = pipe.config["guidance_scale"]
     return pipe
 
 
@@ -134,7 +139,7 @@ def _headline(pipe: Zero123Pipeline, args: argparse.Namespace) -> str:
     from zero123lib.diffusion.card import about_model
 
     return (
-        f"model {about_model(pipe)}\n{args.steps} steps of {args.sampler}, guidance "
+        f"model {about_model(pipe)}\n{args.evaluations} steps of {args.sampler}, guidance "
         f"{args.guidance:g}, seed {args.seed}, on {pipe.device}"
     )
 
@@ -171,10 +176,9 @@ def _sample(
 
     from zero123lib.diffusion.apps import sampled_views
 
-    with cast(Any, pipe).progress_bar(total=args.steps) as bar:
+    with cast(Any, pipe).progress_bar(total=args.evaluations) as bar:
 
         def on_step(step: SampleStep) -> None:
-            bar.total = step.total  # not always what was asked for
             bar.update()
 
         return sampled_views(

@@ -123,6 +123,10 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         help=f"pose encoding that it was trained with: {', '.join(ENCODINGS)} (auto)",
     )  # fmt: skip
     model.add_argument(
+        "--original-config", type=Path, metavar="YAML",
+        help="the official config, for a checkpoint file of other sizes than the published ones",
+    )  # fmt: skip
+    model.add_argument(
         "--device", type=one_of(DEVICES), default="auto", metavar="NAME",
         help="auto, cpu, cuda or mps (auto)",
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 from PIL import Image
@@ -14,21 +15,30 @@ from zero123lib.views.images import Prepared, to_pils
 from zero123lib.views.poses import RelativePose
 
 
-def load_pipeline(model: str, device: str = "auto", encoding: str = "auto") -> Zero123Pipeline:
+def load_pipeline(
+    model: str,
+    device: str = "auto",
+    encoding: str = "auto",
+    original_config: str | Path | None = None,
+) -> Zero123Pipeline:
     """A pipeline on a device.
 
     Args:
-        model: what :meth:`Zero123Pipeline.from_pretrained` takes.
+        model: the ``source`` of :meth:`Zero123Pipeline.from_pretrained`.
         device: see :func:`zero123lib.diffusion.devices.pick_device`.
-        encoding: as in :meth:`Zero123Pipeline.from_pretrained`.
+        encoding, original_config: as there.
 
     Raises:
         ValueError: no such model or device; the message names the argument.
     """
     place = pick_device(device)
     try:
-        pipe = Zero123Pipeline.from_pretrained(model, encoding=cast(Any, encoding), device=place)
+        pipe = Zero123Pipeline.from_pretrained(
+            model, original_config, cast(Any, encoding), device=place
+        )
     except ValueError as error:
+        if not str(error).startswith("source: "):
+            raise
         raise ValueError(f"model: {str(error).removeprefix('source: ')}") from error
     pipe.set_progress_bar_config(disable=None, leave=False)  # None: none where stderr is a file
     return pipe

@@ -177,7 +177,8 @@ class Zero123Pipeline(DiffusionPipeline):
                 a "default". ``dtype``, diffusers' new name for it, means the same.
             device: the CPU unless told; weights go there one by one.
             variant: of the weights in a folder, such as "fp16"; half precision prefers that one.
-            one_token: use the one-token identity in place of stock cross-attention.
+            one_token: use the one-token identity in place of stock cross-attention, in a ``unet``
+                that was passed in too.
             **kwargs: components to use in place of the checkpoint's (``scheduler=...``), and
                 for downloads huggingface_hub's ``cache_dir``, ``revision``, ``token``,
                 ``local_files_only`` and ``force_download``.
@@ -186,12 +187,12 @@ class Zero123Pipeline(DiffusionPipeline):
             ValueError: no such model, or another argument is out of range; see
                 :mod:`zero123lib.diffusion.checkpoints.errors` for what can be wrong with a
                 checkpoint.
+            TypeError: an unknown argument, or a component of another class.
         """
-        if encoding not in ("auto", *get_args(Encoding)):
-            raise ValueError(
-                f"encoding: expected 'auto', 'zero123' or 'stable-zero123', got {encoding!r}"
-            )
+        loading.check_encoding(encoding)
         dtype = kwargs.pop("dtype", None) or torch_dtype
+        loading.check_dtype(dtype)
+        place = loading.checked_device(device)
         given, hub = loading.split_arguments(kwargs)
         if variant is None and loading.is_half(dtype):
             variant = "fp16"
@@ -201,7 +202,7 @@ class Zero123Pipeline(DiffusionPipeline):
         settings["encoding"] = loading.settled_encoding(encoding, settings, found)
         for notice in checkpoint.notices:
             _logger.warning(notice)
-        components = loading.load_components(checkpoint, dtype, device or "cpu", given)
+        components = loading.load_components(checkpoint, dtype, place, given)
         if one_token:
             enable_one_token(components["unet"])
         pipe = cls(**components, **settings)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors import safe_open
+import yaml
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -42,9 +42,9 @@ def test_there_and_back(original: Any, save: Save, views: Views, tmp_path: Path)
     assert torch.equal(
         views(Zero123Pipeline.from_pretrained(tmp_path / "folder")), views(original.networks)
     )
-    [step] = convert(tmp_path / "folder", tmp_path / "back.safetensors")
+    *_, step = convert(tmp_path / "folder", tmp_path / "back.safetensors")
     back = load_file(tmp_path / "back.safetensors")
-    assert step.done == sum(tensor.nbytes for tensor in back.values())
+    assert step.done == step.total == sum(tensor.nbytes for tensor in back.values())
     assert same(weights_of(back), weights_of(original.state))
     # The official code samples with the average: a file without one would sample noise there.
     for name in original.state:
@@ -81,7 +81,8 @@ def test_half_precision_in_shards(original: Any, save: Save, tmp_path: Path) -> 
     )
     shards = sorted((out / "unet").glob("*.safetensors"))
     assert len(shards) > 2
-    assert [step.file for step in steps][: len(shards)] == [f"unet/{s.name}" for s in shards]
+    files = list(dict.fromkeys(step.file for step in steps))
+    assert files[: len(shards)] == [f"unet/{shard.name}" for shard in shards]
     assert all(one.done < two.done for one, two in pairwise(steps))
     pipe = Zero123Pipeline.from_pretrained(out, torch_dtype=torch.float16)
     weights = original.networks["unet"].state_dict()
@@ -113,68 +114,168 @@ def test_one_part_stays_as_it_is_beside_the_card(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def full_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[str]]:
-    """Let the disk be full after so many files; returns the list of files saved so far."""
+def full_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Let the disk be full after so many weights."""
 
-    def arrange(count: int) -> list[str]:
-        saved: list[str] = []
-        real = export.save_file
+    def arrange(count: int) -> None:
+        real, left = export.write_safetensors, iter(range(count))
 
-        def save_file(tensors: Any, path: Path, metadata: Any) -> None:
-            if len(saved) == count:
-                Path(path).write_bytes(b"half a file")
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            real(tensors, path, metadata)
-            saved.append(Path(path).name)
+        def write(*arguments: Any) -> Iterator[int]:
+            for step in real(*arguments):
+                if next(left, None) is None:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                yield step
 
-        monkeypatch.setattr(export, "save_file", save_file)
-        return saved
+        monkeypatch.setattr(export, "write_safetensors", write)
 
     return arrange
 
 
-def test_a_full_disk_leaves_nothing_by_its_final_name_and_the_next_call_goes_on(
+def test_after_a_full_disk_the_next_call_goes_on(
     original: Any,
     save: Save,
     tmp_path: Path,
-    full_after: Callable[[int], list[str]],
+    full_after: Callable[[int], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path, out = save(original.state), tmp_path / "out"
-    options: dict[str, Any] = {"original_config": original.config, "max_shard_bytes": 500_000}
-    first = full_after(3)
+    options = {"original_config": original.config, "max_shard_bytes": 500_000}
+    full_after(100)
     with pytest.raises(OSError, match="No space left"):
         list(convert(path, out, **options))
     monkeypatch.undo()
     assert not out.exists()
     partial = tmp_path / "out.partial"
-    assert len(list(partial.rglob("*.safetensors"))) == 3 == len(first)
-    stamps = {shard: shard.stat().st_mtime_ns for shard in partial.rglob("*.safetensors")}
-    list(convert(path, out, **options))
+    shards = {shard: shard.stat().st_mtime_ns for shard in partial.rglob("*.safetensors")}
+    assert len(shards) >= 2
+    [begun] = partial.rglob("*.safetensors.partial")
+    held = begun.stat().st_size
+    first, *_, last = convert(path, out, **options)
+    assert first.done > 0 and last.done == last.total
     assert not partial.exists()
-    for shard, stamp in stamps.items():
+    for shard, stamp in shards.items():
         assert (out / shard.relative_to(partial)).stat().st_mtime_ns == stamp
+    assert (out / begun.relative_to(partial)).with_suffix("").stat().st_size > held
+    read = Zero123Pipeline.from_pretrained(out).unet.state_dict()
+    assert same(dict(read), original.networks["unet"].state_dict())
+    assert sorted(p.name for p in out.iterdir()) == sorted(
+        ["README.md", "model_index.json", "scheduler", *original.networks]
+    )
+
+
+def test_the_original_layout_goes_on_inside_its_file(
+    original: Any,
+    save: Save,
+    tmp_path: Path,
+    full_after: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path, out = save(original.state), tmp_path / "again.safetensors"
+    options = {"original_config": original.config, "encoding": "zero123"}
+    full_after(200)
+    with pytest.raises(OSError, match="No space left"):
+        list(convert(path, out, **options))
+    monkeypatch.undo()
+    assert not out.exists()
+    first, *_, last = convert(path, out, **options)
+    assert 0 < first.done < last.done == last.total
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["again.safetensors", path.name]
+    assert same(weights_of(load_file(out)), weights_of(original.state))
+
+
+@pytest.mark.parametrize("change", ["weights", "config", "use_ema"])
+def test_something_else_starts_over(
+    original: Any,
+    save: Save,
+    tmp_path: Path,
+    full_after: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
+    change: str,
+) -> None:
+    path, out = save(original.averaged()), tmp_path / "out"
+    config = tmp_path / "model.yaml"
+    config.write_text(yaml.safe_dump(original.config))
+    options: dict[str, Any] = {"original_config": config, "max_shard_bytes": 500_000}
+    full_after(100)
+    with pytest.raises(OSError, match="No space left"):
+        list(convert(path, out, **options))
+    monkeypatch.undo()
+    if change == "weights":
+        path = save(original.averaged(0.25))
+    elif change == "config":
+        config.write_text(config.read_text() + "\n# another file\n")
+    else:
+        options["use_ema"] = False
+    first, *_ = convert(path, out, **options)
+    assert first.done < options["max_shard_bytes"]
+    factor = {"weights": 0.25, "config": 0.5, "use_ema": 1.0}[change]
+    weights = original.networks["unet"].state_dict()
+    read = Zero123Pipeline.from_pretrained(out).unet.state_dict()
+    assert same(dict(read), {name: factor * tensor for name, tensor in weights.items()})
+
+
+def test_only_what_a_conversion_made_is_cleared_away(
+    original: Any, save: Save, tmp_path: Path
+) -> None:
+    options = {"original_config": original.config}
+    path = save(original.state)
+    (tmp_path / "out.partial").mkdir()
+    (tmp_path / "out.partial/diary.txt").write_text("mine")
+    with pytest.raises(ValueError, match="^out: .* in the way"):
+        list(convert(path, tmp_path / "out", **options))
+    (tmp_path / "file.safetensors.partial").write_text("mine")
+    with pytest.raises(ValueError, match="^out: .* in the way"):
+        list(convert(path, tmp_path / "file.safetensors", **options))
+    list(convert("tiny", tmp_path / "model.partial"))
+    with pytest.raises(ValueError, match="^source: expected a checkpoint outside"):
+        list(convert(tmp_path / "model.partial", tmp_path / "model"))
+    assert (tmp_path / "out.partial/diary.txt").read_text() == "mine"
+    assert Zero123Pipeline.from_pretrained(tmp_path / "model.partial").model_name == "tiny"
+
+
+def test_one_at_a_time(original: Any, save: Save, tmp_path: Path) -> None:
+    path, out = save(original.state), tmp_path / "out"
+    options = {"original_config": original.config, "encoding": "zero123"}
+    running = convert(path, out, **options)
+    next(running)
+    with pytest.raises(ValueError, match="^out: expected one conversion at a time"):
+        next(convert(path, out, **options, torch_dtype=torch.float16))
+    list(running)
     read = Zero123Pipeline.from_pretrained(out).unet.state_dict()
     assert same(dict(read), original.networks["unet"].state_dict())
 
 
-def test_another_source_starts_over(
-    original: Any, save: Save, tmp_path: Path, full_after: Callable[[int], list[str]]
+def test_a_link_to_an_empty_folder_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    list(convert("tiny", tmp_path / "link"))
+    assert Zero123Pipeline.from_pretrained(tmp_path / "real").model_name == "tiny"
+    assert (tmp_path / "link").is_symlink()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"encoding": "zero"}, "encoding: expected one of 'auto', 'zero123', 'stable-zero123'"),
+        (
+            {"torch_dtype": "float16"},
+            "torch_dtype: expected one of torch.float32, .* got 'float16'",
+        ),
+        ({"max_shard_bytes": "1GB"}, "max_shard_bytes: expected a whole number of bytes"),
+        ({"max_shard_bytes": 0}, "max_shard_bytes: expected a whole number of bytes"),
+        ({"out": "model.ckpt"}, "out: expected a folder's name, .* pickles are read, not written"),
+        ({"out": "/"}, "out: expected a new name or an empty folder"),
+    ],
+)
+def test_wrong_arguments_write_nothing(
+    options: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
-    path, out = save(original.state), tmp_path / "out"
-    options: dict[str, Any] = {"original_config": original.config, "max_shard_bytes": 500_000}
-    saved = full_after(2)
-    with pytest.raises(OSError, match="No space left"):
-        list(convert(path, out, **options))
-    doubled = {n: 2 * t if n.startswith(names.UNET) else t for n, t in original.state.items()}
-    saved.clear()
-    with pytest.raises(OSError, match="No space left"):
-        list(convert(save(doubled), out, **options))
-    # From the first file again, since the source has changed.
-    shard = next((tmp_path / "out.partial/unet").glob("*-00001-*"))
-    weights = original.networks["unet"].state_dict()
-    with safe_open(shard, framework="pt") as file:
-        assert torch.equal(file.get_tensor("conv_in.weight"), 2 * weights["conv_in.weight"])
+    call = {"out": tmp_path / "out", **options}
+    if call["out"] == "model.ckpt":
+        call["out"] = tmp_path / "model.ckpt"
+    with pytest.raises(ValueError, match=f"^{message}"):
+        next(convert("tiny", **call))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture
@@ -195,11 +296,9 @@ def test_a_disk_that_is_really_full(
     original: Any, save: Save, small_disk: Path, tmp_path: Path, capsys: Any
 ) -> None:
     path, out = save(original.state), small_disk / "out"
-    with pytest.raises(OSError, match="could not be written") as caught:
+    with pytest.raises(OSError, match="No space left"):
         list(convert(path, out, original_config=original.config, max_shard_bytes=1_000_000))
-    assert "space" in str(caught.value)
     assert not out.exists()
-    assert not list(small_disk.rglob("*.safetensors.partial"))
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
     list(convert(path, out, original_config=original.config, max_shard_bytes=1_000_000))
     read = Zero123Pipeline.from_pretrained(out).unet.state_dict()
@@ -221,8 +320,6 @@ def test_what_is_there_is_not_overwritten(original: Any, save: Save, tmp_path: P
 def test_the_command_line(
     original: Any, save: Save, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import yaml
-
     path, config = save(original.averaged()), tmp_path / "model.yaml"
     config.write_text(yaml.safe_dump(original.config))
     out = tmp_path / "out"

@@ -92,10 +92,49 @@ def test_bundled_models_have_names_and_licences() -> None:
 
 
 @pytest.mark.parametrize("name", ["owner/no-such-model", "a/--b", "a/b/c", "zero123-xxl", "", "."])
-def test_what_is_nowhere_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_nowhere_is_named(name: str) -> None:
     assert os.environ["HF_HUB_OFFLINE"] == "1"
     with pytest.raises(ValueError, match="^source: expected") as caught:
         Zero123Pipeline.from_pretrained(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_path_is_a_path_and_a_name_a_name(
+    original: Any,
+    scheduler: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pipe = Zero123Pipeline(**original.networks, scheduler=scheduler, model_name="mine")
+    pipe.save_pretrained(tmp_path / "tiny")
+    monkeypatch.chdir(tmp_path)
+    assert Zero123Pipeline.from_pretrained(Path("tiny")).model_name == "mine"
+    assert Zero123Pipeline.from_pretrained("./tiny").model_name == "mine"
+    assert not caplog.text
+    assert Zero123Pipeline.from_pretrained("tiny").model_name == "tiny"
+    assert "pass './tiny'" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"source": None}, ValueError, "source: expected a name or a path, got NoneType"),
+        ({"source": "x" * 5000}, ValueError, "source: expected a model's name"),
+        ({"encoding": "zero"}, ValueError, "encoding: expected one of 'auto', 'zero123', 'stable"),
+        ({"torch_dtype": "float16"}, ValueError, "torch_dtype: expected one of torch.float32"),
+        ({"torch_dtype": torch.int8}, ValueError, "torch_dtype: .* got torch.int8"),
+        ({"torch_dtype": {"unett": torch.float16}}, ValueError, "torch_dtype: .* got 'unett'"),
+        ({"device": "gpu"}, ValueError, "device: expected a torch device that is here"),
+        ({"unet": None}, TypeError, "unet: expected a UNet2DConditionModel, got NoneType"),
+        ({"text_encoder": None}, TypeError, "text_encoder: expected an argument of"),
+    ],
+)
+def test_wrong_arguments_are_named(
+    options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=f"^{message}") as caught:
+        Zero123Pipeline.from_pretrained(**{"source": "tiny", **options})
     assert "\n" not in str(caught.value)
 
 

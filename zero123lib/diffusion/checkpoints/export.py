@@ -1,26 +1,24 @@
 """From an unread checkpoint to weight files: shards of a part, or one file in the original layout.
 
-Each file is written under ``NAME.partial``, flushed to the disk and renamed, so that what has its
-final name is whole.
+A file is written under ``NAME.partial`` and renamed when all of it is on the disk. What stops
+leaves a beginning there, which the next attempt goes on with.
 """
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
 from zero123lib.diffusion.checkpoints import names
 from zero123lib.diffusion.checkpoints.build import check_names, checked
 from zero123lib.diffusion.checkpoints.canonical import Checkpoint
 from zero123lib.diffusion.checkpoints.original import SETTINGS_KEY, original_origins
+from zero123lib.diffusion.checkpoints.streams import Entry, write_safetensors
 
 
 def save_part(
@@ -32,17 +30,15 @@ def save_part(
 ) -> Generator[tuple[str, int]]:
     """Write a part's config and weights as diffusers and transformers do.
 
-    A shard that is there already is left as it is.
-
     Args:
-        checkpoint: read shard by shard.
+        checkpoint: read weight by weight.
         name: of the part.
-        folder: that exists.
+        folder: that exists; shards that are there already are left as they are.
         dtype: of the weights; None keeps each as it is.
         max_shard_bytes: of one file.
 
     Yields:
-        Each file's name and the bytes of its weights, once it is there.
+        The file at hand and the bytes that were written.
     """
     check_names(checkpoint, name)
     network: Any = checkpoint.parts[name].network
@@ -57,64 +53,93 @@ def save_part(
     for index, weights in enumerate(groups, 1):
         many = f"-{index:05d}-of-{len(groups):05d}" if len(groups) > 1 else ""
         file = f"{stem}{many}.safetensors"
-        if not (folder / file).exists():
-            _save(_read(checkpoint, name, weights, dtype), folder / file, {"format": "pt"})
+        entries = {weight: _entry(checkpoint, name, weight, dtype) for weight in weights}
+        for count in _save(folder / file, entries, {"format": "pt"}):
+            yield file, count
         places |= dict.fromkeys(weights, file)
-        yield file, _sum(checkpoint, name, weights, dtype)
     if len(groups) > 1:
-        total = _sum(checkpoint, name, places, dtype)
-        index_file = folder / f"{stem}.safetensors.index.json"
+        total = sum(_entry(checkpoint, name, weight, dtype).nbytes for weight in places)
         content = {"metadata": {"total_size": total}, "weight_map": places}
+        index_file = folder / f"{stem}.safetensors.index.json"
         index_file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def save_original(
     checkpoint: Checkpoint, out: Path, settings: Mapping[str, Any], dtype: torch.dtype | None
-) -> int:
+) -> Generator[tuple[str, int]]:
     """Write one ``.safetensors`` file in the layout of the official code.
 
     The UNet's weights are written twice, as weights and as their running average: the official
     code samples with the average, and with random numbers where a file has none.
 
     Args:
-        checkpoint: with an ``AutoencoderKL``.
+        checkpoint: with an ``AutoencoderKL``; read weight by weight.
         out: the file.
         settings: of the pipeline, kept in the file's metadata.
         dtype: of the weights; None keeps each as it is.
 
-    Returns:
-        The bytes of its weights.
+    Yields:
+        The file and the bytes that were written.
     """
+    metadata = {"format": "pt", SETTINGS_KEY: json.dumps(dict(settings))}
+    for count in _save(out, original_entries(checkpoint, dtype), metadata):
+        yield out.name, count
+
+
+def original_entries(checkpoint: Checkpoint, dtype: torch.dtype | None) -> dict[str, Entry]:
+    """All tensors of a file in the original layout, unread."""
     networks = {name: part.network for name, part in checkpoint.parts.items()}
-    taken: dict[str, dict[names.Take, Tensor]] = {}
-    for name, origins in original_origins(networks).items():
-        check_names(checkpoint, name)
-        weights = _read(checkpoint, name, origins, dtype)
+    taken: dict[str, dict[names.Take, tuple[str, str]]] = {}
+    for part, origins in original_origins(networks).items():
+        check_names(checkpoint, part)
         for weight, origin in origins.items():
-            taken.setdefault(origin.name, {})[origin.take] = weights[weight]
-    tensors = {name: names.joined(parts) for name, parts in taken.items()}
-    unet = [name for name in tensors if name.startswith(names.UNET)]
-    # safetensors stores no memory twice under two names.
-    tensors |= {names.ema_name(name): tensors[name].clone() for name in unet}
-    tensors[f"{names.EMA}decay"] = torch.tensor(0.9999)
-    tensors[f"{names.EMA}num_updates"] = torch.tensor(0, dtype=torch.int32)
-    _save(tensors, out, {"format": "pt", SETTINGS_KEY: json.dumps(dict(settings))})
-    return sum(tensor.nbytes for tensor in tensors.values())
+            taken.setdefault(origin.name, {})[origin.take] = part, weight
+    entries = {name: _joined_entry(checkpoint, places, dtype) for name, places in taken.items()}
+    unet = [name for name in entries if name.startswith(names.UNET)]
+    entries |= {names.ema_name(name): entries[name] for name in unet}
+    for name, constant in {
+        "decay": torch.tensor(0.9999),
+        "num_updates": torch.tensor(0, dtype=torch.int32),
+    }.items():
+        entries[f"{names.EMA}{name}"] = Entry((), constant.dtype, lambda c=constant: c)
+    return entries
 
 
-def total_bytes(checkpoint: Checkpoint, dtype: torch.dtype | None) -> int:
-    """What all weights will take on the disk."""
+def part_bytes(checkpoint: Checkpoint, dtype: torch.dtype | None) -> int:
+    """What the weights of all parts will take on the disk."""
     return sum(
-        _sum(checkpoint, name, part.weights, dtype) for name, part in checkpoint.parts.items()
+        _entry(checkpoint, name, weight, dtype).nbytes
+        for name, part in checkpoint.parts.items()
+        for weight in part.weights
     )
 
 
-def _sum(checkpoint: Checkpoint, name: str, weights: Any, dtype: torch.dtype | None) -> int:
-    return sum(_size(checkpoint.parts[name].weights[weight], dtype) for weight in weights)
+def _entry(checkpoint: Checkpoint, name: str, weight: str, dtype: torch.dtype | None) -> Entry:
+    tensor = checkpoint.parts[name].weights[weight]
+    return Entry(
+        tuple(tensor.shape),
+        dtype or tensor.dtype,
+        lambda: _read(checkpoint, name, weight, dtype),
+    )
 
 
-def _size(tensor: Tensor, dtype: torch.dtype | None) -> int:
-    return tensor.numel() * (dtype or tensor.dtype).itemsize
+def _joined_entry(
+    checkpoint: Checkpoint, places: Mapping[names.Take, tuple[str, str]], dtype: torch.dtype | None
+) -> Entry:
+    def read() -> Tensor:
+        return names.joined(
+            {take: _read(checkpoint, *place, dtype) for take, place in places.items()}
+        )
+
+    # Of the shape that joining makes, without reading anything.
+    empty = names.joined(
+        {
+            take: checkpoint.parts[part].network.state_dict()[weight]
+            for take, (part, weight) in places.items()
+        }
+    )
+    part, weight = next(iter(places.values()))
+    return Entry(tuple(empty.shape), dtype or checkpoint.parts[part].weights[weight].dtype, read)
 
 
 def _groups(
@@ -123,9 +148,8 @@ def _groups(
     """A part's weights in files of at most so many bytes, in the network's order."""
     groups: list[list[str]] = []
     filled = 0
-    weights = checkpoint.parts[name].weights
     for weight in checkpoint.parts[name].network.state_dict():
-        size = _size(weights[weight], dtype)
+        size = _entry(checkpoint, name, weight, dtype).nbytes
         if not groups or filled + size > max_shard_bytes:
             groups.append([])
             filled = 0
@@ -134,30 +158,19 @@ def _groups(
     return groups
 
 
-def _read(
-    checkpoint: Checkpoint, name: str, weights: Any, dtype: torch.dtype | None
-) -> dict[str, Tensor]:
-    part, expected = checkpoint.parts[name], checkpoint.parts[name].network.state_dict()
-    read = {}
-    for weight in weights:
-        tensor = checked(checkpoint, name, weight, part.weights[weight], expected[weight])
-        if dtype is not None and dtype != tensor.dtype:
-            tensor = checked(checkpoint, name, weight, tensor.to(dtype), expected[weight])
-        read[weight] = tensor.detach().contiguous()
-    return read
+def _read(checkpoint: Checkpoint, name: str, weight: str, dtype: torch.dtype | None) -> Tensor:
+    part = checkpoint.parts[name]
+    empty = part.network.state_dict()[weight]
+    tensor = checked(checkpoint, name, weight, part.weights[weight], empty)
+    if dtype is None or dtype == tensor.dtype:
+        return tensor
+    return checked(checkpoint, name, weight, tensor.to(dtype), empty)
 
 
-def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+def _save(path: Path, entries: Mapping[str, Entry], metadata: Mapping[str, str]) -> Iterable[int]:
+    if path.exists():
+        yield sum(entry.nbytes for entry in entries.values())
+        return
     partial = path.with_name(f"{path.name}.partial")
-    try:
-        partial.touch()
-        permissions = partial.stat().st_mode  # what the user's umask makes of a new file
-        save_file(tensors, partial, metadata)  # for its owner's eyes alone
-        with open(partial, "rb") as file:
-            os.fchmod(file.fileno(), permissions)
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except SafetensorError as error:  # an OSError in Rust's words
-        raise OSError(f"{path.name} could not be written: {error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    yield from write_safetensors(partial, entries, metadata)
+    partial.replace(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from tqdm import tqdm
@@ -15,6 +15,7 @@ from zero123lib.diffusion.checkpoints.sources import Found, guessed_encoding
 from zero123lib.views.poses import Encoding
 
 COMPONENTS = (*NETWORKS, "scheduler")
+DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 HUB_ARGUMENTS = ("cache_dir", "revision", "token", "local_files_only", "force_download")
 
 _logger = logging.getLogger(__name__)
@@ -33,7 +34,49 @@ def split_arguments(kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str
             f"({', '.join(COMPONENTS)}) or of a download ({', '.join(HUB_ARGUMENTS)})"
         )
     given = {name: value for name, value in kwargs.items() if name in COMPONENTS}
+    for name, classes in NETWORKS.items():
+        if name in given and not isinstance(given[name], classes):
+            wanted = " or ".join(kind.__name__ for kind in classes)
+            raise TypeError(f"{name}: expected a {wanted}, got {type(given[name]).__name__}")
     return given, {name: value for name, value in kwargs.items() if name in HUB_ARGUMENTS}
+
+
+def check_encoding(encoding: Any) -> None:
+    """Raise ValueError unless it is "auto" or the name of an encoding."""
+    choices = ("auto", *get_args(Encoding))
+    if encoding not in choices:
+        names = ", ".join(map(repr, choices))
+        raise ValueError(f"encoding: expected one of {names}, got {encoding!r}")
+
+
+def check_dtype(dtype: Any) -> None:
+    """Raise ValueError unless it is None, a precision, or a mapping of components to some."""
+    parts = dtype if isinstance(dtype, Mapping) else {"default": dtype}
+    for name, one in parts.items():
+        if name not in ("default", *NETWORKS):
+            raise ValueError(
+                f"torch_dtype: expected names among default, {', '.join(NETWORKS)}, got {name!r}"
+            )
+        if one not in (None, *DTYPES):
+            names = ", ".join(map(str, DTYPES))
+            raise ValueError(f"torch_dtype: expected one of {names}, got {one!r}")
+
+
+def checked_device(device: Any) -> torch.device:
+    """The device, once it is clear that this machine has it.
+
+    Raises:
+        ValueError: no such device, here or anywhere.
+    """
+    try:
+        found = torch.device("cpu" if device is None else device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split()).partition(". ")[0]
+        raise ValueError(
+            f"device: expected a torch device that is here, such as 'cpu', got {device!r}: {reason}"
+        ) from error
+    return found
 
 
 def is_half(dtype: torch.dtype | Mapping[str, torch.dtype] | None) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from zero123lib.diffusion.checkpoints.foreign import PROJECTIONS
 from zero123lib.views.poses import Encoding
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
+
+_LONGEST_PATH = 4096  # of Linux; a longer name is an error to ask for
 
 _logger = logging.getLogger(__name__)
 
@@ -90,7 +93,7 @@ def find(source: str | Path, variant: str | None = None, **hub: Any) -> Found:
 
     Args:
         source: a bundled name, one of :data:`NAMED`, a path, or a repository ``owner/name`` of the
-            Hugging Face Hub with a diffusers folder.
+            Hugging Face Hub with a diffusers folder. A ``Path`` is a path, whatever its name.
         variant: of the weights, for a repository.
         **hub: of huggingface_hub's downloads: ``cache_dir``, ``revision``, ``token``,
             ``local_files_only``, ``force_download``.
@@ -98,15 +101,23 @@ def find(source: str | Path, variant: str | None = None, **hub: Any) -> Found:
     Raises:
         ValueError: there is no such model, or it cannot be downloaded.
     """
+    if not isinstance(source, (str, Path)):
+        raise ValueError(f"source: expected a name or a path, got {type(source).__name__}")
     text = str(source)
-    if text in bundled_models():
-        folder = MODELS / text
-        return Found(folder, text, licence=card_licence(folder))
-    if text in NAMED:
-        return _named(text, **hub)
     path = Path(source)
-    if text and path.exists():
-        return Found(path, path.name if path.is_dir() else path.stem, licence=_beside(path))
+    named = isinstance(source, str) and text in (*bundled_models(), *NAMED)
+    if named and os.path.lexists(path):
+        _logger.warning(
+            f"source: {text!r} is taken as the model of that name; for the folder or file of the "
+            f"same name here, pass {os.path.join('.', text)!r}"
+        )
+    if named and text in NAMED:
+        return _named(text, **hub)
+    if named:
+        return Found(MODELS / text, text, licence=card_licence(MODELS / text))
+    if text and len(text) < _LONGEST_PATH and path.exists():
+        name = path.resolve().name if path.is_dir() else path.stem
+        return Found(path, name, licence=card_licence(path if path.is_dir() else path.parent))
     if isinstance(source, str) and re.fullmatch(r"[\w.-]+/[\w.-]+", text):
         folder = _downloaded(text, variant, **hub)
         return Found(folder, text.split("/")[1], licence=card_licence(folder))
@@ -163,10 +174,6 @@ def _not_downloaded(name: str, error: Exception) -> str:
         f"source: expected a model that is on this disk or can be downloaded, got {name!r}: "
         f"{reason}; a file or folder that you have can be given by its path"
     )
-
-
-def _beside(path: Path) -> str | None:
-    return card_licence(path if path.is_dir() else path.parent)
 
 
 def card_licence(folder: Path) -> str | None:
