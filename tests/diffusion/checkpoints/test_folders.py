@@ -18,14 +18,21 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from zero123lib.diffusion.checkpoints.errors import CheckpointError
+from zero123lib.diffusion.checkpoints.errors import (
+    CheckpointError,
+    DamagedCheckpointError,
+    MismatchedCheckpointError,
+    UnsafeCheckpointError,
+)
+from zero123lib.diffusion.checkpoints.folders import weight_files
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 
 Views = Callable[[Any], Tensor]
 Change = Callable[[Path], None]
 
 # The modules and classes that the published indices name, none of which may be needed.
-PUBLISHED = {"CCProjection", "CLIPCameraProjection", "pipeline_zero1to3", "clip_camera_projection"}
+MODULES = {"pipeline_zero1to3", "clip_camera_projection"}
+CLASSES = {"CCProjection", "CLIPCameraProjection"}
 
 OLD_NAMES = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
 
@@ -137,7 +144,9 @@ def test_published_layouts_load(folder: Path, original: Any, views: Views, layou
     for change in LAYOUTS[layout]:
         change(folder)
     pipe = Zero123Pipeline.from_pretrained(folder, encoding="zero123")
-    assert not PUBLISHED & {part for name in sys.modules for part in name.split(".")}
+    assert not MODULES & {part for name in sys.modules for part in name.split(".")}
+    # Not getattr, which would make lazy modules look for them.
+    assert not any(CLASSES & vars(module).keys() for module in list(sys.modules.values()))
     for name, network in original.networks.items():
         read, weights = pipe.components[name].state_dict(), network.state_dict()
         half = "fp16" in layout
@@ -162,6 +171,123 @@ def test_shards_of_either_format(original: Any, scheduler: Any, tmp_path: Path) 
     next(unet.glob("*-00002-of-*.bin")).unlink()
     with pytest.raises(CheckpointError, match="expected all [0-9]+ shards of unet, got"):
         Zero123Pipeline.from_pretrained(tmp_path / "model")
+
+
+def test_a_sharded_variant(original: Any, scheduler: Any, tmp_path: Path) -> None:
+    pipe = Zero123Pipeline(**original.networks, scheduler=scheduler)
+    pipe.save_pretrained(tmp_path / "model", max_shard_size="1MB", variant="fp16")
+    assert list((tmp_path / "model/unet").glob("*.fp16-00002-of-*.safetensors"))
+    assert not list((tmp_path / "model/unet").glob("*model-*.safetensors"))
+    read = Zero123Pipeline.from_pretrained(tmp_path / "model").unet.state_dict()
+    weights = original.networks["unet"].state_dict()
+    assert all(torch.equal(read[name], weights[name]) for name in weights)
+
+
+def shards(*parts: str, stem: str = "diffusion_pytorch_model") -> list[str]:
+    return [f"{stem}{part}.safetensors" for part in parts]
+
+
+FULL = ("-00001-of-00002", "-00002-of-00002")
+
+
+@pytest.mark.parametrize(
+    ("found", "variant", "files"),
+    [
+        (shards("", "-backup"), None, shards("")),
+        (shards("", *FULL), None, shards("")),
+        (shards(*FULL), None, shards(*FULL)),
+        (shards(*FULL), "fp16", shards(*FULL)),
+        (
+            shards(*FULL, ".fp16-00001-of-00001"),
+            "fp16",
+            shards(".fp16-00001-of-00001"),
+        ),
+        # Older versions put the variant behind the shard.
+        (
+            shards(*FULL, "-00001-of-00002.fp16", "-00002-of-00002.fp16"),
+            None,
+            shards(*FULL),
+        ),
+        (
+            shards("-00001-of-00002.fp16", "-00002-of-00002.fp16"),
+            None,
+            shards("-00001-of-00002.fp16", "-00002-of-00002.fp16"),
+        ),
+        (shards("", ".fp16"), "fp16", shards(".fp16")),
+        (shards(".bf16", ".fp16"), None, shards(".bf16")),
+    ],
+)
+def test_which_files_hold_the_weights(
+    found: list[str], variant: str | None, files: list[str]
+) -> None:
+    assert weight_files("unet", found, variant, Path("model")) == files
+    other = [name.replace("diffusion_pytorch_model", "model") for name in found]
+    wanted = [name.replace("diffusion_pytorch_model", "model") for name in files]
+    assert weight_files("image_encoder", other, variant, Path("model")) == wanted
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (shards("-backup"), "expected weights of unet, .* got none"),
+        (shards("-00001-of-two"), "expected weights of unet, .* got none"),
+        (shards(stem="model"), "expected weights of unet, .* got none"),
+        (shards("-00001-of-00002"), "expected all 2 shards of unet, got 1"),
+        (shards("-00001-of-00002", "-00003-of-00002"), "expected all 2 shards"),
+        (shards("-00001-of-00002", "-00002-of-00003", "-00003-of-00003"), "expected all 3 shards"),
+        (shards(*FULL, "-00001-of-00001"), "expected all 2 shards of unet, got 3"),
+        (shards(".fp16-00001-of-00002", "-00001-of-00002.fp16"), "expected all 2 shards"),
+        (shards("-00001-of-00002", "-00002-of-00002.fp16"), "expected all 2 shards"),
+        (shards("-00000-of-00000"), "expected all 0 shards"),
+    ],
+)
+def test_files_that_make_no_set_are_refused(found: list[str], message: str) -> None:
+    with pytest.raises(DamagedCheckpointError, match=f"^source: {message}.*'model'"):
+        weight_files("unet", found, None, Path("model"))
+
+
+def test_a_weight_in_two_shards_is_refused(original: Any, scheduler: Any, tmp_path: Path) -> None:
+    pipe = Zero123Pipeline(**original.networks, scheduler=scheduler)
+    pipe.save_pretrained(tmp_path / "model", max_shard_size="1MB")
+    first, second, *_ = sorted((tmp_path / "model/unet").glob("*.safetensors"))
+    name, tensor = next(iter(load_file(first).items()))
+    rewrite(second, lambda weights: {**weights, name: tensor + 1})
+    with pytest.raises(MismatchedCheckpointError, match=f"each weight of unet once, got {name} tw"):
+        Zero123Pipeline.from_pretrained(tmp_path / "model")
+
+
+def test_old_attention_of_another_kernel_is_refused(folder: Path) -> None:
+    def widen(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        name = "encoder.mid_block.attentions.0.query.weight"
+        return {**weights, name: weights[name][:, :, None, None].repeat(1, 1, 3, 3)}
+
+    old_names(folder)
+    rewrite(weight_file(folder / "vae"), widen)
+    with pytest.raises(MismatchedCheckpointError, match=r"got \[64, 64, 3, 3\]"):
+        Zero123Pipeline.from_pretrained(folder)
+
+
+class Evil:
+    """Makes a file where it is unpickled."""
+
+    def __init__(self, canary: Path) -> None:
+        self.canary = canary
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.canary,)
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "image_encoder", "camera_projection"])
+def test_pickles_of_a_folder_run_no_code(folder: Path, tmp_path: Path, part: str) -> None:
+    pickled(folder)
+    path, canary = next((folder / part).glob("*.bin")), tmp_path / "canary"
+    weights = torch.load(path, weights_only=True)
+    torch.save({**weights, "evil": Evil(canary)}, path)
+    with pytest.raises(UnsafeCheckpointError, match="^source: expected"):
+        Zero123Pipeline.from_pretrained(folder)
+    assert not canary.exists()
+    torch.load(path, weights_only=False)
+    assert canary.exists()  # it would have
 
 
 def test_which_of_two_variants(folder: Path, original: Any) -> None:
@@ -201,7 +327,7 @@ def test_no_projection_is_named(folder: Path) -> None:
 def test_other_classes_are_refused(folder: Path, part: str, name: str) -> None:
     path = folder / part / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "_class_name": name}))
-    with pytest.raises(CheckpointError, match=f"^source: expected {part} to be .*, got {name}"):
+    with pytest.raises(CheckpointError, match=f"^source: expected {part} to be .*, got '{name}'"):
         Zero123Pipeline.from_pretrained(folder)
 
 

@@ -76,3 +76,27 @@ def test_clip_attention_is_split_by_rows_in_the_order_of_q_k_v() -> None:
         origin = names.clip_origin(name.format(letter))
         assert origin.name == f"{names.CLIP}transformer.resblocks.5.attn.in_proj_weight"
         assert torch.equal(origin.read(attention.in_proj_weight), expected)
+
+
+@pytest.mark.parametrize(
+    ("take", "shape", "fitting"),
+    [
+        ("linear", (4, 4, 3, 3), (4, 4)),
+        ("linear", (4, 4, 1, 2), (4, 4)),
+        ("transposed", (4, 6, 1), (6, 4)),
+        ("transposed", (4,), (4, 4)),
+        ("q", (), (4,)),
+    ],
+)
+def test_what_cannot_be_taken_fits_nothing(
+    take: names.Take, shape: tuple[int, ...], fitting: tuple[int, ...]
+) -> None:
+    assert names.Origin("x", take).read(torch.zeros(shape)).shape != fitting
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 3, 4, 10, 11, 13, 14])
+def test_rows_of_another_number_than_three_times_fit_nothing(rows: int) -> None:
+    takes: list[names.Take] = ["q", "k", "v"]
+    shapes = [names.Origin("x", take).read(torch.zeros(rows, 4)).shape for take in takes]
+    assert shapes != [(4, 4)] * 3
+    assert sum(shape[0] for shape in shapes) == rows

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -172,6 +174,40 @@ def _integers(state: dict[str, Tensor]) -> None:
     state["cc_projection.bias"] = torch.zeros(768, dtype=torch.int64)
 
 
+def _wide_attention(state: dict[str, Tensor]) -> None:
+    name = "first_stage_model.encoder.mid.attn_1.q.weight"
+    state[name] = state[name].repeat(1, 1, 3, 3)
+
+
+def _rows(state: dict[str, Tensor]) -> None:
+    name = "cond_stage_model.model.visual.transformer.resblocks.0.attn.in_proj_weight"
+    state[name] = state[name][:-2]
+
+
+def _few_rows(state: dict[str, Tensor]) -> None:
+    _rows(state)
+    name = "cond_stage_model.model.visual.transformer.resblocks.0.attn.in_proj_weight"
+    state[name] = state[name][:4]
+
+
+def _no_positions(state: dict[str, Tensor]) -> None:
+    state["cond_stage_model.model.visual.positional_embedding"] = torch.zeros(0, 64)
+
+
+def _long_pose(state: dict[str, Tensor]) -> None:
+    state["cc_projection.weight"] = torch.zeros(768, 775)
+
+
+def _narrow_projection(state: dict[str, Tensor]) -> None:
+    state["cc_projection.weight"] = torch.zeros(512, 516)
+    state["cc_projection.bias"] = torch.zeros(512)
+
+
+def _narrow_clip(state: dict[str, Tensor]) -> None:
+    state["cond_stage_model.model.visual.proj"] = torch.zeros(64, 512)
+    _narrow_projection(state)
+
+
 def _flat_clip(state: dict[str, Tensor]) -> None:
     state["cond_stage_model.model.visual.conv1.weight"] = torch.zeros(3)
 
@@ -185,6 +221,13 @@ def _flat_clip(state: dict[str, Tensor]) -> None:
         (_absent, "expected all weights of image_encoder, got all but 1, .*post_layernorm.weight"),
         (_too_many, "1 weights beyond them, such as model.diffusion_model.input_blocks.9"),
         (_integers, "expected camera_projection proj.bias .* in floating point, got"),
+        (_wide_attention, r"to_q.weight of shape \[64, 64\].*got \[64, 64, 3, 3\]"),
+        (_rows, r"v_proj.weight of shape \[64, 64\].*got \[62, 64\]"),
+        (_few_rows, r"_proj.weight of shape \[64, 64\].*got \[2, 64\]"),
+        (_no_positions, "expected image_size of image_encoder as .*, got 0"),
+        (_long_pose, r"camera projection from 768 \+ 4 numbers to 768, .*got 768 \+ 7 numbers"),
+        (_narrow_projection, r"camera projection from 768 \+ 4 numbers to 768, .*got 512 \+ 4"),
+        (_narrow_clip, "UNet whose context is 512 wide, as CLIP's embedding is, got 768"),
         (_flat_clip, r"visual.conv1.weight with 4 axes, got \[3\]"),
     ],
 )
@@ -215,41 +258,99 @@ def test_other_sizes_need_their_config(original: Any, save: Save) -> None:
         Zero123Pipeline.from_pretrained(save(original.state))
 
 
-def _without(key: str) -> Callable[[dict[str, Any]], Any]:
-    return lambda config: config["model"]["params"].pop(key)
+# The YAML's sections, and where each lies.
+MODEL: list[str] = ["model", "params"]
+UNET = [*MODEL, "unet_config", "params"]
+VAE = [*MODEL, "first_stage_config", "params"]
+DDCONFIG = [*VAE, "ddconfig"]
+ABSENT = object()
+
+
+def changed(config: dict[str, Any], place: list[str], key: str, value: Any) -> dict[str, Any]:
+    """A copy of a YAML with one other value."""
+    result = section = copy.deepcopy(config)
+    for name in place:
+        section = section[name]
+    if value is ABSENT:
+        del section[key]
+    else:
+        section[key] = value
+    return result
 
 
 @pytest.mark.parametrize(
-    ("change", "reason"),
+    ("place", "key", "values"),
     [
-        (_without("unet_config"), "no 'unet_config'"),
-        (_without("scale_factor"), "no 'scale_factor'"),
-        (
-            lambda c: c["model"]["params"]["unet_config"]["params"].update(num_classes=10),
-            "unet_config has num_classes, which no Zero123 has",
-        ),
-        (
-            lambda c: c["model"]["params"]["first_stage_config"]["params"]["ddconfig"].update(
-                attn_resolutions=[16]
-            ),
-            r"attn_resolutions of the VAE is \[16\]",
-        ),
+        (MODEL, "unet_config", [ABSENT, None, "x", [1]]),
+        (MODEL, "scale_factor", [ABSENT, "x", None, 0, -1, math.nan, math.inf, True]),
+        (MODEL, "timesteps", ["1000", 0, -5, 1000.0, 10**11, None]),
+        (MODEL, "linear_start", ["a", 0, -1e-3, 2, math.nan, [0.1]]),
+        (MODEL, "linear_end", ["a", math.inf]),
+        (MODEL, "image_size", [math.inf, 0, -4, "4", None, 10**9]),
+        (MODEL, "parameterization", ["v", "x0", None]),
+        (MODEL, "beta_schedule", ["cosine", "sqrt_linear"]),
+        (MODEL, "given_betas", [[0.1]]),
+        (MODEL, "scale_by_std", [True]),
+        (MODEL, "conditioning_key", ["crossattn"]),
+        (UNET, "num_classes", [10]),
+        (UNET, "num_res_blocks", [[2, 2], 0, 10**7, 2.0]),
+        (UNET, "channel_mult", [[], [0], ["1"], 1, "12", [1, None], [1] * 9]),
+        (UNET, "model_channels", [10**7, "32"]),
+        (UNET, "attention_resolutions", [4, ["a"], None]),
+        (UNET, "context_dim", [[768], "768"]),
+        (UNET, "num_heads", [0, "2", ABSENT]),
+        (UNET, "num_head_channels", [0, "x", 7]),
+        (UNET, "transformer_depth", [0, [1], 10**7]),
+        (UNET, "use_spatial_transformer", [False]),
+        (UNET, "dims", [3]),
+        (VAE, "embed_dim", [3, "4", 8]),
+        (VAE, "ddconfig", [ABSENT, 3]),
+        (DDCONFIG, "attn_resolutions", [[16]]),
+        (DDCONFIG, "ch_mult", [[], [1.5], [0, 1]]),
+        (DDCONFIG, "double_z", [False]),
+        (DDCONFIG, "tanh_out", [True]),
+        (DDCONFIG, "something", [1]),
     ],
 )
 def test_configs_that_are_none_are_refused(
-    original: Any, save: Save, change: Callable[[dict[str, Any]], Any], reason: str
+    original: Any, save: Save, place: list[str], key: str, values: list[Any]
 ) -> None:
-    config = copy.deepcopy(original.config)
-    change(config)
-    with pytest.raises(ValueError, match=f"^original_config: expected .*{reason}"):
-        Zero123Pipeline.from_pretrained(save(original.state), original_config=config)
+    path = save(original.state)
+    for value in values:
+        config = changed(original.config, place, key, value)
+        with pytest.raises(ValueError, match=f"^original_config: expected .*{key}") as caught:
+            Zero123Pipeline.from_pretrained(path, original_config=config)
+        assert "\n" not in str(caught.value)
+        assert not isinstance(caught.value, CheckpointError)
+
+
+def test_what_changes_nothing_may_be_said(original: Any, save: Save) -> None:
+    config = original.config
+    for place, key, value in [
+        (MODEL, "parameterization", "eps"),
+        (MODEL, "beta_schedule", "linear"),
+        (UNET, "num_head_channels", -1),
+        (UNET, "use_checkpoint", True),
+        (VAE, "embed_dim", 4),
+        (DDCONFIG, "double_z", True),
+        (DDCONFIG, "resolution", 256),
+    ]:
+        config = changed(config, place, key, value)
+    read = Zero123Pipeline.from_pretrained(save(original.state), original_config=config)
+    plain = Zero123Pipeline.from_pretrained(save(original.state), original_config=original.config)
+    for name in ("unet", "vae", "scheduler"):
+        assert dict(read.components[name].config) == dict(plain.components[name].config)
 
 
 def test_a_config_file_that_is_none_is_refused(original: Any, save: Save, tmp_path: Path) -> None:
     path = save(original.state)
     (tmp_path / "list.yaml").write_text("- 1\n- 2\n")
     (tmp_path / "broken.yaml").write_text("model: [")
-    for name in ("list.yaml", "broken.yaml", "absent.yaml"):
+    (tmp_path / "deep.yaml").write_text("[" * 20_000)
+    (tmp_path / "long.yaml").write_text("#" * (2 << 20))
+    os.mkfifo(tmp_path / "pipe.yaml")
+    for name in ("list", "broken", "deep", "long", "pipe", "absent"):
+        name = f"{name}.yaml"
         with pytest.raises(ValueError, match=f"^original_config: expected .*{name}"):
             Zero123Pipeline.from_pretrained(path, original_config=tmp_path / name)
 
@@ -273,3 +374,33 @@ def test_settings_that_a_file_of_ours_carries(
     pipe = load(tmp_path / "x.safetensors", use_ema=False)
     assert (pipe.config["encoding"], pipe.model_name) == ("stable-zero123", "mine")
     assert not caplog.text
+
+
+def test_settings_that_are_nobodys_are_ignored(original: Any, load: Load, tmp_path: Path) -> None:
+    path = tmp_path / "zero123.safetensors"
+    for text in ('{"unet": 1, "foo": 1, "model_name": null}', "[1]", "{", "[" * 100_000):
+        save_file(original.state, path, {"zero123lib": text})
+        assert load(path, encoding="zero123", use_ema=False).model_name == "zero123"
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("encoding", ["zero", 1, ["zero123"], {}]),
+        ("model_name", [1, ["x"]]),
+        ("num_inference_steps", [0, 1001, 50.0, "50", True, 10**400]),
+        ("guidance_scale", [-1, "3", math.nan, math.inf, True, 10**400]),
+        ("domain", [1]),
+        ("domain_statistics", [1, {}, {"grain_threshold": "x"}, {"grain_threshold": 1, "x": 1}]),
+    ],
+)
+def test_settings_of_other_kinds_are_refused(
+    original: Any, load: Load, tmp_path: Path, name: str, values: list[Any]
+) -> None:
+    path = tmp_path / "zero123.safetensors"
+    for value in values:
+        save_file(original.state, path, {"zero123lib": json.dumps({name: value})})
+        with pytest.raises(MismatchedCheckpointError, match=f"^source: expected {name} to be") as e:
+            load(path, use_ema=False)
+        assert str(path) in str(e.value)
+        assert "\n" not in str(e.value)

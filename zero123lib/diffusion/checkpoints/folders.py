@@ -9,6 +9,7 @@ read by itself.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from zero123lib.diffusion.checkpoints.canonical import (
     NETWORKS,
     Checkpoint,
     Part,
+    check_fit,
     empty_network,
     make_scheduler,
 )
@@ -27,6 +29,8 @@ from zero123lib.diffusion.checkpoints.errors import (
     MismatchedCheckpointError,
 )
 from zero123lib.diffusion.checkpoints.foreign import PROJECTIONS, refuse_foreign_folder
+from zero123lib.diffusion.checkpoints.limits import checked_settings
+from zero123lib.diffusion.checkpoints.names import as_linear
 from zero123lib.diffusion.checkpoints.weights import open_tensors
 
 # How the weights of a part are called, without variant: diffusers' networks, transformers' ones.
@@ -36,15 +40,14 @@ _STEM = ("diffusion_pytorch_model", "diffusion_pytorch_model")
 # AutoencoderKL as diffusers saved it before 0.18 (2023).
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
-# Of model_index.json: what is the pipeline's own, and neither a part nor a note of diffusers.
-_SETTINGS = (
-    "encoding",
-    "model_name",
-    "num_inference_steps",
-    "guidance_scale",
-    "domain",
-    "domain_statistics",
+# A weights file: its stem, and perhaps a variant and its place among shards, in either order, as
+# "model.fp16-00001-of-00002.safetensors"; "model-backup.safetensors" is none.
+_WEIGHTS = re.compile(
+    r"(?P<stem>\w+)(?:\.(?P<variant>[^.]+?))?(?:-(?P<shard>\d{5})-of-(?P<count>\d{5}))?"
+    r"(?:\.(?P<late>[^.]+))?\.(?P<ending>safetensors|bin)"
 )
+
+_LONGEST_JSON = 16 << 20  # bytes; an index of a thousand shards has far less
 
 
 def read_folder(folder: Path, variant: str | None = None) -> Checkpoint:
@@ -68,12 +71,12 @@ def read_folder(folder: Path, variant: str | None = None) -> Checkpoint:
         network = empty_network(name, config, folder)
         weights: Mapping[str, Tensor] = {}
         if network.state_dict():
-            found = sorted(path.name for path in place.iterdir())
-            files = weight_files(name, found, variant, folder)
-            weights = _Shards([place / file for file in files], name)
+            files = weight_files(name, _names_in(place), variant, folder)
+            weights = _Shards([place / file for file in files], name, folder)
         parts[name] = Part(network, weights)
+    check_fit(parts, folder)
     scheduler = make_scheduler(_json(folder / "scheduler" / "scheduler_config.json"), folder)
-    settings = {name: index[name] for name in _SETTINGS if index.get(name) is not None}
+    settings = checked_settings(index, folder / "model_index.json")
     return Checkpoint(folder, parts, scheduler, settings)
 
 
@@ -92,53 +95,76 @@ def weight_files(name: str, found: Iterable[str], variant: str | None, folder: P
         DamagedCheckpointError: none does.
     """
     safe, pickled = _STEMS.get(name, _STEM)
-    present = {file for file in found if file.endswith((".safetensors", ".bin"))}
-    variants = [variant, None] if variant else [None]
-    # "model.fp16.safetensors" is a variant; "model-00001-of-00002.safetensors" a shard.
-    for stem in (safe, pickled):
-        variants += sorted(
-            {f.split(".")[1].split("-")[0] for f in present if f.startswith(f"{stem}.")}
-            - {"safetensors", "bin", *filter(None, variants)}
-        )
+    stems = ((safe, "safetensors"), (pickled, "bin"))
+    # By variant, stem and ending: the files, and of each shard its place and their number.
+    groups: dict[tuple[str | None, str, str], dict[str, tuple[int, int] | None]] = {}
+    for file in sorted(found):
+        match = _WEIGHTS.fullmatch(file)
+        if match and (match["stem"], match["ending"]) in stems:
+            if match["variant"] and match["late"]:
+                continue
+            group = (match["variant"] or match["late"], match["stem"], match["ending"])
+            place = (int(match["shard"]), int(match["count"])) if match["shard"] else None
+            groups.setdefault(group, {})[file] = place
+    variants = [variant or None, None, *sorted(group[0] for group in groups if group[0])]
     for wanted in variants:
-        for stem, ending in ((safe, "safetensors"), (pickled, "bin")):
-            full = f"{stem}.{wanted}" if wanted else stem
-            if f"{full}.{ending}" in present:
-                return [f"{full}.{ending}"]
-            shards = sorted(
-                f for f in present if f.startswith(f"{full}-") and f.endswith(f".{ending}")
-            )
-            if shards:
-                total = int(shards[0].split("-of-")[-1].split(".")[0])
-                if len(shards) == total:
-                    return shards
-                raise DamagedCheckpointError(
-                    f"source: expected all {total} shards of {name}, got {len(shards)} "
-                    f"in {str(folder)!r}"
-                )
+        for stem, ending in stems:
+            places = groups.get((wanted, stem, ending))
+            if places:
+                return _one_set(places, name, folder)
     raise DamagedCheckpointError(
         f"source: expected weights of {name}, such as {safe}.safetensors, "
         f"got none in {str(folder)!r}"
     )
 
 
+def _one_set(places: Mapping[str, tuple[int, int] | None], name: str, folder: Path) -> list[str]:
+    """The file that holds all, or every shard once, in order."""
+    shards = {place: file for file, place in places.items() if place is not None}
+    if None in places.values():
+        return [file for file, place in places.items() if place is None]
+    total = max(count for _, count in shards)
+    wanted = [(shard, total) for shard in range(1, total + 1)]
+    if not wanted or sorted(shards) != wanted or len(places) != total:
+        raise DamagedCheckpointError(
+            f"source: expected all {total} shards of {name}, got {len(places)} in {str(folder)!r}, "
+            f"not each of them once, such as {next(iter(places))}"
+        )
+    return [shards[place] for place in wanted]
+
+
+def _names_in(place: Path) -> list[str]:
+    try:
+        return sorted(path.name for path in place.iterdir())
+    except OSError as error:
+        raise DamagedCheckpointError(
+            f"source: expected a readable folder, got {str(place)!r}: {error.strerror}"
+        ) from error
+
+
 class _Shards(Mapping[str, Tensor]):
     """The tensors of several files as one mapping, under today's names."""
 
-    def __init__(self, paths: Iterable[Path], part: str) -> None:
-        self._places = {
-            _current_name(name, part): (tensors, name)
-            for tensors in map(open_tensors, paths)
-            for name in tensors
-            # A buffer that transformers saved before 4.31, and that is no weight.
-            if not name.endswith("embeddings.position_ids")
-        }
+    def __init__(self, paths: Iterable[Path], part: str, folder: Path) -> None:
+        self._places: dict[str, tuple[Mapping[str, Tensor], str]] = {}
+        for tensors in map(open_tensors, paths):
+            for saved in tensors:
+                # A buffer that transformers saved before 4.31, and that is no weight.
+                if saved.endswith("embeddings.position_ids"):
+                    continue
+                name = _current_name(saved, part)
+                if name in self._places:
+                    raise MismatchedCheckpointError(
+                        f"source: expected each weight of {part} once, got {name} twice "
+                        f"in {str(folder)!r}"
+                    )
+                self._places[name] = (tensors, saved)
 
     def __getitem__(self, name: str) -> Tensor:
         tensors, saved = self._places[name]
         tensor = tensors[saved]
         # The old attention of the VAE could be saved as a convolution of width 1.
-        return tensor[:, :, 0, 0] if saved != name and tensor.ndim == 4 else tensor
+        return tensor if saved == name else as_linear(tensor)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)
@@ -171,6 +197,11 @@ def _projection(folder: Path) -> Path:
 def _json(path: Path, absent: dict[str, Any] | None = None) -> dict[str, Any]:
     """Content of a JSON file; ``absent`` stands for a missing one, if given."""
     try:
+        # Before it is opened, which would wait for a pipe's writer.
+        if path.exists() and not path.is_file():
+            raise ValueError("it is no regular file")
+        if path.stat().st_size > _LONGEST_JSON:
+            raise ValueError("it is too long")
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise ValueError("it is no JSON object")
@@ -181,7 +212,7 @@ def _json(path: Path, absent: dict[str, Any] | None = None) -> dict[str, Any]:
             f"source: expected a diffusers folder with {path.parent.name}/{path.name}, "
             "got none of that name"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DamagedCheckpointError(
             f"source: expected a readable {path.name}, got {str(path)!r}: "
             f"{' '.join(str(error).split())}"

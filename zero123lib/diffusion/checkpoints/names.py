@@ -34,14 +34,25 @@ class Origin:
     take: Take = "whole"
 
     def read(self, original: Tensor) -> Tensor:
-        """The weight, a view of the original tensor."""
-        if self.take == "transposed":
+        """The weight, a view of the original tensor.
+
+        A tensor of a shape that cannot be taken so gives one of a shape that fits no weight.
+        """
+        if self.take == "transposed" and original.ndim == 2:
             return original.T
         if self.take == "linear":
-            return original[:, :, 0, 0] if original.ndim == 4 else original
-        if self.take in ("q", "k", "v"):
-            return original.chunk(3)["qkv".index(self.take)]
+            return as_linear(original)
+        if self.take in ("q", "k", "v") and original.ndim:
+            # Rounded up: of rows that are no multiple of three, v gets too few.
+            rows = -(-len(original) // 3)
+            start = rows * "qkv".index(self.take)
+            return original[start : start + rows]
         return original
+
+
+def as_linear(tensor: Tensor) -> Tensor:
+    """The matrix ``[O, I]`` that a 1 x 1 convolution ``[O, I, 1, 1]`` is; others as they are."""
+    return tensor[:, :, 0, 0] if tensor.shape[2:] == (1, 1) else tensor
 
 
 def ema_name(unet_name: str) -> str:

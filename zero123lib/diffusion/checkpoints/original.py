@@ -7,11 +7,11 @@ CLIP's image tower and of the camera projection follow from their tensors.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
@@ -19,27 +19,18 @@ from zero123lib.diffusion.checkpoints import names
 from zero123lib.diffusion.checkpoints.canonical import (
     Checkpoint,
     Part,
+    check_fit,
     empty_network,
     make_scheduler,
 )
 from zero123lib.diffusion.checkpoints.errors import MismatchedCheckpointError
 from zero123lib.diffusion.checkpoints.foreign import refuse_foreign_tensors
+from zero123lib.diffusion.checkpoints.limits import checked_settings
+from zero123lib.diffusion.checkpoints.original_config import read_configs
 from zero123lib.diffusion.checkpoints.weights import open_tensors
 
 # Under these keys our own files say in their metadata what the tensors alone cannot tell.
 SETTINGS_KEY = "zero123lib"
-
-_CONFIGS = Path(__file__).parent / "configs"
-
-# Of the UNet's parameters in the YAML: those that say its sizes, and those that change nothing.
-_UNET_SIZES = {
-    "in_channels", "out_channels", "model_channels", "attention_resolutions", "num_res_blocks",
-    "channel_mult", "num_heads", "num_head_channels", "transformer_depth", "context_dim",
-}  # fmt: skip
-_UNET_IGNORED = {
-    "image_size", "use_spatial_transformer", "use_checkpoint", "legacy", "dropout", "use_fp16",
-    "conv_resample", "dims",
-}  # fmt: skip
 
 
 def read_original(
@@ -59,7 +50,7 @@ def read_original(
     """
     tensors = open_tensors(path)
     refuse_foreign_tensors(tensors, path)
-    configs = _configs(original_config)
+    configs = read_configs(original_config)
     configs["image_encoder"] = _clip_config(tensors, path)
     width, joined = _shape(tensors, f"{names.PROJECTION}weight", 2, path)
     configs["camera_projection"] = {
@@ -86,6 +77,7 @@ def read_original(
         name: Part(network, names.Renamed(tensors, origins[name]))
         for name, network in networks.items()
     }
+    check_fit(parts, path)
     scheduler = make_scheduler(configs["scheduler"], path)
     return Checkpoint(path, parts, scheduler, _settings(path), notices, "original")
 
@@ -157,9 +149,9 @@ def _settings(path: Path) -> dict[str, Any]:
         with safe_open(path, framework="numpy") as file:  # "pt" would map it all at once
             metadata = file.metadata() or {}
         settings = json.loads(metadata.get(SETTINGS_KEY, "{}"))
-    except (SafetensorError, ValueError):  # a pickle, or somebody else's metadata
+    except (SafetensorError, ValueError, RecursionError):  # a pickle, or somebody else's metadata
         return {}
-    return settings if isinstance(settings, dict) else {}
+    return checked_settings(settings, path) if isinstance(settings, dict) else {}
 
 
 def _shape(tensors: Mapping[str, Tensor], name: str, ndim: int, path: Path) -> tuple[int, ...]:
@@ -186,79 +178,8 @@ def _clip_config(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
         "num_hidden_layers": len(layers),
         "num_attention_heads": max(1, width // 64),
         "num_channels": channels,
-        "image_size": patch * round((positions - 1) ** 0.5),
+        "image_size": patch * math.isqrt(max(0, positions - 1)),
         "patch_size": patch,
         "projection_dim": projected,
         "hidden_act": "quick_gelu",
-    }
-
-
-def _configs(original_config: str | Path | Mapping[str, Any] | None) -> dict[str, Any]:
-    """Configs of UNet, VAE and scheduler: the published ones, or what the YAML makes of them."""
-    configs = {
-        name: json.loads((_CONFIGS / f"{name}.json").read_text(encoding="utf-8"))
-        for name in ("unet", "vae", "scheduler")
-    }
-    if original_config is None:
-        return configs
-    try:
-        content = original_config
-        if not isinstance(content, Mapping):
-            content = yaml.safe_load(Path(content).read_text(encoding="utf-8"))
-        params = content["model"]["params"]
-        unet = params["unet_config"]["params"]
-        vae = params["first_stage_config"]["params"]["ddconfig"]
-        size = int(params["image_size"])
-        configs["unet"] |= {"sample_size": size, **_unet_config(unet)}
-        configs["vae"] |= {"scaling_factor": params["scale_factor"], **_vae_config(vae, size)}
-        configs["scheduler"] |= {
-            "num_train_timesteps": params["timesteps"],
-            "beta_start": params["linear_start"],
-            "beta_end": params["linear_end"],
-        }
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        given = "a mapping" if isinstance(original_config, Mapping) else repr(str(original_config))
-        reason = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
-        raise ValueError(
-            f"original_config: expected the official YAML of a Zero123 model, got {given}: {reason}"
-        ) from error
-    return configs
-
-
-def _unet_config(params: Mapping[str, Any]) -> dict[str, Any]:
-    unknown = set(params) - _UNET_SIZES - _UNET_IGNORED
-    if unknown:
-        raise ValueError(f"unet_config has {', '.join(sorted(unknown))}, which no Zero123 has")
-    channels = [params["model_channels"] * factor for factor in params["channel_mult"]]
-    attended = [2**level in params["attention_resolutions"] for level in range(len(channels))]
-    if params.get("num_head_channels", -1) > 0:
-        heads: Any = [width // params["num_head_channels"] for width in channels]
-    else:
-        heads = params["num_heads"]
-    return {
-        "in_channels": params["in_channels"],
-        "out_channels": params["out_channels"],
-        "block_out_channels": channels,
-        "down_block_types": ["CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attended],
-        "up_block_types": ["CrossAttnUpBlock2D" if a else "UpBlock2D" for a in attended[::-1]],
-        "layers_per_block": params["num_res_blocks"],
-        "transformer_layers_per_block": params.get("transformer_depth", 1),
-        "cross_attention_dim": params["context_dim"],
-        "attention_head_dim": heads,  # diffusers' name for the number of heads
-    }
-
-
-def _vae_config(params: Mapping[str, Any], latent_size: int) -> dict[str, Any]:
-    if params.get("attn_resolutions"):
-        raise ValueError(f"attn_resolutions of the VAE is {params['attn_resolutions']}, not []")
-    channels = [params["ch"] * factor for factor in params["ch_mult"]]
-    return {
-        "sample_size": latent_size * 2 ** (len(channels) - 1),
-        "in_channels": params["in_channels"],
-        "out_channels": params["out_ch"],
-        "latent_channels": params["z_channels"],
-        "block_out_channels": channels,
-        "down_block_types": ["DownEncoderBlock2D"] * len(channels),
-        "up_block_types": ["UpDecoderBlock2D"] * len(channels),
-        "layers_per_block": params["num_res_blocks"],
     }
