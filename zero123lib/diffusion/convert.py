@@ -98,7 +98,7 @@ def convert(
             f"source: expected a checkpoint outside {str(partial)!r}, got {str(path)!r}"
         )
     checkpoint = read_checkpoint(found.path, Options(original_config, use_ema))
-    settings = {"model_name": found.name, **checkpoint.settings}
+    settings = {"model_name": found.name, "licence": found.licence, **checkpoint.settings}
     settings["encoding"] = settled_encoding(encoding, settings, found)
     for notice in checkpoint.notices:
         _logger.warning(notice)
@@ -122,7 +122,7 @@ def convert(
             entries = original_entries(checkpoint, torch_dtype).values()
             total = sum(entry.nbytes for entry in entries)
         else:
-            steps = _folder(checkpoint, found, settings, partial, torch_dtype, max_shard_bytes)
+            steps = _folder(checkpoint, settings, partial, torch_dtype, max_shard_bytes)
             total = part_bytes(checkpoint, torch_dtype)
         done = 0
         for file, count in steps:
@@ -139,7 +139,6 @@ def convert(
 
 def _folder(
     checkpoint: Checkpoint,
-    found: sources.Found,
     settings: Mapping[str, Any],
     folder: Path,
     dtype: torch.dtype | None,
@@ -154,7 +153,7 @@ def _folder(
     networks: Any = {name: part.network for name, part in checkpoint.parts.items()}
     # The pipeline itself writes its index, `model_index.json`.
     Zero123Pipeline(**networks, scheduler=checkpoint.scheduler, **settings).save_config(folder)
-    (folder / "README.md").write_text(_card(found, settings), encoding="utf-8")
+    (folder / "README.md").write_text(_card(checkpoint.source, settings), encoding="utf-8")
 
 
 def _checked_out(out: str | Path) -> Path:
@@ -180,8 +179,10 @@ def _stamps(path: Path) -> list[list[Any]]:
 
 def _content(original_config: str | Path | Mapping[str, Any] | None) -> str | None:
     """Of a config that was read without an error."""
-    if original_config is None or isinstance(original_config, Mapping):
-        return original_config and json.dumps(original_config, default=str, sort_keys=True)
+    if original_config is None:
+        return None
+    if isinstance(original_config, Mapping):
+        return json.dumps(original_config, default=str, sort_keys=True)
     return Path(original_config).read_text(encoding="utf-8")
 
 
@@ -225,21 +226,18 @@ def _start_over_unless_same(partial: Path, made_from: dict[str, Any]) -> None:
     mark.write_text(json.dumps(made_from), encoding="utf-8")
 
 
-def _card(found: sources.Found, settings: Mapping[str, Any]) -> str:
+def _card(source: Path, settings: Mapping[str, Any]) -> str:
     """A model card that says where the weights are from."""
     fields = {"library_name": "diffusers", "pipeline_tag": "image-to-image"}
-    if found.licence:
-        # A licence that has no identifier is "other", and named.
-        identifier = " " not in found.licence
-        fields = {
-            **({"license": found.licence} if identifier else {"license": "other"}),
-            **({} if identifier else {"license_name": found.licence}),
-            **fields,
-        }
+    licence = settings["licence"]
+    if licence and " " not in licence:
+        fields["license"] = licence
+    elif licence:  # one that has no identifier is "other", and named
+        fields |= {"license": "other", "license_name": licence}
     # JSON's quoted strings are YAML's.
     header = "\n".join(f"{name}: {json.dumps(value)}" for name, value in fields.items())
     return (
-        f"---\n{header}\n---\n\n# {settings['model_name']}\n\nConverted from "
-        f"`{found.path.name}` by zero123lib; pose encoding `{settings['encoding']}`. "
-        "The weights keep the licence of their source.\n"
+        f"---\n{header}\n---\n\n# {settings['model_name']}\n\nConverted from `{source.name}` by "
+        f"zero123lib; pose encoding `{settings['encoding']}`. The weights keep the licence of "
+        "their source.\n"
     )

@@ -90,6 +90,7 @@ class Zero123Pipeline(DiffusionPipeline):
         scheduler: any diffusers scheduler; its config says the betas and the prediction type.
         encoding: the pose encoding that the checkpoint was trained with.
         model_name: what to call the model in an app.
+        licence: of the weights, as their publisher states it.
         num_inference_steps: recommended to apps; calls take 50 unless told.
         guidance_scale: recommended to apps; calls take 3 unless told.
         domain: what the model's training pictures show, a plural noun phrase such as
@@ -99,9 +100,6 @@ class Zero123Pipeline(DiffusionPipeline):
 
     model_cpu_offload_seq = "image_encoder->camera_projection->unet->vae"
     _callback_tensor_inputs = arguments.TENSOR_INPUTS
-
-    licence: str | None = None
-    """Of the weights, as stated beside them or by the publisher of a named model."""
 
     unet: UNet2DConditionModel
     vae: AutoencoderKL | PatchAutoencoder
@@ -118,6 +116,7 @@ class Zero123Pipeline(DiffusionPipeline):
         scheduler: Any,
         encoding: str = "zero123",
         model_name: str | None = None,
+        licence: str | None = None,
         num_inference_steps: int = 50,
         guidance_scale: float = 3.0,
         domain: str | None = None,
@@ -137,6 +136,7 @@ class Zero123Pipeline(DiffusionPipeline):
         self.register_to_config(
             encoding=encoding,
             model_name=model_name,
+            licence=licence,
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
             domain=domain,
@@ -198,16 +198,14 @@ class Zero123Pipeline(DiffusionPipeline):
             variant = "fp16"
         found = sources.find(source, variant, **hub)
         checkpoint = read_checkpoint(found.path, Options(original_config, use_ema, variant))
-        settings = {"model_name": found.name, **checkpoint.settings}
+        settings = {"model_name": found.name, "licence": found.licence, **checkpoint.settings}
         settings["encoding"] = loading.settled_encoding(encoding, settings, found)
         for notice in checkpoint.notices:
             _logger.warning(notice)
         components = loading.load_components(checkpoint, dtype, place, given)
         if one_token:
             enable_one_token(components["unet"])
-        pipe = cls(**components, **settings)
-        pipe.licence = found.licence
-        return pipe
+        return cls(**components, **settings)
 
     @property
     def image_size(self) -> int:
@@ -218,6 +216,11 @@ class Zero123Pipeline(DiffusionPipeline):
     def model_name(self) -> str:
         """What to call the model."""
         return self.config["model_name"] or "unnamed"
+
+    @property
+    def licence(self) -> str | None:
+        """Of the weights, as stated beside them or by the publisher of a named model."""
+        return self.config["licence"]
 
     @property
     def num_timesteps(self) -> int:

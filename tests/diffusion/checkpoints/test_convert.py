@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -13,11 +14,12 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from zero123lib.cli import main
 from zero123lib.diffusion.checkpoints import export, names
+from zero123lib.diffusion.checkpoints.sources import card_licence
 from zero123lib.diffusion.convert import convert
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 
@@ -276,6 +278,18 @@ def test_wrong_arguments_write_nothing(
     with pytest.raises(ValueError, match=f"^{message}"):
         next(convert("tiny", **call))
     assert not list(tmp_path.iterdir())
+
+
+def test_cards_are_yaml(original: Any, save: Save, tmp_path: Path) -> None:
+    for licence in ("A Licence: research only", "mit", None):
+        settings = {"zero123lib": json.dumps({"licence": licence, "encoding": "zero123"})}
+        save_file(original.state, tmp_path / "x.safetensors", settings)
+        out = tmp_path / f"{licence}".replace(" ", "-")
+        list(convert(tmp_path / "x.safetensors", out, original_config=original.config))
+        header = yaml.safe_load((out / "README.md").read_text().split("---")[1])
+        named = header.get("license_name", header.get("license"))
+        assert named == licence == card_licence(out)
+        assert Zero123Pipeline.from_pretrained(out).licence == licence
 
 
 @pytest.fixture

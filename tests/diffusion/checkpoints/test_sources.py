@@ -50,6 +50,8 @@ def test_named_models_are_their_publishers_files(
     assert pipe.config["encoding"] == ("stable-zero123" if "stable" in name else "zero123")
     assert pipe.licence == model.licence
     assert model.licence in about_model(pipe)
+    pipe.save_pretrained(tmp_path / "saved")
+    assert Zero123Pipeline.from_pretrained(tmp_path / "saved").licence == model.licence
     [record] = caplog.records  # the licence, and no guess of an encoding
     assert model.licence in record.getMessage()
     assert model.repository in record.getMessage()

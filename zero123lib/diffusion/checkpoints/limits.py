@@ -146,6 +146,7 @@ _SETTINGS: dict[str, tuple[Any, str]] = {
         " or ".join(map(repr, get_args(Encoding))),
     ),
     "model_name": (lambda value: isinstance(value, str), "a text"),
+    "licence": (lambda value: isinstance(value, str), "a text"),
     "num_inference_steps": (
         lambda value: is_whole_in(value, 1, 1000),
         "a whole number from 1 to 1000",
