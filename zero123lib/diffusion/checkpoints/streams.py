@@ -79,7 +79,7 @@ def write_safetensors(
             tensor = entry.read()
             assert (tuple(tensor.shape), tensor.dtype) == (entry.shape, entry.dtype), name
             data = tensor.detach().cpu().contiguous().reshape(-1)
-            file.write(memoryview(data.view(torch.uint8).numpy()))
+            file.write(data.view(torch.uint8).numpy().data)
             yield entry.nbytes
         file.flush()
         os.fsync(file.fileno())
