@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from zero123lib.diffusion.card import about_model
+from zero123lib.diffusion.checkpoints import sources
 from zero123lib.diffusion.checkpoints.sources import (
     NAMED,
     bundled_models,
@@ -42,7 +44,12 @@ def test_named_models_are_their_publishers_files(
     name: str, original: Any, save: Save, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = NAMED[name]
-    put_in_hub_cache(tmp_path / "hub", model.repository, {model.file: save(original.state)})
+    path = save(original.state)
+    if name == "zero123-xl":
+        (tmp_path / "hub").mkdir()
+        shutil.copy(path, tmp_path / "hub" / model.file)
+    else:
+        put_in_hub_cache(tmp_path / "hub", model.publisher, {model.file: path})
     pipe = Zero123Pipeline.from_pretrained(
         name, original_config=original.config, use_ema=False, cache_dir=tmp_path / "hub"
     )
@@ -54,13 +61,42 @@ def test_named_models_are_their_publishers_files(
     assert Zero123Pipeline.from_pretrained(tmp_path / "saved").licence == model.licence
     [record] = caplog.records  # the licence, and no guess of an encoding
     assert model.licence in record.getMessage()
-    assert model.repository in record.getMessage()
+    assert model.publisher in record.getMessage()
 
 
 def test_the_licence_is_shown_before_the_download(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(ValueError, match="^source: expected a model that .* got 'stable-zero123'"):
         Zero123Pipeline.from_pretrained("stable-zero123", cache_dir="/nonexistent")
     assert "Non-Commercial" in caplog.text
+
+
+def test_a_download_from_the_web_is_whole_or_not_there(
+    original: Any, save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, cache = save(original.state, "zero123-xl.ckpt"), tmp_path / "cache"
+    options = {"original_config": original.config, "use_ema": False, "cache_dir": cache}
+    monkeypatch.setattr(sources, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(sources, "NAMED", dict(NAMED))
+    # urllib fetches files as it fetches pages, so that no server is needed.
+    for folder, there in ((tmp_path / "nothing", False), (tmp_path, True)):
+        model = dataclasses.replace(NAMED["zero123-xl"], publisher=f"https://{folder}")
+        monkeypatch.setitem(sources.NAMED, "zero123-xl", model)
+        real = torch.hub.download_url_to_file
+        monkeypatch.setattr(
+            torch.hub,
+            "download_url_to_file",
+            lambda url, *rest, real=real, **more: real(
+                url.replace("https://", "file://"), *rest, **{**more, "progress": False}
+            ),
+        )
+        if there:
+            assert Zero123Pipeline.from_pretrained("zero123-xl", **options).model_name
+            assert (cache / "zero123-xl.ckpt").read_bytes() == path.read_bytes()
+        else:
+            with pytest.raises(ValueError, match="^source: expected a model that .*zero123-xl"):
+                Zero123Pipeline.from_pretrained("zero123-xl", **options)
+            assert not list(cache.iterdir())
+        monkeypatch.setattr(torch.hub, "download_url_to_file", real)
 
 
 def test_the_two_stable_licences_differ() -> None:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+from huggingface_hub.constants import HF_HUB_OFFLINE
 
 from zero123lib.diffusion.checkpoints.canonical import NETWORKS
 from zero123lib.diffusion.checkpoints.errors import DamagedCheckpointError
@@ -29,34 +31,34 @@ class NamedModel:
     """A published checkpoint.
 
     Attributes:
-        repository: on the Hugging Face Hub.
-        file: in it.
+        publisher: a repository of the Hugging Face Hub, or the address of a folder on the web.
+        file: there.
         encoding: that it was trained with.
         licence: as its publisher states it.
         gigabytes: of the file, about.
     """
 
-    repository: str
+    publisher: str
     file: str
     encoding: Encoding
     licence: str
     gigabytes: float
 
 
-_COLUMBIA = "MIT, as its publisher states; derived from Stable Diffusion (CreativeML OpenRAIL-M)"
+_HUB = "cvlab/zero123-weights"
+_WEB = "https://zero123.cs.columbia.edu/assets"
+_COLUMBIA = (
+    "not stated with the weights; their code's is MIT, and they derive from Stable Diffusion "
+    "(CreativeML OpenRAIL-M)"
+)
 _STABILITY_NC = "Stability AI Non-Commercial Research Community License: research, no commerce"
 _STABILITY = "Stability AI Community License: commerce within its limits on revenue"
 
+# Where cvlab-columbia/zero123's README.md sends its users, and Stability AI's own repository.
 NAMED: dict[str, NamedModel] = {
-    "zero123-105000": NamedModel(
-        "cvlab/zero123-weights", "105000.ckpt", "zero123", _COLUMBIA, 15.5
-    ),
-    "zero123-165000": NamedModel(
-        "cvlab/zero123-weights", "165000.ckpt", "zero123", _COLUMBIA, 15.5
-    ),
-    "zero123-xl": NamedModel(
-        "cvlab/zero123-weights", "zero123-xl.ckpt", "zero123", _COLUMBIA, 15.5
-    ),
+    "zero123-105000": NamedModel(_HUB, "105000.ckpt", "zero123", _COLUMBIA, 15.5),
+    "zero123-165000": NamedModel(_HUB, "165000.ckpt", "zero123", _COLUMBIA, 15.5),
+    "zero123-xl": NamedModel(_WEB, "zero123-xl.ckpt", "zero123", _COLUMBIA, 15.5),
     "stable-zero123": NamedModel(
         "stabilityai/stable-zero123", "stable_zero123.ckpt", "stable-zero123", _STABILITY_NC, 8.6
     ),
@@ -132,14 +134,36 @@ def _named(name: str, **hub: Any) -> Found:
     model = NAMED[name]
     # Before the download: whoever may not use the weights need not wait for them.
     _logger.warning(
-        f"{name}: {model.file} of {model.repository}, about {model.gigabytes:g} GB. "
+        f"{name}: {model.file} of {model.publisher}, about {model.gigabytes:g} GB. "
         f"Licence: {model.licence}"
     )
     try:
-        path = hf_hub_download(model.repository, model.file, **hub)
+        if model.publisher.startswith("https://"):
+            path = _from_the_web(f"{model.publisher}/{model.file}", **hub)
+        else:
+            path = Path(hf_hub_download(model.publisher, model.file, **hub))
     except Exception as error:  # whatever the transport raises
         raise ValueError(_not_downloaded(name, error)) from error
-    return Found(Path(path), name, model.encoding, model.licence)
+    return Found(path, name, model.encoding, model.licence)
+
+
+def _from_the_web(
+    address: str,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
+    force_download: bool = False,
+    **hub: Any,
+) -> Path:
+    """A file by its address, kept where torch keeps such files; whole or not at all."""
+    folder = Path(cache_dir or Path(torch.hub.get_dir()) / "checkpoints")
+    path = folder / address.rpartition("/")[2]
+    if path.exists() and not force_download:
+        return path
+    if local_files_only or HF_HUB_OFFLINE:
+        raise OSError(f"{path} is not there, and downloads are switched off")
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.hub.download_url_to_file(address, str(path), progress=True)
+    return path
 
 
 def _downloaded(repository: str, variant: str | None, **hub: Any) -> Path:
