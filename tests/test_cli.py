@@ -68,7 +68,7 @@ def test_names_repeated_for_the_parser_are_those_of_the_rooms() -> None:
     assert get_args(Preprocess) == views.PREPROCESS
     assert get_args(Sampler) == views.SAMPLERS
     assert views.DEVICES == DEVICES
-    assert ("auto", *get_args(Encoding)) == convert.ENCODINGS
+    assert ("auto", *get_args(Encoding)) == arguments.ENCODINGS
 
 
 def test_views_are_those_of_the_library_with_their_cameras(tmp_path: Path) -> None:

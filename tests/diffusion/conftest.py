@@ -50,6 +50,23 @@ def small_clip() -> CLIPVisionModelWithProjection:
     return CLIPVisionModelWithProjection(config).eval()
 
 
+def published_scheduler() -> DDIMScheduler:
+    """As the published folders save it."""
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+
+
+@pytest.fixture(scope="session")
+def scheduler() -> DDIMScheduler:
+    return published_scheduler()
+
+
 def _published_style() -> dict[str, Any]:
     """A KL autoencoder (f8), noise prediction, and Stable Diffusion's saved scheduler config."""
     config: dict[str, Any] = {
@@ -58,15 +75,7 @@ def _published_style() -> dict[str, Any]:
         "block_out_channels": (8, 8, 8, 8),
     }
     vae = AutoencoderKL(norm_num_groups=4, latent_channels=4, sample_size=32, **config)
-    scheduler = DDIMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-        set_alpha_to_one=False,
-        steps_offset=1,
-    )
-    return {"unet": small_unet(8, 4, 4), "vae": vae.eval(), "scheduler": scheduler}
+    return {"unet": small_unet(8, 4, 4), "vae": vae.eval(), "scheduler": published_scheduler()}
 
 
 def _bundled_style() -> dict[str, Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable, Sequence
-from typing import NoReturn, TypeVar
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
 
 # Named again here, since the room that owns them loads torch; a test keeps them the same.
 ENCODINGS = ("auto", "zero123", "stable-zero123")
@@ -56,3 +57,15 @@ def whole(low: int, high: int) -> Callable[[str], int]:
 degrees = number(float, "a finite number of degrees", math.isfinite)
 finite = number(float, "a finite number", math.isfinite)
 positive = number(float, "a finite number above 0", lambda value: 0.0 < value < math.inf)
+
+
+def add_reading(group: Any) -> None:
+    """Add what reading a checkpoint may need besides its name."""
+    group.add_argument(
+        "--encoding", type=one_of(ENCODINGS), default="auto", metavar="NAME",
+        help=f"pose encoding that it was trained with: {', '.join(ENCODINGS)} (auto)",
+    )  # fmt: skip
+    group.add_argument(
+        "--original-config", type=Path, metavar="YAML",
+        help="the official config, for a checkpoint file of other sizes than the published ones",
+    )  # fmt: skip

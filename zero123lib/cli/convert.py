@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from zero123lib.cli.arguments import ENCODINGS, one_of
+from zero123lib.cli.arguments import add_reading, one_of
 
 DTYPES = ("float32", "float16", "bfloat16")
 
@@ -36,14 +36,7 @@ def add_convert(verbs: Any) -> None:
         "--dtype", type=one_of(DTYPES), metavar="NAME",
         help=f"precision of the weights: {', '.join(DTYPES)} (as they are)",
     )  # fmt: skip
-    parser.add_argument(
-        "--encoding", type=one_of(ENCODINGS), default="auto", metavar="NAME",
-        help=f"pose encoding that it was trained with: {', '.join(ENCODINGS)} (auto)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--original-config", type=Path, metavar="YAML",
-        help="the official config, for a model of other sizes than the published ones",
-    )  # fmt: skip
+    add_reading(parser)
     parser.add_argument(
         "--no-ema", action="store_true", help="take the weights, not their running average"
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zero123lib.cli import making
-from zero123lib.cli.arguments import ENCODINGS, degrees, finite, number, one_of, positive, whole
+from zero123lib.cli.arguments import add_reading, degrees, finite, number, one_of, positive, whole
 
 if TYPE_CHECKING:
     from zero123lib.views.poses import RelativePose
@@ -118,14 +118,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="a model's name, a folder, or a .ckpt or .safetensors file (tiny)",
     )
-    model.add_argument(
-        "--encoding", type=one_of(ENCODINGS), default="auto", metavar="NAME",
-        help=f"pose encoding that it was trained with: {', '.join(ENCODINGS)} (auto)",
-    )  # fmt: skip
-    model.add_argument(
-        "--original-config", type=Path, metavar="YAML",
-        help="the official config, for a checkpoint file of other sizes than the published ones",
-    )  # fmt: skip
+    add_reading(model)
     model.add_argument(
         "--device", type=one_of(DEVICES), default="auto", metavar="NAME",
         help="auto, cpu, cuda or mps (auto)",

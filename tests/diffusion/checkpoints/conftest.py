@@ -146,19 +146,6 @@ def original() -> Original:
 
 
 @pytest.fixture(scope="session")
-def scheduler() -> DDIMScheduler:
-    """As the published folders save it."""
-    return DDIMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-        set_alpha_to_one=False,
-        steps_offset=1,
-    )
-
-
-@pytest.fixture(scope="session")
 def views(scheduler: DDIMScheduler) -> Callable[[Any], Tensor]:
     """Two views of a fixed picture by a pipeline, or by networks."""
     torch.manual_seed(7)
