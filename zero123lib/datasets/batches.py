@@ -1,0 +1,94 @@
+"""What training is fed with: numbered pairs of views, in batches that depend on nothing else.
+
+Pair n of a source is a pure function of (seed, n); batch b of B pairs holds the pairs b * B to
+(b + 1) * B - 1. So it makes no difference to the data how many processes share the work, how many
+workers load it, or where a run was interrupted: process r of W takes the batches k * W + r.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, get_args
+
+import torch
+from torch import Tensor
+
+from zero123lib.views.images import MIN_SIDE_PX
+from zero123lib.views.poses import Encoding, Pose, encode_poses
+
+# condition, target: float32 [B, 3, S, S] in [-1, 1], on white; pose: float32 [B, 4], encoded
+Batch = dict[str, Tensor]
+
+
+class PairSource(Protocol):
+    """Where pairs come from."""
+
+    @property
+    def skipped(self) -> Mapping[str, str]:
+        """Name -> reason of what could not be used, as far as this process has met it."""
+        ...
+
+    def batches(self, first: int, step: int, batch_size: int) -> Iterator[Batch]:
+        """The batches number first, first + step, first + 2 * step, ... without end.
+
+        Args:
+            first: at least 0.
+            step: at least 1.
+            batch_size: pairs per batch, at least 1.
+
+        Raises:
+            ValueError: an argument is out of range, or nothing usable is left.
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Two views of one object.
+
+    Attributes:
+        condition, target: float32 [3, S, S] in [-1, 1], on white.
+        pose: float32 [4], target minus condition, in the checkpoint's encoding.
+    """
+
+    condition: Tensor
+    target: Tensor
+    pose: Tensor
+
+
+def pair_pose(condition: Pose, target: Pose, encoding: Encoding) -> Tensor:
+    """float32 [4]: the target's camera as seen from the condition's, encoded."""
+    return encode_poses([target.relative_to(condition)], encoding, condition.elevation_deg)[0]
+
+
+def collate(pairs: Sequence[Pair]) -> Batch:
+    """One batch of at least one pair."""
+    return {
+        "condition": torch.stack([pair.condition for pair in pairs]),
+        "target": torch.stack([pair.target for pair in pairs]),
+        "pose": torch.stack([pair.pose for pair in pairs]),
+    }
+
+
+def check_whole(name: str, value: Any, low: int) -> int:
+    """The value as int, where it is a whole number of at least `low`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise ValueError(f"{name}: expected a whole number of at least {low}, got {value!r}")
+    return value
+
+
+def check_numbers(first: int, step: int, batch_size: int) -> None:
+    """Raise ValueError where the arguments of `PairSource.batches` are out of range."""
+    check_whole("first", first, 0)
+    check_whole("step", step, 1)
+    check_whole("batch_size", batch_size, 1)
+
+
+def check_source(size: int, encoding: str, seed: int) -> None:
+    """Raise ValueError where what every source is made with is out of range."""
+    check_whole("size", size, MIN_SIDE_PX)
+    check_whole("seed", seed, 0)
+    if encoding not in get_args(Encoding):
+        names = " or ".join(repr(name) for name in get_args(Encoding))
+        raise ValueError(f"encoding: expected {names}, got {encoding!r}")

@@ -1,0 +1,109 @@
+"""Draw the two views of a pair from an object, past those that cannot be used."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from zero123lib.views.poses import Encoding
+
+from .batches import Pair, pair_pose
+from .samples import Sample, SampleError, picture, read_sample
+
+# What a number is drawn for; the second entry of the seeds, so that no two streams are alike.
+ORDER, VIEWS, SUBSTITUTE, BUFFER = range(4)
+
+_VIEW_FILE = re.compile(r"([0-9]+)\.(png|npy)")
+
+
+@dataclass(frozen=True, eq=False)
+class StoredObject:
+    """The files of one object, wherever they lie.
+
+    Attributes:
+        name: its path in the data set, such as "chairs/17".
+        files: names of its files, such as "000.png".
+        read: the content of one of them; raises OSError where it cannot be read.
+    """
+
+    name: str
+    files: Iterable[str]
+    read: Callable[[str], bytes]
+
+
+def view_files(files: Iterable[str]) -> tuple[list[str], dict[str, str]]:
+    """Views with both a picture and a camera, sorted; and what is wrong with the others.
+
+    Returns:
+        Names such as "000", and name -> reason. Files that belong to no view are left alone.
+    """
+    parts: dict[str, set[str]] = {}
+    for name in files:
+        if match := _VIEW_FILE.fullmatch(name):
+            parts.setdefault(match[1], set()).add(match[2])
+    lonely = {
+        view: f"expected {view}.{'npy' if 'png' in has else 'png'} beside its other file, got none"
+        for view, has in sorted(parts.items())
+        if len(has) == 1
+    }
+    return sorted(view for view, has in parts.items() if len(has) == 2), lonely
+
+
+def read_view(stored: StoredObject, view: str) -> Sample:
+    """One view of an object.
+
+    Raises:
+        SampleError: it cannot be used.
+    """
+    try:
+        npy, png = stored.read(f"{view}.npy"), stored.read(f"{view}.png")
+    except OSError as error:
+        raise SampleError(f"files: expected readable ones, got {error}") from error
+    return read_sample(png, npy)
+
+
+def draw_pair(
+    stored: StoredObject,
+    random: np.random.Generator,
+    size: int,
+    encoding: Encoding,
+    skipped: dict[str, str],
+) -> Pair | None:
+    """Two distinct views in an order drawn by `random`: the first two that can be used.
+
+    Args:
+        skipped: name -> reason of what could not be; read, to try nothing twice, and added to.
+            Since it holds what lies in the files alone, the pair does not depend on it.
+
+    Returns:
+        None where the object has no two such views; it is then in `skipped` itself.
+    """
+    views, lonely = view_files(stored.files)
+    for view, reason in lonely.items():
+        skipped.setdefault(f"{stored.name}/{view}", reason)
+    good: list[Sample] = []
+    for index in random.permutation(len(views)).tolist():
+        name = f"{stored.name}/{views[index]}"
+        if name in skipped:
+            continue
+        try:
+            good.append(read_view(stored, views[index]))
+        except SampleError as error:
+            skipped[name] = str(error)
+        if len(good) == 2:
+            condition, target = good
+            return Pair(
+                picture(condition.image, size),
+                picture(target.image, size),
+                pair_pose(condition.pose, target.pose, encoding),
+            )
+    skipped[stored.name] = f"expected at least 2 usable views, got {len(good)}"
+    return None
+
+
+def generator(seed: int, purpose: int, *numbers: int) -> np.random.Generator:
+    """Random numbers that depend on the arguments alone."""
+    return np.random.default_rng((seed, purpose, *numbers))

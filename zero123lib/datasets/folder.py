@@ -1,0 +1,210 @@
+"""The official folder layout: `ROOT/<object>/000.png` and `000.npy`, `001.png` and so on.
+
+Objects may lie deeper than one folder. Where `ROOT/valid_paths.json` exists, as in the official
+data set, it lists the objects, and nothing else is looked for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from PIL import Image
+
+from zero123lib.views.poses import Encoding, Pose
+
+from .batches import Batch, Pair, check_numbers, check_source, collate
+from .drawing import ORDER, SUBSTITUTE, VIEWS, StoredObject, draw_pair, generator, view_files
+from .samples import world_to_camera
+
+VALID_PATHS = "valid_paths.json"
+
+
+class FolderPairs:
+    """Pairs of a data set in the official layout, a `PairSource`.
+
+    Every object comes once per epoch, in an order drawn anew for each, with two views drawn from
+    it. In the place of an object without two usable views comes another one, drawn at random.
+
+    Args:
+        root: the folder.
+        size: pixels of the pictures.
+        encoding: of the poses.
+        seed: of all that is drawn.
+
+    Raises:
+        ValueError: an argument is out of range, or there is no object in the folder.
+    """
+
+    def __init__(
+        self, root: str | Path, size: int, *, encoding: Encoding = "zero123", seed: int = 0
+    ) -> None:
+        check_source(size, encoding, seed)
+        self.root, self.size, self.encoding, self.seed = Path(root), size, encoding, seed
+        self.objects = find_objects(self.root)
+        self._skipped: dict[str, str] = {}
+        self._order: tuple[int, np.ndarray] | None = None
+
+    @property
+    def skipped(self) -> Mapping[str, str]:
+        return self._skipped
+
+    def batches(self, first: int, step: int, batch_size: int) -> Iterator[Batch]:
+        check_numbers(first, step, batch_size)
+        return self._batches(first, step, batch_size)
+
+    def _batches(self, first: int, step: int, batch_size: int) -> Iterator[Batch]:
+        number = first
+        while True:
+            start = number * batch_size
+            yield collate([self.pair(start + index) for index in range(batch_size)])
+            number += step
+
+    def pair(self, number: int) -> Pair:
+        """Pair `number`, from 0.
+
+        Raises:
+            ValueError: no object has two usable views.
+        """
+        epoch, place = divmod(number, len(self.objects))
+        index = int(self._epoch_order(epoch)[place])
+        others = generator(self.seed, SUBSTITUTE, number)
+        views = generator(self.seed, VIEWS, number)
+        while True:
+            name = self.objects[index]
+            if name not in self._skipped:
+                stored = open_object(self.root, name)
+                pair = draw_pair(stored, views, self.size, self.encoding, self._skipped)
+                if pair is not None:
+                    return pair
+                self._check_something_left()
+            # A known bad object takes from `views` what it took when it was met.
+            views = generator(self.seed, VIEWS, number, index)
+            index = int(others.integers(len(self.objects)))
+
+    def _epoch_order(self, epoch: int) -> np.ndarray:
+        if self._order is None or self._order[0] != epoch:
+            random = generator(self.seed, ORDER, epoch)
+            self._order = epoch, random.permutation(len(self.objects))
+        return self._order[1]
+
+    def _check_something_left(self) -> None:
+        bad = [name for name in self.objects if name in self._skipped]
+        if len(bad) == len(self.objects):
+            raise nothing_usable(str(self.root), self._skipped)
+
+
+def nothing_usable(source: str, skipped: Mapping[str, str]) -> ValueError:
+    """The error to raise where no object of a data set has two usable views."""
+    name, reason = next(iter(skipped.items()), ("", "no objects"))
+    return ValueError(
+        f"path: expected at least one object with two usable views in {source!r}, got none; "
+        f"the first of {len(skipped)} complaints: {name}: {reason}"
+    )
+
+
+def find_objects(root: Path) -> tuple[str, ...]:
+    """Paths of the objects relative to `root`, sorted, or in the order of `valid_paths.json`.
+
+    An object is a folder with a file named as a view's. Names that begin with a dot are passed
+    over: that is how unfinished objects are called. "." is `root` itself.
+
+    Raises:
+        ValueError: no such folder, no object in it, or a list that cannot be used.
+    """
+    if not root.is_dir():
+        raise ValueError(f"path: expected a folder of objects, got {str(root)!r}")
+    if (root / VALID_PATHS).is_file():
+        return _listed_objects(root / VALID_PATHS)
+    found = []
+    for folder, inner, files in os.walk(root):
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        views, lonely = view_files(files)
+        if views or lonely:
+            found.append(Path(folder).relative_to(root).as_posix())
+    if not found:
+        raise ValueError(
+            f"path: expected folders with views (000.png and 000.npy, ...) in {str(root)!r}, "
+            "got none"
+        )
+    return tuple(sorted(found))
+
+
+def open_object(root: Path, name: str) -> StoredObject:
+    """The files of one object; none where its folder cannot be read."""
+    folder = root / name
+    try:
+        files = sorted(os.listdir(folder))
+    except OSError:
+        files = []
+    return StoredObject(name, files, lambda file: (folder / file).read_bytes())
+
+
+def write_object(folder: str | Path, images: Sequence[np.ndarray], poses: Sequence[Pose]) -> None:
+    """Write the views of one object in the official layout; the folder appears whole or not at all.
+
+    It is made beside its final name, in a folder whose name begins with ".making-", and renamed.
+    After a kill such a folder may stay behind; readers pass over it.
+
+    Args:
+        folder: a new name.
+        images: one per view, uint8 [S, S, 4], straight alpha.
+        poses: one per view.
+
+    Raises:
+        ValueError: the name is taken, or a view is not as described.
+        OSError: a file could not be written.
+    """
+    folder = Path(folder)
+    if os.path.lexists(folder):
+        raise ValueError(f"folder: expected a new name, got {str(folder)!r}, which exists")
+    if not images or len(images) != len(poses):
+        raise ValueError(
+            f"images: expected one per pose and at least one, got {len(images)} images "
+            f"and {len(poses)} poses"
+        )
+    for image in images:
+        square = image.ndim == 3 and image.shape[0] == image.shape[1] and image.shape[2] == 4
+        if image.dtype != np.uint8 or not square:
+            raise ValueError(
+                f"images: expected uint8 arrays [S, S, 4], got {image.dtype} {list(image.shape)}"
+            )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".making-", dir=folder.parent) as scratch:
+        # The scratch folder is private to the user; one inside it gets the usual permissions.
+        made = Path(scratch) / "made"
+        made.mkdir()
+        for index, (image, pose) in enumerate(zip(images, poses, strict=True)):
+            with (made / f"{index:03d}.png").open("wb") as file:
+                Image.fromarray(image).save(file, "PNG")
+                _sync(file.fileno())
+            with (made / f"{index:03d}.npy").open("wb") as file:
+                np.save(file, world_to_camera(pose))
+                file.flush()
+                _sync(file.fileno())
+        made.rename(folder)
+
+
+def _sync(file: int) -> None:
+    os.fsync(file)
+
+
+def _listed_objects(path: Path) -> tuple[str, ...]:
+    """What `valid_paths.json` lists: paths relative to its folder."""
+    try:
+        names = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"path: expected JSON in {str(path)!r}, got {error}") from error
+    if not isinstance(names, list) or not names:
+        raise ValueError(f"path: expected a list of objects in {str(path)!r}, got none")
+    for name in names:
+        inside = isinstance(name, str) and name and ".." not in PurePosixPath(name).parts
+        if not inside or PurePosixPath(name).is_absolute():
+            raise ValueError(
+                f"path: expected paths inside its folder in {str(path)!r}, got {name!r}"
+            )
+    return tuple(PurePosixPath(name).as_posix() for name in names)
