@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -11,15 +9,8 @@ import torch
 from zero123lib.scenes import primitives
 
 SOLIDS = [("ball", 1.0), ("box", 1.0), ("frustum", 1.0), ("frustum", 0.4), ("frustum", 0.0),
-          ("torus", 0.3)]  # fmt: skip
-VOLUMES = {
-    ("ball", 1.0): 4 / 3 * math.pi,
-    ("box", 1.0): 8.0,
-    ("frustum", 1.0): 2 * math.pi,
-    ("frustum", 0.4): 2 * math.pi / 3 * (1 + 0.4 + 0.16),
-    ("frustum", 0.0): 2 * math.pi / 3,
-    ("torus", 0.3): 2 * math.pi**2 * 0.7 * 0.09,
-}
+          ("torus", 0.3), ("dome", 1.0), ("round", (0.3, 0.5, 0.9)), ("round", (1.0, 1.0, 0.4)),
+          ("taper", (1.0, 0.0)), ("taper", (0.3, 0.6)), ("taper", (0.0, 0.0))]  # fmt: skip
 
 
 def random_rays(count: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -69,7 +60,7 @@ def test_triangles_are_closed_and_outward_with_the_exact_volume(solid, shape):
     assert {edge[::-1] for edge in edges} == set(edges), "an edge has a face on one side only"
     a, b, c = (vertices[faces[:, i]].astype(np.float64) for i in range(3))
     volume = (np.cross(a, b) * c).sum() / 6
-    assert volume == pytest.approx(VOLUMES[solid, shape], rel=4e-3)
+    assert volume == pytest.approx(primitives.volume(solid, shape), rel=4e-3)
 
 
 @pytest.mark.parametrize(("solid", "shape"), SOLIDS)

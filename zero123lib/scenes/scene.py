@@ -7,26 +7,14 @@ centred at the origin, as in the official renders. Colours are sRGB in [0, 1].
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from zero123lib.scenes import primitives
-from zero123lib.scenes.primitives import Solid
-
-Pattern = Literal[
-    "plain",
-    "stripes",  # alternating slabs across the canonical z axis
-    "sectors",  # alternating slabs across the canonical x axis
-    "checks",  # alternating cells along all three axes
-    "dots",  # balls on a lattice
-    "two-tone",  # one colour below the canonical equator, one above
-    "front-back",  # one colour where canonical x is negative, one where it is positive
-    "left-right",  # the same along canonical y
-    "fade",  # linear from bottom to top
-]
+from zero123lib.scenes.patterns import Pattern, blend
+from zero123lib.scenes.primitives import Shape, Solid
 
 Color = tuple[float, float, float]
 
@@ -42,47 +30,28 @@ class Part:
     color2: Color = (1.0, 1.0, 1.0)
     pattern: Pattern = "plain"
     frequency: float = 2.0
-    shape: float = 1.0
+    shape: Shape = 1.0
 
     @property
     def matrix(self) -> np.ndarray:
         """``linear`` as an array ``[3, 3]``, canonical to world."""
         return np.array(self.linear, dtype=np.float64)
 
+    @property
+    def inverse(self) -> np.ndarray:
+        """``inv(linear)`` as an array ``[3, 3]``, world to canonical."""
+        return np.linalg.inv(self.matrix)
+
     def to_canonical(self, points: Tensor) -> Tensor:
         """World points ``[M, 3]`` in this part's canonical coordinates."""
-        return (points - points.new_tensor(self.offset)) @ self.inverse_transposed(points)
-
-    def inverse_transposed(self, like: Tensor) -> Tensor:
-        """``inv(linear).T`` ``[3, 3]`` with the dtype and device of ``like``: row vectors @ it
-        go from the world to canonical coordinates."""
-        return like.new_tensor(np.linalg.inv(self.matrix).T)
+        return (points - points.new_tensor(self.offset)) @ points.new_tensor(self.inverse.T)
 
     def color_at(self, canonical: Tensor) -> Tensor:
         """Unlit colour ``[M, 3]`` of canonical surface points ``[M, 3]``."""
         first, second = canonical.new_tensor(self.color), canonical.new_tensor(self.color2)
-        return torch.lerp(first, second, self._blend(canonical)[:, None])
-
-    def _blend(self, p: Tensor) -> Tensor:
-        # A phase of 0.5 keeps the canonical faces, at +-1, away from the edges of a cell.
-        cells = (p * self.frequency + 0.5).floor()
-        if self.pattern == "stripes":
-            return cells[:, 2] % 2
-        if self.pattern == "sectors":
-            return cells[:, 0] % 2
-        if self.pattern == "checks":
-            return cells.sum(-1) % 2
-        if self.pattern == "dots":
-            return ((p * self.frequency - (p * self.frequency).round()).norm(dim=-1) < 0.34).to(p)
-        if self.pattern == "two-tone":
-            return (p[:, 2] > 0).to(p)
-        if self.pattern == "front-back":
-            return (p[:, 0] > 0).to(p)
-        if self.pattern == "left-right":
-            return (p[:, 1] > 0).to(p)
-        if self.pattern == "fade":
-            return ((p[:, 2] + 1) / 2).clamp(0, 1)
-        return torch.zeros_like(p[:, 0])
+        if self.pattern == "plain":
+            return first.expand(len(canonical), 3)
+        return torch.lerp(first, second, blend(self.pattern, self.frequency, canonical)[:, None])
 
 
 @dataclass(frozen=True)
