@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,3 +107,12 @@ def draw_pair(
 def generator(seed: int, purpose: int, *numbers: int) -> np.random.Generator:
     """Random numbers that depend on the arguments alone."""
     return np.random.default_rng((seed, purpose, *numbers))
+
+
+def nothing_usable(source: str, skipped: Mapping[str, str]) -> ValueError:
+    """The error to raise where no object of a data set has two usable views."""
+    name, reason = next(iter(skipped.items()), ("", "no objects"))
+    return ValueError(
+        f"path: expected at least one object with two usable views in {source!r}, got none; "
+        f"the first of {len(skipped)} complaints: {name}: {reason}"
+    )

@@ -18,7 +18,16 @@ from PIL import Image
 from zero123lib.views.poses import Encoding, Pose
 
 from .batches import Batch, Pair, check_numbers, check_source, collate
-from .drawing import ORDER, SUBSTITUTE, VIEWS, StoredObject, draw_pair, generator, view_files
+from .drawing import (
+    ORDER,
+    SUBSTITUTE,
+    VIEWS,
+    StoredObject,
+    draw_pair,
+    generator,
+    nothing_usable,
+    view_files,
+)
 from .samples import world_to_camera
 
 VALID_PATHS = "valid_paths.json"
@@ -44,7 +53,8 @@ class FolderPairs:
         self, root: str | Path, size: int, *, encoding: Encoding = "zero123", seed: int = 0
     ) -> None:
         check_source(size, encoding, seed)
-        self.root, self.size, self.encoding, self.seed = Path(root), size, encoding, seed
+        self.encoding: Encoding = encoding
+        self.root, self.size, self.seed = Path(root), size, seed
         self.objects = find_objects(self.root)
         self._skipped: dict[str, str] = {}
         self._order: tuple[int, np.ndarray] | None = None
@@ -96,15 +106,6 @@ class FolderPairs:
         bad = [name for name in self.objects if name in self._skipped]
         if len(bad) == len(self.objects):
             raise nothing_usable(str(self.root), self._skipped)
-
-
-def nothing_usable(source: str, skipped: Mapping[str, str]) -> ValueError:
-    """The error to raise where no object of a data set has two usable views."""
-    name, reason = next(iter(skipped.items()), ("", "no objects"))
-    return ValueError(
-        f"path: expected at least one object with two usable views in {source!r}, got none; "
-        f"the first of {len(skipped)} complaints: {name}: {reason}"
-    )
 
 
 def find_objects(root: Path) -> tuple[str, ...]:
@@ -181,16 +182,13 @@ def write_object(folder: str | Path, images: Sequence[np.ndarray], poses: Sequen
         for index, (image, pose) in enumerate(zip(images, poses, strict=True)):
             with (made / f"{index:03d}.png").open("wb") as file:
                 Image.fromarray(image).save(file, "PNG")
-                _sync(file.fileno())
+                file.flush()
+                os.fsync(file.fileno())
             with (made / f"{index:03d}.npy").open("wb") as file:
                 np.save(file, world_to_camera(pose))
                 file.flush()
-                _sync(file.fileno())
+                os.fsync(file.fileno())
         made.rename(folder)
-
-
-def _sync(file: int) -> None:
-    os.fsync(file)
 
 
 def _listed_objects(path: Path) -> tuple[str, ...]:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import os
+import tempfile
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -12,24 +18,36 @@ from zero123lib.views.poses import Encoding
 
 from .batches import Batch, PairSource, check_numbers
 from .folder import FolderPairs
+from .shards import BUFFER_OBJECTS, ShardPairs
+from .tars import is_shards
 
 __all__ = ["Batch", "PairDataset", "PairSource", "open_pairs"]
 
 
 def open_pairs(
-    path: str | Path, size: int, *, encoding: Encoding = "zero123", seed: int = 0
-) -> PairSource:
+    path: str | Path,
+    size: int,
+    *,
+    encoding: Encoding = "zero123",
+    seed: int = 0,
+    buffer_objects: int = BUFFER_OBJECTS,
+) -> FolderPairs | ShardPairs:
     """The pairs of a data set.
 
     Args:
-        path: a folder in the official layout.
+        path: a folder in the official layout; or shards: a folder of `.tar` files, one of them, or
+            text as webdataset takes it, such as "https://host/{000..127}.tar".
         size: pixels of the pictures.
         encoding: of the poses, as the checkpoint expects them.
         seed: of all that is drawn.
+        buffer_objects: how many objects of shards are shuffled at a time.
 
     Raises:
         ValueError: there is no data set, or an argument is out of range.
+        MissingExtraError: URLs or braces, and webdataset is not installed.
     """
+    if is_shards(path):
+        return ShardPairs(path, size, encoding=encoding, seed=seed, buffer_objects=buffer_objects)
     return FolderPairs(path, size, encoding=encoding, seed=seed)
 
 
@@ -49,6 +67,12 @@ class PairDataset(IterableDataset):
         check_numbers(first, step, batch_size)
         self.source = source
         self.first, self.step, self.batch_size = first, step, batch_size
+        self._log = SkipLog()
+
+    @property
+    def skipped(self) -> Mapping[str, str]:
+        """Name -> reason of what could not be used, by this process or a worker of its loader."""
+        return {**self.source.skipped, **self._log.read()}
 
     def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
@@ -56,4 +80,49 @@ class PairDataset(IterableDataset):
             return self.source.batches(self.first, self.step, self.batch_size)
         torch.set_num_threads(1)
         first = self.first + worker.id * self.step
-        return self.source.batches(first, worker.num_workers * self.step, self.batch_size)
+        return self._logged(first, worker.num_workers * self.step)
+
+    def _logged(self, first: int, step: int) -> Iterator[Batch]:
+        """The source's batches; what it skips is told to the process that owns the loader."""
+        told = len(self.source.skipped)
+        for batch in self.source.batches(first, step, self.batch_size):
+            if len(self.source.skipped) > told:
+                self._log.add(dict(islice(self.source.skipped.items(), told, None)))
+                told = len(self.source.skipped)
+            yield batch
+
+
+class SkipLog:
+    """What several processes skipped: a temporary file to which each adds lines.
+
+    The file goes with the object in the process that made it. A queue would do less well: one that
+    nobody reads blocks the workers, or keeps them from ending.
+    """
+
+    def __init__(self) -> None:
+        handle, name = tempfile.mkstemp(prefix="zero123-skipped-", suffix=".jsonl")
+        os.close(handle)
+        self.path, self._owner = name, os.getpid()
+        self._remove = weakref.finalize(self, _remove_in, self._owner, name)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"path": self.path, "_owner": self._owner}
+
+    def add(self, skipped: Mapping[str, str]) -> None:
+        """Add names and reasons, in one write, so that lines of two processes do not mix."""
+        lines = "".join(f"{json.dumps(item)}\n" for item in skipped.items())
+        with open(self.path, "ab", buffering=0) as file:
+            file.write(lines.encode())
+
+    def read(self) -> dict[str, str]:
+        """All names and reasons so far."""
+        with open(self.path, "rb") as file:
+            # Whatever follows the last newline is still being written.
+            return dict(json.loads(line) for line in file.read().split(b"\n")[:-1])
+
+
+def _remove_in(process: int, path: str) -> None:
+    """Remove a file, in this process alone: a worker has a copy of the object that owns it."""
+    if os.getpid() == process:
+        with suppress(OSError):
+            os.remove(path)

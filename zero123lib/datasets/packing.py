@@ -1,0 +1,150 @@
+"""A data set in the official layout as tar shards: `zero123 dataset pack`."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from .batches import check_whole
+from .drawing import ORDER, StoredObject, generator, view_files
+from .folder import find_objects, open_object
+from .tars import INDEX
+
+SHARD_BYTES = 256_000_000
+
+
+@dataclass
+class PackProgress:
+    """How far a packing is; the same object is given after every object of the data set.
+
+    Attributes:
+        done, total: objects.
+        packed: of those done, the ones that are in a shard.
+        shards: how many there are so far.
+        skipped: name -> reason of views and objects that were left out.
+    """
+
+    total: int
+    done: int = 0
+    packed: int = 0
+    shards: int = 0
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+def pack(
+    root: str | Path, out: str | Path, shard_bytes: int = SHARD_BYTES
+) -> Iterator[PackProgress]:
+    """Write the objects of a folder as `OUT/000000.tar` and so on, with an index `shards.json`.
+
+    The objects are dealt to the shards in an order drawn once and for all, so that what lies side
+    by side in the folder does not in the shards. The same folder gives the same bytes. The files
+    are copied, not judged: only views without a partner, and objects with fewer than two views,
+    are left out. `out` appears whole or not at all.
+
+    Args:
+        root: a folder in the official layout.
+        out: a new name.
+        shard_bytes: a shard is closed before the object that would make it larger.
+
+    Yields:
+        After every object. Nothing is done before the first is asked for.
+
+    Raises:
+        ValueError: an argument is of no use, or there is no object to pack.
+        OSError: a file could not be read or written.
+    """
+    check_whole("shard_bytes", shard_bytes, 1)
+    root, out = Path(root), Path(out)
+    if os.path.lexists(out):
+        raise ValueError(f"out: expected a new name, got {str(out)!r}, which exists")
+    objects = find_objects(root)
+    out.absolute().parent.mkdir(parents=True, exist_ok=True)
+    progress = PackProgress(len(objects))
+    with TemporaryDirectory(prefix=".making-", dir=out.absolute().parent) as scratch:
+        # The scratch folder is private to the user; one inside it gets the usual permissions.
+        made = Path(scratch) / "made"
+        made.mkdir()
+        yield from _write_shards(root, objects, made, shard_bytes, progress)
+        made.rename(out)
+
+
+def _write_shards(
+    root: Path, objects: tuple[str, ...], folder: Path, shard_bytes: int, progress: PackProgress
+) -> Iterator[PackProgress]:
+    counts: dict[str, int] = {}
+    tar, size = None, 0
+    try:
+        for index in generator(0, ORDER, 0).permutation(len(objects)).tolist():
+            name = objects[index]
+            files = _complete_views(open_object(root, name), progress.skipped)
+            needed = sum(_tar_bytes(len(content)) for content in files.values())
+            if tar is not None and size + needed > shard_bytes:
+                _close(tar)
+                tar = None
+            if files and tar is None:
+                shard = f"{len(counts):06d}.tar"
+                tar, size, counts[shard] = _open(folder / shard), 0, 0
+            if files and tar is not None:
+                _add_object(tar, root.resolve().name if name == "." else name, files)
+                size += needed
+                counts[shard] += 1
+                progress.packed += 1
+            progress.done, progress.shards = progress.done + 1, len(counts)
+            yield progress
+    finally:
+        if tar is not None:
+            _close(tar)
+    if not counts:
+        name, reason = next(iter(progress.skipped.items()))
+        raise ValueError(
+            f"root: expected an object with two views in {str(root)!r}, got none; {name}: {reason}"
+        )
+    _write(folder / INDEX, (json.dumps({"shards": counts}, indent=2) + "\n").encode())
+
+
+def _complete_views(stored: StoredObject, skipped: dict[str, str]) -> dict[str, bytes]:
+    """The files of an object's views that have both, by name; none of an object with one view."""
+    views, lonely = view_files(stored.files)
+    skipped.update({f"{stored.name}/{view}": reason for view, reason in lonely.items()})
+    if len(views) < 2:
+        skipped[stored.name] = f"expected at least 2 views, got {len(views)}"
+        return {}
+    names = [f"{view}.{kind}" for view in views for kind in ("png", "npy")]
+    return {name: stored.read(name) for name in names}
+
+
+def _tar_bytes(size: int) -> int:
+    """What a file takes in a tar: a header, and its content in whole blocks."""
+    return tarfile.BLOCKSIZE * (1 + -(-size // tarfile.BLOCKSIZE))
+
+
+def _open(path: Path) -> tarfile.TarFile:
+    return tarfile.open(path, "w", format=tarfile.PAX_FORMAT)
+
+
+def _add_object(tar: tarfile.TarFile, name: str, files: dict[str, bytes]) -> None:
+    for file, content in files.items():
+        # A fresh header has neither owner nor time, so that the bytes depend on the files alone.
+        header = tarfile.TarInfo(f"{name}/{file}")
+        header.size = len(content)
+        tar.addfile(header, io.BytesIO(content))
+
+
+def _close(tar: tarfile.TarFile) -> None:
+    """End a tar, and wait until it is on the disk."""
+    tar.close()
+    with open(str(tar.name), "rb") as file:
+        os.fsync(file.fileno())
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
