@@ -40,6 +40,14 @@ def intersect(solid: Solid, shape: Shape, origins: Tensor, directions: Tensor) -
     return _hit_torus(shape, origins, directions)
 
 
+def _rows(o: Tensor, d: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Rays ``[M, 3]`` at flat positions ``[M]`` of the broadcast origins and directions."""
+    return tuple(  # pyright: ignore[reportReturnType]
+        torch.stack([axis.reshape(-1)[rows] for axis in value.unbind(-1)]).T
+        for value in (o.expand_as(d), d)
+    )
+
+
 def _first(interval: tuple[Tensor, Tensor]) -> Tensor:
     enter, leave = interval
     return torch.where((enter < leave) & (enter > 0), enter, torch.inf)
@@ -136,9 +144,10 @@ def _hit_round(bevel: tuple[float, float, float], o: Tensor, d: Tensor) -> Tenso
     flat = torch.zeros_like(found)
     for half, start, step in zip((x, y, z), o.unbind(-1), d.unbind(-1), strict=True):
         flat += (start + enter * step).abs() <= half
-    rows = (found.isfinite() & (flat < 2)).nonzero(as_tuple=True)
-    if len(rows[0]):
-        found[rows] = _hit_bevel((x, y, z), o.expand(d.shape)[rows], d[rows], found[rows])
+    rows = (found.isfinite() & (flat < 2)).reshape(-1).nonzero()[:, 0]
+    if len(rows):
+        result = found.reshape(-1)
+        result[rows] = _hit_bevel((x, y, z), *_rows(o, d, rows), result[rows])
     return found
 
 
@@ -180,8 +189,9 @@ def _hit_torus(tube: float, o: Tensor, d: Tensor) -> Tensor:
     """
     enter, leave = _box_interval(1.0, 1.0, tube, o, d)
     found = torch.full_like(enter, torch.inf)
-    rows = (enter < leave).nonzero(as_tuple=True)
-    start, step, t, end = o.expand(d.shape)[rows], d[rows], enter[rows].clamp_min(0), leave[rows]
+    rows = (enter < leave).reshape(-1).nonzero()[:, 0]
+    start, step = _rows(o, d, rows)
+    t, end = enter.reshape(-1)[rows].clamp_min(0), leave.reshape(-1)[rows]
     speed = _dot(step, step).sqrt()
     alive, result = torch.arange(len(t), device=t.device), torch.full_like(t, torch.inf)
     for index in range(_TORUS_STEPS):
@@ -198,5 +208,5 @@ def _hit_torus(tube: float, o: Tensor, d: Tensor) -> Tensor:
     result[alive] = torch.where(
         torus_distance(tube, start + t[:, None] * step) < _HIT, t, torch.inf
     )
-    found[rows] = torch.where(result > 0, result, torch.inf)
+    found.reshape(-1)[rows] = torch.where(result > 0, result, torch.inf)
     return found

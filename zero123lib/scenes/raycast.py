@@ -84,18 +84,18 @@ def render(
     cameras = camera_to_world(list(poses)).to(device)
     focal = focal_px(size * supersample, fov_deg)
     winner, depth = _cast(scene, cameras, size * supersample, focal)
-    rows, colors = _shade(scene, cameras, winner, depth, focal)
-    count = len(poses)
-    # One slot per pixel and sample, so that the mean over samples is one over the last axis.
-    samples = winner.new_zeros((3, count * (size * supersample) ** 2), dtype=torch.float32)
-    samples[:, rows] = colors.T
-    grid = (count, size, supersample, size, supersample)
-    hit = (winner >= 0).reshape(grid)
-    hits = hit.sum((2, 4)).float()
-    total = samples.reshape(3, *grid).sum((3, 5)).permute(1, 2, 3, 0)
-    rgb = total / hits.clamp_min(1)[..., None]
-    depth = torch.where(hit, depth.reshape(grid), 0).sum((2, 4))
-    depth = torch.where(hits > 0, depth / hits.clamp_min(1), torch.inf)
+    samples, depths, colors = _shade(scene, cameras, winner, depth, focal)
+    row, column = samples // (size * supersample), samples % (size * supersample)
+    # Samples of all views lie below one another, so a pixel's row is its sample's, divided.
+    pixels = row // supersample * size + column // supersample
+    hits, total, *channels = (
+        colors.new_zeros(len(poses) * size**2).index_add_(0, pixels, values)
+        for values in (torch.ones_like(depths), depths, *colors)
+    )
+    shape = (len(poses), size, size)
+    rgb = torch.stack(channels, -1).reshape(*shape, 3) / hits.reshape(*shape, 1).clamp_min(1)
+    depth = torch.where(hits > 0, total / hits.clamp_min(1), torch.inf).reshape(shape)
+    hits = hits.reshape(shape)
     alpha = (hits / supersample**2)[..., None]
     if background == "white":
         rgb, alpha = rgb * alpha + (1 - alpha), torch.ones_like(alpha)
@@ -108,22 +108,25 @@ def _cast(scene: Scene, cameras: Tensor, size: int, focal: float) -> tuple[Tenso
     winner = torch.full((count, size, size), -1, dtype=torch.int16, device=cameras.device)
     depth = torch.full((count, size, size), torch.inf, device=cameras.device)
     ticks = (torch.arange(size, device=cameras.device) + 0.5 - size / 2) / focal
-    inverses = [part.inverse for part in scene.parts]
-    boxes = _rectangles(scene, cameras, size, focal)
     frames = cameras.cpu().double().numpy()
-    for number, (part, inverse) in enumerate(zip(scene.parts, inverses, strict=True)):
-        (rows, columns), (height, width) = boxes[number]
+    inverses = np.array([part.inverse for part in scene.parts])
+    offsets = np.array([part.offset for part in scene.parts])
+    # Canonical coordinates first, [P, 3, N, 3] and [P, N, 3]: they are the slowest in memory.
+    axes = cameras.new_tensor(np.einsum("pij,njk->pink", inverses, frames[:, :3, :3]))
+    centres = frames[:, :3, 3] - offsets[:, None]
+    origins = cameras.new_tensor(np.einsum("pij,pnj->pni", inverses, centres))
+    for number, (part, box) in enumerate(
+        zip(scene.parts, _rectangles(scene, cameras, size, focal), strict=True)
+    ):
+        (rows, columns), (height, width) = box
         if not (height and width):
             continue
-        axes = cameras.new_tensor(inverse @ frames[:, :3, :3])  # [N, 3, 3]
-        origins = cameras.new_tensor((frames[:, :3, 3] - part.offset) @ inverse.T)
-        x = torch.stack([ticks[left : left + width] for left in columns])[:, None, None]
-        y = torch.stack([ticks[top : top + height] for top in rows])[:, None, :, None]
-        right, down, ahead = axes[..., 0], -axes[..., 1], -axes[..., 2]
-        # The coordinate is the slowest axis in memory: [N, 3, h, w], seen as [N, h, w, 3].
-        steps = right[..., None, None] * x + (down[..., None, None] * y + ahead[..., None, None])
+        x = torch.stack([ticks[left : left + width] for left in columns])[:, None]
+        y = torch.stack([ticks[top : top + height] for top in rows])[..., None]
+        right, up, back = axes[number, ..., None, None].unbind(2)  # each [3, N, 1, 1]
+        steps = right * x + (-up * y - back)
         found = primitives.intersect(
-            part.solid, part.shape, origins[:, None, None], steps.movedim(1, -1)
+            part.solid, part.shape, origins[number, :, None, None], steps.movedim(0, -1)
         )
         for view, (top, left) in enumerate(zip(rows, columns, strict=True)):
             window = (view, slice(top, top + height), slice(left, left + width))
@@ -169,31 +172,36 @@ def _rectangles(
 
 def _shade(
     scene: Scene, cameras: Tensor, winner: Tensor, depth: Tensor, focal: float
-) -> tuple[Tensor, Tensor]:
-    """The samples that hit, indices ``[K]`` into ``[N * S * S]``, and their colours ``[K, 3]``."""
-    size = winner.shape[-1]
-    flat = winner.reshape(-1)
-    rows = (flat >= 0).nonzero()[:, 0]
-    order = torch.argsort(flat[rows], stable=True)
-    rows = rows[order]
-    counts = torch.bincount(flat[rows].long(), minlength=len(scene.parts)).tolist()
-    view, pixel = rows // size**2, rows % size**2
-    x = (pixel % size + 0.5 - size / 2) / focal
-    y = (size / 2 - 0.5 - pixel // size) / focal
-    axes, centres = cameras[:, :3, :3][view], cameras[:, :3, 3][view]
-    rays = axes[..., 0] * x[:, None] + axes[..., 1] * y[:, None] - axes[..., 2]
-    points = centres + depth.reshape(-1)[rows, None] * rays
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Colours of the samples that hit.
+
+    Returns:
+        their indices ``[K]`` into ``[N * S * S]``, part by part, their depths ``[K]`` and their
+        colours ``[3, K]``.
+    """
+    size, flat = winner.shape[-1], winner.reshape(-1)
+    samples = (flat >= 0).nonzero()[:, 0]
+    numbers, order = torch.sort(flat[samples], stable=True)
+    samples = samples[order]
+    counts = torch.bincount(numbers.long(), minlength=len(scene.parts)).tolist()
+    depths = depth.reshape(-1)[samples]
+    view = samples // size**2
+    x = (samples % size + 0.5 - size / 2) / focal
+    y = (size / 2 - 0.5 - samples // size % size) / focal
+    frames = cameras[:, :3].permute(2, 1, 0).contiguous()  # [4, 3, N]
+    right, up, back, centre = (frame.index_select(1, view) for frame in frames)
+    rays = right.mul_(x).add_(up.mul_(y)).sub_(back)
+    points = torch.addcmul(centre, rays, depths)
     albedo, normals = torch.empty_like(points), torch.empty_like(points)
-    start = 0
-    for part, count in zip(scene.parts, counts, strict=True):
-        if not count:
+    for part, mine, end in zip(scene.parts, counts, np.cumsum(counts), strict=True):
+        if not mine:
             continue
-        mine = slice(start, start + count)
-        canonical = part.to_canonical(points[mine])
+        here = slice(int(end) - mine, int(end))
+        inverse = points.new_tensor(part.inverse)
+        offset = points.new_tensor(part.offset)[:, None]
+        canonical = (inverse @ (points[:, here] - offset)).T
         normal = primitives.normals(part.solid, part.shape, canonical)
-        normals[mine] = normal @ points.new_tensor(part.inverse)
-        albedo[mine] = part.color_at(canonical)
-        start += count
-    normals /= normals.norm(dim=-1, keepdim=True).clamp_min(1e-9)
-    to_camera = -rays / rays.norm(dim=-1, keepdim=True)
-    return rows, lit(albedo, points, normals, to_camera, points.new_tensor(scene.light))
+        torch.mm(inverse.T, normal.T, out=normals[:, here])
+        albedo[:, here] = part.color_at(canonical).T
+    colors = lit(albedo, points, normals, rays.neg_(), points.new_tensor(scene.light))
+    return samples, depths, colors

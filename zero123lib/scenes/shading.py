@@ -6,7 +6,6 @@ root of the light that it gets.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 _KEY, _WRAP = 0.78, 0.25  # strength of the key light, and how far it reaches round the edge
@@ -24,25 +23,35 @@ def lit(
     A wrapped Lambert key light, a sky above and a darker ground below, and in place of ambient
     occlusion a darkening towards the centre of the object and towards its foot.
 
+    The coordinate is the first axis throughout.
+
     Args:
-        albedo: ``[M, 3]`` sRGB.
-        points: ``[M, 3]`` world.
-        normals: ``[M, 3]`` unit, outward, world.
-        to_camera: ``[M, 3]`` unit, from the point towards the camera.
+        albedo: ``[3, M]`` sRGB.
+        points: ``[3, M]`` world.
+        normals: ``[3, M]`` outward, world, of any length.
+        to_camera: ``[3, M]`` from the point towards the camera, of any length.
         light: ``[3]`` unit, towards the key light.
 
     Returns:
-        ``[M, 3]``.
+        ``[3, M]``.
     """
-    facing = normals @ light
-    key = _KEY * ((facing + _WRAP) / (1 + _WRAP)).clamp_min(0)
-    up = (normals[:, 2:] + 1) / 2
-    ambient = torch.lerp(points.new_tensor(_GROUND), points.new_tensor(_SKY), up)
-    outside = (4 * (points * points).sum(-1)).clamp_max(1)
-    foot = (points[:, 2] + 0.5).clamp(0, 0.4) / 0.4
+    normals = normals * _norm(normals).reciprocal_()
+    facing = light @ normals
+    key = (facing + _WRAP).clamp_min_(0).mul_(_KEY / (1 + _WRAP))
+    up = (normals[2] + 1) / 2
+    ground, sky = points.new_tensor(_GROUND)[:, None], points.new_tensor(_SKY)[:, None]
+    outside = (4 * _dot(points, points)).clamp_max_(1)
+    foot = ((points[2] + 0.5) / 0.4).clamp_(0, 1)
     open_sky = (1 - _CREASE * (1 - outside)) * (1 - _FLOOR * (1 - foot))
-    brightness = (ambient + key[:, None]) * open_sky[:, None]
-    half = to_camera + light
-    half = half / half.norm(dim=-1, keepdim=True).clamp_min(1e-9)
-    highlight = _SPECULAR * (normals * half).sum(-1).clamp_min(0) ** _SHININESS
-    return (albedo * brightness.sqrt() + highlight[:, None]).clamp(0, 1)
+    brightness = (ground + (sky - ground) * up).add_(key).mul_(open_sky)
+    half = to_camera * _norm(to_camera).reciprocal_() + light[:, None]
+    highlight = (_dot(normals, half) / _norm(half)).clamp_min_(0)
+    return (albedo * brightness.sqrt_() + _SPECULAR * highlight**_SHININESS).clamp_(0, 1)
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+def _norm(a: Tensor) -> Tensor:
+    return _dot(a, a).clamp_min_(1e-18).sqrt_()

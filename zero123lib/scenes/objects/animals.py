@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from zero123lib.scenes.objects.maker import BLACK, ORANGE, STEEL, WHITE, Maker, mix
+from zero123lib.scenes.objects.maker import BLACK, ORANGE, STEEL, WHITE, Look, Maker, mix
 
 
-def _body(m: Maker, length: float, girth: float, leg: float, look: dict) -> float:
+def _body(m: Maker, length: float, girth: float, leg: float, look: Look) -> float:
     """A barrel body on four legs; returns the height of its axis."""
     z = leg + girth * 0.75
     m.pill((-length - girth * 0.4, 0, z), (length + girth * 0.4, 0, z), girth, **look)
@@ -23,7 +23,7 @@ def _body(m: Maker, length: float, girth: float, leg: float, look: dict) -> floa
 def quadruped(m: Maker) -> None:
     """A horse, a cow, a sheep or a pig: barrel, neck, muzzle, ears."""
     length, leg, girth = m.u(0.34, 0.46), m.u(0.26, 0.42), m.u(0.34, 0.42)
-    look = m.coat()
+    look: Look = m.coat()
     z = _body(m, length, girth, leg, look)
     hx, hz = length + girth, z + m.u(0.36, 0.52)
     m.rod((length * 0.8, 0, z), (hx, 0, hz), girth * 0.62, m.fur, top=0.75)
@@ -42,7 +42,7 @@ def quadruped(m: Maker) -> None:
 
 def cat(m: Maker) -> None:
     """A cat sitting or standing, with pointed ears and a raised tail."""
-    look = m.coat(m.pick(("plain", "zebra", "spots", "plain")))
+    look: Look = m.coat(m.pick(("plain", "zebra", "spots", "plain")))
     if m.chance(0.5):
         m.ball((0, 0, 0.42), (0.36, 0.34, 0.46), **look)
         m.ball((0.13, 0, 0.42), (0.27, 0.24, 0.36), m.belly)
@@ -65,7 +65,7 @@ def cat(m: Maker) -> None:
 
 def dog(m: Maker) -> None:
     """A dog with hanging ears and a long muzzle."""
-    look = m.coat(m.pick(("plain", "spots", "plain")))
+    look: Look = m.coat(m.pick(("plain", "spots", "plain")))
     z = _body(m, m.u(0.36, 0.5), 0.26, m.u(0.22, 0.38), look)
     length = max(abs(part.offset[0]) for part in m.parts) * 0.9
     hx, hz = length + 0.3, z + 0.36
@@ -104,7 +104,7 @@ def elephant(m: Maker) -> None:
 def giraffe(m: Maker) -> None:
     """A long neck and patches."""
     m.fur, m.belly = m.jitter("#b8702f"), m.jitter("#f1dcae")
-    look = m.coat("patches") | {"frequency": 2.0}
+    look: Look = m.coat("patches") | {"frequency": 2.0}
     z = _body(m, 0.34, 0.25, m.u(0.55, 0.7), look)
     hx, hz = 0.62, z + m.u(0.75, 1.0)
     m.rod((0.3, 0, z), (hx, 0, hz), 0.2, **look, top=0.6)
@@ -203,7 +203,7 @@ def penguin(m: Maker) -> None:
 
 def fish(m: Maker) -> None:
     """A tall fish with fins, swimming above its lowest fin."""
-    look = {"color": m.main, "color2": m.second, "frequency": 1.4}
+    look: Look = {"color": m.main, "color2": m.second, "frequency": 1.4}
     look["pattern"] = m.pick(("sectors", "fade", "plain", "zebra"))
     m.ball((0, 0, 0.6), (0.68, m.u(0.24, 0.32), 0.46), **look)
     for z, lean in ((0.82, 0.55), (0.38, -0.55)):

@@ -9,6 +9,7 @@ from zero123lib.scenes.objects.maker import (
     GLASS,
     LIGHT,
     WHITE,
+    Look,
     Maker,
     frame,
     mix,
@@ -20,13 +21,13 @@ from zero123lib.scenes.scene import Color
 _BROWN: Color = (0.36, 0.24, 0.15)
 
 
-def _roof_look(m: Maker) -> dict:
+def _roof_look(m: Maker) -> Look:
     color = m.jitter(m.pick(("#a8452f", "#7d3b2e", "#5c6672", "#8a5a3c", "#44617a")))
     return {"color": color, "color2": mix(color, (0, 0, 0), 0.45), "pattern": "tiles",
             "frequency": 2.0}  # fmt: skip
 
 
-def _wall_look(m: Maker) -> dict:
+def _wall_look(m: Maker) -> Look:
     if m.chance(0.35):
         brick = m.jitter("#b0553c")
         return {"color": brick, "color2": mix(brick, WHITE, 0.5), "pattern": "bricks",
@@ -83,7 +84,7 @@ def house(m: Maker) -> None:
 def castle(m: Maker) -> None:
     """A keep between towers with pointed roofs, a gate at the front."""
     stone, roof = m.stone, _roof_look(m)
-    look = {"color": stone, "color2": mix(stone, (0, 0, 0), 0.25), "pattern": "bricks",
+    look: Look = {"color": stone, "color2": mix(stone, (0, 0, 0), 0.25), "pattern": "bricks",
             "frequency": 2.0}  # fmt: skip
     side, wall, tower = 0.62, m.u(0.28, 0.36), m.u(0.85, 1.1)
     m.box((0, 0, wall), (side, side, wall), **look, bevel=0.0)
@@ -179,11 +180,11 @@ def tree(m: Maker) -> None:
 def cactus(m: Maker) -> None:
     """A cactus with arms in a pot."""
     green = m.jitter("#5a8f4c")
-    pot = m.paint(m.jitter("#c06a42")) | {"pattern": "plain"}
+    pot: Look = m.paint(m.jitter("#c06a42")) | {"pattern": "plain"}
     m.rod((0, 0, 0.4), (0, 0, 0), 0.42, top=0.72, **pot)
     m.rod((0, 0, 0.36), (0, 0, 0.48), 0.47, **pot)
     height = m.u(1.3, 1.6)
-    look = {"color": green, "color2": mix(green, WHITE, 0.25), "pattern": "sectors"}
+    look: Look = {"color": green, "color2": mix(green, WHITE, 0.25), "pattern": "sectors"}
     m.pill((0, 0, 0.2), (0, 0, height), 0.26, **look, frequency=3.0)
     for side, z in ((-1, m.u(0.75, 0.9)), (1, m.u(0.7, 1.0))):
         m.pill((0, side * 0.1, z), (0, side * 0.58, z), 0.14, green)

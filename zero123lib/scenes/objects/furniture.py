@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from zero123lib.scenes.objects.maker import BLACK, BRASS, LIGHT, STEEL, WHITE, Maker, mix
+from zero123lib.scenes.objects.maker import BLACK, BRASS, LIGHT, STEEL, WHITE, Look, Maker, mix
 
 
-def _frame_look(m: Maker) -> dict:
+def _frame_look(m: Maker) -> Look:
     return m.timber() if m.chance(0.75) else {"color": m.accent}
 
 
@@ -36,7 +36,7 @@ def chair(m: Maker) -> None:
 def stool(m: Maker) -> None:
     """A round padded seat on splayed legs."""
     height, radius = m.u(0.8, 1.3), m.u(0.42, 0.55)
-    look = _frame_look(m)
+    look: Look = _frame_look(m)
     for angle in np.arange(4) * np.pi / 2 + 0.785:
         c, s = np.cos(angle), np.sin(angle)
         top = (0.6 * radius * c, 0.6 * radius * s, height)
@@ -49,11 +49,12 @@ def stool(m: Maker) -> None:
 def table(m: Maker) -> None:
     """A rectangular or a round table, sometimes with fruit on it."""
     length, width, height = m.u(0.75, 1.1), m.u(0.55, 0.75), m.u(0.6, 0.9)
-    look = _frame_look(m)
+    look: Look = _frame_look(m)
     if m.chance(0.6):
         m.legs(length * 0.86, width * 0.84, height, m.u(0.08, 0.11), **look)
         m.box((0, 0, height - 0.1), (length * 0.86, width * 0.84, 0.08), **look)
-        m.box((0, 0, height), (length, width, 0.07), **(m.timber("planks") | {"frequency": 2.5}))
+        boards: Look = m.timber("planks") | {"frequency": 2.5}
+        m.box((0, 0, height), (length, width, 0.07), **boards)
     else:
         m.rod((0, 0, 0.08), (0, 0, height), 0.14, top=0.7, **look)
         m.dome((0, 0, 0), (width * 0.65, width * 0.65, 0.16), **look)
@@ -125,8 +126,8 @@ def bed(m: Maker) -> None:
 def cabinet(m: Maker) -> None:
     """A chest of drawers or a wardrobe with knobs at the front."""
     width, depth, height = m.u(0.5, 0.8), m.u(0.3, 0.42), m.u(0.45, 0.85)
-    look = m.timber() if m.chance(0.65) else {"color": m.main}
-    front = look | {"color": mix(look["color"], WHITE, 0.25)}
+    look: Look = m.timber() if m.chance(0.65) else {"color": m.main}
+    front: Look = look | {"color": mix(look["color"], WHITE, 0.25)}
     m.legs(depth * 0.8, width * 0.85, 0.2, 0.07, **look)
     m.box((0, 0, 0.15 + height), (depth, width, height), **look)
     m.box((0.02, 0, 0.15 + 2 * height), (depth + 0.05, width + 0.05, 0.05), **look)
@@ -141,7 +142,7 @@ def cabinet(m: Maker) -> None:
 def clock(m: Maker) -> None:
     """A mantel clock: a round dial in a case."""
     radius, time = m.u(0.42, 0.55), m.u(0, 6.28)
-    look = m.timber() if m.chance(0.6) else {"color": m.main}
+    look: Look = m.timber() if m.chance(0.6) else {"color": m.main}
     z = radius + 0.25
     m.box((0, 0, 0.1), (0.32, radius * 1.15, 0.1), **look)
     m.box((0, 0, z * 0.55), (0.2, radius * 0.8, z * 0.5), **look)
@@ -159,7 +160,7 @@ def clock(m: Maker) -> None:
 def barrel(m: Maker) -> None:
     """Two tapering halves of staves under iron hoops."""
     radius, height = m.u(0.45, 0.6), m.u(0.55, 0.75)
-    staves = m.timber("planks") | {"frequency": 2.5}
+    staves: Look = m.timber("planks") | {"frequency": 2.5}
     for sign in (-1, 1):
         m.rod((0, 0, height), (0, 0, height * (1 + sign)), radius, top=0.78, **staves)
     iron = mix(BLACK, STEEL, 0.3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from zero123lib.scenes.primitives import Shape, Solid
 from zero123lib.scenes.scene import Color, Part, Pattern
 
 Choice = TypeVar("Choice")
+Look = dict[str, Any]  # Keyword arguments of a part: colours and a pattern.
 Vector = Sequence[float] | np.ndarray
 
 # Main, second and accent colour of things that are painted; each object jitters one scheme.
@@ -106,7 +107,7 @@ class Maker:
         v *= 1 + float(self.rng.normal(0, 0.06)) * amount
         return colorsys.hsv_to_rgb(h % 1.0, min(max(s, 0), 1), min(max(v, 0), 1))
 
-    def paint(self, color: Color | None = None, second: Color | None = None) -> dict:
+    def paint(self, color: Color | None = None, second: Color | None = None) -> Look:
         """Keyword arguments of a painted part with a random pattern."""
         pattern, frequency = self.pick(_PAINT), self.u(1.2, 2.4)
         return {
@@ -117,7 +118,7 @@ class Maker:
             "frequency": 2.0 if pattern == "dots" else frequency,
         }
 
-    def timber(self, pattern: Pattern = "wood") -> dict:
+    def timber(self, pattern: Pattern = "wood") -> Look:
         """Keyword arguments of a wooden part."""
         return {
             "color": self.wood,
@@ -126,7 +127,7 @@ class Maker:
             "frequency": 2.0,
         }
 
-    def coat(self, pattern: Pattern | None = None) -> dict:
+    def coat(self, pattern: Pattern | None = None) -> Look:
         """Keyword arguments of an animal's body."""
         return {
             "color": self.fur,

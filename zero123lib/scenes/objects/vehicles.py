@@ -11,6 +11,7 @@ from zero123lib.scenes.objects.maker import (
     RED,
     STEEL,
     WHITE,
+    Look,
     Maker,
     mix,
     turn_z,
@@ -112,8 +113,8 @@ def train(m: Maker) -> None:
 def plane(m: Maker) -> None:
     """A plump propeller plane or a small jet."""
     length, span = m.u(0.85, 1.0), m.u(0.85, 1.05)
-    m.ball((0, 0, 0.5), (length, 0.24, 0.25), **({"color": m.main, "color2": m.second}
-           | {"pattern": m.pick(("plain", "two-tone", "plain"))}))  # fmt: skip
+    m.ball((0, 0, 0.5), (length, 0.24, 0.25), m.main, color2=m.second,
+           pattern=m.pick(("plain", "two-tone", "plain")))  # fmt: skip
     m.box((0.12, 0, 0.46), (0.26, span, 0.05), m.second, bevel=0.045)
     m.box((-length * 0.82, 0, 0.55), (0.15, span * 0.42, 0.04), m.second, bevel=0.035)
     m.box((-length * 0.86, 0, 0.75), (0.14, 0.04, 0.24), m.accent, bevel=0.035)
@@ -151,8 +152,8 @@ def boat(m: Maker) -> None:
     """A sailing boat, or a steamer with funnels."""
     m.dome((0, 0, 0.42), (1.0, 0.4, 0.42), m.main, down=True)
     m.rod((0, 0, 0), (0, 0, 0.01), 0.2, m.main)
-    deck = m.timber("planks") | {"frequency": 3.0}
-    m.add("frustum", (0, 0, 0.44), (1.0, 0.4, 0.04), **({"color": m.second} | deck))
+    deck: Look = m.timber("planks") | {"frequency": 3.0}
+    m.add("frustum", (0, 0, 0.44), (1.0, 0.4, 0.04), **deck)
     if m.chance(0.5):
         height = m.u(1.1, 1.4)
         m.rod((0.05, 0, 0.4), (0.05, 0, 0.5 + height), 0.05, m.wood)
