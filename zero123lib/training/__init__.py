@@ -1,13 +1,14 @@
-"""Training the bundled model: pairs of views of procedural scenes, joint UNet, CLIP and projection.
+"""Training and fine-tuning: ``zero123 train``.
 
-    torchrun --nproc-per-node 2 -m zero123lib.training --out runs/tiny --minutes 120
-    python -m zero123lib.training --out runs/tiny --export zero123lib/models/tiny
+What happens is said by a config (:mod:`~zero123lib.training.config`), of which the packaged
+presets are examples: ``zero123`` is the paper's recipe, ``lora`` fine-tunes on a small GPU,
+``finetune`` any model on a folder of renders, ``tiny`` is the bundled model from nothing.
 
-One process per core, each with one thread: two threads of one process wait for each other at
-every operator, which is ruinous as soon as anything else runs on the machine.
+From Python, a run is a state and a generator::
 
-The recipe is the paper's (section 3.2): pairs drawn from the views of one object, condition
-dropout by group from one uniform, AdamW, warm-up. It differs where a model trained from nothing
-must: the CLIP tower is trained too, all layers share one learning rate, and the UNet predicts
-the clean latent (diffusers' ``prediction_type="sample"``) under a schedule that ends in pure noise.
+    config = read_config("finetune", [("data.path", "renders/")])
+    state = start(config)
+    for progress in train(state, training_pairs(config, state.pipe)):
+        print(progress.step, progress.loss)
+    write_model(Path("run"), state)
 """

@@ -1,179 +1,338 @@
-"""The loop: steps as a generator, one process or several, and its state on disk."""
+"""The loop: steps as a generator, on one process or several, and the state that it advances."""
 
 from __future__ import annotations
 
-import copy
 import math
-import os
+import re
 import time
-from collections.abc import Generator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-import torch.distributed as dist
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState
 from torch import nn
 from torch.utils.data import DataLoader
 
-from zero123lib.diffusion.model import enable_one_token
-from zero123lib.diffusion.patches import PatchAutoencoder
+from zero123lib.datasets.pairs import Batch, PairDataset, PairSource
 from zero123lib.diffusion.pipeline import Zero123Pipeline
-from zero123lib.scenes import HELD_OUT_SEED
-from zero123lib.training.data import ScenePairs
-from zero123lib.training.recipe import (
-    TrainConfig,
-    TrainedModel,
-    denoising_loss,
-    tiny_model,
-    tiny_scheduler,
+from zero123lib.training import lora
+from zero123lib.training.config import ComputeConfig, TrainConfig
+from zero123lib.training.initial import load_initial
+from zero123lib.training.objective import denoising_loss, draw
+from zero123lib.training.optimization import (
+    RunningAverage,
+    ema_decay,
+    make_optimizer,
+    rate_factor,
 )
+from zero123lib.training.recipe import TrainedModel
+from zero123lib.training.workers import start_worker
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+# What the one-token identity never uses: its gradients are zero, and it costs nothing to keep.
+_UNUSED = re.compile(r"transformer_blocks\.\d+\.(norm2|attn2\.(to_q|to_k))\.")
 
 
 @dataclass
 class TrainState:
-    """Everything that a run carries from step to step."""
+    """Everything that a run carries from step to step.
 
-    model: TrainedModel
-    ema: TrainedModel
-    optimizer: torch.optim.Optimizer
+    Attributes:
+        pipe: the networks themselves, trained ones included.
+        model: those that are trained, wrapped for several processes and mixed precision.
+        average: of their weights.
+        step: optimizer steps done.
+        seconds: spent in steps so far, by the slowest process.
+    """
+
+    config: TrainConfig
+    accelerator: Accelerator
+    pipe: Zero123Pipeline
+    model: nn.Module
+    optimizer: Any
+    average: RunningAverage
     step: int = 0
-    pairs: int = 0
     seconds: float = 0.0
+
+    @property
+    def trained(self) -> dict[str, nn.Parameter]:
+        """The weights that are trained, by name."""
+        inner = self.accelerator.unwrap_model(self.model)
+        return {name: p for name, p in inner.named_parameters() if p.requires_grad}
 
 
 @dataclass(frozen=True)
 class TrainProgress:
-    """One line of progress; ``loss`` is a running mean of the latent mean squared error."""
+    """After a step.
+
+    Attributes:
+        step, pairs: done since the run began.
+        loss: mean squared error of the step's pairs.
+        learning_rate: of the first group.
+        gradient_norm: before clipping.
+        pairs_per_second: of this step, all processes together.
+        done: fraction of the budget.
+        seconds: spent in steps since the run began.
+        skipped: corrupt samples that this process has met.
+        stopping: this was the last step, since a process was asked to stop.
+    """
 
     step: int
     pairs: int
     loss: float
     learning_rate: float
+    gradient_norm: float
     pairs_per_second: float
     done: float
+    seconds: float
+    skipped: int
+    stopping: bool
 
 
-def start(config: TrainConfig, initial: Path | None = None) -> TrainState:
-    """Weights, their average and an optimizer.
-
-    Args:
-        initial: folder of a pipeline to go on from; None starts from nothing.
-    """
-    torch.manual_seed(config.seed)
-    if initial is None:
-        model = tiny_model()
-    else:
-        pipe = Zero123Pipeline.from_pretrained(initial)
-        model = TrainedModel(pipe.unet, pipe.image_encoder, pipe.camera_projection)
-    enable_one_token(model.unet)
-    for parameter in model.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), config.learning_rate, betas=(0.9, 0.99), weight_decay=0.0, fused=True
-    )
-    return TrainState(model, copy.deepcopy(model).requires_grad_(False), optimizer)
-
-
-def train(config: TrainConfig, state: TrainState) -> Generator[TrainProgress]:
-    """Train in place until ``config.minutes`` have been spent, yielding after every step.
+def make_accelerator(config: ComputeConfig) -> Accelerator:
+    """Accelerate's view of this process, its device and the others.
 
     Raises:
-        FloatingPointError: the loss is no longer finite.
+        ValueError: fp16 on a CPU.
     """
-    vae, scheduler = PatchAutoencoder(), tiny_scheduler()
-    rank, processes = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    first_seed = rank * (HELD_OUT_SEED // processes) + state.step * config.fresh_scenes
-    torch.manual_seed(config.seed + first_seed)
-    loader = DataLoader(
-        ScenePairs(config, first_seed), batch_size=None, num_workers=1, prefetch_factor=4
+    # A second run in one process may have another precision than the first.
+    AcceleratorState._reset_state()
+    cpu = config.device == "cpu" or not (
+        torch.cuda.is_available() or torch.backends.mps.is_available()
     )
-    mean_loss, clock = math.nan, time.monotonic()
-    for batch in loader:
-        done = _agreed(state.seconds / (60 * config.minutes))
-        if done >= 1:
-            return
-        rate = config.learning_rate * min(1.0, (state.step + 1) / config.warmup_steps)
-        rate *= 0.5 * (1 + math.cos(math.pi * done))
+    if cpu and config.precision == "fp16":
+        raise ValueError("compute.precision: expected fp32 or bf16 on a CPU, got fp16")
+    wrapping = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
+    accelerator = Accelerator(
+        mixed_precision="no" if config.precision == "fp32" else config.precision,
+        cpu=cpu,
+        kwargs_handlers=[wrapping],
+    )
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    return accelerator
+
+
+def micro_batch(config: TrainConfig, processes: int) -> tuple[int, int]:
+    """Pairs at a time per process, and how many such make a step.
+
+    Raises:
+        ValueError: the batch does not divide among the processes.
+    """
+    share, left = divmod(config.batch.size, processes)
+    if left:
+        raise ValueError(
+            f"batch.size: expected a multiple of the {processes} processes, got {config.batch.size}"
+        )
+    fitting = range(1, min(config.batch.per_device, share) + 1)
+    size = max(one for one in fitting if share % one == 0)
+    return size, share // size
+
+
+def start(config: TrainConfig) -> TrainState:
+    """The state before the first step.
+
+    Raises:
+        ValueError: something in the config does not fit the model or the machine.
+    """
+    # How often gradients accumulate depends on the number of processes, which it tells.
+    accelerator = make_accelerator(config.compute)
+    _, accumulate = micro_batch(config, accelerator.num_processes)
+    accelerator.gradient_accumulation_steps = accumulate
+    begun = load_initial(config)
+    pipe = begun.pipe
+    _freeze(pipe, config)
+    _place(pipe, config.compute, accelerator.device)
+    clip = pipe.image_encoder if config.trained.image_encoder else None
+    model = TrainedModel(pipe.unet, clip, pipe.camera_projection).train()
+    if config.compute.gradient_checkpointing:
+        pipe.unet.enable_gradient_checkpointing()
+    averages = {f"unet.{name}": tensor for name, tensor in (begun.averages or {}).items()}
+    average = RunningAverage(model, averages)
+    if config.compute.compile:
+        pipe.unet.compile()
+    optimizer = make_optimizer(model, config.optimizer)
+    wrapped, prepared = accelerator.prepare(model, optimizer)
+    return TrainState(config, accelerator, pipe, wrapped, prepared, average)
+
+
+def _freeze(pipe: Zero123Pipeline, config: TrainConfig) -> None:
+    """Set which weights are trained."""
+    trained = config.trained
+    pipe.vae.requires_grad_(False)
+    pipe.image_encoder.requires_grad_(trained.image_encoder)
+    pipe.camera_projection.requires_grad_(True)
+    pipe.unet.requires_grad_(True)
+    if trained.unet == "lora":
+        lora.add_adapters(pipe.unet, trained, config.seed)
+    if trained.one_token:
+        for name, parameter in pipe.unet.named_parameters():
+            if _UNUSED.search(name):
+                parameter.requires_grad_(False)
+
+
+def _place(pipe: Zero123Pipeline, config: ComputeConfig, device: torch.device) -> None:
+    """Move the networks, what is trained in float32 and what is frozen in its own precision."""
+    frozen = _DTYPES[config.frozen_precision]
+    for network in (pipe.unet, pipe.vae, pipe.image_encoder, pipe.camera_projection):
+        whole = not any(p.requires_grad for p in network.parameters())
+        if whole:
+            nn.Module.to(network, device=device, dtype=frozen)
+        else:
+            nn.Module.to(network, device=device, dtype=torch.float32)
+            for parameter in network.parameters():
+                if not parameter.requires_grad:
+                    parameter.data = parameter.data.to(frozen)
+        if config.channels_last:
+            _lay_channels_last(network)
+
+
+def _lay_channels_last(network: nn.Module) -> None:
+    """Lay out the weights of convolutions with channels last.
+
+    Strides are spelt out, since torch takes a 1 x 1 convolution's as either layout, and warns when
+    its gradient then comes in the other one.
+    """
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            _, channels, height, width = parameter.shape
+            strides = (channels * height * width, 1, width * channels, channels)
+            laid = parameter.data.new_empty_strided(parameter.shape, strides)
+            parameter.data = laid.copy_(parameter.data)
+
+
+def train(
+    state: TrainState, source: PairSource, stop: Callable[[], bool] = lambda: False
+) -> Generator[TrainProgress]:
+    """Train in place until the budget is spent, yielding after every step.
+
+    All processes yield at the same steps with the same numbers, ``skipped`` excepted.
+
+    Args:
+        source: of the training pairs.
+        stop: asked after every step; where any process says yes, all stop.
+
+    Raises:
+        FloatingPointError: the loss or its gradient is no longer finite; the weights are those of
+            the step before.
+        ValueError: no usable data is left.
+    """
+    config, accelerator = state.config, state.accelerator
+    micro, accumulate = micro_batch(config, accelerator.num_processes)
+    shape = _latent_shape(state.pipe)
+    dataset = _dataset(state, source, micro, accumulate)
+    batches = iter(_loader(dataset, config.data.workers))
+    clock = time.monotonic()
+    while (done := spent(state)) < 1:
+        factor = rate_factor(state.step, done, config.schedule)
         for group in state.optimizer.param_groups:
-            group["lr"] = rate
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = denoising_loss(state.model, vae, scheduler, batch, config)
-        value = float(loss.detach())
+            group["lr"] = group["base_lr"] * factor
+        loss = torch.zeros((), device=accelerator.device)
+        norm = math.nan
+        for index in range(accumulate):
+            numbers = _pair_numbers(state, index, micro, accumulate)
+            draws = draw(config.seed, numbers, shape, config.objective.posterior == "sample")
+            batch = _on_device(next(batches), accelerator.device)
+            with accelerator.accumulate(state.model):
+                part = denoising_loss(state.model, state.pipe, batch, draws, config.objective)
+                accelerator.backward(part)
+                loss += part.detach() / accumulate
+                if accelerator.sync_gradients:
+                    now = time.monotonic()
+                    value, stopping, lasted = _agreed(accelerator, float(loss), stop(), now - clock)
+                    norm = _clipped_norm(state)
+                    _check_finite(state, value, norm)
+                    clock = now
+                state.optimizer.step()
+                state.optimizer.zero_grad()
+        state.step += 1
+        state.seconds += lasted
+        state.average.update(ema_decay(state.step, config.ema.decay))
+        yield TrainProgress(
+            step=state.step,
+            pairs=state.step * config.batch.size,
+            loss=value,
+            learning_rate=state.optimizer.param_groups[0]["lr"],
+            gradient_norm=norm,
+            pairs_per_second=config.batch.size / max(lasted, 1e-9),
+            done=spent(state),
+            seconds=state.seconds,
+            skipped=len(dataset.skipped),
+            stopping=stopping,
+        )
+        if stopping:
+            return
+
+
+def spent(state: TrainState) -> float:
+    """Fraction of the budget that is spent, 0 to 1."""
+    budget = state.config.budget
+    fractions = [0.0]
+    if budget.steps is not None:
+        fractions.append(state.step / budget.steps)
+    if budget.minutes is not None:
+        fractions.append(state.seconds / (60 * budget.minutes))
+    return min(1.0, max(fractions))
+
+
+def _latent_shape(pipe: Zero123Pipeline) -> tuple[int, int, int]:
+    unet: Any = pipe.unet
+    size = int(unet.config["sample_size"])
+    return int(unet.config["out_channels"]), size, size
+
+
+def _dataset(state: TrainState, source: PairSource, micro: int, accumulate: int) -> PairDataset:
+    """This process's share of the micro-batches, from the step at hand on."""
+    processes = state.accelerator.num_processes
+    first = state.step * accumulate * processes + state.accelerator.process_index
+    return PairDataset(source, first, processes, micro)
+
+
+def _loader(dataset: PairDataset, workers: int) -> DataLoader:
+    more: dict[str, Any] = {"prefetch_factor": 4} if workers else {}
+    return DataLoader(
+        dataset, batch_size=None, num_workers=workers, worker_init_fn=start_worker, **more
+    )
+
+
+def _pair_numbers(state: TrainState, index: int, micro: int, accumulate: int) -> range:
+    """Numbers of the pairs in this process's micro-batch ``index`` of the step at hand."""
+    processes = state.accelerator.num_processes
+    number = (state.step * accumulate + index) * processes + state.accelerator.process_index
+    return range(number * micro, (number + 1) * micro)
+
+
+def _on_device(batch: Batch, device: torch.device) -> Batch:
+    return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+
+
+def _agreed(
+    accelerator: Accelerator, loss: float, stop: bool, lasted: float
+) -> tuple[float, bool, float]:
+    """Of all processes: the mean loss, whether any is to stop, and the longest time."""
+    if accelerator.num_processes == 1:
+        return loss, stop, lasted
+    mine = torch.tensor([[loss, float(stop), lasted]], device=accelerator.device)
+    every: Any = accelerator.gather(mine)
+    return float(every[:, 0].mean()), bool(every[:, 1].any()), float(every[:, 2].max())
+
+
+def _clipped_norm(state: TrainState) -> float:
+    """The gradient's norm, before it is clipped."""
+    limit = state.config.optimizer.clip_norm
+    norm: Any = state.accelerator.clip_grad_norm_(
+        state.model.parameters(), math.inf if limit is None else limit
+    )
+    return float(norm)
+
+
+def _check_finite(state: TrainState, loss: float, norm: float) -> None:
+    # Gradients that overflow fp16 are the scaler's business: it skips the step and scales less.
+    scaled = state.config.compute.precision == "fp16"
+    for name, value in (("loss", loss), ("gradient", 0.0 if scaled else norm)):
         if not math.isfinite(value):
             raise FloatingPointError(
-                f"loss: expected a finite number at step {state.step}, got {value}"
+                f"{name}: expected a finite number at step {state.step}, got {value}"
             )
-        loss.backward()
-        _average_gradients(state.model)
-        nn.utils.clip_grad_norm_(state.model.parameters(), 1.0)
-        state.optimizer.step()
-        state.optimizer.zero_grad()
-        _average(state, config)
-        state.step += 1
-        state.pairs += len(batch["pose"]) * processes
-        now = time.monotonic()
-        spent, clock = now - clock, now
-        state.seconds += spent
-        mean_loss = value if math.isnan(mean_loss) else 0.99 * mean_loss + 0.01 * value
-        yield TrainProgress(
-            state.step, state.pairs, mean_loss, rate, len(batch["pose"]) * processes / spent, done
-        )
-
-
-def _agreed(done: float) -> float:
-    """Every process's largest value, so that all stop at the same step."""
-    if not dist.is_initialized():
-        return done
-    value = torch.tensor(done)
-    dist.all_reduce(value, dist.ReduceOp.MAX)
-    return float(value)
-
-
-def _average_gradients(model: nn.Module) -> None:
-    """The mean over processes, as if one had seen the whole batch."""
-    if not dist.is_initialized():
-        return
-    gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-    dist.all_reduce(flat)
-    parts = (flat / dist.get_world_size()).split([gradient.numel() for gradient in gradients])
-    for gradient, part in zip(gradients, parts, strict=True):
-        gradient.copy_(part.view_as(gradient))
-
-
-@torch.no_grad()
-def _average(state: TrainState, config: TrainConfig) -> None:
-    decay = min(config.ema_decay, (1 + state.step) / (10 + state.step))
-    for average, value in zip(state.ema.parameters(), state.model.parameters(), strict=True):
-        average.lerp_(value, 1 - decay)
-
-
-def save_checkpoint(path: Path, state: TrainState, config: TrainConfig) -> None:
-    """Write a checkpoint whole or not at all (temporary file, fsync, rename)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    content = {
-        "model": state.model.state_dict(),
-        "ema": state.ema.state_dict(),
-        "optimizer": state.optimizer.state_dict(),
-        "counters": {"step": state.step, "pairs": state.pairs, "seconds": state.seconds},
-        "config": asdict(config),
-    }
-    with open(partial, "wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def load_checkpoint(path: Path, config: TrainConfig) -> TrainState:
-    """Continue from :func:`save_checkpoint`'s file."""
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    state = start(config)
-    state.model.load_state_dict(content["model"])
-    state.ema.load_state_dict(content["ema"])
-    state.optimizer.load_state_dict(content["optimizer"])
-    for name, value in content["counters"].items():
-        setattr(state, name, value)
-    return state

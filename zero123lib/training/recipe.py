@@ -1,59 +1,92 @@
-"""The recipe: its numbers, the bundled architecture, and the loss of one batch."""
+"""Fresh weights of the bundled architecture, at any size, and its noise schedule."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from zero123lib.diffusion.model import CameraProjection, clip_embedding
 from zero123lib.diffusion.patches import PatchAutoencoder
+from zero123lib.diffusion.pipeline import Zero123Pipeline
+from zero123lib.training.sections import Section, above, at_least
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """What decides a run; saved beside the weights.
+class Architecture(Section):
+    """Sizes of a model like the bundled one: patch transform, UNet and CLIP tower.
 
     Attributes:
-        minutes: length of the run; the learning rate falls to zero over it.
-        batch_size: pairs per step and process.
-        learning_rate: AdamW's, after ``warmup_steps`` of linear warm-up.
-        ema_decay: limit of the weight average; warms up as (1 + n) / (10 + n).
-        dropout: probability of each of the three groups of dropped conditions.
-        noise_power: timesteps are ``T * u ** noise_power``, u uniform: below 1 favours noise,
-            where the object's place and shape are decided.
-        size: pixels.
-        views: rendered per scene.
-        pool_scenes: scenes that pairs are drawn from; each batch adds ``fresh_scenes`` new ones.
-        seed: of weights, data and noise.
+        image_size: pixels.
+        patch_size: of the patch transform: its side in pixels per latent pixel.
+        scaling_factor: of its latents.
+        block_out_channels: of the UNet, one per resolution.
+        attended: which resolutions have attention.
+        layers_per_block: residual blocks per resolution on the way down.
+        transformer_layers_per_block: of each attention.
+        attention_heads: one number per resolution.
+        clip_image_size, clip_patch_size, clip_width, clip_layers, clip_heads: of CLIP's tower,
+            whose hidden layer is fourfold.
+        context_width: of CLIP's embedding and of the context token.
+        pose_std: standard deviation of the projection's pose columns.
+        prediction_type: of the scheduler; "epsilon" has no zero terminal signal-to-noise ratio.
     """
 
-    minutes: float = 120.0
-    batch_size: int = 32
-    learning_rate: float = 8e-4
-    warmup_steps: int = 100
-    ema_decay: float = 0.999
-    dropout: float = 0.05
-    noise_power: float = 0.3
-    size: int = 64
-    views: int = 8
-    pool_scenes: int = 512
-    fresh_scenes: int = 1
-    seed: int = 0
+    image_size: int = at_least(8, 64)
+    patch_size: int = at_least(1, 8)
+    scaling_factor: float = above(0, 0.25)
+    block_out_channels: tuple[int, ...] = at_least(8, (96, 128))
+    attended: tuple[bool, ...] = (True, True)
+    layers_per_block: int = at_least(1, 1)
+    transformer_layers_per_block: int = at_least(1, 1)
+    attention_heads: tuple[int, ...] = at_least(1, (3, 4))
+    norm_num_groups: int = at_least(1, 8)
+    clip_image_size: int = at_least(8, 64)
+    clip_patch_size: int = at_least(1, 16)
+    clip_width: int = at_least(8, 128)
+    clip_layers: int = at_least(1, 2)
+    clip_heads: int = at_least(1, 2)
+    context_width: int = at_least(8, 128)
+    pose_std: float = at_least(0, 1.5)
+    prediction_type: Literal["sample", "v_prediction", "epsilon"] = "sample"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        levels = len(self.block_out_channels)
+        for name in ("attended", "attention_heads"):
+            if len(getattr(self, name)) != levels:
+                raise ValueError(
+                    f"{name}: expected {levels} entries, one per block_out_channels, "
+                    f"got {len(getattr(self, name))}"
+                )
+        for width, heads in zip(self.block_out_channels, self.attention_heads, strict=True):
+            if width % heads or width % self.norm_num_groups:
+                raise ValueError(
+                    f"block_out_channels: expected multiples of attention_heads ({heads}) and of "
+                    f"norm_num_groups ({self.norm_num_groups}), got {width}"
+                )
+        if self.image_size % (self.patch_size * 2 ** (levels - 1)):
+            raise ValueError(
+                f"image_size: expected a multiple of patch_size * 2 ** {levels - 1} = "
+                f"{self.patch_size * 2 ** (levels - 1)}, got {self.image_size}"
+            )
 
 
 class TrainedModel(nn.Module):
-    """The parts of a pipeline that have weights to train."""
+    """The networks with weights to train: one forward pass from noise and conditions to output.
+
+    Args:
+        image_encoder: None where CLIP is frozen, and embeddings come in place of pictures.
+    """
 
     def __init__(
         self,
         unet: UNet2DConditionModel,
-        image_encoder: CLIPVisionModelWithProjection,
+        image_encoder: CLIPVisionModelWithProjection | None,
         camera_projection: CameraProjection,
     ) -> None:
         super().__init__()
@@ -61,86 +94,95 @@ class TrainedModel(nn.Module):
         self.image_encoder = image_encoder
         self.camera_projection = camera_projection
 
+    def forward(
+        self,
+        latents: Tensor,
+        timesteps: Tensor,
+        condition: Tensor,
+        pose: Tensor,
+        keep_embedding: Tensor,
+        keep_token: Tensor,
+    ) -> Tensor:
+        """The UNet's output ``[B, C, h, w]``.
 
-def tiny_model() -> TrainedModel:
-    """The bundled architecture with fresh weights."""
-    width = 128
+        Args:
+            latents: ``[B, 2C, h, w]``, noisy and concatenated.
+            timesteps: ``[B]``.
+            condition: CLIP embeddings ``[B, D]``, or pictures ``[B, 3, H, W]`` in [-1, 1] where
+                CLIP is trained.
+            pose: ``[B, 4]``.
+            keep_embedding, keep_token: 0 or 1, ``[B]``: CLIP's embedding, and what the projection
+                makes of it and the pose.
+        """
+        if self.image_encoder is not None:
+            condition = clip_embedding(self.image_encoder, condition)
+        context = self.camera_projection(condition * keep_embedding[:, None], pose)
+        context = context * keep_token[:, None, None]
+        return self.unet(latents, timesteps, encoder_hidden_states=context).sample
+
+
+def tiny_model(architecture: Architecture | None = None) -> TrainedModel:
+    """The bundled architecture with fresh weights, at the bundled size unless told."""
+    a = architecture or Architecture()
     clip = CLIPVisionConfig(
-        hidden_size=128,
-        intermediate_size=512,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        image_size=64,
-        patch_size=16,
-        projection_dim=width,
+        hidden_size=a.clip_width,
+        intermediate_size=4 * a.clip_width,
+        num_hidden_layers=a.clip_layers,
+        num_attention_heads=a.clip_heads,
+        image_size=a.clip_image_size,
+        patch_size=a.clip_patch_size,
+        projection_dim=a.context_width,
         hidden_act="quick_gelu",
     )
+    latent_channels = 3 * a.patch_size**2
+    kinds = ["CrossAttn" if attended else "" for attended in a.attended]
+    heads: Any = a.attention_heads  # "attention_head_dim" is diffusers' name for their number
     unet = UNet2DConditionModel(
-        sample_size=8,
-        in_channels=384,
-        out_channels=192,
-        block_out_channels=(96, 128),
-        layers_per_block=1,
-        down_block_types=("CrossAttnDownBlock2D",) * 2,
-        up_block_types=("CrossAttnUpBlock2D",) * 2,
-        cross_attention_dim=width,
-        attention_head_dim=cast(
-            Any, (3, 4)
-        ),  # diffusers' name for the number of heads; 32 wide each
-        norm_num_groups=8,
+        sample_size=a.image_size // a.patch_size,
+        in_channels=2 * latent_channels,
+        out_channels=latent_channels,
+        block_out_channels=a.block_out_channels,
+        layers_per_block=a.layers_per_block,
+        transformer_layers_per_block=a.transformer_layers_per_block,
+        down_block_types=tuple(f"{kind}DownBlock2D" for kind in kinds),
+        up_block_types=tuple(f"{kind}UpBlock2D" for kind in kinds[::-1]),
+        cross_attention_dim=a.context_width,
+        attention_head_dim=heads,
+        norm_num_groups=a.norm_num_groups,
     )
-    projection = CameraProjection(width, 4)
+    projection = CameraProjection(a.context_width, 4)
     # The identity suits a network that knows objects already. From nothing, with these columns at
     # zero, azimuth was not learned in 118,000 pairs; large ones are part of what changed that,
     # beside smaller latents and sides of different colours: which mattered most is not known.
-    nn.init.normal_(projection.proj.weight.data[:, width:], std=1.5)
+    nn.init.normal_(projection.proj.weight.data[:, a.context_width :], std=a.pose_std)
     return TrainedModel(unet, CLIPVisionModelWithProjection(clip), projection)
 
 
-def tiny_scheduler() -> DDIMScheduler:
-    """Stable Diffusion's betas, rescaled to end in pure noise (Lin et al. 2024)."""
+def tiny_scheduler(
+    prediction_type: Literal["sample", "v_prediction", "epsilon"] = "sample",
+) -> DDIMScheduler:
+    """Stable Diffusion's betas, rescaled to end in pure noise (Lin et al. 2024) unless the noise
+    is what is predicted."""
     return DDIMScheduler(
         num_train_timesteps=1000,
         beta_start=0.00085,
         beta_end=0.012,
         beta_schedule="scaled_linear",
-        prediction_type="sample",
-        rescale_betas_zero_snr=True,
+        prediction_type=prediction_type,
+        rescale_betas_zero_snr=prediction_type != "epsilon",
         timestep_spacing="trailing",
         clip_sample=False,
         set_alpha_to_one=True,
     )
 
 
-def denoising_loss(
-    model: TrainedModel,
-    vae: PatchAutoencoder,
-    scheduler: DDIMScheduler,
-    batch: dict[str, Tensor],
-    config: TrainConfig,
-) -> Tensor:
-    """Mean squared error of the predicted clean latent (paper, equation 1, in x instead of eps).
-
-    Condition dropout draws one uniform u per pair, p = ``config.dropout``: u < p zeroes CLIP's
-    embedding, p..2p the whole token and the concatenated latent (the null that sampling uses),
-    2p..3p the concatenated latent.
-    """
-    # Under autocast the transform and the noise levels would be rounded to half precision.
-    with torch.autocast(batch["target"].device.type, enabled=False):
-        latents = vae.encode(batch["target"]).latent_dist.mode() * vae.config["scaling_factor"]
-        concat = vae.encode(batch["condition"]).latent_dist.mode()
-    u, p = torch.rand(len(latents), device=latents.device), config.dropout
-    embedding = clip_embedding(model.image_encoder, batch["condition"])
-    embedding = embedding * (u >= p)[:, None]
-    context = model.camera_projection(embedding, batch["pose"])
-    context = context * ((u < p) | (u >= 2 * p))[:, None, None]
-    concat = concat * ((u < p) | (u >= 3 * p))[:, None, None, None]
-    total = scheduler.config["num_train_timesteps"]
-    uniform = torch.rand(len(latents), device=latents.device)
-    timesteps = (total * uniform**config.noise_power).long().clamp_max(total - 1)
-    with torch.autocast(latents.device.type, enabled=False):
-        noisy = scheduler.add_noise(latents, torch.randn_like(latents), timesteps)
-    predicted = model.unet(
-        torch.cat([noisy, concat], 1), timesteps, encoder_hidden_states=context
-    ).sample
-    return F.mse_loss(predicted.float(), latents)
+def tiny_pipeline(architecture: Architecture, seed: int) -> Zero123Pipeline:
+    """A pipeline with fresh weights, the same for the same seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = tiny_model(architecture)
+    patch = architecture.patch_size
+    vae = PatchAutoencoder(patch, 3 * patch**2, scaling_factor=architecture.scaling_factor)
+    scheduler = tiny_scheduler(architecture.prediction_type)
+    assert model.image_encoder is not None
+    return Zero123Pipeline(model.unet, vae, model.image_encoder, model.camera_projection, scheduler)

@@ -66,18 +66,35 @@ def read_folder(folder: Path, variant: str | None = None) -> Checkpoint:
     parts = {}
     for name in NETWORKS:
         place = _projection(folder) if name == "camera_projection" else folder / name
-        # The kxic ports save no config with the projection; its sizes are then the published ones.
-        config = _json(place / "config.json", absent={} if name == "camera_projection" else None)
-        network = empty_network(name, config, folder)
-        weights: Mapping[str, Tensor] = {}
-        if network.state_dict():
-            files = weight_files(name, _names_in(place), variant, folder)
-            weights = _Shards([place / file for file in files], name, folder)
-        parts[name] = Part(network, weights)
+        parts[name] = read_part(name, place, variant, folder)
     check_fit(parts, folder)
-    scheduler = make_scheduler(_json(folder / "scheduler" / "scheduler_config.json"), folder)
+    scheduler = read_scheduler(folder)
     settings = checked_settings(index, folder / "model_index.json")
     return Checkpoint(folder, parts, scheduler, settings)
+
+
+def read_part(name: str, place: Path, variant: str | None, folder: Path) -> Part:
+    """One part of a folder.
+
+    Args:
+        name: of the part.
+        place: its subfolder.
+        variant: see :func:`read_folder`.
+        folder: what error messages name.
+    """
+    # The kxic ports save no config with the projection; its sizes are then the published ones.
+    config = _json(place / "config.json", absent={} if name == "camera_projection" else None)
+    network = empty_network(name, config, folder)
+    weights: Mapping[str, Tensor] = {}
+    if network.state_dict():
+        files = weight_files(name, _names_in(place), variant, folder)
+        weights = _Shards([place / file for file in files], name, folder)
+    return Part(network, weights)
+
+
+def read_scheduler(folder: Path) -> Any:
+    """The scheduler of a folder."""
+    return make_scheduler(_json(folder / "scheduler" / "scheduler_config.json"), folder)
 
 
 def weight_files(name: str, found: Iterable[str], variant: str | None, folder: Path) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ def read_original(
     tensors = open_tensors(path)
     refuse_foreign_tensors(tensors, path)
     configs = read_configs(original_config)
-    configs["image_encoder"] = _clip_config(tensors, path)
+    configs["image_encoder"] = clip_config(tensors, path)
     width, joined = _shape(tensors, f"{names.PROJECTION}weight", 2, path)
     configs["camera_projection"] = {
         "embedding_dim": width,
@@ -62,10 +62,10 @@ def read_original(
         for name in ("unet", "vae", "image_encoder", "camera_projection")
     }
     origins = original_origins(networks)
-    _refuse_leftovers(tensors, origins, path)
+    refuse_leftovers(tensors, origins, path)
     notices: tuple[str, ...] = ()
     if use_ema:
-        averaged = _averaged(origins["unet"], tensors, path)
+        averaged = averaged_origins(origins["unet"], tensors, path)
         if averaged is None:
             notices = (
                 f"{path.name} has no running average (EMA) of the UNet's weights; "
@@ -83,18 +83,20 @@ def read_original(
 
 
 def original_origins(networks: Mapping[str, nn.Module]) -> dict[str, dict[str, names.Origin]]:
-    """Where each weight of each network lies in an original file."""
+    """Where each weight of each network lies in an original file; of UNet and VAE at least."""
     unet, vae = networks["unet"], networks["vae"]
     attended = {i for i, block in enumerate(_blocks(unet)) if hasattr(block, "attentions")}
     layers = int(_config(unet)["layers_per_block"])
     blocks = len(_config(vae)["block_out_channels"])
+    origins: dict[str, Callable[[str], names.Origin]] = {
+        "unet": lambda name: names.unet_origin(name, layers, attended),
+        "vae": lambda name: names.vae_origin(name, blocks),
+        "image_encoder": names.clip_origin,
+        "camera_projection": names.projection_origin,
+    }
     return {
-        "unet": {n: names.unet_origin(n, layers, attended) for n in unet.state_dict()},
-        "vae": {n: names.vae_origin(n, blocks) for n in vae.state_dict()},
-        "image_encoder": {n: names.clip_origin(n) for n in networks["image_encoder"].state_dict()},
-        "camera_projection": {
-            n: names.projection_origin(n) for n in networks["camera_projection"].state_dict()
-        },
+        part: {name: origins[part](name) for name in network.state_dict()}
+        for part, network in networks.items()
     }
 
 
@@ -106,7 +108,7 @@ def _config(network: Any) -> Any:
     return network.config
 
 
-def _averaged(
+def averaged_origins(
     origins: Mapping[str, names.Origin], tensors: Mapping[str, Tensor], path: Path
 ) -> dict[str, names.Origin] | None:
     """The UNet's origins among the averages; None where the file has none."""
@@ -123,7 +125,7 @@ def _averaged(
     return averaged
 
 
-def _refuse_leftovers(
+def refuse_leftovers(
     tensors: Mapping[str, Tensor], origins: Mapping[str, Mapping[str, names.Origin]], path: Path
 ) -> None:
     """A weight of these networks that no network takes means that the sizes are wrong."""
@@ -164,7 +166,7 @@ def _shape(tensors: Mapping[str, Tensor], name: str, ndim: int, path: Path) -> t
     return tuple(tensor.shape)
 
 
-def _clip_config(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
+def clip_config(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
     """Sizes of OpenAI's CLIP image tower, which has heads of 64 and a fourfold hidden layer."""
     width, channels, patch, _ = _shape(tensors, f"{names.CLIP}conv1.weight", 4, path)
     positions, _ = _shape(tensors, f"{names.CLIP}positional_embedding", 2, path)

@@ -1,0 +1,216 @@
+"""What goes on around the training loop: bar, TensorBoard, validation, checkpoints, a clean stop.
+
+Loaded when there is something to train. All processes of a run go through the same calls; files
+are written and lines printed by the first one.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from zero123lib._optional import require
+from zero123lib.training import checkpoints
+from zero123lib.training.config import TrainConfig
+from zero123lib.training.data import training_pairs, validation_pairs
+from zero123lib.training.files import clear, on_main
+from zero123lib.training.loop import TrainProgress, TrainState, spent, start, train
+from zero123lib.training.output import write_model
+from zero123lib.training.validation import Validation
+from zero123lib.training.workers import StopRequest, stop_on_signals
+
+_BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+# Of the logged losses, each a mean since the one before it.
+_LOG_STEPS = 10
+
+
+def run_training(out: Path, config: TrainConfig, resume: bool) -> int:
+    """Train by a config into a folder; see :func:`zero123lib.cli.train.run`."""
+    if not resume and checkpoints.whole_checkpoints(out):
+        raise ValueError(
+            f"--out: expected a folder without checkpoints, or --resume, got {str(out)!r}"
+        )
+    with stop_on_signals() as request:
+        state = start(config)
+        main = state.accelerator.is_main_process
+        with ExitStack() as held:
+            held.callback(state.accelerator.end_training)
+            try:
+                if main:
+                    _hold(out, held)
+                _Run(out, state, request, held).go(resume)
+            except (FloatingPointError, OSError) as error:
+                if main:
+                    _complain(out, error)
+                return 1
+    return 0
+
+
+def _hold(out: Path, held: ExitStack) -> None:
+    """Make the folder and keep other runs out of it."""
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        held.enter_context(FileLock(out / ".lock", timeout=0))
+    except Timeout as error:
+        raise ValueError(
+            f"--out: expected one run at a time in {str(out)!r}, got a second"
+        ) from error
+
+
+def _complain(out: Path, error: Exception) -> None:
+    saved = checkpoints.whole_checkpoints(out)
+    kept = f"the last good state is {saved[0].folder}" if saved else "nothing was saved yet"
+    line = " ".join(str(error).split())
+    print(f"zero123 train: error: {line}; {kept}", file=sys.stderr)
+
+
+class _Run:
+    """One run, from its first step in this process to its last."""
+
+    def __init__(self, out: Path, state: TrainState, request: StopRequest, held: ExitStack) -> None:
+        self.out, self.state, self.request, self.held = out, state, request, held
+        self.main = state.accelerator.is_main_process
+
+    def go(self, resume: bool) -> None:
+        state = self.state
+        source = training_pairs(state.config, state.pipe)
+        checks = bool(state.config.validation.every_steps)
+        self.validation = Validation.of(state, self._held_out()) if checks else None
+        on_main(state.accelerator, lambda: clear(self.out))
+        if resume and (folder := checkpoints.resume(self.out, state)):
+            self._say(f"going on from {folder}")
+        self.best: float = on_main(state.accelerator, lambda: checkpoints.best_loss(self.out))
+        self.saved_at = state.seconds
+        self.log = _Log(self.out, state.step, self.held) if self.main else None
+        stopped = self._loop(source)
+        if source.skipped:
+            name, reason = next(iter(source.skipped.items()))
+            self._say(f"skipped {len(source.skipped)} corrupt samples, such as {name}: {reason}")
+        if stopped:
+            signal = self.request.signal
+            by = signal.name if signal else "a signal to another process"
+            self._say(f"stopped by {by} after step {state.step}; --resume goes on from {stopped}")
+        else:
+            self._finish()
+
+    def _held_out(self) -> Any:
+        config = self.state.config
+        if config.validation.path is None and config.data.source == "pairs":
+            self._say(
+                "validation.path is null: validation is on other pairs of the training objects"
+            )
+        return validation_pairs(config, self.state.pipe)
+
+    def _loop(self, source: Any) -> Path | None:
+        """Train; where a signal came before the end, the checkpoint that was saved then."""
+        state, config = self.state, self.state.config
+        silent = None if self.main else True
+        with tqdm(
+            total=1.0, initial=spent(state), desc=self.out.name, bar_format=_BAR, disable=silent
+        ) as bar:
+            for progress in train(state, source, self.request):
+                bar.set_postfix_str(
+                    f"step {progress.step}, loss {progress.loss:.4f}, "
+                    f"{progress.pairs_per_second:.1f} images/s",
+                    refresh=False,
+                )
+                bar.update(progress.done - bar.n)
+                if self.log is not None:
+                    self.log.add(progress)
+                if progress.done >= 1:
+                    break
+                if progress.stopping:
+                    return checkpoints.save_checkpoint(
+                        self.out, state, None, config.saving.keep_last
+                    )
+                self._keep(progress)
+        return None
+
+    def _keep(self, progress: TrainProgress) -> None:
+        """Validate and save where it is time to."""
+        saving, every = self.state.config.saving, self.state.config.validation.every_steps
+        loss = None
+        if every and progress.step % every == 0:
+            loss = self._validate()
+        minutes = (progress.seconds - self.saved_at) / 60
+        due = saving.every_minutes is not None and minutes >= saving.every_minutes
+        due |= saving.every_steps is not None and progress.step % saving.every_steps == 0
+        better = loss is not None and loss < self.best
+        if due or better:
+            checkpoints.save_checkpoint(self.out, self.state, loss, saving.keep_last)
+            self.saved_at = progress.seconds
+        if loss is not None and better:
+            self.best = loss
+            write_model(self.out, self.state)
+
+    def _validate(self) -> float:
+        assert self.validation is not None
+        loss = self.validation.loss(self.state)
+        if self.log is not None:
+            views = None
+            if self.state.config.validation.views:
+                views = self.validation.views(self.state)
+            self.log.validated(self.state.step, loss, views)
+        self.state.accelerator.wait_for_everyone()
+        self._say(f"step {self.state.step}: validation loss {loss:.5f}")
+        return loss
+
+    def _finish(self) -> None:
+        """The last checkpoint, and the result: the best weights, or the last without validation."""
+        loss = self._validate() if self.validation is not None else None
+        keep = self.state.config.saving.keep_last
+        checkpoints.save_checkpoint(self.out, self.state, loss, keep)
+        if loss is None or loss <= self.best or not (self.out / "model").exists():
+            write_model(self.out, self.state)
+            self._say(f"wrote {self.out / 'model'} after {self.state.step} steps")
+        else:
+            self._say(
+                f"done after {self.state.step} steps; {self.out / 'model'} has the weights of the "
+                f"lowest validation loss, {self.best:.5f}"
+            )
+
+    def _say(self, line: str) -> None:
+        if self.main:
+            tqdm.write(line, file=sys.stdout)
+
+
+class _Log:
+    """TensorBoard's files of a run."""
+
+    def __init__(self, out: Path, step: int, held: ExitStack) -> None:
+        board: Any = require("tensorboard", "train") and require("torch.utils.tensorboard", "train")
+        # What a killed run logged after its last checkpoint is told again.
+        self.writer = board.SummaryWriter(str(out / "logs"), purge_step=step or None)
+        held.callback(self._close)
+        self.losses: list[float] = []
+
+    def add(self, progress: TrainProgress) -> None:
+        """A step."""
+        self.losses.append(progress.loss)
+        if progress.step % _LOG_STEPS and progress.done < 1:
+            return
+        values = {
+            "train/loss": sum(self.losses) / len(self.losses),
+            "train/learning_rate": progress.learning_rate,
+            "train/gradient_norm": progress.gradient_norm,
+            "train/images_per_second": progress.pairs_per_second,
+            "train/skipped": progress.skipped,
+        }
+        self.losses.clear()
+        for name, value in values.items():
+            self.writer.add_scalar(name, value, progress.step)
+
+    def validated(self, step: int, loss: float, views: Any) -> None:
+        """A validation loss, and a sheet of views if there is one."""
+        self.writer.add_scalar("validation/loss", loss, step)
+        if views is not None:
+            self.writer.add_image("validation/condition_target_view", views, step)
+
+    def _close(self) -> None:
+        with suppress(OSError):  # a full disk has been told of already
+            self.writer.close()

@@ -1,0 +1,78 @@
+"""Where the weights of a run start from: a pipeline, image variations, or nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zero123lib.diffusion.checkpoints import sources
+from zero123lib.diffusion.checkpoints.build import fill
+from zero123lib.diffusion.checkpoints.canonical import Checkpoint
+from zero123lib.diffusion.checkpoints.loading import load_components
+from zero123lib.diffusion.checkpoints.variations import read_variations
+from zero123lib.diffusion.model import disable_one_token, enable_one_token
+from zero123lib.diffusion.pipeline import Zero123Pipeline
+from zero123lib.training.config import TrainConfig
+from zero123lib.training.recipe import tiny_pipeline
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """A pipeline with the weights that training begins from, float32 on the CPU.
+
+    Attributes:
+        averages: of the UNet's weights, by their names there; None where the running average
+            starts from the weights themselves.
+    """
+
+    pipe: Zero123Pipeline
+    averages: dict[str, Tensor] | None = None
+
+
+def load_initial(config: TrainConfig) -> Start:
+    """Load or make the starting weights.
+
+    Raises:
+        ValueError: there is no such model, or it has another size than ``data.size``.
+    """
+    initial, averages = config.initial, None
+    if initial.image_variations is not None:
+        pipe, averages = _from_variations(initial.image_variations, initial.original_config)
+        if config.data.size is not None:
+            _resize(pipe, config.data.size)
+    elif initial.architecture is not None:
+        pipe = tiny_pipeline(initial.architecture, config.seed)
+    else:
+        assert initial.source is not None
+        pipe = Zero123Pipeline.from_pretrained(initial.source, initial.original_config)
+    if config.data.size not in (None, pipe.image_size):
+        raise ValueError(
+            f"data.size: expected {pipe.image_size}, the initial model's, got {config.data.size}"
+        )
+    (enable_one_token if config.trained.one_token else disable_one_token)(pipe.unet)
+    return Start(pipe, averages)
+
+
+def _from_variations(
+    source: str, original_config: str | None
+) -> tuple[Zero123Pipeline, dict[str, Tensor] | None]:
+    found = sources.find(source)
+    checkpoint, averaged = read_variations(found.path, original_config)
+    components = load_components(checkpoint, torch.float32, "cpu", {})
+    pipe = Zero123Pipeline(**components, encoding="zero123", licence=found.licence)
+    if averaged is None:
+        return pipe, None
+    again = Checkpoint(found.path, {"unet": averaged}, None, layout="original")
+    return pipe, dict(fill(again, "unet").state_dict())
+
+
+def _resize(pipe: Zero123Pipeline, size: int) -> None:
+    """Take pictures of another size: Stable Diffusion's networks have no size of their own."""
+    unet: Any = pipe.unet
+    compression = pipe.image_size // int(unet.config["sample_size"])
+    if size % compression:
+        raise ValueError(f"data.size: expected a multiple of {compression}, got {size}")
+    unet.register_to_config(sample_size=size // compression)

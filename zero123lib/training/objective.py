@@ -1,0 +1,169 @@
+"""The loss of a batch: what is drawn for each pair, what is dropped, what the network is asked.
+
+Vocabulary as in :mod:`zero123lib.diffusion.schedule`: ``x = alpha x0 + sigma eps``. Everything
+drawn for a pair is a pure function of the seed and the pair's number in the run, so it does not
+matter which process sees the pair, in what batch, or whether the run was interrupted before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from zero123lib.datasets.pairs import Batch
+from zero123lib.diffusion.model import clip_embedding
+from zero123lib.diffusion.pipeline import Zero123Pipeline
+from zero123lib.diffusion.schedule import PredictionType
+from zero123lib.training.config import ObjectiveConfig
+from zero123lib.training.recipe import TrainedModel
+
+# What a number is drawn for, so that no two streams are alike; the data's own are below 10.
+_NOISE = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """What chance decides for B pairs.
+
+    Attributes:
+        dropout, timestep: uniform in [0, 1), ``[B]``.
+        noise: unit normal ``[B, C, h, w]``, added to the latents.
+        posterior: unit normal ``[B, C, h, w]``, of the sample of the VAE's posterior; None where
+            its mode is taken.
+    """
+
+    dropout: Tensor
+    timestep: Tensor
+    noise: Tensor
+    posterior: Tensor | None
+
+
+def draw(
+    seed: int, pairs: Sequence[int], latent_shape: tuple[int, int, int], posterior: bool
+) -> Draws:
+    """The draws of pairs by their numbers, on the CPU so that all devices have the same."""
+    uniforms, noises, samples = [], [], []
+    for pair in pairs:
+        random = np.random.default_rng((seed, _NOISE, pair))
+        uniforms.append(random.random(2, np.float32))
+        noises.append(random.standard_normal(latent_shape, np.float32))
+        if posterior:
+            samples.append(random.standard_normal(latent_shape, np.float32))
+    uniform, noise = (torch.from_numpy(np.stack(one)) for one in (uniforms, noises))
+    sample = torch.from_numpy(np.stack(samples)) if posterior else None
+    return Draws(uniform[:, 0], uniform[:, 1], noise, sample)
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """1 where a condition is kept and 0 where it is dropped, ``[B]`` each: CLIP's embedding, the
+    concatenated latent, and the whole context token, pose included."""
+
+    embedding: Tensor
+    concat: Tensor
+    token: Tensor
+
+
+def keep(uniform: Tensor, config: ObjectiveConfig) -> Kept:
+    """Condition dropout by group from one uniform u per pair (official ``ddpm.py``, ``get_input``).
+
+    With p = ``config.dropout``: u < p drops CLIP's embedding; p <= u < 2p the embedding and the
+    concatenated latent; 2p <= u < 3p the concatenated latent. The pose is never dropped, unless
+    ``null_token`` is "zero": then the second group has the null of sampling, a zero token.
+
+    Args:
+        uniform: ``[B]`` in [0, 1).
+    """
+    p = config.dropout
+    both = (uniform >= p) & (uniform < 2 * p)
+    concat = (uniform >= p) & (uniform < 3 * p)
+    token = both if config.null_token == "zero" else torch.zeros_like(both)
+    kept = [(~dropped).to(uniform) for dropped in (uniform < 2 * p, concat, token)]
+    return Kept(*kept)
+
+
+def timesteps(uniform: Tensor, total: int, power: float) -> Tensor:
+    """``floor(T * u ** power)`` ``[B]`` int64; uniform over 0 .. T - 1 for a power of 1."""
+    return (total * uniform**power).long().clamp_max(total - 1)
+
+
+def target_of(prediction_type: PredictionType, x0: Tensor, eps: Tensor, abar: Tensor) -> Tensor:
+    """What the network is to predict: eps, x0, or v = alpha eps - sigma x0.
+
+    Args:
+        x0, eps: ``[B, C, h, w]``.
+        abar: ``[B, 1, 1, 1]``.
+    """
+    if prediction_type == "epsilon":
+        return eps
+    if prediction_type == "sample":
+        return x0
+    return abar.sqrt() * eps - (1 - abar).sqrt() * x0
+
+
+@torch.no_grad()
+def encode(pipe: Zero123Pipeline, batch: Batch, draws: Draws) -> tuple[Tensor, Tensor]:
+    """Clean latents x0, scaled, and concat latents, not scaled; both ``[B, C, h, w]`` float32.
+
+    The target is a sample of the VAE's posterior where one is drawn, else its mode; the condition
+    is always the mode.
+    """
+    vae: Any = pipe.vae
+    # Under autocast the patch transform would be rounded to half precision.
+    with torch.autocast(batch["target"].device.type, enabled=False):
+        target, condition = (
+            vae.encode(batch[name].to(vae.dtype)).latent_dist for name in ("target", "condition")
+        )
+        latents = target.mode()
+        if draws.posterior is not None:
+            latents = target.mean + target.std * draws.posterior.to(target.mean)
+    return latents.float() * vae.config["scaling_factor"], condition.mode().float()
+
+
+def denoising_loss(
+    model: Any,
+    pipe: Zero123Pipeline,
+    batch: Batch,
+    draws: Draws,
+    config: ObjectiveConfig,
+) -> Tensor:
+    """Mean squared error of the prediction (paper, equation 1), a scalar.
+
+    Args:
+        model: a :class:`TrainedModel`, wrapped for several processes or not.
+        pipe: its frozen parts are used: VAE, scheduler, and CLIP where it is not trained.
+        batch: on the model's device.
+        draws: of its pairs.
+    """
+    device = batch["target"].device
+    x0, concat = encode(pipe, batch, draws)
+    kept = keep(draws.dropout.to(device), config)
+    abars = pipe.scheduler.alphas_cumprod.to(device)
+    steps = timesteps(draws.timestep.to(device), len(abars), config.timestep_power)
+    abar, eps = abars[steps][:, None, None, None], draws.noise.to(device)
+    noisy = abar.sqrt() * x0 + (1 - abar).sqrt() * eps
+    latents = torch.cat([noisy, concat * kept.concat[:, None, None, None]], 1)
+    condition = batch["condition"]
+    if not _trains_clip(model):
+        condition = _embedding(pipe, condition)
+    predicted = model(latents, steps, condition, batch["pose"], kept.embedding, kept.token)
+    target = target_of(pipe.scheduler.config["prediction_type"], x0, eps, abar)
+    return F.mse_loss(predicted.float(), target)
+
+
+def _trains_clip(model: Any) -> bool:
+    inner = cast(TrainedModel, getattr(model, "module", model))
+    return inner.image_encoder is not None
+
+
+@torch.no_grad()
+def _embedding(pipe: Zero123Pipeline, pictures: Tensor) -> Tensor:
+    clip: Any = pipe.image_encoder
+    with torch.autocast(pictures.device.type, enabled=False):
+        return clip_embedding(clip, pictures.to(clip.dtype)).float()

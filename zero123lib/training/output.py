@@ -1,0 +1,123 @@
+"""What a run is for: a pipeline's folder of the averaged weights, and adapters beside it."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.utils import logging
+
+from zero123lib.diffusion.pipeline import Zero123Pipeline
+from zero123lib.training import lora
+from zero123lib.training.bundle import bundled_settings
+from zero123lib.training.files import on_main, whole_folder
+from zero123lib.training.loop import TrainState
+
+_CARD = "README.md"
+# Of a pipeline, beside its components.
+_SETTINGS = (
+    "encoding", "model_name", "licence", "num_inference_steps", "guidance_scale", "domain",
+    "domain_statistics",
+)  # fmt: skip
+
+
+def averaged_pipeline(state: TrainState) -> Zero123Pipeline:
+    """A pipeline of its own with the averaged weights, adapters merged, on the CPU, float32."""
+    pipe = state.pipe
+    with state.average.applied():
+        parts: dict[str, Any] = {
+            # diffusers' own `to` warns where there is nothing to warn of.
+            name: nn.Module.to(copy.deepcopy(getattr(pipe, name)), "cpu", torch.float32)
+            for name in ("vae", "image_encoder", "camera_projection")
+        }
+        unet = lora.merged(pipe.unet)
+    unet.disable_gradient_checkpointing()
+    settings = {name: pipe.config[name] for name in _SETTINGS}
+    output = state.config.output
+    settings |= {"model_name": output.name or settings["model_name"]}
+    if output.bundled:
+        settings |= bundled_settings(pipe.image_size)
+    result = Zero123Pipeline(unet=unet, **parts, scheduler=pipe.scheduler, **settings)
+    for network in (unet, *parts.values()):
+        network.eval().requires_grad_(False)
+    return result
+
+
+def save_pipeline(
+    pipe: Zero123Pipeline, folder: Path, dtype: torch.dtype, max_shard_mb: int
+) -> None:
+    """Write a pipeline's folder, whole or not at all; a card that is there, README.md, stays.
+
+    Args:
+        pipe: is converted to the precision.
+        dtype: of the weights.
+        max_shard_mb: of one file of weights.
+
+    Raises:
+        OSError: it cannot be written; a folder of that name is untouched.
+    """
+    for network in (pipe.unet, pipe.vae, pipe.image_encoder, pipe.camera_projection):
+        nn.Module.to(network, dtype=dtype)
+    with whole_folder(folder) as making:
+        try:
+            with _without_bars():
+                pipe.save_pretrained(making, max_shard_size=f"{max_shard_mb}MB")
+        except OSError:
+            raise
+        except Exception as error:  # safetensors' own word for a write that failed
+            raise OSError(f"cannot write {folder}: {' '.join(str(error).split())}") from error
+        for path in making.rglob("*.safetensors"):
+            path.chmod(0o644)  # safetensors makes files private to the user
+        if (folder / _CARD).exists():
+            shutil.copy2(folder / _CARD, making / _CARD)
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """transformers draws a bar for every file that it writes."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def write_model(run: Path, state: TrainState) -> None:
+    """Write ``RUN/model``, and ``RUN/lora`` where adapters were trained; by the first process.
+
+    Raises:
+        OSError: a folder cannot be written.
+    """
+
+    def write() -> None:
+        half = state.config.output.precision == "fp16"
+        dtype = torch.float16 if half else torch.float32
+        if lora.has_adapters(state.pipe.unet):
+            _write_adapters(run / "lora", state)
+        pipe = averaged_pipeline(state)
+        save_pipeline(pipe, run / "model", dtype, state.config.output.max_shard_mb)
+
+    on_main(state.accelerator, write)
+
+
+def _write_adapters(folder: Path, state: TrainState) -> None:
+    """The averaged adapters as peft and diffusers read them, and the projection."""
+    pipe: Any = state.pipe
+    with whole_folder(folder) as making, state.average.applied():
+        try:
+            pipe.unet.save_lora_adapter(making)
+            pipe.camera_projection.save_pretrained(making / "camera_projection")
+        except OSError:
+            raise
+        except Exception as error:
+            raise OSError(f"cannot write {folder}: {' '.join(str(error).split())}") from error
+        for path in making.rglob("*.safetensors"):
+            path.chmod(0o644)

@@ -1,0 +1,110 @@
+"""Pairs of views of procedural objects, rendered as training goes on.
+
+Rendering an object costs more than training on a pair, so each object's views serve many pairs.
+Pair n takes an object from a window that slides on by one object every ``pairs_per_scene`` pairs
+and holds ``pool_scenes`` of them; the window starts out smaller, so that a run starts soon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zero123lib.datasets.batches import Batch, Pair, check_numbers, check_source, collate, pair_pose
+from zero123lib.scenes import HELD_OUT_SEED, random_camera, random_scene, render
+from zero123lib.training.config import ScenesConfig
+from zero123lib.views.poses import Encoding, Pose
+
+# What a number is drawn for; see zero123lib.datasets.drawing.
+_CAMERAS, _PAIR = 8, 9
+# In the window before the first pair.
+_FIRST_SCENES = 32
+# Held-out objects of validation begin here, far behind those that evaluation asks about.
+_VALIDATION_SEED = HELD_OUT_SEED + 500_000_000
+
+
+class ScenePairs:
+    """Pairs of procedural objects, a ``PairSource``.
+
+    Args:
+        config: its window and views.
+        size: pixels of the pictures.
+        encoding: of the poses.
+        seed: of all that is drawn but the objects, whose seeds count up from ``first_scene``.
+        held_out: take held-out objects, for validation, and none of training's.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        config: ScenesConfig,
+        size: int,
+        *,
+        encoding: Encoding = "zero123",
+        seed: int = 0,
+        held_out: bool = False,
+    ) -> None:
+        check_source(size, encoding, seed)
+        self.config, self.size, self.seed = config, size, seed
+        self.encoding: Encoding = encoding
+        self.held_out = held_out
+        self._views: dict[int, tuple[Tensor, list[Pose]]] = {}
+
+    @property
+    def skipped(self) -> Mapping[str, str]:
+        """Nothing: what is drawn is never corrupt."""
+        return {}
+
+    def batches(self, first: int, step: int, batch_size: int) -> Iterator[Batch]:
+        check_numbers(first, step, batch_size)
+        return self._batches(first, step, batch_size)
+
+    def _batches(self, first: int, step: int, batch_size: int) -> Iterator[Batch]:
+        number = first
+        while True:
+            start = number * batch_size
+            yield collate([self._pair(n) for n in range(start, start + batch_size)])
+            oldest, _ = self.window(start + step * batch_size)
+            self._views = {i: kept for i, kept in self._views.items() if i >= oldest}
+            number += step
+
+    def window(self, pair: int) -> tuple[int, int]:
+        """First and last index of the objects that a pair may be of."""
+        last = min(_FIRST_SCENES, self.config.pool_scenes) - 1
+        last += int(pair / self.config.pairs_per_scene)
+        return max(0, last + 1 - self.config.pool_scenes), last
+
+    def _pair(self, pair: int) -> Pair:
+        random = np.random.default_rng((self.seed, _PAIR, pair))
+        oldest, last = self.window(pair)
+        index = int(random.integers(oldest, last + 1))
+        condition, target = random.permutation(self.config.views)[:2].tolist()
+        pictures, poses = self._scene_views(index)
+        return Pair(
+            pictures[condition].float() / 127.5 - 1,
+            pictures[target].float() / 127.5 - 1,
+            pair_pose(poses[condition], poses[target], self.encoding),
+        )
+
+    def _scene_views(self, index: int) -> tuple[Tensor, list[Pose]]:
+        """Pictures uint8 ``[views, 3, S, S]`` on white, and their cameras."""
+        if index not in self._views:
+            key = np.random.SeedSequence((self.seed, _CAMERAS, index)).generate_state(1)
+            random = torch.Generator().manual_seed(int(key[0]))
+            poses = [random_camera(random) for _ in range(self.config.views)]
+            scene = random_scene(self.scene_seed(index))
+            rgba = render(scene, poses, self.size, background="white", supersample=2).rgba
+            pictures = (rgba[..., :3] * 255).round().to(torch.uint8).permute(0, 3, 1, 2)
+            self._views[index] = pictures.contiguous(), poses
+        return self._views[index]
+
+    def scene_seed(self, index: int) -> int:
+        """The seed of an object: below HELD_OUT_SEED unless they are held out."""
+        if self.held_out:
+            return _VALIDATION_SEED + index
+        return (self.config.first_scene + index) % HELD_OUT_SEED

@@ -1,0 +1,113 @@
+"""A fixed batch with fixed noise: its loss, and views sampled from it, by the averaged weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zero123lib.datasets.pairs import Batch, PairSource
+from zero123lib.diffusion.pipeline import Zero123Pipeline
+from zero123lib.training.files import on_main
+from zero123lib.training.loop import TrainState
+from zero123lib.training.objective import Draws, denoising_loss, draw
+from zero123lib.views.poses import RelativePose
+
+# Of the noise: no number that training draws for.
+_SEED = 7_000_003
+
+
+@dataclass(frozen=True, eq=False)
+class Validation:
+    """Pairs and all that is drawn for them, on the CPU; timesteps are spread evenly."""
+
+    batch: Batch
+    draws: Draws
+
+    @classmethod
+    def of(cls, state: TrainState, source: PairSource) -> Validation:
+        """The first pairs of a source."""
+        count, unet = state.config.validation.pairs, state.pipe.unet
+        size = int(unet.config["sample_size"])
+        shape = (int(unet.config["out_channels"]), size, size)
+        drawn = draw(_SEED, range(count), shape, state.config.objective.posterior == "sample")
+        even = (torch.arange(count) + 0.5) / count
+        kept = torch.full((count,), 1.0)  # beyond every group: nothing is dropped
+        draws = Draws(kept, even, drawn.noise, drawn.posterior)
+        return cls(next(source.batches(0, 1, count)), draws)
+
+    def loss(self, state: TrainState) -> float:
+        """Mean squared error of the averaged weights; called by all processes, told to all."""
+        return on_main(state.accelerator, lambda: self._loss(state))
+
+    @torch.no_grad()
+    def _loss(self, state: TrainState) -> float:
+        config, device = state.config, state.accelerator.device
+        count, total = len(self.batch["pose"]), 0.0
+        model = state.accelerator.unwrap_model(state.model)
+        with _averaged(state):
+            for start in range(0, count, config.batch.per_device):
+                part = slice(start, start + config.batch.per_device)
+                batch = {name: tensor[part].to(device) for name, tensor in self.batch.items()}
+                drawn = _part(self.draws, part)
+                loss = denoising_loss(model, state.pipe, batch, drawn, config.objective)
+                total += float(loss) * len(batch["pose"])
+        return total / count
+
+    def views(self, state: TrainState) -> Tensor:
+        """A sheet ``[3, n S, 3 S]`` in [0, 1], a row per pair: condition, target, sampled view.
+
+        On the first process alone.
+        """
+        config, pipe = state.config.validation, state.pipe
+        rows = []
+        with _averaged(state):
+            pipe.set_progress_bar_config(disable=True)
+            for index in range(min(config.views, config.pairs)):
+                pictures = [self.batch[name][index] for name in ("condition", "target")]
+                pose, elevation_deg = decoded(pipe, self.batch["pose"][index])
+                made: Any = pipe(
+                    pictures[0],
+                    [pose],
+                    num_inference_steps=config.steps,
+                    guidance_scale=config.guidance_scale,
+                    generator=torch.Generator().manual_seed(index),
+                    condition_elevation_deg=elevation_deg,
+                    output_type="pt",
+                    return_dict=False,
+                )[0]
+                row = [(picture + 1) / 2 for picture in pictures] + [made[0].float().cpu()]
+                rows.append(torch.cat(row, -1))
+        return torch.cat(rows, -2).clamp(0, 1)
+
+
+def decoded(pipe: Zero123Pipeline, vector: Tensor) -> tuple[RelativePose, float | None]:
+    """The camera that an encoded pose ``[4]`` stands for, and the condition's elevation where it
+    says that in place of the radius."""
+    polar, sine, cosine, last = vector.double().tolist()
+    elevation, azimuth = -math.degrees(polar), math.degrees(math.atan2(sine, cosine))
+    if pipe.config["encoding"] == "stable-zero123":
+        return RelativePose(elevation, azimuth), 90 - math.degrees(last)
+    return RelativePose(elevation, azimuth, last), None
+
+
+def _part(draws: Draws, part: slice) -> Draws:
+    posterior = None if draws.posterior is None else draws.posterior[part]
+    return Draws(draws.dropout[part], draws.timestep[part], draws.noise[part], posterior)
+
+
+@contextmanager
+def _averaged(state: TrainState) -> Iterator[None]:
+    """The averaged weights in evaluation mode, for as long as it lasts."""
+    model = state.accelerator.unwrap_model(state.model)
+    model.eval()
+    try:
+        with state.average.applied():
+            yield
+    finally:
+        model.train()
