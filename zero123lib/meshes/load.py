@@ -148,8 +148,10 @@ def _piece(geometry: Any, transform: np.ndarray, header: dict[str, Any]) -> _Pie
     if "vertex_normals" in geometry._cache.cache:
         normals = np.asarray(geometry.vertex_normals) @ np.linalg.pinv(linear)
     mirrored = np.linalg.det(linear) < 0.0
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is refused later
+        placed = vertices @ linear.T + transform[:3, 3]
     return _Piece(
-        vertices @ linear.T + transform[:3, 3],
+        placed,
         faces[:, ::-1] if mirrored else faces,
         material,
         None if uv is None or len(uv) != len(vertices) else np.asarray(uv, np.float64)[:, :2],

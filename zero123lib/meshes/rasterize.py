@@ -27,8 +27,12 @@ from zero123lib.views.cameras import rays, to_pytorch3d
 Backend = Literal["open3d", "pytorch3d"]
 BACKENDS = ("auto", *get_args(Backend))
 
-# As a share of its length, a ray that has met a face goes on this much behind it.
+# As a share of its length, a ray that has met a face goes on this much behind it: two faces at the
+# same place are one layer.
 _BEHIND = 1e-5
+# PyTorch3D gives a pixel on the edge between two faces to neither, a hole, unless edges have a
+# width: this is its square, where the picture is 2 wide.
+_EDGE = 1e-12
 # PyTorch3D's bins hold a list of faces each; beyond this memory it goes without bins.
 _BIN_BYTES = 512 * 2**20
 
@@ -211,10 +215,10 @@ def _pytorch3d(mesh: Mesh, layers: int) -> Callable[[Camera], Tensor]:
         screen = torch.stack([zoom * x / ahead, zoom * y / ahead, z], dim=-1)
         bins = 2 ** max(math.ceil(math.log2(camera.size)) - 4, 4)
         lists = math.ceil(camera.size / bins) ** 2 * len(mesh.faces) * 4
-        face_ids, *_ = library.rasterize_meshes(
+        face_ids, depth, *_ = library.rasterize_meshes(
             structures.Meshes([screen], [mesh.faces]),
             image_size=camera.size,
-            blur_radius=0.0,
+            blur_radius=_EDGE,
             faces_per_pixel=layers,
             # Its bins drop faces, with a warning only, when one overflows: make room for all.
             bin_size=None if lists <= _BIN_BYTES else 0,
@@ -223,6 +227,13 @@ def _pytorch3d(mesh: Mesh, layers: int) -> Callable[[Camera], Tensor]:
             # Clipping costs time, and only cameras close to the mesh need it.
             z_clip_value=camera.near if bool((z < camera.near).any()) else None,
         )
-        return face_ids[0].permute(2, 0, 1)
+        return _one_each(face_ids[0].permute(2, 0, 1), depth[0].permute(2, 0, 1))
 
     return find
+
+
+def _one_each(face_ids: Tensor, depth: Tensor) -> Tensor:
+    """Face ids ``[L, S, S]`` without those at the depth of the one before, as next to an edge."""
+    same = (face_ids[1:] >= 0) & (depth[1:] <= depth[:-1] * (1.0 + _BEHIND))
+    face_ids = torch.cat([face_ids[:1], face_ids[1:].masked_fill(same, -1)])
+    return face_ids.gather(0, torch.argsort((face_ids < 0).int(), dim=0, stable=True))
