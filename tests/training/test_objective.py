@@ -1,0 +1,165 @@
+"""The loss: dropout, timesteps and targets against closed forms."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from diffusers import DDIMScheduler
+
+from tests.training.toy import NumberedPairs
+from zero123lib.datasets.batches import collate
+from zero123lib.training.config import ObjectiveConfig
+from zero123lib.training.objective import (
+    Draws,
+    denoising_loss,
+    draw,
+    encode,
+    keep,
+    target_of,
+    timesteps,
+)
+from zero123lib.training.recipe import Architecture, TrainedModel, tiny_pipeline
+
+SHAPE = (48, 4, 4)
+SMALL = Architecture(
+    image_size=16, patch_size=4, block_out_channels=(16,), attended=(True,), attention_heads=(2,),
+    norm_num_groups=4, clip_image_size=16, clip_patch_size=8, clip_width=16, clip_layers=1,
+    clip_heads=1, context_width=16,
+)  # fmt: skip
+
+
+class Recorder(torch.nn.Module):
+    """Stands for the UNet: keeps what it is given and predicts a constant."""
+
+    def __init__(self, value: float = 0.0) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, sample, timesteps, encoder_hidden_states):
+        self.noisy, self.concat = sample.chunk(2, 1)
+        self.token, self.timesteps = encoder_hidden_states[:, 0], timesteps
+        output = torch.full_like(self.noisy, self.value)
+        return type("Output", (), {"sample": output})()
+
+
+@pytest.fixture(scope="module")
+def pipe():
+    return tiny_pipeline(SMALL, seed=0)
+
+
+def batch_of(count: int):
+    return collate([NumberedPairs().pair(n) for n in range(count)])
+
+
+def recorded(pipe, uniform: list[float], config: ObjectiveConfig):
+    recorder, count = Recorder(), len(uniform)
+    model = TrainedModel(recorder, None, pipe.camera_projection)  # pyright: ignore[reportArgumentType]
+    plain = draw(0, range(count), SHAPE, False)
+    draws = Draws(torch.tensor(uniform), plain.timestep, plain.noise, None)
+    denoising_loss(model, pipe, batch_of(count), draws, config)
+    return recorder
+
+
+@pytest.mark.parametrize("null", ["projected", "zero"])
+def test_dropout_by_group_from_one_uniform(pipe, null):
+    """u < p drops CLIP, p..2p both, 2p..3p the concat latent, the rest nothing; the pose stays
+    but for the second group's zero token."""
+    uniforms = [0.0, 0.049, 0.05, 0.099, 0.1, 0.149, 0.15, 0.999]
+    config = ObjectiveConfig(dropout=0.05, null_token=null)
+    got, whole = recorded(pipe, uniforms, config), recorded(pipe, [0.9] * 8, config)
+    dropped_concat = (got.concat == 0).flatten(1).all(1)
+    assert dropped_concat.tolist() == [False, False, True, True, True, True, False, False]
+    assert torch.equal(got.concat[[0, 1, 6, 7]], whole.concat[[0, 1, 6, 7]])
+    width = got.token.shape[1]
+    weight, bias = pipe.camera_projection.proj.weight, pipe.camera_projection.proj.bias
+    pose_alone = batch_of(8)["pose"] @ weight[:, width:].T + bias
+    assert torch.allclose(got.token[:2], pose_alone[:2], atol=1e-6)
+    both = pose_alone[2:4] if null == "projected" else torch.zeros(2, width)
+    assert torch.allclose(got.token[2:4], both, atol=1e-6)
+    assert torch.equal(got.token[4:], whole.token[4:])
+    assert not torch.allclose(whole.token, pose_alone, atol=1e-2)
+
+
+def test_dropout_groups_are_equally_likely():
+    kept = keep(torch.linspace(0, 1, 10_001)[:-1], ObjectiveConfig())
+    shares = {
+        "clip": ((kept.embedding == 0) & (kept.concat == 1)).float().mean(),
+        "both": ((kept.embedding == 0) & (kept.concat == 0)).float().mean(),
+        "concat": ((kept.embedding == 1) & (kept.concat == 0)).float().mean(),
+    }
+    assert all(abs(share - 0.05) < 2e-4 for share in shares.values()), shares
+
+
+def test_timesteps_follow_the_power():
+    uniform = torch.linspace(0, 1, 100_001)[:-1].double()
+    counts = timesteps(uniform, 1000, 1.0).bincount(minlength=1000)
+    assert counts.min() >= 99 and counts.max() <= 101
+    noisy = timesteps(uniform, 1000, 0.25)
+    # P(t < 500) = P(u < (1/2)^4)
+    assert (noisy < 500).double().mean() == pytest.approx(0.5**4, abs=1e-3)
+    assert timesteps(torch.ones(1), 1000, 1.0).item() == 999
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
+def test_loss_against_its_closed_form(pipe, prediction_type):
+    """For a network that always answers 0.3 the loss is mean((0.3 - target)^2)."""
+    scheduler = DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
+        prediction_type=prediction_type,
+    )  # fmt: skip
+    recorder, batch = Recorder(0.3), batch_of(4)
+    model = TrainedModel(recorder, None, pipe.camera_projection)  # pyright: ignore[reportArgumentType]
+    draws = draw(1, range(4), SHAPE, False)
+    before, pipe.scheduler = pipe.scheduler, scheduler
+    try:
+        loss = denoising_loss(model, pipe, batch, draws, ObjectiveConfig(posterior="mode"))
+    finally:
+        pipe.scheduler = before
+    x0 = pipe.vae.encode(batch["target"]).latent_dist.mode() * pipe.vae.config["scaling_factor"]
+    t = (1000 * draws.timestep).long()
+    assert torch.equal(recorder.timesteps, t)
+    noisy = scheduler.add_noise(x0, draws.noise, t)  # pyright: ignore[reportArgumentType]
+    assert torch.allclose(recorder.noisy, noisy, atol=1e-5)
+    target = {
+        "epsilon": draws.noise,
+        "sample": x0,
+        "v_prediction": scheduler.get_velocity(x0, draws.noise, t),  # pyright: ignore[reportArgumentType]
+    }[prediction_type]
+    assert float(loss) == pytest.approx(float((0.3 - target).square().mean()), rel=1e-5)
+    abar = scheduler.alphas_cumprod[t][:, None, None, None]
+    assert torch.allclose(target_of(prediction_type, x0, draws.noise, abar), target, atol=1e-5)
+
+
+def test_target_is_a_scaled_sample_of_the_posterior_and_the_condition_its_mode(pipe):
+    """With a VAE of mean 2 and width 3: (2 + 3 n) * factor, and 2."""
+
+    class Posterior:
+        mean, std = torch.full((2, *SHAPE), 2.0), torch.full((2, *SHAPE), 3.0)
+
+        def mode(self):
+            return self.mean
+
+    class Vae:
+        dtype, config = torch.float32, {"scaling_factor": 0.18215}
+
+        def encode(self, pictures):
+            return type("Encoded", (), {"latent_dist": Posterior()})()
+
+    fake = type("Pipe", (), {"vae": Vae()})()
+    draws = draw(0, range(2), SHAPE, True)
+    assert draws.posterior is not None
+    latents, concat = encode(fake, batch_of(2), draws)
+    assert torch.allclose(latents, (2 + 3 * draws.posterior) * 0.18215)
+    assert torch.equal(concat, torch.full_like(concat, 2.0))
+    assert abs(float((draws.posterior * draws.noise).mean())) < 0.1
+
+
+def test_draws_depend_on_seed_and_pair_alone():
+    together, alone = draw(0, range(4), SHAPE, True), draw(0, [2], SHAPE, True)
+    assert torch.equal(together.noise[2], alone.noise[0])
+    assert torch.equal(together.dropout[2:3], alone.dropout)
+    plain, other = draw(0, [2], SHAPE, False), draw(1, [2], SHAPE, False)
+    assert torch.equal(plain.noise, alone.noise) and not torch.equal(plain.noise, other.noise)
+    many = draw(0, range(200), SHAPE, False)
+    assert many.noise.mean().abs() < 0.01 and (many.noise.std() - 1).abs() < 0.01
+    assert 0.4 < many.dropout.mean() < 0.6 and 0.4 < many.timestep.mean() < 0.6
