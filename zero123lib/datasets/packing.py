@@ -6,7 +6,7 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -39,7 +39,7 @@ class PackProgress:
 
 def pack(
     root: str | Path, out: str | Path, shard_bytes: int = SHARD_BYTES
-) -> Iterator[PackProgress]:
+) -> Generator[PackProgress]:
     """Write the objects of a folder as `OUT/000000.tar` and so on, with an index `shards.json`.
 
     The objects are dealt to the shards in an order drawn once and for all, so that what lies side
@@ -76,7 +76,7 @@ def pack(
 
 def _write_shards(
     root: Path, objects: tuple[str, ...], folder: Path, shard_bytes: int, progress: PackProgress
-) -> Iterator[PackProgress]:
+) -> Generator[PackProgress]:
     counts: dict[str, int] = {}
     tar, size = None, 0
     try:

@@ -25,6 +25,9 @@ TOLERANCE_DEG = 10.0
 # Of |R R^T - I|, entry by entry: files written in half precision pass, scaled axes do not.
 _ORTHONORMAL = 2e-3
 
+# Of any number in a camera: the object has a size of 1.
+_LARGEST = 1e6
+
 # A matrix of 3x4 numbers and its header take less than 300 bytes.
 _MAX_NPY_BYTES = 4096
 
@@ -121,6 +124,8 @@ def camera_complaint(w2c: np.ndarray) -> str | None:
     origin seems to look away from it, and a camera-to-world matrix looks at it when inverted.
     """
     rotation, translation = w2c[:, :3], w2c[:, 3]
+    if np.abs(w2c).max() > _LARGEST:
+        return f"expected numbers of at most {_LARGEST:g}, got {np.abs(w2c).max():.3g}"
     if np.abs(rotation @ rotation.T - np.eye(3)).max() > _ORTHONORMAL:
         return "expected a rotation in the first three columns, got axes that are not orthonormal"
     if np.linalg.det(rotation) < 0.0:

@@ -49,10 +49,12 @@ def find_shards(path: str | Path) -> tuple[str, ...]:
     if isinstance(path, Path) or not _is_pattern(path):
         if Path(path).is_file():
             return (str(Path(path).resolve()),)
-        found = sorted(Path(path).resolve().glob("*.tar"))
-        if not found:
+        folder = str(Path(path).resolve())
+        # A shard that the index knows and that is gone has its place, or all others would move.
+        names = {file.name for file in Path(path).glob("*.tar")} | _index(folder).keys()
+        if not names:
             raise ValueError(f"path: expected a folder with .tar files, got {str(path)!r}")
-        return tuple(str(file) for file in found)
+        return tuple(f"{folder}/{name}" for name in sorted(names))
     shardlists = require("webdataset.shardlists", "train")
     try:
         return tuple(shardlists.expand_urls(path))
@@ -66,23 +68,35 @@ def read_counts(urls: tuple[str, ...]) -> dict[str, int]:
     Raises:
         ValueError: an index that cannot be used.
     """
-    counts: dict[str, int] = {}
-    parents = dict.fromkeys(url.rpartition("/")[0] for url in urls if _has_siblings(url))
-    for parent in parents:
-        try:
-            with closing(_open(f"{parent}/{INDEX}")) as file:
-                content = file.read()
-        except OSError:
-            continue
-        try:
-            table = json.loads(content)["shards"]
-            named = {f"{parent}/{name}": int(count) for name, count in table.items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+    split = {url: url.rpartition("/") for url in urls if _has_siblings(url)}
+    indices = {parent: _index(parent) for parent in {parent for parent, _, _ in split.values()}}
+    return {
+        url: indices[parent][name]
+        for url, (parent, _, name) in split.items()
+        if name in indices[parent]
+    }
+
+
+def _index(parent: str) -> dict[str, int]:
+    """Objects per shard by its name, as the index in a folder says; empty where there is none."""
+    try:
+        with closing(_open(f"{parent}/{INDEX}")) as file:
+            content = file.read()
+    except OSError:
+        return {}
+    try:
+        counts = {str(name): int(count) for name, count in json.loads(content)["shards"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"path: expected an index of shards in {parent}/{INDEX}, got {error!r}"
+        ) from error
+    for name, count in counts.items():
+        if "/" in name or count < 0:
             raise ValueError(
-                f"path: expected an index of shards in {parent}/{INDEX}, got {error!r}"
-            ) from error
-        counts.update(named)
-    return {url: counts[url] for url in urls if counts.get(url, -1) >= 0}
+                f"path: expected names and numbers of objects in {parent}/{INDEX}, "
+                f"got {name!r}: {count}"
+            )
+    return counts
 
 
 def read_shard(url: str, report: Callable[[str, str], None]) -> Generator[StoredObject]:
