@@ -181,10 +181,10 @@ def _shade(
     """
     size, flat = winner.shape[-1], winner.reshape(-1)
     samples = (flat >= 0).nonzero()[:, 0]
-    numbers, order = torch.sort(flat[samples], stable=True)
-    samples = samples[order]
+    numbers, order = torch.sort(flat.index_select(0, samples), stable=True)
+    samples = samples.index_select(0, order)
     counts = torch.bincount(numbers.long(), minlength=len(scene.parts)).tolist()
-    depths = depth.reshape(-1)[samples]
+    depths = depth.reshape(-1).index_select(0, samples)
     view = samples // size**2
     x = (samples % size + 0.5 - size / 2) / focal
     y = (size / 2 - 0.5 - samples // size % size) / focal
