@@ -62,7 +62,7 @@ def test_better_than_the_best_trivial_answer(pipe):
         views=3,
         num_inference_steps=pipe.config["num_inference_steps"],
         guidance_scale=pipe.config["guidance_scale"],
-    )
+    ).to_dict()
     trivial = report["baselines"].values()
     assert report["psnr_db"] > max(entry["psnr_db"] for entry in trivial) + 0.5
     assert report["inside"]["psnr_db"] > max(e["inside"]["psnr_db"] for e in trivial) + 0.5
@@ -112,7 +112,7 @@ def test_card_reports_what_the_evaluation_gives(pipe):
     for steps, guidance, whole, inside in rows:
         report = evaluate_scenes(
             pipe, num_inference_steps=int(steps), guidance_scale=float(guidance)
-        )
+        ).to_dict()
         assert report["psnr_db"] == pytest.approx(float(whole), abs=0.02)
         assert report["inside"]["psnr_db"] == pytest.approx(float(inside), abs=0.02)
         for name, entry in report["baselines"].items():

@@ -1,15 +1,30 @@
-"""Closed forms of the image metrics."""
+"""Closed forms of the image metrics, and SSIM as torchmetrics has it."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from torchmetrics.functional.image import structural_similarity_index_measure
 
-from zero123lib.metrics import psnr
+from zero123lib.metrics import (
+    SILHOUETTE_THRESHOLD,
+    azimuth_error_deg,
+    psnr,
+    silhouette,
+    silhouette_iou,
+    ssim,
+    ssim_map,
+)
+
+
+def random_pictures(seed: int, *shape: int) -> torch.Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def test_psnr_of_a_constant_error():
-    target = torch.rand(4, 3, 8, 8) * 0.5
+    target = random_pictures(0, 4, 3, 8, 8) * 0.5
     assert torch.allclose(psnr(target + 0.1, target), torch.full((4,), 20.0, dtype=torch.float64))
     assert psnr(target, target).isinf().all()
 
@@ -26,6 +41,109 @@ def test_masked_psnr_sees_only_the_mask():
     assert psnr(prediction, target, torch.zeros(4, 4, dtype=torch.bool)).isnan()
 
 
-def test_psnr_refuses_other_shapes():
-    with pytest.raises(ValueError, match=r"prediction: expected the target's shape \[3, 8, 8\]"):
-        psnr(torch.zeros(3, 4, 4), torch.zeros(3, 8, 8))
+@pytest.mark.parametrize("noise", [0.02, 0.3, 1.0])
+@pytest.mark.parametrize("size", [(6, 11), (32, 32), (40, 23)])
+def test_ssim_is_that_of_torchmetrics(noise, size):
+    target = random_pictures(1, 5, 3, *size) * 0.7 + 0.1
+    prediction = (target + noise * (random_pictures(2, 5, 3, *size) - 0.5)).clamp(0, 1)
+    ours = ssim(prediction, target)
+    for index in range(5):
+        theirs: Any = structural_similarity_index_measure(
+            prediction[index, None], target[index, None]
+        )
+        assert float(ours[index]) == pytest.approx(float(theirs), abs=1e-5)
+
+
+def test_the_map_is_that_of_torchmetrics():
+    target = random_pictures(3, 1, 3, 24, 24).double()
+    prediction = random_pictures(4, 1, 3, 24, 24).double()
+    _, theirs = structural_similarity_index_measure(prediction, target, return_full_image=True)
+    ours = ssim_map(prediction, target)
+    assert torch.allclose(ours, theirs.mean(1), atol=1e-5)
+    mask = random_pictures(5, 1, 24, 24) > 0.5
+    assert float(ssim(prediction, target, mask)) == pytest.approx(float(ours[mask].mean()))
+
+
+def test_ssim_of_a_picture_with_itself_its_negative_and_a_flat_one():
+    picture = random_pictures(6, 3, 16, 16)
+    assert float(ssim(picture, picture)) == pytest.approx(1)
+    assert float(ssim(1 - picture, picture)) < 0
+    flat, darker = torch.full((3, 16, 16), 0.8), torch.full((3, 16, 16), 0.4)
+    assert float(ssim(flat, flat)) == pytest.approx(1)
+    # Without contrast the luminance term alone is left: Wang et al. 2004, equation 6.
+    expected = (2 * 0.8 * 0.4 + 1e-4) / (0.8**2 + 0.4**2 + 1e-4)
+    assert float(ssim(flat, darker)) == pytest.approx(expected)
+
+
+def test_a_silhouette_is_what_differs_from_white():
+    picture = torch.ones(2, 3, 4, 4)
+    picture[0, 1, 1, 2] = 1 - SILHOUETTE_THRESHOLD - 0.01
+    picture[1, :, 0, 0] = 1 - SILHOUETTE_THRESHOLD + 0.01
+    found = silhouette(picture)
+    assert found.nonzero().tolist() == [[0, 1, 2]]
+    assert silhouette(picture, 0.01).sum() == 2
+
+
+def test_iou_of_shifted_squares():
+    first, second = (torch.zeros(12, 12, dtype=torch.bool) for _ in range(2))
+    first[2:8, 2:8], second[2:8, 4:10] = True, True
+    assert float(silhouette_iou(first, second)) == pytest.approx(24 / 48)
+    assert float(silhouette_iou(first, first)) == 1
+    assert float(silhouette_iou(first, ~first)) == 0
+    left = torch.zeros_like(first)
+    left[:, :5] = True
+    assert float(silhouette_iou(first, second, left)) == pytest.approx(6 / 18)
+    empty = torch.zeros_like(first)
+    assert silhouette_iou(torch.stack([empty, first]), torch.stack([empty, empty])).tolist() == [
+        1,
+        0,
+    ]
+
+
+def test_azimuths_are_compared_the_short_way_round():
+    found = torch.tensor([10.0, 350.0, 0.0, 180.0, -170.0, 725.0])
+    true = torch.tensor([350.0, 10.0, 180.0, -180.0, 170.0, 0.0])
+    assert azimuth_error_deg(found, true).tolist() == [20, 20, 180, 0, 20, 5]
+
+
+@pytest.mark.parametrize(
+    ("call", "complaint"),
+    [
+        (
+            lambda: psnr(torch.zeros(3, 4, 4), torch.zeros(3, 8, 8)),
+            r"prediction: expected the target's shape \[3, 8, 8\], got \[3, 4, 4\]",
+        ),
+        (
+            lambda: ssim(torch.zeros(3, 16, 16), torch.zeros(1, 3, 16, 16)),
+            r"prediction: expected the target's shape \[1, 3, 16, 16\]",
+        ),
+        (
+            lambda: psnr(torch.zeros(3, 4, 4), torch.zeros(3, 4, 4), torch.ones(1, 4, 4) > 0),
+            r"mask: expected \[4, 4\], got \[1, 4, 4\]",
+        ),
+        (
+            lambda: psnr(torch.zeros(8, 8), torch.zeros(8, 8)),
+            r"target: expected \[..., 3, H, W\], got \[8, 8\]",
+        ),
+        (
+            lambda: ssim(torch.zeros(3, 5, 20), torch.zeros(3, 5, 20)),
+            "prediction: expected at least 6 x 6 pixels, got 20 x 5",
+        ),
+        (lambda: silhouette(torch.zeros(4, 4)), r"picture: expected \[..., 3, H, W\]"),
+        (
+            lambda: silhouette_iou(torch.ones(2, 2) > 0, torch.ones(3, 2) > 0),
+            r"prediction: expected the target's shape \[3, 2\]",
+        ),
+        (
+            lambda: silhouette_iou(torch.ones(2, 2), torch.ones(2, 2) > 0),
+            "prediction: expected a boolean mask, got torch.float32",
+        ),
+        (
+            lambda: azimuth_error_deg(torch.zeros(2), torch.zeros(3)),
+            r"found_deg: expected the target's shape \[3\], got \[2\]",
+        ),
+    ],
+)
+def test_other_shapes_are_refused(call, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        call()

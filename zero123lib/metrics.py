@@ -1,13 +1,23 @@
 """Image metrics, pure functions of tensors.
 
 Pictures are ``[..., 3, H, W]`` in [0, 1]; masks ``[..., H, W]`` boolean; results have the
-leading shape. Higher is better where a name does not say error.
+leading shape, double precision. Higher is better where a name does not say error.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+
+# A pixel belongs to a silhouette where a channel is darker than white by more than this. The bar
+# lies above the faint noise that a sampler leaves on white, and is as high as true pictures allow:
+# of 96 held-out ones, silhouettes by it and by alpha > 0 have a mean IoU of 0.997. No filter
+# follows: one that takes away specks takes away thin legs too.
+SILHOUETTE_THRESHOLD = 24 / 255
+
+_WINDOW_SIGMA = 1.5
+_WINDOW_RADIUS = 5
 
 
 def psnr(prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -21,12 +31,148 @@ def psnr(prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> Tens
     Raises:
         ValueError: where the shapes differ.
     """
-    if prediction.shape != target.shape:
-        raise ValueError(
-            f"prediction: expected the target's shape {list(target.shape)}, "
-            f"got {list(prediction.shape)}"
-        )
+    _check_pair(prediction, target, mask)
     squared = (prediction.double() - target.double()).square().mean(-3)
-    weight = torch.ones_like(squared) if mask is None else mask.to(squared)
-    mse = (squared * weight).sum((-2, -1)) / weight.sum((-2, -1))
-    return -10 * torch.log10(mse)
+    return -10 * torch.log10(_mean(squared, mask))
+
+
+def ssim(prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Structural similarity per picture, in [-1, 1] (Wang et al. 2004, equation 17).
+
+    The mean of :func:`ssim_map`, as torchmetrics 1.9's ``structural_similarity_index_measure``
+    has it with its defaults. Earlier releases leave out 5 px along the border.
+
+    Args:
+        prediction: ``[..., 3, H, W]`` in [0, 1], H and W at least 6.
+        target: the same shape.
+        mask: ``[..., H, W]``; the mean is over these pixels of the map. A picture with none gives
+            NaN.
+
+    Raises:
+        ValueError: where the shapes differ or the pictures are smaller than half the window.
+    """
+    _check_pair(prediction, target, mask)
+    return _mean(ssim_map(prediction, target), mask)
+
+
+def ssim_map(prediction: Tensor, target: Tensor) -> Tensor:
+    """Structural similarity around each pixel, ``[..., H, W]``, the mean of the three channels'.
+
+    Wang et al. 2004, equation 13 and section III.C: a Gaussian window of 11 x 11 with sigma 1.5,
+    K1 = 0.01 and K2 = 0.03; pictures are mirrored at their borders. L, the range of the values, is
+    that of the picture that has the larger one, as torchmetrics takes it by default, and 1 where
+    both are flat.
+
+    Args:
+        prediction: ``[..., 3, H, W]`` in [0, 1], H and W at least 6.
+        target: the same shape.
+
+    Raises:
+        ValueError: where the shapes differ or the pictures are smaller than half the window.
+    """
+    _check_pair(prediction, target, None)
+    height, width = prediction.shape[-2:]
+    if min(height, width) <= _WINDOW_RADIUS:  # less cannot be mirrored
+        raise ValueError(
+            f"prediction: expected at least {_WINDOW_RADIUS + 1} x {_WINDOW_RADIUS + 1} pixels, "
+            f"got {width} x {height}"
+        )
+    x, y = prediction.double(), target.double()
+    spans = torch.stack([p.amax((-3, -2, -1)) - p.amin((-3, -2, -1)) for p in (x, y)]).amax(0)
+    span = torch.where(spans > 0, spans, 1)[..., None, None, None]
+    c1, c2 = (0.01 * span) ** 2, (0.03 * span) ** 2
+    mean_x, mean_y, mean_xx, mean_yy, mean_xy = _windowed(torch.stack([x, y, x * x, y * y, x * y]))
+    variances = (mean_xx - mean_x**2).clamp_min(0) + (mean_yy - mean_y**2).clamp_min(0)
+    covariance = mean_xy - mean_x * mean_y
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    return (luminance * (2 * covariance + c2) / (variances + c2)).mean(-3)
+
+
+def silhouette(picture: Tensor, threshold: float = SILHOUETTE_THRESHOLD) -> Tensor:
+    """Where a picture on white shows its object: a channel below ``1 - threshold``, boolean.
+
+    Args:
+        picture: ``[..., 3, H, W]`` in [0, 1].
+        threshold: see :data:`SILHOUETTE_THRESHOLD`.
+
+    Returns:
+        ``[..., H, W]``.
+
+    Raises:
+        ValueError: for a tensor of another shape.
+    """
+    if picture.ndim < 3 or picture.shape[-3] != 3:
+        raise ValueError(f"picture: expected [..., 3, H, W], got {list(picture.shape)}")
+    return picture.amin(-3) < 1 - threshold
+
+
+def silhouette_iou(prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Intersection over union of two silhouettes, in [0, 1]; 1 where both are empty.
+
+    Args:
+        prediction: ``[..., H, W]`` boolean.
+        target: the same shape.
+        mask: the same shape; only these pixels count.
+
+    Raises:
+        ValueError: where the shapes differ or a tensor is not boolean.
+    """
+    for name, value in (("prediction", prediction), ("target", target)):
+        if value.dtype != torch.bool:
+            raise ValueError(f"{name}: expected a boolean mask, got {value.dtype}")
+    if prediction.shape != target.shape:
+        raise _other_shape("prediction", prediction, list(target.shape))
+    if mask is not None and mask.shape != target.shape:
+        raise _other_shape("mask", mask, list(target.shape))
+    counted = torch.ones_like(target) if mask is None else mask
+    both = (prediction & target & counted).sum((-2, -1)).double()
+    either = ((prediction | target) & counted).sum((-2, -1)).double()
+    return torch.where(either > 0, both / either.clamp_min(1), 1.0)
+
+
+def azimuth_error_deg(found_deg: Tensor, true_deg: Tensor) -> Tensor:
+    """Angle between two azimuths the short way round, degrees in [0, 180].
+
+    Args:
+        found_deg: ``[...]``, any number of turns.
+        true_deg: the same shape.
+
+    Raises:
+        ValueError: where the shapes differ.
+    """
+    if found_deg.shape != true_deg.shape:
+        raise _other_shape("found_deg", found_deg, list(true_deg.shape))
+    return (torch.remainder(found_deg.double() - true_deg.double() + 180, 360) - 180).abs()
+
+
+def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean over the last two axes, over a mask's pixels."""
+    if mask is None:
+        return values.mean((-2, -1))
+    weight = mask.to(values)
+    return (values * weight).sum((-2, -1)) / weight.sum((-2, -1))
+
+
+def _windowed(pictures: Tensor) -> Tensor:
+    """Gaussian means around each pixel of ``[..., H, W]``, mirrored at the border."""
+    offsets = torch.arange(-_WINDOW_RADIUS, _WINDOW_RADIUS + 1).to(pictures)
+    window = torch.exp(-0.5 * (offsets / _WINDOW_SIGMA) ** 2)
+    window = window / window.sum()
+    flat = pictures.reshape(-1, 1, *pictures.shape[-2:])
+    flat = functional.pad(flat, (_WINDOW_RADIUS,) * 4, mode="reflect")
+    down = functional.conv2d(flat, window.view(1, 1, -1, 1))
+    return functional.conv2d(down, window.view(1, 1, 1, -1)).reshape(pictures.shape)
+
+
+def _check_pair(prediction: Tensor, target: Tensor, mask: Tensor | None) -> None:
+    if prediction.shape != target.shape:
+        raise _other_shape("prediction", prediction, list(target.shape))
+    if target.ndim < 3 or target.shape[-3] != 3:
+        raise ValueError(f"target: expected [..., 3, H, W], got {list(target.shape)}")
+    expected = [*target.shape[:-3], *target.shape[-2:]]
+    if mask is not None and list(mask.shape) != expected:
+        raise ValueError(f"mask: expected {expected}, got {list(mask.shape)}")
+
+
+def _other_shape(name: str, value: Tensor, expected: list[int]) -> ValueError:
+    return ValueError(f"{name}: expected the target's shape {expected}, got {list(value.shape)}")

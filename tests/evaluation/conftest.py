@@ -1,0 +1,52 @@
+"""Stand-ins for a pipeline whose answers are known."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from zero123lib.evaluation import held_out_questions
+
+SIZE = 32
+
+
+class Echo:
+    """Answers every question with the input, and remembers what it was asked."""
+
+    image_size, model_name, licence = SIZE, "echo", None
+    config = {"num_inference_steps": 9, "guidance_scale": 1.5}  # noqa: RUF012
+
+    def __init__(self) -> None:
+        self.asked: list[SimpleNamespace] = []
+
+    def __call__(self, condition, poses, **options):
+        self.asked.append(SimpleNamespace(condition=condition, poses=poses, **options))
+        return [self.answer(condition).expand(len(poses), -1, -1, -1)]
+
+    def answer(self, condition):
+        return (condition + 1) / 2
+
+
+class Oracle(Echo):
+    """Knows the true views of the first questions."""
+
+    model_name = "oracle"
+
+    def __init__(self, objects: int, views: int) -> None:
+        super().__init__()
+        self.known = list(held_out_questions(objects, views, SIZE))
+
+    def answer(self, condition):
+        return next(q.targets for q in self.known if torch.equal(q.condition, condition))
+
+
+@pytest.fixture
+def echo() -> Echo:
+    return Echo()
+
+
+@pytest.fixture(scope="session")
+def oracle() -> Oracle:
+    return Oracle(4, 2)

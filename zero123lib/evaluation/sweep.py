@@ -1,0 +1,191 @@
+"""The same questions under many settings: curves against steps and guidance.
+
+What one object scores under one setting is a small file, so that an interrupted sweep goes on
+where it stopped and a finer one asks only what is new. The file is named by all that its numbers
+depend on, the model's weights and the true pictures included: what has changed is asked again.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import torch
+
+from zero123lib.diffusion.pipeline import Zero123Pipeline
+from zero123lib.evaluation.answers import TRIVIAL, Setting, make_views, trivial_answers
+from zero123lib.evaluation.questions import Question, held_out_questions
+from zero123lib.evaluation.report import scores_table
+from zero123lib.evaluation.scores import Entry, ViewScore, score_answers, summarize
+
+# Counts up when the same pictures come to score otherwise, so that no old file is read then.
+_SCORING = 1
+_NUMBERS = ("psnr_db", "ssim", "silhouette_iou", "azimuth_error_deg")
+
+
+@dataclass(frozen=True)
+class SweepStep:
+    """One object's scores.
+
+    Attributes:
+        asked: settings under which the model made views; the others were known already.
+        scores: setting -> scores, view by view.
+        trivial: ``"input"``, ``"blank"`` and ``"mean"`` -> scores, view by view.
+    """
+
+    asked: int
+    scores: Mapping[Setting, Sequence[ViewScore]]
+    trivial: Mapping[str, Sequence[ViewScore]]
+
+
+@dataclass(frozen=True)
+class Curves:
+    """All objects' scores.
+
+    Attributes:
+        entries: one per setting.
+        baselines: of ``"input"``, ``"blank"`` and ``"mean"``.
+    """
+
+    entries: Mapping[Setting, Entry]
+    baselines: Mapping[str, Entry]
+
+    def table(self) -> str:
+        """Some lines of text for people."""
+        rows = {f"steps {s.steps}, guidance {s.guidance:g}": e for s, e in self.entries.items()}
+        return "\n".join(scores_table({**rows, **self.baselines}))
+
+    def csv(self) -> str:
+        """A spreadsheet: a line per setting, then one per trivial answer."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        names = [*_NUMBERS, *(f"inside_{name}" for name in _NUMBERS)]
+        writer.writerow(["answer", "steps", "guidance", "sampler", "seed", *names])
+        for setting, entry in self.entries.items():
+            writer.writerow(["model", *asdict(setting).values(), *_numbers(entry)])
+        for name, entry in self.baselines.items():
+            writer.writerow([name, "", "", "", "", *_numbers(entry)])
+        return text.getvalue()
+
+
+def _numbers(entry: Entry) -> list[float | None]:
+    return [part.to_dict()[name] for part in (entry.whole, entry.inside) for name in _NUMBERS]
+
+
+def sweep_scenes(
+    pipe: Zero123Pipeline,
+    settings: Sequence[Setting],
+    objects: int,
+    views: int,
+    cache: Path | None = None,
+) -> Iterator[SweepStep]:
+    """Ask about one object after the other, under all settings.
+
+    Args:
+        objects, views: how many held-out objects, and target views of each.
+        cache: folder for what is known; made when there is something to keep.
+
+    Raises:
+        ValueError: no setting, or an argument is out of range; the message names it.
+    """
+    if not settings:
+        raise ValueError("settings: expected at least one, got none")
+    questions = held_out_questions(objects, views, pipe.image_size)
+    model = weights_fingerprint(pipe) if cache else ""
+    return (_step(pipe, settings, question, cache, model) for question in questions)
+
+
+def curves(steps: Iterable[SweepStep]) -> Curves:
+    """All steps of a sweep as one.
+
+    Raises:
+        ValueError: where there is none.
+    """
+    all_scores: dict[Setting, list[ViewScore]] = {}
+    trivial: dict[str, list[ViewScore]] = {}
+    for step in steps:
+        for setting, rows in step.scores.items():
+            all_scores.setdefault(setting, []).extend(rows)
+        for name, rows in step.trivial.items():
+            trivial.setdefault(name, []).extend(rows)
+    if not all_scores:
+        raise ValueError("steps: expected at least one, got none")
+    return Curves(
+        {setting: summarize(rows) for setting, rows in all_scores.items()},
+        {name: summarize(rows) for name, rows in trivial.items()},
+    )
+
+
+def weights_fingerprint(pipe: Zero123Pipeline) -> str:
+    """A digest of all that a pipeline's pictures depend on: weights, configs and device."""
+    digest = hashlib.sha256(f"{pipe.device.type} {pipe.config['encoding']}".encode())
+    for name, component in sorted(pipe.components.items()):
+        digest.update(f"{name} {component.config}".encode())
+        if isinstance(component, torch.nn.Module):
+            for key, value in sorted(component.state_dict().items()):
+                raw = value.detach().cpu().contiguous().flatten().view(torch.uint8)
+                digest.update(f"{key} {value.dtype} {list(value.shape)}".encode())
+                digest.update(memoryview(raw.numpy()))
+    return digest.hexdigest()
+
+
+def _step(
+    pipe: Zero123Pipeline,
+    settings: Sequence[Setting],
+    question: Question,
+    cache: Path | None,
+    model: str,
+) -> SweepStep:
+    truth = question.fingerprint() if cache else ""
+    keys: dict[str, list[Any]] = {str(s): [truth, model, asdict(s)] for s in settings}
+    keys |= {name: [truth, name] for name in TRIVIAL}
+    files = {name: _file(cache, key) for name, key in keys.items()} if cache else {}
+    known = {name: rows for name, file in files.items() if (rows := _read(file)) is not None}
+    new = [setting for setting in settings if str(setting) not in known]
+    answers = {str(setting): make_views(pipe, setting, question) for setting in new}
+    trivial = trivial_answers(question)
+    answers |= {name: trivial[name] for name in TRIVIAL if name not in known}
+    scored = score_answers(question, answers) if answers else {}
+    for name, rows in scored.items():
+        if cache:
+            _write(files[name], rows)
+    rows = {**known, **scored}
+    return SweepStep(
+        len(new),
+        {setting: rows[str(setting)] for setting in settings},
+        {name: rows[name] for name in TRIVIAL},
+    )
+
+
+def _file(cache: Path, key: list[Any]) -> Path:
+    text = json.dumps([_SCORING, *key])
+    return cache / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+
+
+def _read(file: Path) -> tuple[ViewScore, ...] | None:
+    try:
+        return tuple(ViewScore.from_dict(row) for row in json.loads(file.read_text()))
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None  # what somebody else wrote there is asked again and replaced
+
+
+def _write(file: Path, rows: Sequence[ViewScore]) -> None:
+    """Whole or not at all, a power cut included."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    scratch = file.with_name(f".{file.name}.{uuid4().hex}")
+    try:
+        with open(scratch, "x") as handle:
+            json.dump([asdict(row) for row in rows], handle)
+            handle.flush()
+            os.fsync(handle.fileno())
+        scratch.replace(file)
+    finally:
+        scratch.unlink(missing_ok=True)
