@@ -102,11 +102,12 @@ class SkipLog:
     def __init__(self) -> None:
         handle, name = tempfile.mkstemp(prefix="zero123-skipped-", suffix=".jsonl")
         os.close(handle)
-        self.path, self._owner = name, os.getpid()
-        self._remove = weakref.finalize(self, _remove_in, self._owner, name)
+        self.path = name
+        self._read, self._found = 0, dict[str, str]()
+        weakref.finalize(self, _remove_in, os.getpid(), name)
 
     def __getstate__(self) -> dict[str, object]:
-        return {"path": self.path, "_owner": self._owner}
+        return {"path": self.path, "_read": 0, "_found": {}}
 
     def add(self, skipped: Mapping[str, str]) -> None:
         """Add names and reasons, in one write, so that lines of two processes do not mix."""
@@ -115,10 +116,15 @@ class SkipLog:
             file.write(lines.encode())
 
     def read(self) -> dict[str, str]:
-        """All names and reasons so far."""
+        """All names and reasons so far; only what is new is read."""
         with open(self.path, "rb") as file:
+            file.seek(self._read)
             # Whatever follows the last newline is still being written.
-            return dict(json.loads(line) for line in file.read().split(b"\n")[:-1])
+            whole = file.read().rpartition(b"\n")[0]
+        if whole:
+            self._read += len(whole) + 1
+            self._found.update(json.loads(line) for line in whole.split(b"\n"))
+        return self._found
 
 
 def _remove_in(process: int, path: str) -> None:
