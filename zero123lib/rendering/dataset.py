@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
@@ -75,7 +75,8 @@ def render_dataset(
         out: the folder, new or of an earlier run.
         settings: the same as in an earlier run.
         backend, device: as for `render_object`.
-        workers: processes.
+        workers: processes, of one thread each; 0 renders in this one, with all its threads and
+            without a time limit.
         timeout_s: seconds that an object may take.
 
     Raises:
@@ -123,7 +124,11 @@ def _render(
             else:
                 yield Outcome(source, "kept")
         work = partial(
-            render_object, out=out, settings=settings, backend=backend, device=device, threads=1
+            _render_alone if workers else render_object,
+            out=out,
+            settings=settings,
+            backend=backend,
+            device=device,
         )
         for done in spread(work, missing, workers, timeout_s):
             if done.reason is not None:
@@ -133,6 +138,14 @@ def _render(
     finally:
         _write_dataset(out, settings)
         _write_failures(out, failed)
+
+
+def _render_alone(source: Source, **options: Any) -> None:
+    """Render in a process of its own, on one core."""
+    import torch
+
+    torch.set_num_threads(1)
+    render_object(source, **options, threads=1)
 
 
 def _check_settings(out: Path, settings: RenderSettings) -> None:

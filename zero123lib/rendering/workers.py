@@ -50,16 +50,21 @@ def spread(
     """Do all jobs in `workers` processes; yields them as they end, in any order.
 
     Args:
-        work: a picklable function. A ValueError or MemoryError fails its job alone, as do the
-            process's death and its running out of time; an OSError or ImportError, which would
-            meet the others as well, ends everything.
+        work: a picklable function. An exception fails its job alone, as do its process's death
+            and its running out of time; but an OSError or ImportError, which would meet the
+            others as well, ends everything.
         jobs: picklable.
-        workers: how many processes, at least 1. Each computes with one thread.
+        workers: how many processes; 0 does the jobs one by one in this one, unprotected: dying
+            and running out of time are then the run's.
         timeout_s: seconds that a job may take.
 
     Raises:
         OSError, ImportError: as the work raised it.
     """
+    if workers == 0:
+        for job in jobs:
+            yield Done(job, *_result(work, job))
+        return
     context = multiprocessing.get_context("spawn")
     waiting = list(reversed(jobs))
     busy: list[_Worker[Job]] = []
@@ -140,24 +145,29 @@ def _serve(pipe: Connection, work: Callable[[Any], Any]) -> None:
     # Ctrl-C reaches the whole group; the parent decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.environ["OMP_NUM_THREADS"] = "1"
-    import torch
-
-    torch.set_num_threads(1)
     while True:
         try:
             job = pipe.recv()
         except EOFError:
             return
         try:
-            answer = ("result", work(job))
+            result, reason = _result(work, job)
         except (OSError, ImportError) as error:
-            answer = ("fatal", error)
-        except Exception as error:
-            reason = " ".join(str(error).split())
-            known = isinstance(error, ValueError) and reason
-            answer = ("reason", reason if known else f"{type(error).__name__}: {reason}")
-        pipe.send(answer)
+            pipe.send(("fatal", error))
+        else:
+            pipe.send(("reason", reason) if reason else ("result", result))
+
+
+def _result(work: Callable[[Any], Any], job: Any) -> tuple[Any, str | None]:
+    """(result, None) or (None, reason); raises what would meet the other jobs as well."""
+    try:
+        return work(job), None
+    except (OSError, ImportError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        known = isinstance(error, ValueError) and reason
+        return None, reason if known else f"{type(error).__name__}: {reason}"
 
 
 def _end_with_parent() -> None:
