@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import signal
@@ -58,9 +59,11 @@ def test_every_verb_has_an_example_in_the_help_and_examples_parse(
     text += convert.EPILOG
     lines = [line.split("  (")[0] for line in text.splitlines() if line.startswith("  ")]
     examples = [line.split()[1:] for line in lines if line.split()[0] == "zero123"]
-    assert {words[0] for words in examples} == {"views", "orbit", "convert"}
+    (verbs,) = (a for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction))
+    assert {words[0] for words in examples} == set(verbs.choices)
     for words in examples:
-        assert build_parser().parse_args(words).out in map(Path, words[2:])
+        out = getattr(build_parser().parse_args(words), "out", None)
+        assert out is None or out in map(Path, words[2:])
 
 
 def test_names_repeated_for_the_parser_are_those_of_the_rooms() -> None:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from zero123lib import __version__
-from zero123lib.cli import convert, views
+from zero123lib.cli import convert, dataset, evaluate, render, train, views
 from zero123lib.cli.arguments import Parser
 
 EPILOG = """verbs:
@@ -22,6 +22,14 @@ EPILOG = """verbs:
              zero123 orbit photo.png --count 16 --elevation 10 --out orbit/
   convert  a checkpoint in another layout
              zero123 convert zero123-xl.ckpt zero123-xl/ --dtype float16
+  dataset  training data: look for what is wrong with it, or pack it into shards
+             zero123 dataset check renders/ --workers 2
+  render   training data from mesh files
+             zero123 render meshes/ renders/ --views 12 --size 256
+  evaluate how well a model turns objects whose other sides are known
+             zero123 evaluate scenes --model tiny --out report/
+  train    train or fine-tune a model on pairs of views
+             zero123 train finetune --data renders/ --out runs/mine
 
 Angles are in degrees and relative to the camera that took the picture: a positive elevation raises
 the camera, a positive azimuth moves it counter-clockwise seen from above, that is to its right."""
@@ -34,21 +42,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: words after the program's name; None takes those of the process.
 
     Returns:
-        The exit status: 0, 1 where a file could not be written, 2 for wrong input, 130 for Ctrl-C.
+        The exit status: 0, 1 where a file could not be written or a check found something, 2 for
+        wrong input, 130 for Ctrl-C.
     """
     try:
         args = build_parser().parse_args(argv)
     except SystemExit as stop:
         return int(stop.code or 0)
     try:
-        args.run(args)
+        status = args.run(args)
     except KeyboardInterrupt:
         return _complain(args.verb, "interrupted", 130)
     except (ValueError, ImportError) as error:
         return _complain(args.verb, f"error: {error}", 2)
     except OSError as error:
         return _complain(args.verb, f"error: {error}", 1)
-    return 0
+    return status or 0
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -65,6 +74,10 @@ def build_parser() -> argparse.ArgumentParser:
     views.add_views(verbs)
     views.add_orbit(verbs)
     convert.add_convert(verbs)
+    dataset.add_dataset(verbs)
+    render.add_render(verbs)
+    evaluate.add_evaluate(verbs)
+    train.add_train(verbs)
     return parser
 
 
