@@ -57,6 +57,7 @@ class FolderPairs:
         self.root, self.size, self.seed = Path(root), size, seed
         self.objects = find_objects(self.root)
         self._skipped: dict[str, str] = {}
+        self._bad: set[int] = set()  # objects without two usable views
         self._order: tuple[int, np.ndarray] | None = None
 
     @property
@@ -84,28 +85,23 @@ class FolderPairs:
         index = int(self._epoch_order(epoch)[place])
         others = generator(self.seed, SUBSTITUTE, number)
         views = generator(self.seed, VIEWS, number)
-        while True:
-            name = self.objects[index]
-            if name not in self._skipped:
-                stored = open_object(self.root, name)
-                pair = draw_pair(stored, views, self.size, self.encoding, self._skipped)
-                if pair is not None:
-                    return pair
-                self._check_something_left()
-            # A known bad object takes from `views` what it took when it was met.
-            views = generator(self.seed, VIEWS, number, index)
+        while index in self._bad or (pair := self._drawn(index, views)) is None:
+            self._bad.add(index)
+            if len(self._bad) == len(self.objects):
+                raise nothing_usable(str(self.root), self._skipped)
             index = int(others.integers(len(self.objects)))
+            views = generator(self.seed, VIEWS, number, index)
+        return pair
+
+    def _drawn(self, index: int, random: np.random.Generator) -> Pair | None:
+        stored = open_object(self.root, self.objects[index])
+        return draw_pair(stored, random, self.size, self.encoding, self._skipped)
 
     def _epoch_order(self, epoch: int) -> np.ndarray:
         if self._order is None or self._order[0] != epoch:
             random = generator(self.seed, ORDER, epoch)
             self._order = epoch, random.permutation(len(self.objects))
         return self._order[1]
-
-    def _check_something_left(self) -> None:
-        bad = [name for name in self.objects if name in self._skipped]
-        if len(bad) == len(self.objects):
-            raise nothing_usable(str(self.root), self._skipped)
 
 
 def find_objects(root: Path) -> tuple[str, ...]:

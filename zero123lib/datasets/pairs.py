@@ -112,8 +112,12 @@ class SkipLog:
     def add(self, skipped: Mapping[str, str]) -> None:
         """Add names and reasons, in one write, so that lines of two processes do not mix."""
         lines = "".join(f"{json.dumps(item)}\n" for item in skipped.items())
-        with open(self.path, "ab", buffering=0) as file:
-            file.write(lines.encode())
+        with suppress(FileNotFoundError):  # the owner is gone, and nobody asks any more
+            handle = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+            try:
+                os.write(handle, lines.encode())
+            finally:
+                os.close(handle)
 
     def read(self) -> dict[str, str]:
         """All names and reasons so far; only what is new is read."""
