@@ -113,16 +113,17 @@ def run_pack(args: argparse.Namespace) -> None:
         for progress in pack(args.data, args.out, args.shard_size * 1_000_000):
             bar.total = progress.total
             bar.update(progress.done - bar.n)
-    shards = f"{progress.shards} shard{'s' if progress.shards != 1 else ''}"
-    print(f"{args.data}: wrote {progress.packed} objects to {args.out}, in {shards}")
-    print("\n".join(_findings("left out", progress.skipped)), end="")
+    objects, shards = _count(progress.packed, "object"), _count(progress.shards, "shard")
+    print(f"{args.data}: wrote {objects} to {args.out}, in {shards}")
+    for line in _findings("left out", progress.skipped):
+        print(line)
 
 
 def _lines(data: str, report: Report) -> list[str]:
     """The report for people."""
     sizes = ", ".join(f"{count} of {size} px" for size, count in sorted(report.sizes.items()))
     lines = [
-        f"{data}: {report.objects} objects with {report.views} usable views"
+        f"{data}: {_count(report.objects, 'object')} with {_count(report.views, 'usable view')}"
         + (f" ({sizes})" if sizes else "")
     ]
     units = {
@@ -138,7 +139,12 @@ def _lines(data: str, report: Report) -> list[str]:
     if report.views:
         lines.append(f"  transparency: {report.with_alpha} of {report.views} views")
     lines += _findings("suspect", report.suspect)
-    return lines + (_findings("bad", report.bad) or ["all good"])
+    good = "none that training would skip" if report.suspect else "all good"
+    return lines + (_findings("bad", report.bad) or [good])
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' if number != 1 else ''}"
 
 
 def _findings(title: str, found: dict[str, str]) -> list[str]:
