@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -24,6 +25,7 @@ from zero123lib.datasets.folder import FolderPairs, find_objects
 from zero123lib.meshes.load import UPS, load_mesh
 from zero123lib.meshes.mesh import Camera
 from zero123lib.meshes.rasterize import BACKENDS, rasterize
+from zero123lib.rendering import objects
 from zero123lib.rendering.cameras import light_of, official_poses
 from zero123lib.rendering.dataset import render_dataset
 from zero123lib.rendering.objects import (
@@ -263,6 +265,26 @@ def test_a_killed_run_leaves_no_half_object_and_goes_on(tmp_path: Path, kills: i
     states = run(meshes, out)
     assert list(states.values()).count("kept") >= 1
     assert contents(out) == expected
+
+
+def test_a_full_disk_ends_the_run_with_what_is_whole_intact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    meshes, out = write_meshes(tmp_path / "in", 3), tmp_path / "out"
+    write, written = objects.write_object, []
+
+    def fill(*args: Any) -> None:
+        written.append(args)
+        if len(written) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(*args)
+
+    monkeypatch.setattr(objects, "write_object", fill)
+    command = ["render", str(meshes), str(out), *TINY_OPTIONS, "--workers", "0"]
+    assert main(command) == 1
+    assert "No space left on device" in capfd.readouterr().err.splitlines()[-1]
+    assert find_objects(out) == ("box0",) and not list(out.glob(".making-*"))
+    assert main(command) == 0 and find_objects(out) == ("box0", "box1", "box2")
 
 
 def test_two_runs_do_not_write_one_folder(tmp_path: Path) -> None:
