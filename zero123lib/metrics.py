@@ -12,8 +12,8 @@ from torch.nn import functional
 
 # A pixel belongs to a silhouette where a channel is darker than white by more than this. The bar
 # lies above the faint noise that a sampler leaves on white, and is as high as true pictures allow:
-# of 96 held-out ones, silhouettes by it and by alpha > 0 have a mean IoU of 0.997. No filter
-# follows: one that takes away specks takes away thin legs too.
+# of 192 held-out ones of 128 px, silhouettes by it and by alpha > 0 have a mean IoU of 0.996. No
+# filter follows: one that takes away specks takes away thin legs too.
 SILHOUETTE_THRESHOLD = 24 / 255
 
 _WINDOW_SIGMA = 1.5
@@ -33,7 +33,7 @@ def psnr(prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> Tens
     """
     _check_pair(prediction, target, mask)
     squared = (prediction.double() - target.double()).square().mean(-3)
-    return -10 * torch.log10(_mean(squared, mask))
+    return -10 * torch.log10(masked_mean(squared, mask))
 
 
 def ssim(prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -52,7 +52,7 @@ def ssim(prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> Tens
         ValueError: where the shapes differ or the pictures are smaller than half the window.
     """
     _check_pair(prediction, target, mask)
-    return _mean(ssim_map(prediction, target), mask)
+    return masked_mean(ssim_map(prediction, target), mask)
 
 
 def ssim_map(prediction: Tensor, target: Tensor) -> Tensor:
@@ -86,6 +86,17 @@ def ssim_map(prediction: Tensor, target: Tensor) -> Tensor:
     covariance = mean_xy - mean_x * mean_y
     luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
     return (luminance * (2 * covariance + c2) / (variances + c2)).mean(-3)
+
+
+def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean of values ``[..., H, W]`` over the pixels of a mask of the same shape, None being all.
+
+    NaN where the mask is empty.
+    """
+    if mask is None:
+        return values.mean((-2, -1))
+    weight = mask.to(values)
+    return (values * weight).sum((-2, -1)) / weight.sum((-2, -1))
 
 
 def silhouette(picture: Tensor, threshold: float = SILHOUETTE_THRESHOLD) -> Tensor:
@@ -145,23 +156,22 @@ def azimuth_error_deg(found_deg: Tensor, true_deg: Tensor) -> Tensor:
     return (torch.remainder(found_deg.double() - true_deg.double() + 180, 360) - 180).abs()
 
 
-def _mean(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean over the last two axes, over a mask's pixels."""
-    if mask is None:
-        return values.mean((-2, -1))
-    weight = mask.to(values)
-    return (values * weight).sum((-2, -1)) / weight.sum((-2, -1))
-
-
 def _windowed(pictures: Tensor) -> Tensor:
-    """Gaussian means around each pixel of ``[..., H, W]``, mirrored at the border."""
-    offsets = torch.arange(-_WINDOW_RADIUS, _WINDOW_RADIUS + 1).to(pictures)
+    """Gaussian means around each pixel of ``[..., H, W]``, mirrored at the border.
+
+    A sum of shifted pictures per axis: a convolution in double precision takes several times as long.
+    """
+    offsets = torch.arange(-_WINDOW_RADIUS, _WINDOW_RADIUS + 1, dtype=torch.float64)
     window = torch.exp(-0.5 * (offsets / _WINDOW_SIGMA) ** 2)
-    window = window / window.sum()
-    flat = pictures.reshape(-1, 1, *pictures.shape[-2:])
+    weights = (window / window.sum()).tolist()
+    flat = pictures.reshape(-1, *pictures.shape[-2:])
     flat = functional.pad(flat, (_WINDOW_RADIUS,) * 4, mode="reflect")
-    down = functional.conv2d(flat, window.view(1, 1, -1, 1))
-    return functional.conv2d(down, window.view(1, 1, 1, -1)).reshape(pictures.shape)
+    for axis, length in ((-2, pictures.shape[-2]), (-1, pictures.shape[-1])):
+        total = flat.narrow(axis, 0, length) * weights[0]
+        for start, weight in enumerate(weights[1:], 1):
+            total.add_(flat.narrow(axis, start, length), alpha=weight)
+        flat = total
+    return flat.reshape(pictures.shape)
 
 
 def _check_pair(prediction: Tensor, target: Tensor, mask: Tensor | None) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from zero123lib.evaluation import answer_scenes, evaluate_scenes, held_out_questions, report_scenes
-from zero123lib.evaluation.answers import Setting
+from zero123lib.evaluation.answers import Setting, trivial_answers
 from zero123lib.evaluation.scores import Scores, ViewScore, score_answers, summarize
 from zero123lib.metrics import psnr, silhouette, silhouette_iou, ssim
 from zero123lib.views.poses import wrap_azimuth_deg
@@ -121,3 +121,25 @@ def test_an_answer_of_another_shape_is_refused(echo):
         evaluate_scenes(echo, 0)
     with pytest.raises(ValueError, match="scores: expected at least one view"):
         report_scenes(echo, Setting(1, 1.0), [])
+
+
+@pytest.mark.soak
+def test_at_full_size_the_truth_scores_as_such_and_trivial_answers_do_not():
+    """100 objects of 8 views, as the model card has them, at half the pixels along each side."""
+    scores: dict[str, list[ViewScore]] = {}
+    seeds = []
+    for question in held_out_questions(100, 8, 64):
+        seeds.append(question.seed)
+        assert (question.silhouettes.double().mean((1, 2)) >= 0.15).all()
+        answers = {"true": question.targets, **trivial_answers(question)}
+        for name, rows in score_answers(question, answers).items():
+            scores.setdefault(name, []).extend(rows)
+    assert len(set(seeds)) == 100 and seeds[-1] - seeds[0] < 150
+    entries = {name: summarize(rows) for name, rows in scores.items()}
+    true = entries.pop("true").whole
+    assert (true.psnr_db, true.ssim) == (100, pytest.approx(1)) and true.silhouette_iou > 0.99
+    assert true.azimuth_error_deg is not None and true.azimuth_error_deg < 1
+    assert sum(row.tells_azimuth for row in scores["input"]) > 600
+    for entry in entries.values():
+        assert entry.whole.psnr_db < 20 and entry.whole.silhouette_iou < 0.8
+        assert 60 < (entry.whole.azimuth_error_deg or 0) < 120

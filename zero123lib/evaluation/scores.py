@@ -13,7 +13,6 @@ from torch import Tensor
 
 from zero123lib import metrics
 from zero123lib.evaluation.obedience import (
-    Ring,
     recovered_azimuths_deg,
     render_ring,
     ring_errors,
@@ -115,26 +114,21 @@ def _score_view(question: Question, view: int, made: Tensor) -> list[ViewScore]:
     target, inside = question.targets[view], question.inside[view]
     ring = render_ring(question.scene, question.target_poses[view], target.shape[-1])
     tells = tells_azimuth(target, ring)
-    wholes, insides = (
-        _scores(made, target, question.silhouettes[view], ring, mask) for mask in (None, inside)
-    )
-    return [ViewScore(w, i, tells) for w, i in zip(wholes, insides, strict=True)]
-
-
-def _scores(
-    made: Tensor, target: Tensor, silhouette: Tensor, ring: Ring, mask: Tensor | None
-) -> list[Scores]:
-    targets = target.expand_as(made)
-    shapes = silhouette.expand(len(made), -1, -1)
-    masks = None if mask is None else mask.expand_as(shapes)
-    found = recovered_azimuths_deg(ring_errors(made, ring, mask))
-    columns = (
-        metrics.psnr(made, targets, masks).clamp_max(PSNR_CAP_DB),
-        metrics.ssim(made, targets, masks),
-        metrics.silhouette_iou(metrics.silhouette(made), shapes, masks),
-        metrics.azimuth_error_deg(found, torch.full_like(found, ring.target_azimuth_deg)),
-    )
-    return [Scores(*row) for row in torch.stack(columns, 1).tolist()]
+    targets, shapes = target.expand_as(made), question.silhouettes[view].expand(len(made), -1, -1)
+    similarity, found = metrics.ssim_map(made, targets), metrics.silhouette(made)
+    parts = []
+    for mask in (None, inside):
+        masks = None if mask is None else mask.expand_as(shapes)
+        azimuths_deg = recovered_azimuths_deg(ring_errors(made, ring, mask))
+        true_deg = torch.full_like(azimuths_deg, ring.target_azimuth_deg)
+        columns = (
+            metrics.psnr(made, targets, masks).clamp_max(PSNR_CAP_DB),
+            metrics.masked_mean(similarity, masks),
+            metrics.silhouette_iou(found, shapes, masks),
+            metrics.azimuth_error_deg(azimuths_deg, true_deg),
+        )
+        parts.append([Scores(*row) for row in torch.stack(columns, 1).tolist()])
+    return [ViewScore(whole, inner, tells) for whole, inner in zip(*parts, strict=True)]
 
 
 def summarize(scores: Iterable[ViewScore]) -> Entry:
