@@ -110,7 +110,12 @@ class TrainedConfig(Section):
 
 @dataclass(frozen=True)
 class OptimizerConfig(Section):
-    """AdamW. ``projection_factor`` times the learning rate is the camera projection's."""
+    """AdamW. ``projection_factor`` times the learning rate is the camera projection's.
+
+    ``muon_learning_rate`` hands the matrices and convolutions inside the networks over to Muon
+    (:mod:`zero123lib.training.muon`), which learns more from each pair where all starts from
+    nothing; the ends, biases and norms stay with AdamW.
+    """
 
     learning_rate: float = above(0, 1e-4)
     projection_factor: float = above(0, 10.0)
@@ -118,6 +123,7 @@ class OptimizerConfig(Section):
     epsilon: float = above(0, 1e-8)
     weight_decay: float = at_least(0, 0.01)
     clip_norm: float | None = above(0, None)
+    muon_learning_rate: float | None = above(0, None)
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from zero123lib.training.config import OptimizerConfig, ScheduleConfig
+from zero123lib.training.muon import MuonWithAdamW
 
 _PROJECTION = "camera_projection."
 
@@ -20,14 +22,31 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Ada
     Each group keeps the learning rate that the schedule's factor is applied to as ``base_lr``.
     """
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    groups = []
+    groups: list[dict[str, Any]] = []
     for factor, inside in ((1.0, False), (config.projection_factor, True)):
-        members = [p for name, p in trained.items() if name.startswith(_PROJECTION) == inside]
+        members = [
+            p
+            for name, p in trained.items()
+            if name.startswith(_PROJECTION) == inside and not _orthogonalized(name, p, config)
+        ]
         rate = factor * config.learning_rate
         groups.append({"params": members, "lr": rate, "base_lr": rate})
-    return torch.optim.AdamW(
-        groups, betas=config.betas, eps=config.epsilon, weight_decay=config.weight_decay, fused=True
-    )
+    settings: dict[str, Any] = {
+        "betas": config.betas, "eps": config.epsilon, "weight_decay": config.weight_decay
+    }  # fmt: skip
+    if config.muon_learning_rate is None:
+        return torch.optim.AdamW(groups, fused=True, **settings)
+    rate = config.muon_learning_rate
+    members = [p for name, p in trained.items() if _orthogonalized(name, p, config)]
+    groups.append({"params": members, "lr": rate, "base_lr": rate, "muon": True})
+    return MuonWithAdamW(groups, fused=True, **settings)
+
+
+def _orthogonalized(name: str, parameter: Tensor, config: OptimizerConfig) -> bool:
+    """Whether Muon trains it: a matrix inside the UNet or the tower, not at their ends."""
+    ends = ("conv_in", "conv_out", "embedding", _PROJECTION)
+    inner = parameter.ndim >= 2 and not any(end in name for end in ends)
+    return config.muon_learning_rate is not None and inner
 
 
 def rate_factor(step: int, done: float, config: ScheduleConfig) -> float:

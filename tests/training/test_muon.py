@@ -1,0 +1,95 @@
+"""Muon against the singular value decomposition, and AdamW beside it against torch's."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from zero123lib.training.config import OptimizerConfig
+from zero123lib.training.muon import MuonWithAdamW, orthogonalized
+from zero123lib.training.optimization import make_optimizer
+
+
+def random(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("shape", [(6, 6), (6, 20), (20, 6)])
+def test_singular_values_go_to_one_and_vectors_stay(shape: tuple[int, int]) -> None:
+    matrix = random(*shape)
+    u, _, vt = torch.linalg.svd(matrix, full_matrices=False)
+    inner = u.T @ orthogonalized(matrix) @ vt.T  # diagonal where the vectors are the same
+    diagonal = inner.diagonal()
+    assert ((diagonal > 0.6) & (diagonal < 1.3)).all()
+    assert (inner - torch.diag(diagonal)).abs().max() < 0.1  # bfloat16
+
+
+def test_steps_follow_nesterov_momentum() -> None:
+    """m <- 0.95 m + 0.05 g; the step is along g + 0.95 (m - g), scaled by sqrt(rows / columns)."""
+    parameter = nn.Parameter(random(8, 2, 1, 1))
+    optimizer = MuonWithAdamW([{"params": [parameter], "lr": 0.1, "muon": True}])
+    expected, average = parameter.detach().clone(), torch.zeros(8, 2, 1, 1)
+    for step in range(3):
+        parameter.grad = random(8, 2, 1, 1) * (step + 1)
+        optimizer.step()
+        average = 0.95 * average + 0.05 * parameter.grad
+        ahead = parameter.grad + 0.95 * (average - parameter.grad)
+        expected -= 0.1 * 2 * orthogonalized(ahead.flatten(1)).view(8, 2, 1, 1)
+        assert torch.allclose(parameter, expected, atol=1e-6)
+
+
+def network() -> nn.Module:
+    model = nn.Module()
+    model.unet = nn.ModuleDict(
+        {
+            "conv_in": nn.Conv2d(4, 8, 3),
+            "mid": nn.Conv2d(8, 8, 3),
+            "time_embedding": nn.Linear(8, 8),
+        }
+    )
+    model.camera_projection = nn.Linear(12, 8)
+    return model
+
+
+def test_matrices_inside_are_muons_and_the_rest_adamws() -> None:
+    model = network()
+    other = copy.deepcopy(model)
+    optimizers = [
+        make_optimizer(one, OptimizerConfig(learning_rate=0.01, muon_learning_rate=rate))
+        for one, rate in ((model, 0.02), (other, None))
+    ]
+    gradients = {name: torch.randn_like(p) for name, p in model.named_parameters()}
+    for one, optimizer in zip((model, other), optimizers, strict=True):
+        for name, p in one.named_parameters():
+            p.grad = gradients[name].clone()
+        optimizer.step()
+    differing = [
+        name
+        for (name, p), q in zip(model.named_parameters(), other.parameters(), strict=True)
+        if not torch.equal(p, q)
+    ]
+    assert differing == ["unet.mid.weight"]
+
+
+def test_a_loaded_state_goes_on_to_the_bit() -> None:
+    model = network()
+    config = OptimizerConfig(muon_learning_rate=0.02)
+    optimizer = make_optimizer(model, config)
+
+    def step(one: nn.Module, stepping: torch.optim.Optimizer, seed: int) -> None:
+        torch.manual_seed(seed)
+        for p in one.parameters():
+            p.grad = torch.randn_like(p)
+        stepping.step()
+
+    step(model, optimizer, 1)
+    again = copy.deepcopy(model)
+    resumed = make_optimizer(again, config)
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    step(model, optimizer, 2)
+    step(again, resumed, 2)
+    for p, q in zip(model.parameters(), again.parameters(), strict=True):
+        assert torch.equal(p, q)
