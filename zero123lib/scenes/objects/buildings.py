@@ -138,7 +138,7 @@ def windmill(m: Maker) -> None:
         m.box(np.array(hub) + turn @ [0.03, 0, 0.45], (0.03, 0.03, 0.45), m.wood,
               rotation=turn, bevel=0.0)  # fmt: skip
         m.box(np.array(hub) + turn @ [0.05, 0.1, 0.52], (0.02, 0.13, 0.34), WHITE, rotation=turn,
-              color2=m.accent, pattern="stripes", frequency=2.5, bevel=0.0)  # fmt: skip
+              color2=m.accent, pattern="stripes", frequency=2.4, bevel=0.0)  # fmt: skip
     m.box((base * 0.95, 0, 0.22), (0.07, 0.13, 0.22), m.accent)
     for side in (-1, 1):
         m.box((0, side * base * 0.82, height * 0.55), (0.09, 0.05, 0.1), DARK_GLASS, bevel=0.0)

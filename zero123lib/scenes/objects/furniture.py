@@ -53,7 +53,7 @@ def table(m: Maker) -> None:
     if m.chance(0.6):
         m.legs(length * 0.86, width * 0.84, height, m.u(0.08, 0.11), **look)
         m.box((0, 0, height - 0.1), (length * 0.86, width * 0.84, 0.08), **look)
-        boards: Look = m.timber("planks") | {"frequency": 2.5}
+        boards: Look = m.timber("planks") | {"frequency": 2.4}
         m.box((0, 0, height), (length, width, 0.07), **boards)
     else:
         m.rod((0, 0, 0.08), (0, 0, height), 0.14, top=0.7, **look)
@@ -160,7 +160,7 @@ def clock(m: Maker) -> None:
 def barrel(m: Maker) -> None:
     """Two tapering halves of staves under iron hoops."""
     radius, height = m.u(0.45, 0.6), m.u(0.55, 0.75)
-    staves: Look = m.timber("planks") | {"frequency": 2.5}
+    staves: Look = m.timber("planks") | {"frequency": 2.4}
     for sign in (-1, 1):
         m.rod((0, 0, height), (0, 0, height * (1 + sign)), radius, top=0.78, **staves)
     iron = mix(BLACK, STEEL, 0.3)
