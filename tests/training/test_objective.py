@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from diffusers import DDIMScheduler
@@ -145,7 +147,7 @@ def test_target_is_a_scaled_sample_of_the_posterior_and_the_condition_its_mode(p
         def encode(self, pictures):
             return type("Encoded", (), {"latent_dist": Posterior()})()
 
-    fake = type("Pipe", (), {"vae": Vae()})()
+    fake: Any = type("Pipe", (), {"vae": Vae()})()
     draws = draw(0, range(2), SHAPE, True)
     assert draws.posterior is not None
     latents, concat = encode(fake, batch_of(2), draws)

@@ -130,7 +130,7 @@ def recorded_main(argv: list[str], log: Path) -> None:
                 file.flush()
                 yield progress
 
-    training_run.train = recorded  # pyright: ignore[reportAttributeAccessIssue]
+    training_run.train = recorded
     with open(os.devnull, "w") as silent:
         sys.stdout = sys.stderr = silent
         status = cli.main(argv)

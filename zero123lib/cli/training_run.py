@@ -7,6 +7,7 @@ are written and lines printed by the first one.
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,7 @@ class _Run:
     def __init__(self, out: Path, state: TrainState, request: StopRequest, held: ExitStack) -> None:
         self.out, self.state, self.request, self.held = out, state, request, held
         self.main = state.accelerator.is_main_process
+        self.skipped: Mapping[str, str] = {}
 
     def go(self, resume: bool) -> None:
         state = self.state
@@ -88,9 +90,9 @@ class _Run:
         self.saved_at = state.seconds
         self.log = _Log(self.out, state.step, self.held) if self.main else None
         stopped = self._loop(source)
-        if source.skipped:
-            name, reason = next(iter(source.skipped.items()))
-            self._say(f"skipped {len(source.skipped)} corrupt samples, such as {name}: {reason}")
+        if self.skipped:
+            name, reason = next(iter(self.skipped.items()))
+            self._say(f"skipped {len(self.skipped)} corrupt samples, such as {name}: {reason}")
         if stopped:
             signal = self.request.signal
             by = signal.name if signal else "a signal to another process"
@@ -120,6 +122,7 @@ class _Run:
                     refresh=False,
                 )
                 bar.update(progress.done - bar.n)
+                self.skipped = progress.skipped
                 if self.log is not None:
                     self.log.add(progress)
                 if progress.done >= 1:
@@ -199,7 +202,7 @@ class _Log:
             "train/learning_rate": progress.learning_rate,
             "train/gradient_norm": progress.gradient_norm,
             "train/images_per_second": progress.pairs_per_second,
-            "train/skipped": progress.skipped,
+            "train/skipped": len(progress.skipped),
         }
         self.losses.clear()
         for name, value in values.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,7 +75,7 @@ class TrainProgress:
         pairs_per_second: of this step, all processes together.
         done: fraction of the budget.
         seconds: spent in steps since the run began.
-        skipped: corrupt samples that this process has met.
+        skipped: name -> reason of corrupt samples that this process or its workers have met.
         stopping: this was the last step, since a process was asked to stop.
     """
 
@@ -87,7 +87,7 @@ class TrainProgress:
     pairs_per_second: float
     done: float
     seconds: float
-    skipped: int
+    skipped: Mapping[str, str]
     stopping: bool
 
 
@@ -259,7 +259,7 @@ def train(
             pairs_per_second=config.batch.size / max(lasted, 1e-9),
             done=spent(state),
             seconds=state.seconds,
-            skipped=len(dataset.skipped),
+            skipped=dataset.skipped,
             stopping=stopping,
         )
         if stopping:

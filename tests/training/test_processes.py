@@ -1,0 +1,75 @@
+"""Two processes on a CPU (gloo) see and do what one does with the double batch."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.training.toy import NumberedPairs, start_process, toy_config, toy_yaml
+from zero123lib.training.config import parse_override, read_config
+from zero123lib.training.loop import start, train
+
+
+def train_and_tell(folder: Path, overrides: list[str], rank: int, processes: int, port: int):
+    """Train; the first process writes the first step's gradients and the last weights."""
+    os.environ |= {
+        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes),
+        "LOCAL_WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+        "OMP_NUM_THREADS": "1",
+    }  # fmt: skip
+    config = read_config(folder / "toy.yaml", [parse_override(text) for text in overrides])
+    state = start(config)
+    gradients, losses = trained(state)
+    if rank == 0:
+        save_file(gradients, folder / "gradients.safetensors")
+        weights = {name: p.detach().contiguous() for name, p in state.trained.items()}
+        save_file(weights, folder / "weights.safetensors")
+        (folder / "losses.json").write_text(json.dumps([losses, str(state.model.__class__)]))
+    state.accelerator.end_training()
+
+
+def trained(state: Any) -> tuple[dict[str, torch.Tensor], list[float]]:
+    """Gradients of the first step, as the optimizer is given them, and all losses."""
+    gradients: dict[str, torch.Tensor] = {}
+
+    def keep(*_: Any) -> None:
+        if not gradients:
+            grads = {n: p.grad for n, p in state.trained.items()}
+            gradients.update({n: g.clone().contiguous() for n, g in grads.items()})
+
+    state.optimizer.optimizer.register_step_pre_hook(keep)
+    return gradients, [progress.loss for progress in train(state, NumberedPairs())]
+
+
+@pytest.mark.parametrize("per_device", [4, 1])
+def test_two_processes_do_what_one_does(tmp_path, per_device):
+    """Batches of 8 in all: as two of 4, or accumulated one pair at a time."""
+    overrides = ["batch.size=8", f"batch.per_device={per_device}", "budget.steps=3"]
+    toy_yaml(tmp_path)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    pair = [start_process(train_and_tell, tmp_path, overrides, rank, 2, port) for rank in range(2)]
+    for process in pair:
+        process.join(120)
+    assert [process.exitcode for process in pair] == [0, 0]
+    losses, wrapper = json.loads((tmp_path / "losses.json").read_text())
+    assert "DistributedDataParallel" in wrapper
+    state = start(toy_config(tmp_path, "batch.size=8", "batch.per_device=8", "budget.steps=3"))
+    expected, expected_losses = trained(state)
+    gradients = load_file(tmp_path / "gradients.safetensors")
+    assert gradients.keys() == expected.keys()
+    for name, gradient in gradients.items():
+        scale = float(expected[name].abs().max())
+        assert (gradient - expected[name]).abs().max() <= 2e-6 + 1e-5 * scale, name
+    assert losses == pytest.approx(expected_losses, rel=1e-5)
+    weights = load_file(tmp_path / "weights.safetensors")
+    for name, parameter in state.trained.items():
+        assert torch.allclose(weights[name], parameter, atol=1e-4), name
