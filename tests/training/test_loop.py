@@ -190,6 +190,23 @@ def test_lora_trains_adapters_and_projection_alone(tmp_path):
         assert torch.allclose(fresh(*inputs).sample, adapted, atol=1e-5)
 
 
+def test_lora_on_frozen_weights_of_half_the_size(tmp_path):
+    config = toy_config(
+        tmp_path, "trained.unet=lora", "trained.image_encoder=false", "compute.precision=bf16",
+        "compute.frozen_precision=bf16", "compute.gradient_checkpointing=true",
+        "optimizer.learning_rate=0.05",
+    )  # fmt: skip
+    state = start(config)
+    losses = run(state, NumberedPairs())
+    assert all(torch.isfinite(torch.tensor(losses)))
+    for name, parameter in state.pipe.unet.named_parameters():
+        expected = torch.float32 if parameter.requires_grad else torch.bfloat16
+        assert parameter.dtype == expected, name
+    assert {p.dtype for p in state.pipe.vae.parameters()} <= {torch.bfloat16}
+    write_model(tmp_path, state)
+    assert Zero123Pipeline.from_pretrained(tmp_path / "model").unet.dtype == torch.float32
+
+
 def test_lora_resumes(tmp_path):
     config = toy_config(tmp_path, "trained.unet=lora", "trained.image_encoder=false")
     losses = run(start(config), NumberedPairs())

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -67,23 +66,21 @@ class Validation:
         config, pipe = state.config.validation, state.pipe
         rows = []
         with _averaged(state):
-            pipe.set_progress_bar_config(disable=True)
             for index in range(min(config.views, config.pairs)):
                 pictures = [self.batch[name][index] for name in ("condition", "target")]
                 pose, elevation_deg = decoded(pipe, self.batch["pose"][index])
-                made: Any = pipe(
-                    pictures[0],
+                steps = pipe.sample(
+                    pipe.encode(pipe.prepare(pictures[0])),
                     [pose],
                     num_inference_steps=config.steps,
                     guidance_scale=config.guidance_scale,
                     generator=torch.Generator().manual_seed(index),
                     condition_elevation_deg=elevation_deg,
-                    output_type="pt",
-                    return_dict=False,
-                )[0]
-                row = [(picture + 1) / 2 for picture in pictures] + [made[0].float().cpu()]
-                rows.append(torch.cat(row, -1))
-        return torch.cat(rows, -2).clamp(0, 1)
+                )
+                *_, last = steps
+                made = pipe.decode(last.latents)[0].cpu()
+                rows.append(torch.cat([*pictures, made], -1))
+        return ((torch.cat(rows, -2) + 1) / 2).clamp(0, 1)
 
 
 def decoded(pipe: Zero123Pipeline, vector: Tensor) -> tuple[RelativePose, float | None]:
