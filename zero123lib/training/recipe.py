@@ -23,6 +23,8 @@ class Architecture(Section):
     Attributes:
         image_size: pixels.
         patch_size: of the patch transform: its side in pixels per latent pixel.
+        gain: of the patch transform. A smooth picture's lowest coefficient grows with the patch:
+            0.5 gives patches of 16 the latents that 1 gives patches of 8.
         scaling_factor: of its latents.
         block_out_channels: of the UNet, one per resolution.
         attended: which resolutions have attention.
@@ -36,13 +38,14 @@ class Architecture(Section):
         prediction_type: of the scheduler; "epsilon" has no zero terminal signal-to-noise ratio.
     """
 
-    image_size: int = at_least(8, 64)
-    patch_size: int = at_least(1, 8)
+    image_size: int = at_least(8, 128)
+    patch_size: int = at_least(1, 16)
+    gain: float = above(0, 0.5)
     scaling_factor: float = above(0, 0.25)
     block_out_channels: tuple[int, ...] = at_least(8, (96, 128))
     attended: tuple[bool, ...] = (True, True)
     layers_per_block: int = at_least(1, 1)
-    transformer_layers_per_block: int = at_least(1, 1)
+    transformer_layers_per_block: int = at_least(1, 2)
     attention_heads: tuple[int, ...] = at_least(1, (3, 4))
     norm_num_groups: int = at_least(1, 8)
     clip_image_size: int = at_least(8, 64)
@@ -182,7 +185,9 @@ def tiny_pipeline(architecture: Architecture, seed: int) -> Zero123Pipeline:
         torch.manual_seed(seed)
         model = tiny_model(architecture)
     patch = architecture.patch_size
-    vae = PatchAutoencoder(patch, 3 * patch**2, scaling_factor=architecture.scaling_factor)
+    vae = PatchAutoencoder(
+        patch, 3 * patch**2, architecture.gain, scaling_factor=architecture.scaling_factor
+    )
     scheduler = tiny_scheduler(architecture.prediction_type)
     assert model.image_encoder is not None
     return Zero123Pipeline(model.unet, vae, model.image_encoder, model.camera_projection, scheduler)
