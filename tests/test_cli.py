@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -287,6 +288,36 @@ def test_an_interrupted_replacement_leaves_no_index_of_other_files(
     with pytest.raises(KeyboardInterrupt):
         files.write_folder(tmp_path, {"000.png": b"new", "001.png": b"new", "index": b"new"})
     assert names_in(tmp_path) == {"000.png", "001.png"}
+
+
+def test_files_are_on_the_disk_before_they_get_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str | int] = []
+
+    def noted(name: str) -> None:
+        real = getattr(Path, name)
+
+        def call(path: Path, *more: object, **options: object) -> object:
+            events.append(f"{name} {path.name}")
+            return real(path, *more, **options)
+
+        monkeypatch.setattr(Path, name, call)
+
+    for name in ("rename", "replace", "unlink"):
+        noted(name)
+    monkeypatch.setattr(files.os, "fsync", lambda handle: events.append(os.fstat(handle).st_ino))
+    folder, content = tmp_path / "new", {"a": b"1", "index": b"2"}
+
+    files.write_folder(folder, content)
+    a, index, here = ((folder / name).stat().st_ino for name in ("a", "index", "."))
+    assert events == [a, index, here, "rename made", tmp_path.stat().st_ino]
+
+    events.clear()
+    files.write_folder(folder, content)
+    a, index = ((folder / name).stat().st_ino for name in ("a", "index"))
+    expected = [a, index, "unlink index", here, "replace a", here, "replace index", here]
+    assert events == expected
 
 
 def test_a_folder_named_from_within_is_that_folder(

@@ -31,10 +31,10 @@ def check_folder(out: Path) -> None:
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> list[str]:
     """Write all files into a folder, each of them whole or not at all.
 
-    They are made in a temporary folder and renamed: a new folder appears complete. In one that is
-    there already, files of the same names are replaced and others stay; the last file, which
-    describes the others, is taken away first and comes last, so that an interruption never leaves
-    it beside files that it does not describe.
+    They are made in a temporary folder, brought to the disk and renamed: a new folder appears
+    complete. In one that is there already, files of the same names are replaced and others stay;
+    the last file, which describes the others, is taken away first and comes last, so that an
+    interruption or a power cut never leaves it beside files that it does not describe.
 
     Returns:
         The names of the other files that were there.
@@ -48,14 +48,35 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> list[str]:
         made = Path(scratch) / "made"
         made.mkdir()
         for name, content in files.items():
-            (made / name).write_bytes(content)
+            with (made / name).open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
         if exists:
-            (folder / list(files)[-1]).unlink(missing_ok=True)
-            for name in files:
+            *others, last = files
+            (folder / last).unlink(missing_ok=True)
+            _sync_folder(folder)
+            for name in others:
                 (made / name).replace(folder / name)
+            _sync_folder(folder)
+            (made / last).replace(folder / last)
+            _sync_folder(folder)
         else:
+            _sync_folder(made)
             made.rename(folder)
+            _sync_folder(folder.parent)
     return sorted(path.name for path in folder.iterdir() if path.name not in files)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk; Windows opens no folders and needs no help."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def png(image: Image.Image) -> bytes:
