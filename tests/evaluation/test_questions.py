@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -30,6 +30,8 @@ def test_always_the_same_however_many_are_asked(asked):
     few = list(held_out_questions(2, 3, SIZE))
     assert all(same(a, b) for a, b in zip(few, asked[:2], strict=True))
     assert asked[0].fingerprint() == few[0].fingerprint() != few[1].fingerprint()
+    other = replace(few[0], scene=replace(few[0].scene, light=(1.0, 0.0, 0.0)))
+    assert other.fingerprint() != few[0].fingerprint()
     fewer_views = next(held_out_questions(1, 1, SIZE))
     assert fewer_views.target_poses == asked[0].target_poses[:1]
     assert torch.allclose(fewer_views.targets, asked[0].targets[:1], atol=1e-6)

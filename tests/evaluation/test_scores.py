@@ -113,6 +113,15 @@ def test_azimuths_are_a_median_over_the_views_that_can_tell():
         summarize([])
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_answer_that_is_no_picture_is_refused(value):
+    question = next(held_out_questions(1, 2, 16))
+    made = question.targets.clone()
+    made[1, 2, 3, 4] = value
+    with pytest.raises(ValueError, match="model: expected finite pictures, got NaN or infinity"):
+        score_answers(question, {"model": made})
+
+
 def test_an_answer_of_another_shape_is_refused(echo):
     question = next(held_out_questions(1, 2, 16))
     with pytest.raises(ValueError, match=r"model: expected pictures \[2, 3, 16, 16\], got \[3, 8"):

@@ -67,8 +67,9 @@ class Question:
         return self.seed - HELD_OUT_SEED - self.index
 
     def fingerprint(self) -> str:
-        """A digest of the input, the cameras and the true answers."""
-        digest = hashlib.sha256(repr((self.condition_pose, self.target_poses)).encode())
+        """A digest of the object, the cameras, the input and the true answers."""
+        asked = (self.scene, self.condition_pose, self.target_poses)
+        digest = hashlib.sha256(repr(asked).encode())
         for tensor in (self.condition, self.targets):
             digest.update(tensor.numpy().tobytes())
         return digest.hexdigest()

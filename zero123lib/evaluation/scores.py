@@ -90,7 +90,7 @@ def score_answers(
         answers: name -> ``[N, 3, S, S]`` in [0, 1], or one picture ``[3, S, S]`` for all views.
 
     Raises:
-        ValueError: for an answer of another shape.
+        ValueError: for an answer of another shape, or one that is not finite.
     """
     stacked = torch.stack([_checked(name, answers[name], question) for name in answers], 1)
     rows = [
@@ -106,6 +106,8 @@ def _checked(name: str, answer: Tensor, question: Question) -> Tensor:
         raise ValueError(
             f"{name}: expected pictures {list(question.targets.shape)}, got {list(answer.shape)}"
         )
+    if not answer.isfinite().all():
+        raise ValueError(f"{name}: expected finite pictures, got NaN or infinity")
     return answer.expand_as(question.targets)
 
 

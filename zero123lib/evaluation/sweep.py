@@ -1,8 +1,9 @@
 """The same questions under many settings: curves against steps and guidance.
 
 What one object scores under one setting is a small file, so that an interrupted sweep goes on
-where it stopped and a finer one asks only what is new. The file is named by all that its numbers
-depend on, the model's weights and the true pictures included: what has changed is asked again.
+where it stopped and a finer one asks only what is new. The file is named by the object, the true
+pictures and what was answered: a trivial picture, or a setting with the model's weights, configs
+and library versions. What has changed there is asked again.
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ from typing import Any
 from uuid import uuid4
 
 import torch
+from torch import Tensor
 
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.evaluation.answers import TRIVIAL, Setting, make_views, trivial_answers
 from zero123lib.evaluation.questions import Question, held_out_questions
-from zero123lib.evaluation.report import scores_table
+from zero123lib.evaluation.report import scores_table, versions
 from zero123lib.evaluation.scores import Entry, ViewScore, score_answers, summarize
 
-# Counts up when the same pictures come to score otherwise, so that no old file is read then.
+# Counts up when our code comes to score or to sample otherwise, so that no old file is read then.
 _SCORING = 1
 _NUMBERS = ("psnr_db", "ssim", "silhouette_iou", "azimuth_error_deg")
 
@@ -125,8 +127,8 @@ def curves(steps: Iterable[SweepStep]) -> Curves:
 
 
 def weights_fingerprint(pipe: Zero123Pipeline) -> str:
-    """A digest of all that a pipeline's pictures depend on: weights, configs and device."""
-    digest = hashlib.sha256(f"{pipe.device.type} {pipe.config['encoding']}".encode())
+    """A digest of what a pipeline's pictures depend on: weights, configs, device, libraries."""
+    digest = hashlib.sha256(f"{pipe.device.type} {pipe.config['encoding']} {versions()}".encode())
     for name, component in sorted(pipe.components.items()):
         digest.update(f"{name} {component.config}".encode())
         if isinstance(component, torch.nn.Module):
@@ -145,13 +147,13 @@ def _step(
     model: str,
 ) -> SweepStep:
     truth = question.fingerprint() if cache else ""
+    trivial = trivial_answers(question)
     keys: dict[str, list[Any]] = {str(s): [truth, model, asdict(s)] for s in settings}
-    keys |= {name: [truth, name] for name in TRIVIAL}
+    keys |= {name: [truth, _digest(trivial[name])] for name in TRIVIAL}
     files = {name: _file(cache, key) for name, key in keys.items()} if cache else {}
     known = {name: rows for name, file in files.items() if (rows := _read(file)) is not None}
     new = [setting for setting in settings if str(setting) not in known]
     answers = {str(setting): make_views(pipe, setting, question) for setting in new}
-    trivial = trivial_answers(question)
     answers |= {name: trivial[name] for name in TRIVIAL if name not in known}
     scored = score_answers(question, answers) if answers else {}
     for name, rows in scored.items():
@@ -163,6 +165,10 @@ def _step(
         {setting: rows[str(setting)] for setting in settings},
         {name: rows[name] for name in TRIVIAL},
     )
+
+
+def _digest(picture: Tensor) -> str:
+    return hashlib.sha256(picture.contiguous().numpy().tobytes()).hexdigest()
 
 
 def _file(cache: Path, key: list[Any]) -> Path:
