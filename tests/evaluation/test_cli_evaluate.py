@@ -11,7 +11,7 @@ from PIL import Image
 
 from zero123lib.cli import evaluate, main
 from zero123lib.diffusion.pipeline import Zero123Pipeline
-from zero123lib.evaluation import evaluate_scenes, sweep
+from zero123lib.evaluation import evaluate_scenes, questions, sweep
 
 SMALL = ["evaluate", "scenes", "--objects", "2", "--views", "2", "--device", "cpu"]
 
@@ -50,6 +50,27 @@ def test_a_small_run_writes_what_the_library_measures(tmp_path, capsys):
     }
     ours = [float(row["psnr_db"]) for row in rows if row["answer"] == "model"]
     assert sum(ours) / 4 == pytest.approx(report["psnr_db"], abs=1e-4)
+
+
+def test_the_reports_command_repeats_its_guidance_to_the_last_digit(tmp_path):
+    words = [*SMALL[:3], "1", "--views", "1", "--steps", "1", "--guidance", "1.23456789"]
+    assert main([*words, "--out", str(tmp_path)]) == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["guidance"] == 1.23456789
+    assert "--guidance 1.23456789 " in report["command"]
+
+
+def test_a_sweep_asks_again_where_the_mean_of_training_pictures_has_changed(tmp_path, monkeypatch):
+    command = [*SMALL[:3], "1", "--views", "1", "--sweep-steps", "1", "--out", str(tmp_path)]
+    found = []
+    for scenes in (2, 3):
+        monkeypatch.setattr(questions, "_MEAN_SCENES", scenes)
+        questions.mean_training_picture.cache_clear()
+        assert main(command) == 0
+        found.append(list(csv.DictReader((tmp_path / "curves.csv").read_text().splitlines())))
+    questions.mean_training_picture.cache_clear()
+    before, after = ({row["answer"]: row for row in rows} for rows in found)
+    assert [name for name in before if before[name] != after[name]] == ["mean"]
 
 
 def test_a_run_that_breaks_leaves_the_folder_as_it_was(tmp_path, monkeypatch, capsys):
@@ -112,7 +133,8 @@ def test_a_sweep_goes_on_where_it_was_interrupted(tmp_path, monkeypatch, capsys)
         (["--objects", "0"], "--objects", "a whole number from 1 to"),
         (["--views", "x"], "--views", "a whole number from 1 to"),
         (["--steps", "0"], "--steps", "from 1 to 1000, got '0'"),
-        (["--guidance", "-1"], "--guidance", "a finite number of at least 0"),
+        (["--guidance", "-1"], "--guidance", "a number from 0 to below 10000"),
+        (["--guidance", "20000"], "--guidance", "a number from 0 to below 10000"),
         (["--sampler", "magic"], "--sampler", "one of official"),
         (["--model", "huge"], "--model", "got 'huge'"),
         (["--device", "abacus"], "--device", "one of auto"),

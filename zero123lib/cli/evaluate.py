@@ -80,7 +80,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 def _add_sampling(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("its views")
     steps = whole(1, 1000)
-    guidance = number(float, "a finite number of at least 0", lambda value: 0.0 <= value < 1e4)
+    guidance = number(float, "a number from 0 to below 10000", lambda value: 0.0 <= value < 1e4)
     group.add_argument("--steps", type=steps, metavar="N", help="denoising (the model's own)")
     group.add_argument(
         "--guidance", type=guidance, metavar="G", help="scale; 1 is none (the model's own)"
@@ -243,7 +243,8 @@ def _command(setting: Setting, args: argparse.Namespace) -> str:
     if args.original_config is not None:
         words += ["--original-config", str(args.original_config)]
     words += ["--objects", str(args.objects), "--views", str(args.views)]
-    words += ["--steps", str(setting.steps), "--guidance", f"{setting.guidance:g}"]
+    guidance = str(setting.guidance).removesuffix(".0")
+    words += ["--steps", str(setting.steps), "--guidance", guidance]
     return shlex.join([*words, "--sampler", setting.sampler, "--seed", str(setting.seed)])
 
 
