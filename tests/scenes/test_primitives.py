@@ -54,10 +54,11 @@ def test_normals_point_out_of_the_solid(solid, shape):
 
 @pytest.mark.parametrize(("solid", "shape"), SOLIDS)
 def test_triangles_are_closed_and_outward_with_the_exact_volume(solid, shape):
-    vertices, faces = primitives.triangles(solid, shape, detail=128)
-    edges = [tuple(edge) for pair in ((0, 1), (1, 2), (2, 0)) for edge in faces[:, pair]]
-    assert len(set(edges)) == len(edges), "an edge is walked twice in one direction"
-    assert {edge[::-1] for edge in edges} == set(edges), "an edge has a face on one side only"
+    for detail in (6, 128):  # the coarsest that a scene's mesh may have, then a fine one
+        vertices, faces = primitives.triangles(solid, shape, detail)
+        edges = [tuple(edge) for pair in ((0, 1), (1, 2), (2, 0)) for edge in faces[:, pair]]
+        assert len(set(edges)) == len(edges), "an edge is walked twice in one direction"
+        assert {edge[::-1] for edge in edges} == set(edges), "an edge has a face on one side only"
     a, b, c = (vertices[faces[:, i]].astype(np.float64) for i in range(3))
     volume = (np.cross(a, b) * c).sum() / 6
     assert volume == pytest.approx(primitives.volume(solid, shape), rel=4e-3)

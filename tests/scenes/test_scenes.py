@@ -227,6 +227,8 @@ def test_errors_name_the_argument():
         random_scene(-1)
     with pytest.raises(ValueError, match="kind: expected one of chair, .*got 'spoon'"):
         random_scene(0, "spoon")
+    with pytest.raises(ValueError, match="detail: expected at least 6, got 5"):
+        random_scene(0).mesh(detail=5)
     with pytest.raises(ValueError, match="poses: expected at least one"):
         render(random_scene(0), [])
     with pytest.raises(ValueError, match="size"):

@@ -18,6 +18,8 @@ from zero123lib.scenes.primitives import Shape, Solid
 
 Color = tuple[float, float, float]
 
+_LEAST_DETAIL = 6
+
 
 @dataclass(frozen=True)
 class Part:
@@ -119,8 +121,9 @@ class Scene:
         """Volume of the object, parts that overlap counted once, by the midpoint rule.
 
         Args:
-            cells: midpoints along the longest side of the bounding box. The error falls faster
-                than one over their number; at 128 it is well below 1 % for every kind.
+            cells: midpoints along the longest side of the bounding box. Thin boards in line with
+                the grid need many: at 128 the result is within 1 % of that at 320 for most kinds,
+                and 2.3 % off for a bench of slats.
         """
         low, high = self.bounds()
         counts = np.maximum(np.ceil((high - low) / (high - low).max() * cells), 1).astype(int)
@@ -139,8 +142,13 @@ class Scene:
         :meth:`inside` is the exact union.
 
         Args:
-            detail: segments around each round part.
+            detail: segments around each round part, at least 6.
+
+        Raises:
+            ValueError: for fewer, which do not close a ring.
         """
+        if detail < _LEAST_DETAIL:
+            raise ValueError(f"detail: expected at least {_LEAST_DETAIL}, got {detail}")
         vertices, faces, colors, count = [], [], [], 0
         for part in self.parts:
             points, indices = primitives.triangles(part.solid, part.shape, detail)

@@ -279,7 +279,7 @@ def tower(m: Maker) -> None:
 
 
 def composition(m: Maker) -> None:
-    """Solids of any kind in any pose, touching one another."""
+    """Solids of any kind in any pose, close together, seldom apart."""
     solids: tuple[Solid, ...] = ("ball", "box", "round", "frustum", "torus", "taper", "dome")
     for _ in range(int(m.rng.integers(2, 5))):
         solid = m.pick(solids)

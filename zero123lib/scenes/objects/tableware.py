@@ -105,7 +105,7 @@ def icecream(m: Maker) -> None:
 
 
 def donut(m: Maker) -> None:
-    """A ring with icing and sprinkles, lying down or standing."""
+    """A ring with icing and sprinkles, lying down."""
     dough, icing = m.jitter("#cf9450"), m.main
     m.ring((0, 0, 0.3), 0.85, 0.36, dough, "z")
     m.ring((0, 0, 0.36), 0.84, 0.345, icing, "z", color2=m.accent, pattern="spots", frequency=4.0)
@@ -135,7 +135,7 @@ def pineapple(m: Maker) -> None:
 
 
 def vase(m: Maker) -> None:
-    """A vase, or a pot, with a few flowers."""
+    """A vase with a few flowers."""
     r = m.u(0.36, 0.46)
     paint = m.paint()
     m.ball((0, 0, r * 1.05), (r, r, r * 1.05), **paint)
