@@ -186,9 +186,11 @@ class _Log:
     """TensorBoard's files of a run."""
 
     def __init__(self, out: Path, step: int, held: ExitStack) -> None:
-        board: Any = require("tensorboard", "train") and require("torch.utils.tensorboard", "train")
+        require("tensorboard", "train")  # torch's own module is there without it, and fails
+        from torch.utils.tensorboard import SummaryWriter
+
         # What a killed run logged after its last checkpoint is told again.
-        self.writer = board.SummaryWriter(str(out / "logs"), purge_step=step or None)
+        self.writer = SummaryWriter(str(out / "logs"), purge_step=step or None)
         held.callback(self._close)
         self.losses: list[float] = []
 
