@@ -373,6 +373,15 @@ def test_large_textures_are_made_smaller(tmp_path: Path, monkeypatch: pytest.Mon
     assert texture is not None and texture.shape == (8, 8, 4)
 
 
+def test_smaller_textures_keep_the_colours_of_opaque_materials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load, "MAX_TEXELS", 4)
+    textured_square(Image.new("RGBA", (16, 16), (255, 0, 0, 0))).export(tmp_path / "a.glb")
+    texture = load_mesh(tmp_path / "a.glb").materials[0].texture
+    assert texture is not None and texture[..., :3].unique(dim=1).tolist() == [[[255, 0, 0]]] * 2
+
+
 def write_obj(folder: Path, material_file: str, texture: str) -> Path:
     """A textured triangle whose files are named so; the texture lies in `folder`/skin.png."""
     folder.mkdir(exist_ok=True)

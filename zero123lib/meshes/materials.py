@@ -37,18 +37,19 @@ def read_material(source: Any, max_texels: int, colored: bool) -> Material:
         return Material() if colored else Material(color=_PLAIN)
     if not hasattr(source, "baseColorFactor"):
         if source.image is not None:
-            return Material(texture=_texture(source.image, max_texels))
+            return Material(texture=_texture(source.image, max_texels, "opaque"))
         color = _floats(np.asarray(source.diffuse))
         return Material(color=_quadruple(to_linear(torch.from_numpy(color))))
     factor, picture = source.baseColorFactor, source.baseColorTexture
     mode = str(getattr(source, "alphaMode", None) or "OPAQUE").upper()
+    alpha = _ALPHA_MODES.get(mode, "opaque")
     cutoff = getattr(source, "alphaCutoff", None)
     return Material(
         color=(1.0, 1.0, 1.0, 1.0)
         if factor is None
         else _quadruple(torch.from_numpy(_floats(np.asarray(factor)))),
-        texture=None if picture is None else _texture(picture, max_texels),
-        alpha=_ALPHA_MODES.get(mode, "opaque"),
+        texture=None if picture is None else _texture(picture, max_texels, alpha),
+        alpha=alpha,
         alpha_cutoff=0.5 if cutoff is None else float(cutoff),
     )
 
@@ -88,7 +89,7 @@ def _quadruple(color: torch.Tensor) -> tuple[float, float, float, float]:
     return red, green, blue, alpha[0] if alpha else 1.0
 
 
-def _texture(picture: Image.Image, max_texels: int) -> torch.Tensor:
+def _texture(picture: Image.Image, max_texels: int, alpha: AlphaMode) -> torch.Tensor:
     """uint8 ``[h, w, 4]`` of a picture that may not be decoded yet."""
     width, height = picture.size
     if width * height > MAX_TEXTURE_PIXELS:
@@ -98,7 +99,8 @@ def _texture(picture: Image.Image, max_texels: int) -> torch.Tensor:
     try:
         if picture.mode.startswith("I"):
             picture = Image.fromarray((np.asarray(picture) // 257).astype(np.uint8))
-        picture = picture.convert("RGBA")
+        # Resizing weighs colours by alpha, which means nothing where the material is opaque.
+        picture = picture.convert("RGB" if alpha == "opaque" else "RGBA")
     except Exception as error:
         # Decoders meet damaged files with errors of any type.
         raise ValueError(
@@ -108,4 +110,4 @@ def _texture(picture: Image.Image, max_texels: int) -> torch.Tensor:
         factor = (max_texels / (width * height)) ** 0.5
         size = max(int(width * factor), 1), max(int(height * factor), 1)
         picture = picture.resize(size, Image.Resampling.BOX)
-    return torch.from_numpy(np.array(picture))
+    return torch.from_numpy(np.array(picture.convert("RGBA")))
