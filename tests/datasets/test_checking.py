@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -161,6 +162,14 @@ def test_wrong_input_is_one_line_and_status_2(
     error = capsys.readouterr().err
     assert complaint in error and error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_shard_without_objects_is_not_called_good(tmp_path: Path, capsys) -> None:
+    (tmp_path / "notes.txt").write_text("no views")
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        tar.add(tmp_path / "notes.txt", arcname="a/notes.txt")
+    status, found = report(capsys, tmp_path / "a.tar")
+    assert status == 1 and "expected objects with views" in found["bad"][str(tmp_path / "a.tar")]
 
 
 def test_broken_views_of_many_kinds_never_end_a_check(tmp_path: Path, capsys) -> None:

@@ -229,6 +229,15 @@ def test_log_of_skips_goes_with_its_owner_and_stays_for_a_copy(
     assert not path.exists()
 
 
+def test_log_of_skips_may_be_cleared_away(make_objects: Callable[..., Path]) -> None:
+    dataset = PairDataset(open_pairs(make_objects(1), SIZE), 0, 1, 1)
+    dataset._log.add({"a": "bad"})
+    assert dataset.skipped == {"a": "bad"}
+    Path(dataset._log.path).unlink()
+    dataset._log.add({"b": "bad"})
+    assert dataset.skipped == {"a": "bad"}
+
+
 @BOTH
 def test_nothing_usable_is_said_in_one_line(kind: str, make_objects: Callable[..., Path]) -> None:
     root = make_objects(3, 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -21,7 +22,7 @@ from zero123lib.datasets.batches import Batch, PairSource
 from zero123lib.datasets.packing import pack
 from zero123lib.datasets.pairs import open_pairs
 from zero123lib.datasets.shards import ShardPairs, shuffled
-from zero123lib.datasets.tars import find_shards, read_counts, read_shard
+from zero123lib.datasets.tars import find_shards, is_shards, read_counts, read_shard
 
 SHARD_BYTES = 20_000
 
@@ -132,8 +133,6 @@ def test_shards_give_the_same_pairs_as_the_folder(make_objects: Callable[..., Pa
 
 
 def test_a_plain_tar_of_folders_is_a_shard(packed: Path, tmp_path: Path) -> None:
-    import tarfile
-
     with tarfile.open(tmp_path / "plain.tar", "w") as tar:
         tar.add(packed.with_name("objects"), arcname=".")
     found, reported = contents(str(tmp_path / "plain.tar"))
@@ -141,6 +140,19 @@ def test_a_plain_tar_of_folders_is_a_shard(packed: Path, tmp_path: Path) -> None
     assert all(len(files) == 8 for files in found.values())
     (tmp_path / "plain.tar.gz").write_bytes(gzip.compress((tmp_path / "plain.tar").read_bytes()))
     assert contents(str(tmp_path / "plain.tar.gz")) == (found, {})
+
+
+def test_unfinished_objects_in_a_plain_tar_are_passed_over(packed: Path, tmp_path: Path) -> None:
+    root = packed.with_name("objects")
+    (root / "group/00").rename(root / ".making-1")
+    with tarfile.open(tmp_path / "plain.tar", "w") as tar:
+        tar.add(root, arcname=".")
+    found, reported = contents(str(tmp_path / "plain.tar"))
+    assert reported == {} and found.keys() == {f"group/{index:02d}" for index in range(1, 7)}
+
+
+def test_drive_of_windows_is_no_url() -> None:
+    assert is_shards("https://host/a.tar") and not is_shards(r"C:\absent\renders")
 
 
 def test_names_of_shards(packed: Path) -> None:

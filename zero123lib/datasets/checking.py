@@ -162,6 +162,8 @@ def check_shard(url: str, counts: dict[str, int]) -> list[ObjectFacts]:
     objects: Generator[StoredObject] = read_shard(url, bad.__setitem__)
     with closing(objects):
         facts = [check_object(stored) for stored in objects]
+    if not facts:
+        bad.setdefault(url, "expected objects with views (a/000.png and a/000.npy, ...), got none")
     if len(facts) != counts.get(url, len(facts)):
         bad.setdefault(url, f"expected {counts[url]} objects, as indexed, got {len(facts)}")
     return [*facts, ObjectFacts(url, (), bad, {})] if bad else facts

@@ -121,7 +121,9 @@ class SkipLog:
 
     def read(self) -> dict[str, str]:
         """All names and reasons so far; only what is new is read."""
-        with open(self.path, "rb") as file:
+        whole = b""
+        # Where something has cleared the temporary files away, that is no reason to end a run.
+        with suppress(FileNotFoundError), open(self.path, "rb") as file:
             file.seek(self._read)
             # Whatever follows the last newline is still being written.
             whole = file.read().rpartition(b"\n")[0]

@@ -25,7 +25,11 @@ INDEX = "shards.json"
 # No picture or camera is larger; a damaged header may claim anything.
 MAX_FILE_BYTES = 256_000_000
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
+# What is being written lies in folders of such names; a kill leaves them behind.
+UNFINISHED = ".making-"
+
+# One letter before the colon is a drive of Windows.
+_URL = re.compile(r"[a-z][a-z0-9+.-]+:", re.IGNORECASE)
 
 
 def is_shards(path: str | Path) -> bool:
@@ -136,6 +140,8 @@ def _members(
             for member in tar:
                 path = PurePosixPath(member.name)
                 if not member.isreg() or not any(view_files([path.name])):
+                    continue
+                if any(part.startswith(UNFINISHED) for part in path.parts):
                     continue
                 if member.size > MAX_FILE_BYTES:
                     report(
