@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from zero123lib.datasets.folder import FolderPairs, find_objects
 from zero123lib.meshes.load import UPS, load_mesh
 from zero123lib.meshes.mesh import Camera
 from zero123lib.meshes.rasterize import BACKENDS, rasterize
-from zero123lib.rendering import objects
+from zero123lib.rendering import dataset, objects
 from zero123lib.rendering.cameras import light_of, official_poses
 from zero123lib.rendering.dataset import render_dataset
 from zero123lib.rendering.objects import (
@@ -230,7 +231,7 @@ def test_corrupt_meshes_are_named_and_the_others_made(
     assert main(command) == 1
     printed = capfd.readouterr()
     assert "rendered 2 of 4 objects, 2 views each; 0 were there already, 2 failed" in printed.out
-    assert "2 meshes could not be used: see" in printed.err.splitlines()[-1]
+    assert "could not use 2 of 4 meshes: see" in printed.err.splitlines()[-1]
     failed = json.loads((out / "failures.json").read_text())["failed"]
     assert set(failed) == {"bad", "flat"}
     assert "triangles without any area" in failed["flat"]["reason"]
@@ -285,6 +286,31 @@ def test_a_full_disk_ends_the_run_with_what_is_whole_intact(
     assert "No space left on device" in capfd.readouterr().err.splitlines()[-1]
     assert find_objects(out) == ("box0",) and not list(out.glob(".making-*"))
     assert main(command) == 0 and find_objects(out) == ("box0", "box1", "box2")
+
+
+def test_an_interrupted_run_leaves_nothing_half_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meshes, out = write_meshes(tmp_path / "in", 1), tmp_path / "out"
+
+    def interrupted(*args: Any) -> Iterator[Any]:
+        (out / ".making-0" / "views").mkdir(parents=True)  # of a worker, which is then killed
+        yield from ()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(dataset, "spread", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(meshes, out)
+    assert not list(out.glob(".making-*")) and (out / "dataset.json").exists()
+
+
+def test_a_path_too_long_for_a_name_costs_that_mesh_alone(tmp_path: Path) -> None:
+    meshes = write_meshes(tmp_path / "in", 1)
+    write_meshes(meshes / ("a" * 150) / ("b" * 150), 1)
+    states = run(meshes, tmp_path / "out")
+    assert sorted(states.values()) == ["failed", "rendered"]
+    reason = json.loads((tmp_path / "out/failures.json").read_text())["failed"]
+    assert all("at most 255 bytes" in one["reason"] for one in reason.values())
 
 
 def test_two_runs_do_not_write_one_folder(tmp_path: Path) -> None:

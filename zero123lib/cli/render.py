@@ -149,7 +149,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     report = args.out / FAILURES
     print(
-        f"zero123 render: {counts['failed']} meshes could not be used: see {report}",
+        f"zero123 render: could not use {counts['failed']} of {len(sources)} meshes: see {report}",
         file=sys.stderr,
     )
     return 1

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -97,11 +98,18 @@ def render_dataset(
             f"out: expected a folder that nobody writes to, got {str(out)!r}"
         ) from error
     try:
-        for left in out.glob(f"{SCRATCH}*"):
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        _clear_scratch(out)
         yield from _render(sources, out, settings, backend, device, workers, timeout_s)
     finally:
+        _clear_scratch(out)
         lock.release()
+
+
+def _clear_scratch(out: Path) -> None:
+    """Remove what processes that were killed have left half done."""
+    for left in out.glob(f"{SCRATCH}*"):
+        with suppress(OSError):
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def _render(
@@ -130,11 +138,13 @@ def _render(
             backend=backend,
             device=device,
         )
-        for done in spread(work, missing, workers, timeout_s):
-            if done.reason is not None:
-                failed[done.job] = done.reason
-            state = "rendered" if done.reason is None else "failed"
-            yield Outcome(done.job, state, done.reason)
+        # Closed before the lists are written: no worker may go on after that.
+        with closing(spread(work, missing, workers, timeout_s)) as ends:
+            for done in ends:
+                if done.reason is not None:
+                    failed[done.job] = done.reason
+                state = "rendered" if done.reason is None else "failed"
+                yield Outcome(done.job, state, done.reason)
     finally:
         _write_dataset(out, settings)
         _write_failures(out, failed)

@@ -27,6 +27,8 @@ from zero123lib.views.cameras import FOV_DEG
 RECORD = "object.json"
 SCRATCH = ".making-"
 
+_MAX_NAME_BYTES = 255  # of most file systems
+
 _OURS = re.compile(r"\d{3}\.(png|npy)|" + re.escape(RECORD))
 
 
@@ -145,7 +147,13 @@ def whole_record(folder: Path, source: Source, settings: RenderSettings) -> dict
 
 
 def check_replaceable(folder: Path) -> None:
-    """Raise ValueError where a folder holds anything but what `render_object` writes."""
+    """Raise ValueError where a folder cannot be made, or is not one that `render_object` made."""
+    name_bytes = len(os.fsencode(folder.name))
+    if name_bytes > _MAX_NAME_BYTES:
+        raise ValueError(
+            f"expected a path below the folder of meshes of at most {_MAX_NAME_BYTES} bytes, which "
+            f"names its views' folder, got {name_bytes}: {folder.name!r}"
+        )
     if not os.path.lexists(folder):
         return
     if folder.is_symlink() or not folder.is_dir():

@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -46,7 +46,7 @@ class _Worker(Generic[Job]):
 
 def spread(
     work: Callable[[Job], Any], jobs: Sequence[Job], workers: int, timeout_s: float
-) -> Iterator[Done[Job]]:
+) -> Generator[Done[Job]]:
     """Do all jobs in `workers` processes; yields them as they end, in any order.
 
     Args:
