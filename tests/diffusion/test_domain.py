@@ -32,22 +32,25 @@ def noise(low: int, high: int) -> Tensor:
     return torch.randint(low, high, (64, 64), generator=random).float()
 
 
-def test_flat_and_linearly_shaded_surfaces_have_no_grain() -> None:
+def test_flat_surfaces_have_no_grain_and_rounded_ramps_next_to_none() -> None:
     flat = torch.full((64, 64), 90.0)
     ramp = (torch.arange(64.0)[:, None] * 2.3 + torch.arange(64.0) * 0.7).round()
     assert float(grain(disc(flat))) == 0
-    assert float(grain(disc(ramp))) == 0
+    assert float(grain(disc(ramp))) <= 1.2
 
 
-def test_edges_are_no_grain() -> None:
+def test_a_pattern_with_calm_places_has_no_grain() -> None:
     stripes = torch.where(torch.arange(64) % 16 < 8, 40.0, 200.0).expand(64, 64)
     assert float(grain(disc(stripes))) == 0
 
 
-def test_noise_is_grain() -> None:
-    # Of 2 levels either way: |Laplacian| of independent values is almost always above 2.
-    assert float(grain(disc(100 + noise(-2, 3)))) > 0.6
-    assert float(grain(disc(noise(0, 200)))) == 1
+def test_grain_is_the_mean_laplacian_of_the_calmest_windows() -> None:
+    """On the paraboloid x^2 + y^2 the Laplacian is 4 everywhere but where levels wrap."""
+    across = torch.arange(64.0) - 32
+    bowl = across[:, None] ** 2 + across**2
+    assert float(grain(disc(bowl % 200))) == pytest.approx(4, abs=1e-4)
+    assert float(grain(disc(100 + noise(-2, 3)))) > 2
+    assert float(grain(disc(noise(0, 200)))) > 50
 
 
 def test_what_has_no_inside_has_no_grain() -> None:
@@ -68,7 +71,7 @@ def test_coverage_is_the_share_within() -> None:
     known = fit_domain(pictures, coverage=0.5)
     assert float((domain_distance(known, pictures) <= 1).float().mean()) >= 0.5
     with pytest.raises(ValueError, match="pictures: expected at least 100, got 5"):
-        fit_domain(pictures[:5])
+        fit_domain(pictures[:5], 0.99)
 
 
 def drawn(first_seed: int, count: int) -> Tensor:
@@ -83,12 +86,12 @@ def drawn(first_seed: int, count: int) -> Tensor:
 
 @pytest.fixture(scope="module")
 def known() -> DomainStatistics:
-    return fit_domain(drawn(0, 100))
+    return fit_domain(drawn(0, 150))
 
 
 def test_held_out_scenes_are_near(known: DomainStatistics) -> None:
-    held_out = drawn(1_000_500_000, 50)
-    assert int((domain_distance(known, held_out) > 1).sum()) <= 3
+    held_out = drawn(1_000_500_000, 60)
+    assert int((domain_distance(known, held_out) > 1).sum()) <= 8
 
 
 def test_photos_are_far(known: DomainStatistics, shared_data: Path) -> None:
@@ -102,7 +105,7 @@ def test_photos_are_far(known: DomainStatistics, shared_data: Path) -> None:
 def test_notice_is_given_and_logged(
     make_pipeline: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    known = DomainStatistics(0.3).to_config()
+    known = DomainStatistics(1.5).to_config()
     pipe = make_pipeline(domain="drawn objects", domain_statistics=known, model_name="mine")
     smooth, grainy = disc(torch.full((32, 32), 90.0))[0], disc(noise(95, 105)[:32, :32])[0]
     near = pipe(smooth, [RelativePose()], num_inference_steps=1)

@@ -1,10 +1,11 @@
 """Does a picture look like what a model was trained on? An honest, cheap measure.
 
 A model that has only seen drawn objects answers a photo with a guess. What tells the two apart is
-neither content nor colour but grain: between its edges a drawn surface is smooth to the last bit,
-a photographed one hardly anywhere. The measure needs no network, so that a better or worse model
-does not change it. It is blind to everything else: a smooth drawing of something that the model
-has never seen passes as near.
+neither content nor colour but grain: somewhere on a drawn object, if not everywhere, its surface
+is smooth to the last bit, on a photographed one nowhere. The measure needs no network, so that a
+better or worse model does not change it. It is blind to everything else: a smooth drawing of
+something that the model has never seen passes as near, and a drawn object that is thin or
+textured all over, such as a bench of slats, may pass as far.
 
 Pictures are ``[B, 3, H, W]`` in [-1, 1], composited on white, framed as for the model.
 """
@@ -19,14 +20,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# All in levels of 8 bits. Brighter than this in all channels counts as the white background;
+# Brighter than this in all channels, in levels of 8 bits, counts as the white background.
 _WHITE = 252.0
-# a pixel is next to an edge where the Laplacian of some neighbour, or its own, reaches this;
-_EDGE = 20.0
-# and a smooth pixel's is at most this: rounding alone makes 2 out of a linear ramp.
-_SMOOTH = 2.0
 # The object's outline is an edge in every picture: so many pixels along it do not count.
 _RIM_PX = 3
+# Of the windows of so many pixels, the calmest share decides.
+_WINDOW_PX, _CALMEST = 3, 0.05
+# Of drawn pictures that count as near: a threshold that took in the thinnest and most textured too
+# would take in photographs.
+COVERAGE = 0.92
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class DomainStatistics:
     """What is known of a model's training pictures.
 
     Attributes:
-        grain_threshold: nearly all of them have a :func:`grain` up to this.
+        grain_threshold: most of them have a :func:`grain` up to this.
     """
 
     grain_threshold: float
@@ -50,32 +52,36 @@ class DomainStatistics:
 
 
 def grain(pictures: Tensor) -> Tensor:
-    """The share of an object's calm pixels that are not smooth: ``[B]`` in [0, 1].
+    """How rough the calmest places of an object are, in levels of 8 bits: ``[B]``.
 
-    Calm pixels lie inside the object, away from edges of its pattern and shape. Where there are
-    none, the picture is all edges, grain 1; an object too thin to have an inside has grain 0.
+    The 5 % quantile, over windows of 3 x 3 pixels inside the object, of the window's mean absolute
+    Laplacian, in each pixel the largest of the channels. Rounding alone makes about 1 of a linear
+    ramp. An object too thin to have an inside has grain 0.
 
     Args:
         pictures: ``[B, 3, H, W]`` in [-1, 1].
     """
     levels = ((pictures.float() + 1) * 127.5).round()
     covered = (levels < _WHITE).any(1, keepdim=True).float()
-    inside = -F.max_pool2d(-covered, 2 * _RIM_PX + 1, 1, _RIM_PX)
+    reach = 2 * _RIM_PX + _WINDOW_PX
+    inside = -F.max_pool2d(-F.pad(covered, (reach // 2,) * 4), reach, 1) > 0
     kernel = levels.new_tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
-    each = F.conv2d(levels, kernel.expand(3, 1, 3, 3), padding=1, groups=3)
-    laplacian = each.abs().amax(1, keepdim=True)
-    calm = inside * (F.max_pool2d(laplacian, 3, 1, 1) < _EDGE)
-    rough = calm * (laplacian > _SMOOTH)
-    counts = [mask.sum((1, 2, 3)) for mask in (rough, calm, inside)]
-    return torch.where(counts[1] > 0, counts[0] / counts[1].clamp_min(1), counts[2].clamp_max(1))
+    each = F.conv2d(F.pad(levels, (1,) * 4, mode="replicate"), kernel.expand(3, 1, 3, 3), groups=3)
+    rough = F.avg_pool2d(each.abs().amax(1, keepdim=True), _WINDOW_PX, 1, _WINDOW_PX // 2)
+    calmest = [
+        values[mask].quantile(_CALMEST) if mask.any() else values.new_zeros(())
+        for values, mask in zip(rough, inside, strict=True)
+    ]
+    return torch.stack(calmest)
 
 
-def fit_domain(pictures: Tensor, coverage: float = 0.99) -> DomainStatistics:
+def fit_domain(pictures: Tensor, coverage: float = COVERAGE) -> DomainStatistics:
     """Statistics of training pictures ``[B, 3, H, W]``, B of some hundreds.
 
     Args:
         pictures: framed in every way that users' pictures will be.
-        coverage: the share of them that counts as near, in (0, 1).
+        coverage: the share of them that counts as near, in (0, 1). At 128 px 0.92 parts drawn
+            pictures from photographs; at 64 px nothing does.
 
     Raises:
         ValueError: too few pictures for such a share to mean anything.
