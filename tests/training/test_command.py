@@ -30,6 +30,7 @@ def test_a_run_from_end_to_end(tmp_path, renders, capsys):
     assert cli.main(arguments(tmp_path, renders, *more)) == 0
     said = capsys.readouterr().out
     assert "step 2: validation loss " in said and "wrote " in said
+    assert "(1 processes x " in said and "budget 6 steps" in said and str(tmp_path) in said
     run = tmp_path / "run"
     log = EventAccumulator(str(run / "logs")).Reload()
     scalars = ["loss", "learning_rate", "gradient_norm", "images_per_second", "skipped"]

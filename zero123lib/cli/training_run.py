@@ -20,7 +20,14 @@ from zero123lib.training import checkpoints
 from zero123lib.training.config import TrainConfig
 from zero123lib.training.data import training_pairs, validation_pairs
 from zero123lib.training.files import clear, on_main
-from zero123lib.training.loop import TrainProgress, TrainState, spent, start, train
+from zero123lib.training.loop import (
+    TrainProgress,
+    TrainState,
+    micro_batch,
+    spent,
+    start,
+    train,
+)
 from zero123lib.training.output import write_model
 from zero123lib.training.validation import Validation
 from zero123lib.training.workers import StopRequest, stop_on_signals
@@ -86,6 +93,7 @@ class _Run:
         on_main(state.accelerator, lambda: clear(self.out))
         if resume and (folder := checkpoints.resume(self.out, state)):
             self._say(f"going on from {folder}")
+        self._say(self._summary())
         self.best: float = on_main(state.accelerator, lambda: checkpoints.best_loss(self.out))
         self.saved_at = state.seconds
         self.log = _Log(self.out, state.step, self.held) if self.main else None
@@ -99,6 +107,19 @@ class _Run:
             self._say(f"stopped by {by} after step {state.step}; --resume goes on from {stopped}")
         else:
             self._finish()
+
+    def _summary(self) -> str:
+        """What is about to be done, with what, and where to watch it."""
+        state, config = self.state, self.state.config
+        weights = sum(weight.numel() for weight in state.trained.values()) / 1e6
+        processes = state.accelerator.num_processes
+        micro, accumulate = micro_batch(config, processes)
+        return (
+            f"training {weights:.2f} M weights on {state.accelerator.device}, "
+            f"{config.compute.precision}; {config.batch.size} pairs a step "
+            f"({processes} processes x {accumulate} x {micro}), budget {config.budget.words()}; "
+            f"to watch: tensorboard --logdir {self.out / 'logs'}"
+        )
 
     def _held_out(self) -> Any:
         config = self.state.config

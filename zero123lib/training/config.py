@@ -143,6 +143,11 @@ class BudgetConfig(Section):
     steps: int | None = at_least(1, None)
     minutes: float | None = above(0, None)
 
+    def words(self) -> str:
+        """Such as "2000 steps or 30 minutes"."""
+        named = ((self.steps, "steps"), (self.minutes, "minutes"))
+        return " or ".join(f"{value:g} {name}" for value, name in named if value is not None)
+
 
 @dataclass(frozen=True)
 class ObjectiveConfig(Section):
