@@ -30,7 +30,7 @@ def evaluation_sheet(answers: Sequence[Answered]) -> Image.Image:
         blank = Image.new("RGB", source.size, "white")
         images += [source, *to_pils(answer.made * 2 - 1), blank, *to_pils(question.targets * 2 - 1)]
         turns = [pose.relative_to(question.condition_pose) for pose in question.target_poses]
-        labels += ["input", *(f"made, {turn.azimuth_deg:.0f}°" for turn in turns)]
+        labels += ["input", *(f"made, {round(turn.azimuth_deg)}°" for turn in turns)]
         labels += [question.scene.name, *["true"] * len(turns)]
     scale = max(1, -(-_LEAST_SIDE // images[0].width))
     enlarged = [
