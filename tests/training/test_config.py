@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.training.toy import toy_config
-from zero123lib.training.config import (
+from zero123lib.training.config_files import (
     differences,
     parse_override,
     presets,

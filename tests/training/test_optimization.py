@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from tests.training.toy import NumberedPairs, toy_config
-from zero123lib.training.config import OptimizerConfig, ScheduleConfig, read_config
+from zero123lib.training.config import OptimizerConfig, ScheduleConfig
+from zero123lib.training.config_files import read_config
 from zero123lib.training.loop import start, train
 from zero123lib.training.optimization import (
     RunningAverage,

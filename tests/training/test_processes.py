@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.training.toy import NumberedPairs, start_process, toy_config, toy_yaml
-from zero123lib.training.config import parse_override, read_config
+from zero123lib.training.config_files import parse_override, read_config
 from zero123lib.training.loop import start, train
 
 

@@ -17,7 +17,8 @@ import torch
 
 from zero123lib.datasets.batches import Batch, Pair, collate
 from zero123lib.datasets.folder import write_object
-from zero123lib.training.config import TrainConfig, parse_override, read_config
+from zero123lib.training.config import TrainConfig
+from zero123lib.training.config_files import parse_override, read_config
 from zero123lib.views.poses import Pose
 
 SIZE = 16

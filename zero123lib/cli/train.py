@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         ValueError: an argument, the config, the data or a checkpoint is of no use.
     """
     from zero123lib.cli.training_run import run_training
-    from zero123lib.training.config import parse_override, read_config
+    from zero123lib.training.config_files import parse_override, read_config
 
     check_folder(args.out)
     named = {

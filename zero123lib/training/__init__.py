@@ -1,8 +1,9 @@
 """Training and fine-tuning: ``zero123 train``.
 
-What happens is said by a config (:mod:`~zero123lib.training.config`), of which the packaged
-presets are examples: ``zero123`` is the paper's recipe, ``lora`` fine-tunes on a small GPU,
-``finetune`` any model on a folder of renders, ``tiny`` is the bundled model from nothing.
+What happens is said by a config (:mod:`~zero123lib.training.config`), read from YAML by
+:mod:`~zero123lib.training.config_files`. The packaged presets are examples: ``zero123`` is the
+paper's recipe, ``lora`` fine-tunes on a small GPU, ``finetune`` any model on a folder of renders,
+``tiny`` is the bundled model from nothing.
 
 From Python, a run is a state and a generator::
 

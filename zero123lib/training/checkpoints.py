@@ -28,7 +28,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from zero123lib.diffusion.checkpoints.streams import Entry, write_safetensors
-from zero123lib.training.config import differences, read_config, to_yaml
+from zero123lib.training.config_files import differences, read_config, to_yaml
 from zero123lib.training.files import on_main, whole_folder
 from zero123lib.training.loop import TrainState
 

@@ -1,4 +1,4 @@
-"""What decides a training run: one small frozen dataclass per concern, read from YAML.
+"""What decides a training run: one small frozen dataclass per concern.
 
 The defaults are the paper's recipe (Liu et al. 2023, section 3.2 and appendix; official
 ``configs/sd-objaverse-finetune-c_concat-256.yaml`` and ``ldm/models/diffusion/ddpm.py``); the
@@ -7,22 +7,11 @@ packaged presets write out what belongs to each.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Literal
-
-import yaml
+from dataclasses import dataclass, field
+from typing import Literal
 
 from zero123lib.training.recipe import Architecture
-from zero123lib.training.sections import Section, above, at_least, build, within
-
-PRESETS = Path(__file__).parent / "configs"
-
-# What may differ between the parts of one run: it changes how long, where and how fast the run
-# goes on and what is kept of it, not what is computed up to rounding.
-MAY_DIFFER = ("budget.", "validation.", "saving.", "output.", "data.path", "data.workers",
-              "batch.per_device", "compute.")  # fmt: skip
+from zero123lib.training.sections import Section, above, at_least, within
 
 
 @dataclass(frozen=True)
@@ -270,126 +259,3 @@ class TrainConfig(Section):
             raise ValueError("budget: expected steps or minutes (--max-steps, --minutes), got none")
         if self.data.source == "pairs" and self.data.path is None:
             raise ValueError("data.path: expected a data set (--data), got null")
-
-
-def presets() -> list[str]:
-    """Names of the packaged configs."""
-    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
-
-
-def read_config(source: str | Path, overrides: Sequence[tuple[str, Any]] = ()) -> TrainConfig:
-    """Read a config.
-
-    Args:
-        source: a preset's name, or a YAML file, which may begin from one by ``preset: NAME``.
-        overrides: dotted keys and their values, applied in order.
-
-    Raises:
-        ValueError: no such file, or something in it does not fit; the message names the key.
-    """
-    content = _content(source)
-    if "preset" in content:
-        name = content.pop("preset")
-        if name not in presets():
-            raise ValueError(f"preset: expected one of {', '.join(presets())}, got {name!r}")
-        content = _merged(_content(str(name)), content)
-    for key, value in overrides:
-        _set(content, key, value)
-    content["initial"] = _initial(content.get("initial"))
-    return build(TrainConfig, content)
-
-
-def parse_override(text: str) -> tuple[str, Any]:
-    """``key.of.section=value`` as the key and YAML's value.
-
-    Raises:
-        ValueError: it is not of that form.
-    """
-    key, equals, value = text.partition("=")
-    try:
-        if not equals or not key.strip():
-            raise ValueError("no key")
-        return key.strip(), yaml.safe_load(value)
-    except (ValueError, yaml.YAMLError) as error:
-        raise ValueError(
-            f"--set: expected section.key=value, such as optimizer.learning_rate=1e-5, got {text!r}"
-        ) from error
-
-
-def to_yaml(config: TrainConfig) -> str:
-    """The config as YAML that :func:`read_config` takes."""
-    return yaml.safe_dump(_plain(asdict(config)), sort_keys=False)
-
-
-def differences(new: TrainConfig, old: TrainConfig) -> dict[str, tuple[Any, Any]]:
-    """Dotted key -> (new, old) of what differs and may not within one run."""
-    flat_new, flat_old = _flat(asdict(new)), _flat(asdict(old))
-    return {
-        key: (flat_new.get(key), flat_old.get(key))
-        for key in (flat_new | flat_old)
-        if flat_new.get(key) != flat_old.get(key) and not key.startswith(MAY_DIFFER)
-    }
-
-
-def _content(source: str | Path) -> dict[str, Any]:
-    path = PRESETS / f"{source}.yaml" if str(source) in presets() else Path(source)
-    wanted = f"CONFIG: expected a preset ({', '.join(presets())}) or a YAML file"
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"{wanted}, got {str(source)!r}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{wanted}, got {str(source)!r}: {reason}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{wanted} of sections, got {str(source)!r}: {type(content).__name__}")
-    return content
-
-
-def _initial(value: Any) -> Any:
-    """The section, from a model's name alone or with an architecture by its name."""
-    if isinstance(value, str):
-        return {"source": value}
-    if isinstance(value, Mapping) and value.get("architecture") == "tiny":
-        return {**value, "architecture": {}}
-    if value is None:
-        raise ValueError("initial: expected where the weights start from (--initial), got null")
-    return value
-
-
-def _merged(base: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    result = dict(base)
-    for key, value in over.items():
-        if key != "initial" and isinstance(value, Mapping) and isinstance(result.get(key), dict):
-            result[key] = _merged(result[key], value)
-        else:
-            result[key] = value
-    return result
-
-
-def _set(content: dict[str, Any], key: str, value: Any) -> None:
-    *sections, last = key.split(".")
-    place = content
-    for name in sections:
-        inner = place.get(name)
-        if name == "architecture" and inner == "tiny":
-            inner = {}
-        if not isinstance(inner, Mapping | None):
-            raise ValueError(f"{key}: expected a section {name} to set it in, got {inner!r}")
-        place[name] = dict(inner or {})
-        place = place[name]
-    place[last] = value
-
-
-def _flat(content: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    flat = {}
-    for key, value in content.items():
-        place = f"{path}.{key}" if path else key
-        flat |= _flat(value, place) if isinstance(value, Mapping) else {place: value}
-    return flat
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
-    return list(value) if isinstance(value, tuple) else value
