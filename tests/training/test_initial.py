@@ -11,14 +11,17 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPVisionModelWithProjection
 
 from tests.diffusion.checkpoints.conftest import WIDTH, YAML, random_networks
-from tests.training.toy import toy_config
+from tests.training.toy import NumberedPairs, toy_config
 from zero123lib.diffusion.checkpoints import names
 from zero123lib.diffusion.checkpoints.errors import CheckpointError
 from zero123lib.diffusion.checkpoints.original import original_origins
 from zero123lib.diffusion.model import disable_one_token
 from zero123lib.training.initial import load_initial
-from zero123lib.training.loop import start
+from zero123lib.training.loop import start, train
 from zero123lib.training.recipe import Architecture, tiny_pipeline
+
+# That went into the average of the original file.
+UPDATES = 20
 
 
 def four_channels(seed: int) -> UNet2DConditionModel:
@@ -72,6 +75,7 @@ def original(networks, averaged, tmp_path_factory):
     for name, origin in original_origins({**three, "unet": averaged})["unet"].items():
         state[names.ema_name(origin.name)] = averaged.state_dict()[name]
     state["model_ema.decay"] = torch.tensor(0.9999)
+    state["model_ema.num_updates"] = torch.tensor(UPDATES, dtype=torch.int32)
     torch.save({"state_dict": state}, path / "variations.ckpt")
     (path / "variations.yaml").write_text(yaml.safe_dump(YAML))
     return path / "variations.ckpt"
@@ -115,6 +119,17 @@ def test_image_variations_widened_do_the_same(layout, request, networks, average
     # Zeros, not absent: training can make use of the new channels.
     conv_in = state.trained["unet.conv_in.weight"]
     assert conv_in.shape[1] == 8 and (conv_in[:, 4:] == 0).all()
+
+
+def test_an_average_that_is_there_is_gone_on_with(original, tmp_path):
+    """As official: its count of updates comes along, so its decay does not warm up again."""
+    state = start(variations_config(tmp_path, original))
+    before = {name: weight.clone() for name, weight in state.average.weights.items()}
+    next(train(state, NumberedPairs(size=state.pipe.image_size)))
+    for name, weight in state.trained.items():
+        # Update 21 has the decay 22 / 31, within the limit of 0.9.
+        expected = before[name].lerp(weight, 9 / 31)
+        assert torch.allclose(state.average.weights[name], expected, atol=1e-6), name
 
 
 def test_image_variations_take_another_size(folder, tmp_path):

@@ -64,8 +64,8 @@ def toy_config(folder: Path, *overrides: str) -> TrainConfig:
 class NumberedPairs:
     """A pair source whose pictures are noise by number; one that is `broken` is NaN."""
 
-    def __init__(self, broken: int | None = None) -> None:
-        self.broken = broken
+    def __init__(self, broken: int | None = None, size: int = SIZE) -> None:
+        self.broken, self.size = broken, size
         self.seen: list[int] = []
 
     @property
@@ -82,7 +82,7 @@ class NumberedPairs:
 
     def pair(self, number: int) -> Pair:
         random = np.random.default_rng(number)
-        pictures = torch.from_numpy(random.random((2, 3, SIZE, SIZE), np.float32)) * 2 - 1
+        pictures = torch.from_numpy(random.random((2, 3, self.size, self.size), np.float32)) * 2 - 1
         if number == self.broken:
             pictures[:] = torch.nan
         return Pair(pictures[0], pictures[1], torch.from_numpy(random.random(4, np.float32)))

@@ -26,10 +26,12 @@ class Start:
     Attributes:
         averages: of the UNet's weights, by their names there; None where the running average
             starts from the weights themselves.
+        updates: that went into the averages already.
     """
 
     pipe: Zero123Pipeline
     averages: dict[str, Tensor] | None = None
+    updates: int = 0
 
 
 def load_initial(config: TrainConfig) -> Start:
@@ -38,9 +40,10 @@ def load_initial(config: TrainConfig) -> Start:
     Raises:
         ValueError: there is no such model, or it has another size than ``data.size``.
     """
-    initial, averages = config.initial, None
+    initial, averages, updates = config.initial, None, 0
     if initial.image_variations is not None:
-        pipe, averages = _from_variations(initial.image_variations, initial.original_config)
+        found = _from_variations(initial.image_variations, initial.original_config)
+        pipe, averages, updates = found.pipe, found.averages, found.updates
         if config.data.size is not None:
             _resize(pipe, config.data.size)
     elif initial.architecture is not None:
@@ -53,20 +56,18 @@ def load_initial(config: TrainConfig) -> Start:
             f"data.size: expected {pipe.image_size}, the initial model's, got {config.data.size}"
         )
     (enable_one_token if config.trained.one_token else disable_one_token)(pipe.unet)
-    return Start(pipe, averages)
+    return Start(pipe, averages, updates)
 
 
-def _from_variations(
-    source: str, original_config: str | None
-) -> tuple[Zero123Pipeline, dict[str, Tensor] | None]:
+def _from_variations(source: str, original_config: str | None) -> Start:
     found = sources.find(source)
     checkpoint, averaged = read_variations(found.path, original_config)
     components = load_components(checkpoint, torch.float32, "cpu", {})
     pipe = Zero123Pipeline(**components, encoding="zero123", licence=found.licence)
     if averaged is None:
-        return pipe, None
-    again = Checkpoint(found.path, {"unet": averaged}, None, layout="original")
-    return pipe, dict(fill(again, "unet").state_dict())
+        return Start(pipe)
+    again = Checkpoint(found.path, {"unet": averaged.part}, None, layout="original")
+    return Start(pipe, dict(fill(again, "unet").state_dict()), averaged.updates)
 
 
 def _resize(pipe: Zero123Pipeline, size: int) -> None:

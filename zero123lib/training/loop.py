@@ -43,6 +43,7 @@ class TrainState:
         pipe: the networks themselves, trained ones included.
         model: those that are trained, wrapped for several processes and mixed precision.
         average: of their weights.
+        updates_before: that went into the average before the run began.
         step: optimizer steps done.
         seconds: spent in steps so far, by the slowest process.
     """
@@ -53,6 +54,7 @@ class TrainState:
     model: nn.Module
     optimizer: Any
     average: RunningAverage
+    updates_before: int = 0
     step: int = 0
     seconds: float = 0.0
 
@@ -155,7 +157,7 @@ def start(config: TrainConfig) -> TrainState:
         pipe.unet.compile()
     optimizer = make_optimizer(model, config.optimizer)
     wrapped, prepared = accelerator.prepare(model, optimizer)
-    return TrainState(config, accelerator, pipe, wrapped, prepared, average)
+    return TrainState(config, accelerator, pipe, wrapped, prepared, average, begun.updates)
 
 
 def _freeze(pipe: Zero123Pipeline, config: TrainConfig) -> None:
@@ -249,7 +251,8 @@ def train(
                 state.optimizer.zero_grad()
         state.step += 1
         state.seconds += lasted
-        state.average.update(ema_decay(state.step, config.ema.decay))
+        updates = state.updates_before + state.step
+        state.average.update(ema_decay(updates, config.ema.decay))
         yield TrainProgress(
             step=state.step,
             pairs=state.step * config.batch.size,

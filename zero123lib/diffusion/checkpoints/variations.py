@@ -8,6 +8,7 @@ model that training begins with does what the image variations do, whatever the 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,26 @@ from zero123lib.diffusion.model import CameraProjection
 
 _PARTS = ("unet", "vae", "image_encoder")
 _CONV_IN = "conv_in.weight"
+_UPDATES = f"{names.EMA}num_updates"
+
+
+@dataclass(frozen=True, eq=False)
+class Averaged:
+    """The running average that a file has of its UNet's weights.
+
+    Attributes:
+        part: the UNet with them.
+        updates: of the average so far; the official code counts on from there, so that its decay
+            does not warm up again and the average is not forgotten at once.
+    """
+
+    part: Part
+    updates: int
 
 
 def read_variations(
     path: Path, original_config: str | Path | Mapping[str, Any] | None = None
-) -> tuple[Checkpoint, Part | None]:
+) -> tuple[Checkpoint, Averaged | None]:
     """Read image variations, in either layout, as a Zero123 model before its training.
 
     Args:
@@ -49,8 +65,7 @@ def read_variations(
             sizes than the published ones.
 
     Returns:
-        The model, and the UNet again with the running average of its weights, where the file has
-        one.
+        The model, and the running average of the UNet's weights, where the file has one.
 
     Raises:
         CheckpointError: see :mod:`zero123lib.diffusion.checkpoints.errors`.
@@ -70,15 +85,13 @@ def read_variations(
         CameraProjection(**projection).state_dict(),
     )
     parts["unet"] = _widened(parts["unet"], path)
-    if averaged is not None:
-        averaged = _widened(averaged, path)
     check_fit(parts, path)
     return Checkpoint(path, parts, scheduler, layout=layout), averaged
 
 
 def _read_original(
     path: Path, original_config: str | Path | Mapping[str, Any] | None
-) -> tuple[dict[str, Part], Part | None]:
+) -> tuple[dict[str, Part], Averaged | None]:
     tensors = open_tensors(path)
     configs = read_configs(original_config)
     configs["unet"] |= {"in_channels": configs["unet"]["out_channels"]}
@@ -94,7 +107,9 @@ def _read_original(
     if averaged is None:
         return parts, None
     again = empty_network("unet", configs["unet"], path)
-    return parts, Part(again, names.Renamed(tensors, averaged))
+    part = _widened(Part(again, names.Renamed(tensors, averaged)), path)
+    updates = int(tensors[_UPDATES]) if _UPDATES in tensors else 0
+    return parts, Averaged(part, max(0, updates))
 
 
 def _widened(part: Part, source: Path) -> Part:
