@@ -74,6 +74,18 @@ def test_matrices_inside_are_muons_and_the_rest_adamws() -> None:
     assert differing == ["unet.mid.weight"]
 
 
+def test_gradients_that_overflow_fp16_change_nothing() -> None:
+    """As torch's gradient scaler calls a fused optimizer: with what it found as an attribute."""
+    model = network()
+    optimizer = make_optimizer(model, OptimizerConfig(muon_learning_rate=0.02))
+    before = [p.detach().clone() for p in model.parameters()]
+    for p in model.parameters():
+        p.grad = torch.full_like(p, torch.inf)
+    optimizer.found_inf = torch.ones(())  # pyright: ignore[reportAttributeAccessIssue]
+    optimizer.step()
+    assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
+
+
 def test_a_loaded_state_goes_on_to_the_bit() -> None:
     model = network()
     config = OptimizerConfig(muon_learning_rate=0.02)

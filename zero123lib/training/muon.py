@@ -41,6 +41,8 @@ class MuonWithAdamW(torch.optim.AdamW):
             loss = super().step(closure)
         finally:
             self.param_groups = groups
+        if _overflown(self):
+            return loss
         for group in groups:
             if group["muon"]:
                 for parameter in group["params"]:
@@ -59,6 +61,13 @@ class MuonWithAdamW(torch.optim.AdamW):
         rows, columns = matrix.shape
         scale = lr * max(1.0, rows / columns) ** 0.5
         parameter.add_(orthogonalized(matrix).view(parameter.shape), alpha=-scale)
+
+
+def _overflown(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether a gradient scaler has found what is not finite: a fused optimizer is called all the
+    same, and has to skip the step itself."""
+    found = getattr(optimizer, "found_inf", None)
+    return found is not None and bool(found)
 
 
 def orthogonalized(matrix: Tensor) -> Tensor:
