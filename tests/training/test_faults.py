@@ -216,6 +216,41 @@ def test_the_last_and_the_best_are_kept(tmp_path):
     assert checkpoints.best_loss(tmp_path) == 0.2
 
 
+def test_a_kill_while_old_checkpoints_go_leaves_none_broken(tmp_path, monkeypatch, caplog):
+    state = start(toy_config(tmp_path))
+    save_checkpoint(tmp_path, state, None, 1)
+    state.step = 1
+    plain = shutil.rmtree
+
+    def killed(folder, *args, **kwargs):
+        if Path(folder).name.endswith("step-00000000"):
+            (Path(folder) / "model.safetensors").unlink()
+            raise KeyboardInterrupt
+        plain(folder, *args, **kwargs)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(shutil, "rmtree", killed)
+        save_checkpoint(tmp_path, state, None, 1)
+    assert [saved.step for saved in whole_checkpoints(tmp_path)] == [1] and not caplog.text
+    state.step = 2
+    save_checkpoint(tmp_path, state, None, 1)
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["step-00000002"]
+
+
+def test_no_checkpoint_tells_of_a_best_model_that_was_not_written(tmp_path, renders, monkeypatch):
+    """Killed while the model is written, a run goes on and writes it."""
+    argv = command(tmp_path, tmp_path / "run", renders, "validation.every_steps=3")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training_run, "write_model", killed)
+        assert cli.main(argv) == 130
+    assert whole_checkpoints(tmp_path / "run")
+    assert checkpoints.best_loss(tmp_path / "run") == float("inf")
+
+
 def test_another_config_is_refused_by_name(tmp_path):
     three_checkpoints(tmp_path)
     state = start(toy_config(tmp_path, "optimizer.learning_rate=0.5"))

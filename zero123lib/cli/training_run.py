@@ -39,7 +39,7 @@ _LOG_STEPS = 10
 
 def run_training(out: Path, config: TrainConfig, resume: bool) -> int:
     """Train by a config into a folder; see :func:`zero123lib.cli.train.run`."""
-    if not resume and checkpoints.whole_checkpoints(out):
+    if not resume and checkpoints.whole_checkpoints(out, verify=False):
         raise ValueError(
             f"--out: expected a folder without checkpoints, or --resume, got {str(out)!r}"
         )
@@ -165,12 +165,13 @@ class _Run:
         due = saving.every_minutes is not None and minutes >= saving.every_minutes
         due |= saving.every_steps is not None and progress.step % saving.every_steps == 0
         better = loss is not None and loss < self.best
+        if loss is not None and better:
+            # Before the checkpoint that tells of it: a run killed in between writes it again.
+            write_model(self.out, self.state)
+            self.best = loss
         if due or better:
             checkpoints.save_checkpoint(self.out, self.state, loss, saving.keep_last)
             self.saved_at = progress.seconds
-        if loss is not None and better:
-            self.best = loss
-            write_model(self.out, self.state)
 
     def _validate(self) -> float:
         assert self.validation is not None
@@ -188,9 +189,11 @@ class _Run:
         """The last checkpoint, and the result: the best weights, or the last without validation."""
         loss = self._validate() if self.validation is not None else None
         keep = self.state.config.saving.keep_last
-        checkpoints.save_checkpoint(self.out, self.state, loss, keep)
-        if loss is None or loss <= self.best or not (self.out / "model").exists():
+        best = loss is None or loss <= self.best or not (self.out / "model").exists()
+        if best:
             write_model(self.out, self.state)
+        checkpoints.save_checkpoint(self.out, self.state, loss, keep)
+        if best:
             self._say(f"wrote {self.out / 'model'} after {self.state.step} steps")
         else:
             self._say(

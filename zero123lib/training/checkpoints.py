@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import shutil
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ from torch import Tensor
 
 from zero123lib.diffusion.checkpoints.streams import Entry, write_safetensors
 from zero123lib.training.config_files import differences, read_config, to_yaml
-from zero123lib.training.files import on_main, whole_folder
+from zero123lib.training.files import on_main, remove, whole_folder
 from zero123lib.training.loop import TrainState
 
 _MODEL, _EMA, _OPTIMIZER = "model.safetensors", "ema.safetensors", "optimizer.pt"
@@ -140,7 +139,7 @@ def _prune(run: Path, keep_last: int) -> None:
     best = min(saved, key=lambda one: one.validation_loss, default=None)
     for one in saved[keep_last:]:
         if one is not best or one.validation_loss == math.inf:
-            shutil.rmtree(one.folder)
+            remove(one.folder)
 
 
 def best_loss(run: Path) -> float:

@@ -59,6 +59,13 @@ def clear(parent: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
+def remove(folder: Path) -> None:
+    """Remove a folder: its name goes first, so that a kill leaves no broken one behind."""
+    going = folder.with_name(f"{_MAKING}{folder.name}")
+    folder.rename(going)
+    shutil.rmtree(going)
+
+
 def sync(path: Path) -> None:
     """Bring a file or a folder to the disk."""
     handle = os.open(path, os.O_RDONLY)
