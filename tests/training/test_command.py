@@ -73,6 +73,17 @@ def test_corrupt_samples_are_counted_and_named(tmp_path, capsys):
     assert "skipped 1 corrupt samples, such as object-1/002: " in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_data_of_no_use_is_one_line_whoever_loads_it(tmp_path, capsys, workers):
+    broken = write_renders(tmp_path / "renders")
+    for path in broken.rglob("*.png"):
+        path.write_bytes(b"no picture")
+    assert cli.main(arguments(tmp_path, broken, "--set", f"data.workers={workers}")) == 2
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert told.startswith("zero123 train: error: path: expected at least one object with two")
+    assert "Traceback" not in told
+
+
 def test_validation_is_fixed_and_free_of_dropout(tmp_path, renders):
     config = toy_config(tmp_path, f"data.path={renders}", "objective.dropout=0.33")
     state = start(config)

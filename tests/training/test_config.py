@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.training.toy import toy_config
+from zero123lib.training.config import BudgetConfig
 from zero123lib.training.config_files import (
     differences,
     parse_override,
@@ -20,7 +21,7 @@ DATA = ("data.path", "renders")
 def test_presets_read_and_survive_their_own_yaml(tmp_path):
     assert presets() == ["finetune", "lora", "tiny", "zero123"]
     for name in presets():
-        config = read_config(name, [DATA])
+        config = read_config(name, [] if name == "tiny" else [DATA])
         (tmp_path / "again.yaml").write_text(to_yaml(config))
         assert read_config(tmp_path / "again.yaml") == config
 
@@ -72,6 +73,7 @@ def test_architectures_are_named_or_sized():
         ("initial.source=tiny", "initial.source: expected one of source, .* got 2 of them"),
         ("initial.architecture.attended=[true]", "initial.architecture.attended: expected 2"),
         ("budget=null", "budget: expected steps or minutes"),
+        ("data.path=renders", "data.path: expected null .* where data.source is scenes, got"),
         ("seed.a=1", "seed.a: expected a section seed to set it in, got 0"),
         ("seed", "--set: expected section.key=value, .*, got 'seed'"),
         ("seed=[", "--set: expected section.key=value"),
@@ -111,3 +113,7 @@ def test_what_may_differ_within_a_run(tmp_path):
         "optimizer.learning_rate": (1.0, 1e-3),
         "batch.size": (8, 4),
     }
+
+
+def test_a_budget_in_words():
+    assert BudgetConfig(steps=1_234_567, minutes=90.0).words() == "1234567 steps or 90 minutes"

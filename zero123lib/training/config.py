@@ -135,7 +135,7 @@ class BudgetConfig(Section):
     def words(self) -> str:
         """Such as "2000 steps or 30 minutes"."""
         named = ((self.steps, "steps"), (self.minutes, "minutes"))
-        return " or ".join(f"{value:g} {name}" for value, name in named if value is not None)
+        return " or ".join(f"{value:.12g} {name}" for value, name in named if value is not None)
 
 
 @dataclass(frozen=True)
@@ -259,3 +259,8 @@ class TrainConfig(Section):
             raise ValueError("budget: expected steps or minutes (--max-steps, --minutes), got none")
         if self.data.source == "pairs" and self.data.path is None:
             raise ValueError("data.path: expected a data set (--data), got null")
+        if self.data.source == "scenes" and self.data.path is not None:
+            raise ValueError(
+                "data.path: expected null (no --data) where data.source is scenes, "
+                f"got {self.data.path!r}; --set data.source=pairs trains on it"
+            )

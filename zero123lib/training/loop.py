@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +45,7 @@ class TrainState:
         average: of their weights.
         updates_before: that went into the average before the run began.
         step: optimizer steps done.
-        seconds: spent in steps so far, by the slowest process.
+        seconds: of training so far, validation and saving included, by the slowest process.
     """
 
     config: TrainConfig
@@ -76,7 +76,7 @@ class TrainProgress:
         gradient_norm: before clipping.
         pairs_per_second: of this step, all processes together.
         done: fraction of the budget.
-        seconds: spent in steps since the run began.
+        seconds: since the run began, what is done between the steps included.
         skipped: name -> reason of corrupt samples that this process or its workers have met.
         stopping: this was the last step, since a process was asked to stop.
     """
@@ -236,7 +236,7 @@ def train(
         for index in range(accumulate):
             numbers = _pair_numbers(state, index, micro, accumulate)
             draws = draw(config.seed, numbers, shape, config.objective.posterior == "sample")
-            batch = _on_device(next(batches), accelerator.device)
+            batch = _on_device(_next(batches), accelerator.device)
             with accelerator.accumulate(state.model):
                 part = denoising_loss(state.model, state.pipe, batch, draws, config.objective)
                 accelerator.backward(part)
@@ -298,6 +298,14 @@ def _loader(dataset: PairDataset, workers: int) -> DataLoader:
     return DataLoader(
         dataset, batch_size=None, num_workers=workers, worker_init_fn=start_worker, **more
     )
+
+
+def _next(batches: Iterator[Batch]) -> Batch:
+    """The next batch; an error in a worker comes without the worker's traceback around it."""
+    try:
+        return next(batches)
+    except ValueError as error:
+        raise ValueError(str(error).rstrip().rpartition("\nValueError: ")[2]) from error
 
 
 def _pair_numbers(state: TrainState, index: int, micro: int, accumulate: int) -> range:
