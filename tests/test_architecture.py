@@ -15,6 +15,7 @@ import zero123lib
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = {
+    "_files": 0,
     "_optional": 0,
     "metrics": 1,
     "views": 1,
@@ -24,7 +25,7 @@ FLOORS = {
     "meshes": 2,
     "rendering": 3,
     "scenes": 3,
-    "reconstruct": 3,
+    "reconstruction": 3,
     "threestudio_plugin": 3,
     "training": 4,
     "evaluation": 4,

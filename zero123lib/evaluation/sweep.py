@@ -12,16 +12,15 @@ import csv
 import hashlib
 import io
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import torch
 from torch import Tensor
 
+from zero123lib._files import write_bytes
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.evaluation.answers import TRIVIAL, Setting, make_views, trivial_answers
 from zero123lib.evaluation.questions import Question, held_out_questions
@@ -158,7 +157,7 @@ def _step(
     scored = score_answers(question, answers) if answers else {}
     for name, rows in scored.items():
         if cache:
-            _write(files[name], rows)
+            write_bytes(files[name], json.dumps([asdict(row) for row in rows]).encode())
     rows = {**known, **scored}
     return SweepStep(
         len(new),
@@ -181,17 +180,3 @@ def _read(file: Path) -> tuple[ViewScore, ...] | None:
         return tuple(ViewScore.from_dict(row) for row in json.loads(file.read_text()))
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None  # what somebody else wrote there is asked again and replaced
-
-
-def _write(file: Path, rows: Sequence[ViewScore]) -> None:
-    """Whole or not at all, a power cut included."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    scratch = file.with_name(f".{file.name}.{uuid4().hex}")
-    try:
-        with open(scratch, "x") as handle:
-            json.dump([asdict(row) for row in rows], handle)
-            handle.flush()
-            os.fsync(handle.fileno())
-        scratch.replace(file)
-    finally:
-        scratch.unlink(missing_ok=True)

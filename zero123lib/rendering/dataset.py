@@ -22,13 +22,13 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from zero123lib import __version__
+from zero123lib._files import write_json
 from zero123lib.rendering.objects import (
     RECORD,
     SCRATCH,
     Source,
     render_object,
     whole_record,
-    write_json,
 )
 from zero123lib.rendering.settings import RenderSettings
 from zero123lib.rendering.workers import spread

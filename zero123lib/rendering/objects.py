@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from zero123lib import __version__
+from zero123lib._files import write_json
 from zero123lib.datasets.folder import write_object
 from zero123lib.meshes.load import FORMATS, MeshError, load_mesh
 from zero123lib.meshes.mesh import Camera, Mesh
@@ -163,17 +164,6 @@ def check_replaceable(folder: Path) -> None:
         raise ValueError(
             f"expected only views in {str(folder)!r}, which would be replaced, got {others[0]!r}"
         )
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """A JSON file that is there whole or not at all, also after a power cut."""
-    part = path.with_name(f"{SCRATCH}{path.name}")
-    with part.open("w") as file:
-        json.dump(content, file, indent=2, allow_nan=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
 
 
 def _images(
