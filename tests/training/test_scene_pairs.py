@@ -109,3 +109,19 @@ def test_held_out_objects_are_validations_alone():
     held_out = ScenePairs(last, 16, held_out=True)
     # Evaluation asks about the first of them.
     assert held_out.scene_seed(0) > HELD_OUT_SEED + 1_000_000
+
+
+@pytest.mark.parametrize(("processes", "workers"), [(2, 1), (2, 2), (4, 1), (8, 1)])
+def test_who_takes_turns_renders_what_no_other_renders(processes, workers):
+    """Batches of 32 in turns: the objects that two turns may draw from never meet."""
+    source = ScenePairs(ScenesConfig(pool_scenes=64), 16)
+    turns = processes * workers
+    seen = [set() for _ in range(turns)]
+    for batch in range(400):
+        for pair in range(32 * batch, 32 * (batch + 1)):
+            seen[batch % turns].update(source.candidates(pair))
+    for one, other in itertools.combinations(seen, 2):
+        assert one and not one & other
+    # And together they miss none.
+    oldest, last = source.window(32 * 400 - 1)
+    assert set(range(oldest)) <= set.union(*seen) <= set(range(last + 1))

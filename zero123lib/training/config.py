@@ -174,6 +174,8 @@ class ComputeConfig(Section):
         gradient_checkpointing: less memory, about a third more time.
         compile: the UNet by ``torch.compile``.
         channels_last: layout of the convolutions' weights.
+        attention: "fused" kernels, or "plain" matrix products: on a CPU these are faster where a
+            picture has few latent pixels, and take memory by their number squared.
         threads: of torch, per process; None leaves torch's choice.
     """
 
@@ -183,6 +185,7 @@ class ComputeConfig(Section):
     gradient_checkpointing: bool = False
     compile: bool = False
     channels_last: bool = False
+    attention: Literal["fused", "plain"] = "fused"
     threads: int | None = within(1, 1024, None)
 
 

@@ -6,6 +6,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
 
 from zero123lib.datasets.pairs import Batch, PairDataset, PairSource
@@ -191,6 +193,10 @@ def _place(pipe: Zero123Pipeline, config: ComputeConfig, device: torch.device) -
             _lay_channels_last(network)
 
 
+def _attention(config: ComputeConfig) -> AbstractContextManager[None]:
+    return sdpa_kernel(SDPBackend.MATH) if config.attention == "plain" else nullcontext()
+
+
 def _lay_channels_last(network: nn.Module) -> None:
     """Lay out the weights of convolutions with channels last.
 
@@ -237,7 +243,7 @@ def train(
             numbers = _pair_numbers(state, index, micro, accumulate)
             draws = draw(config.seed, numbers, shape, config.objective.posterior == "sample")
             batch = _on_device(_next(batches), accelerator.device)
-            with accelerator.accumulate(state.model):
+            with accelerator.accumulate(state.model), _attention(config.compute):
                 part = denoising_loss(state.model, state.pipe, batch, draws, config.objective)
                 accelerator.backward(part)
                 loss += part.detach() / accumulate
