@@ -1,0 +1,354 @@
+"""Fitting a voxel field to views with alpha: coarse to fine, inside their visual hull.
+
+The hull of the silhouettes is where the field starts and all that it can ever fill, so that only
+rays and samples that meet it are computed. Each milestone doubles or so the grid's resolution,
+narrows the hull to what the field has found, and starts the optimiser anew (as Sun et al. 2022,
+"Direct Voxel Grid Optimization", go from coarse to fine).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from zero123lib.fields import regularisers
+from zero123lib.fields.hull import silhouette_share
+from zero123lib.fields.occupancy import OccupancyGrid, evaluate, lattice
+from zero123lib.fields.volume import cube_spans, render
+from zero123lib.fields.voxels import VoxelField, VoxelSettings
+from zero123lib.views.cameras import rays
+
+Schedule = float | Callable[[int], float]
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How views are fitted. Where a `Schedule` is a function, it is of the step, from 0.
+
+    Attributes:
+        steps: in all.
+        resolutions: nodes along each axis, stage by stage.
+        milestones: share of the steps after which each further stage begins.
+        rays: per step.
+        samples: along each ray, within what may be occupied.
+        half_extent: half the side of the cube.
+        density_rate, color_rate: Adam's, of the raw grids.
+        rgb, mask, opaque, density_variation, color_variation: weights of the losses.
+        robust: colour errors above this count linearly, not squared (Huber 1964).
+        hull_tolerance: share of the views that may disagree with the hull.
+        hull_margin_px: silhouettes are grown by this for the hull, so that it loses no thin parts.
+        hull_density: where the field starts within the hull, per world unit.
+        least_density: what the fit takes as empty, per world unit.
+    """
+
+    steps: int = 1200
+    resolutions: tuple[int, ...] = (48, 72, 96)
+    milestones: tuple[float, ...] = (0.25, 0.5)
+    rays: int = 2048
+    samples: int = 48
+    half_extent: float = 0.6
+    density_rate: Schedule = 0.2
+    color_rate: Schedule = 0.1
+    rgb: Schedule = 1.0
+    mask: Schedule = 0.5
+    opaque: Schedule = 0.0
+    density_variation: Schedule = 0.0
+    color_variation: Schedule = 0.0
+    robust: float = 1.0
+    hull_tolerance: float = 0.0
+    hull_margin_px: int = 1
+    hull_density: float = 10.0
+    least_density: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "rays", "samples"):
+            if not getattr(self, name) >= 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)!r}")
+        if len(self.resolutions) != len(self.milestones) + 1:
+            raise ValueError(
+                f"milestones: expected {len(self.resolutions) - 1}, one fewer than resolutions, "
+                f"got {len(self.milestones)}"
+            )
+        if list(self.milestones) != sorted(self.milestones) or not all(
+            0 < share < 1 for share in self.milestones
+        ):
+            raise ValueError(
+                f"milestones: expected ascending shares of the steps, got {self.milestones}"
+            )
+        if not 0 <= self.hull_tolerance < 1:
+            raise ValueError(f"hull_tolerance: expected within [0, 1), got {self.hull_tolerance}")
+
+
+@dataclass(frozen=True, eq=False)
+class FitStep:
+    """One step that was taken.
+
+    Attributes:
+        step: from 1 to ``total``.
+        losses: by name, unweighted; ``"total"`` is the weighted sum.
+        field: as it stands; another object after each milestone.
+    """
+
+    step: int
+    total: int
+    losses: Mapping[str, float]
+    field: VoxelField
+
+
+def fit_views(
+    images: Tensor,
+    cameras_to_world: Tensor,
+    fov_deg: float,
+    settings: FitSettings | None = None,
+    *,
+    seed: int = 0,
+    field: VoxelField | None = None,
+    view_weights: Tensor | None = None,
+) -> Iterator[FitStep]:
+    """Fit a field, step by step; arguments as :class:`Fitting` takes them."""
+    fitting = Fitting(
+        images,
+        cameras_to_world,
+        fov_deg,
+        settings,
+        seed=seed,
+        field=field,
+        view_weights=view_weights,
+    )
+    while not fitting.finished:
+        yield fitting.advance()
+
+
+class Fitting:
+    """A fit under way. The same seed gives the same field, to the bit on one machine's CPU.
+
+    ``state_dict()`` and ``load_state_dict()`` go on from any step to the same bits; the object is
+    made from the same views and settings first.
+
+    Attributes:
+        field: as it stands.
+        step: how many steps were taken.
+    """
+
+    def __init__(
+        self,
+        images: Tensor,
+        cameras_to_world: Tensor,
+        fov_deg: float,
+        settings: FitSettings | None = None,
+        *,
+        seed: int = 0,
+        field: VoxelField | None = None,
+        view_weights: Tensor | None = None,
+    ) -> None:
+        """Start from the hull of the views.
+
+        Args:
+            images: ``[V, H, H, 4]`` in [0, 1], straight alpha.
+            cameras_to_world: OpenGL, ``[V, 4, 4]``.
+            fov_deg: of all views.
+            seed: of the rays drawn and the places along them.
+            field: start from this in place of the hull; stages of a lower resolution keep its own.
+            view_weights: ``[V]`` >= 0, how much each view's pixels count; None is 1 for all.
+
+        Raises:
+            ValueError: shapes that do not fit, numbers that are not finite, or views whose
+                silhouettes leave nothing to fit.
+        """
+        self.settings = settings or FitSettings()
+        _check_views(images, cameras_to_world, view_weights)
+        self._images, self._cameras, self._fov_deg = images, cameras_to_world, fov_deg
+        self._weights = torch.ones(len(images)) if view_weights is None else view_weights.float()
+        self._generator = torch.Generator().manual_seed(seed)
+        self.step = 0
+        resolution = self.settings.resolutions[0]
+        if field is None:
+            self.field = self._hull_field(resolution)
+        else:
+            self.field = field.upsampled(max(resolution, field.resolution))
+        self._begin_stage()
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps were taken."""
+        return self.step >= self.settings.steps
+
+    def advance(self) -> FitStep:
+        """Take a step."""
+        stage = self._stage(self.step)
+        if stage != self._stage(self.step - 1) and self.step > 0:
+            resolution = max(self.settings.resolutions[stage], self.field.resolution)
+            self.field = self.field.upsampled(resolution)
+            self._begin_stage()
+        s = self.settings
+        for group, rate in zip(
+            self._optimizer.param_groups, (s.density_rate, s.color_rate), strict=True
+        ):
+            group["lr"] = at_step(rate, self.step)
+        losses = self._losses()
+        total = torch.stack(
+            [at_step(getattr(s, name), self.step) * loss for name, loss in losses.items()]
+        ).sum()
+        self._optimizer.zero_grad()
+        total.backward()
+        self._optimizer.step()
+        self.step += 1
+        values = {name: float(loss.detach()) for name, loss in losses.items()}
+        values["total"] = float(total.detach())
+        return FitStep(self.step, s.steps, values, self.field)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that changes, as tensors and numbers, for ``torch.save``."""
+        return {
+            "step": self.step,
+            "resolution": self.field.resolution,
+            "field": self.field.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "generator": self._generator.get_state(),
+            "occupancy": self._occupancy.cells,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` gave."""
+        self.field = self.field.upsampled(state["resolution"])
+        self.field.load_state_dict(state["field"])
+        self._begin_stage(state["occupancy"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._generator.set_state(state["generator"])
+        self.step = state["step"]
+
+    def _stage(self, step: int) -> int:
+        """The number of the stage that a step belongs to."""
+        return sum(step >= round(share * self.settings.steps) for share in self.settings.milestones)
+
+    def _hull_field(self, resolution: int) -> VoxelField:
+        s = self.settings
+        masks = self._images[..., 3]
+        if s.hull_margin_px:
+            masks = functional.max_pool2d(
+                masks[:, None], 2 * s.hull_margin_px + 1, stride=1, padding=s.hull_margin_px
+            )[:, 0]
+        points = lattice(resolution, s.half_extent)
+        share = evaluate(lambda p: silhouette_share(p, masks, self._cameras, self._fov_deg), points)
+        hull = share >= 1 - s.hull_tolerance - 1e-6
+        if not bool(hull.any()):
+            raise ValueError(
+                "images: expected silhouettes that have something in common, got views whose "
+                "visual hull is empty; raise hull_tolerance or check the cameras"
+            )
+        field = VoxelField(
+            VoxelSettings(resolution, s.half_extent, initial_density=s.least_density / 50)
+        )
+        with torch.no_grad():
+            inside = field.raw_of(torch.tensor(s.hull_density))
+            field.raw_density[0, 0][hull] = inside
+        return field
+
+    def _begin_stage(self, cells: Tensor | None = None) -> None:
+        """What is occupied, the rays that meet it, and a fresh optimiser."""
+        s, field = self.settings, self.field
+        if cells is None:
+            grid = OccupancyGrid.of(
+                field.density, field.half_extent, field.resolution - 1, s.least_density
+            ).dilated()
+        else:
+            grid = OccupancyGrid(cells, field.half_extent)
+        self._occupancy = grid
+        self._pool = _ray_pool(self._images, self._cameras, self._fov_deg, grid)
+        self._optimizer = torch.optim.Adam(
+            [{"params": [field.raw_density]}, {"params": [field.raw_color]}],
+            betas=(0.9, 0.99),
+            fused=True,
+        )
+
+    def _losses(self) -> dict[str, Tensor]:
+        s, pool = self.settings, self._pool
+        drawn = torch.randint(len(pool.views), (s.rays,), generator=self._generator)
+        views, target = pool.views[drawn], pool.rgba[drawn]
+        behind = torch.rand(s.rays, 3, generator=self._generator)
+        seen = render(
+            self.field,
+            self._cameras[views, :3, 3],
+            pool.directions[drawn],
+            samples=s.samples,
+            background=behind,
+            occupancy=self._occupancy,
+            spans=(pool.near[drawn], pool.far[drawn]),
+            generator=self._generator,
+            negligible=1e-4,
+        )
+        weights = self._weights[views]
+        wanted = torch.lerp(behind, target[:, :3], target[:, 3:])
+        errors = functional.huber_loss(seen.rgb, wanted, reduction="none", delta=s.robust).mean(-1)
+        losses = {
+            "rgb": 2 * (weights * errors).mean(),
+            "mask": (weights * (seen.opacity - target[:, 3]).square()).mean(),
+        }
+        if at_step(s.opaque, self.step):
+            losses["opaque"] = regularisers.opaque(seen.opacity)
+        for name, grid in (
+            ("density_variation", self.field.raw_density),
+            ("color_variation", self.field.raw_color),
+        ):
+            if at_step(getattr(s, name), self.step):
+                losses[name] = regularisers.total_variation(grid)
+        return losses
+
+
+def at_step(schedule: Schedule, step: int) -> float:
+    """The value of a schedule at a step."""
+    return schedule(step) if callable(schedule) else schedule
+
+
+def exponential(first: float, last: float, steps: int) -> Callable[[int], float]:
+    """A schedule from ``first`` at step 0 to ``last`` at ``steps``, by equal factors."""
+    return lambda step: first * (last / first) ** (step / steps)
+
+
+@dataclass(frozen=True, eq=False)
+class _RayPool:
+    """The pixels whose rays meet what may be occupied; P of them."""
+
+    views: Tensor
+    directions: Tensor
+    near: Tensor
+    far: Tensor
+    rgba: Tensor
+
+
+def _ray_pool(images: Tensor, cameras: Tensor, fov_deg: float, grid: OccupancyGrid) -> _RayPool:
+    parts = []
+    for view, (image, camera) in enumerate(zip(images, cameras, strict=True)):
+        origins, directions = (
+            part.reshape(-1, 3) for part in rays(camera, image.shape[0], fov_deg)
+        )
+        near, far = grid.spans(
+            origins, directions, *cube_spans(origins, directions, grid.half_extent)
+        )
+        met = (far > near).nonzero()[:, 0]
+        rgba = image.reshape(-1, 4)[met]
+        parts.append((torch.full_like(met, view), directions[met], near[met], far[met], rgba))
+    return _RayPool(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+
+def _check_views(images: Tensor, cameras: Tensor, weights: Tensor | None) -> None:
+    if images.ndim != 4 or images.shape[-1] != 4 or images.shape[1] != images.shape[2]:
+        raise ValueError(f"images: expected [V, H, H, 4], got {list(images.shape)}")
+    if not len(images):
+        raise ValueError("images: expected at least one view, got none")
+    if cameras.shape != (len(images), 4, 4):
+        raise ValueError(
+            f"cameras_to_world: expected [{len(images)}, 4, 4], got {list(cameras.shape)}"
+        )
+    if weights is not None and weights.shape != (len(images),):
+        raise ValueError(f"view_weights: expected [{len(images)}], got {list(weights.shape)}")
+    for name, value in (("images", images), ("cameras_to_world", cameras)):
+        if not bool(torch.isfinite(value).all()):
+            raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")
+    if not bool((images[..., 3] >= 0.5).any()):
+        raise ValueError("images: expected an object in at least one view, got alpha below 0.5")

@@ -1,0 +1,68 @@
+"""The visual hull: what no silhouette rules out (Laurentini 1994)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from zero123lib.fields.occupancy import evaluate, lattice
+from zero123lib.views.cameras import FOV_DEG, focal_px
+
+
+def visual_hull(
+    masks: Tensor,
+    cameras_to_world: Tensor,
+    fov_deg: float = FOV_DEG,
+    resolution: int = 64,
+    *,
+    half_extent: float = 0.6,
+    tolerance: float = 0.0,
+) -> Tensor:
+    """The cells whose centre lies within the silhouettes.
+
+    Args:
+        masks: ``[V, H, W]``, boolean or alpha in [0, 1], square pictures.
+        cameras_to_world: OpenGL, ``[V, 4, 4]``.
+        resolution: R, cells along each axis of the cube.
+        half_extent: half the side of the cube.
+        tolerance: share of the views that see a cell and may disagree, for silhouettes that do not
+            fit one another.
+
+    Returns:
+        Boolean ``[R, R, R]``, indexed [x, y, z].
+    """
+    cells = lattice(resolution, half_extent, centers=True)
+    share = evaluate(lambda p: silhouette_share(p, masks, cameras_to_world, fov_deg), cells)
+    return share >= 1 - tolerance - 1e-6
+
+
+def silhouette_share(
+    points: Tensor, masks: Tensor, cameras_to_world: Tensor, fov_deg: float = FOV_DEG
+) -> Tensor:
+    """The share ``[P]`` of the views seeing points ``[P, 3]`` whose silhouette has them inside.
+
+    Alpha is interpolated between pixel centres and has to reach one half. A view sees what lies in
+    its picture; what no view sees counts as inside.
+    """
+    if masks.ndim != 3 or masks.shape[1] != masks.shape[2]:
+        raise ValueError(f"masks: expected square [V, H, H], got {list(masks.shape)}")
+    if cameras_to_world.shape != (len(masks), 4, 4):
+        raise ValueError(
+            f"cameras_to_world: expected [{len(masks)}, 4, 4], got {list(cameras_to_world.shape)}"
+        )
+    focal = focal_px(2, fov_deg)  # of a picture that spans [-1, 1], as grid_sample has it
+    agree = points.new_zeros(len(points))
+    seen = points.new_zeros(len(points))
+    for mask, camera in zip(masks, cameras_to_world.to(points), strict=True):
+        local = (points - camera[:3, 3]) @ camera[:3, :3]
+        depth = -local[:, 2]
+        places = local[:, :2] * local.new_tensor([focal, -focal]) / depth.clamp_min(1e-6)[:, None]
+        alpha = functional.grid_sample(
+            mask.to(points)[None, None], places[None, None], padding_mode="border",
+            align_corners=False,
+        )[0, 0, 0]  # fmt: skip
+        visible = (places.abs() <= 1).all(-1) & (depth > 0)
+        seen += visible
+        agree += visible & (alpha >= 0.5)
+    return torch.where(seen > 0, agree / seen.clamp_min(1), 1.0)
