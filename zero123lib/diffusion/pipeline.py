@@ -93,6 +93,8 @@ class Zero123Pipeline(DiffusionPipeline):
         licence: of the weights, as their publisher states it.
         num_inference_steps: recommended to apps; calls take 50 unless told.
         guidance_scale: recommended to apps; calls take 3 unless told.
+        foreground_ratio: longest side of the object over the picture's that the model does best
+            with; pictures are framed so unless told.
         domain: what the model's training pictures show, a plural noun phrase such as
             "simple drawn objects"; None when it knows photos of anything.
         domain_statistics: :meth:`DomainStatistics.to_config` of those pictures.
@@ -119,6 +121,7 @@ class Zero123Pipeline(DiffusionPipeline):
         licence: str | None = None,
         num_inference_steps: int = 50,
         guidance_scale: float = 3.0,
+        foreground_ratio: float = FOREGROUND_RATIO,
         domain: str | None = None,
         domain_statistics: dict | None = None,
     ) -> None:
@@ -139,6 +142,7 @@ class Zero123Pipeline(DiffusionPipeline):
             licence=licence,
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
+            foreground_ratio=foreground_ratio,
             domain=domain,
             domain_statistics=domain_statistics,
         )
@@ -242,10 +246,15 @@ class Zero123Pipeline(DiffusionPipeline):
         self,
         image: ImageSource | Tensor,
         preprocess: Preprocess = "auto",
-        foreground_ratio: float = FOREGROUND_RATIO,
+        foreground_ratio: float | None = None,
     ) -> Prepared:
-        """The condition at the model's size: :func:`zero123lib.views.images.prepare`."""
-        return prepare(image, self.image_size, preprocess, foreground_ratio)
+        """The condition at the model's size: :func:`zero123lib.views.images.prepare`.
+
+        Args:
+            foreground_ratio: None takes the model's own.
+        """
+        ratio = self.config["foreground_ratio"] if foreground_ratio is None else foreground_ratio
+        return prepare(image, self.image_size, preprocess, ratio)
 
     def notice(self, prepared: Prepared) -> str | None:
         """One sentence for the user when a picture is far from what the model knows, else None."""
@@ -336,7 +345,7 @@ class Zero123Pipeline(DiffusionPipeline):
         generator: torch.Generator | list[torch.Generator] | None = None,
         latents: Tensor | None = None,
         preprocess: Preprocess = "auto",
-        foreground_ratio: float = FOREGROUND_RATIO,
+        foreground_ratio: float | None = None,
         condition_elevation_deg: float | None = None,
         max_batch_size: int | None = None,
         output_type: OutputType = "pil",
@@ -359,7 +368,8 @@ class Zero123Pipeline(DiffusionPipeline):
                 first poses look the same however many follow.
             latents: unit noise ``[N, C, h, w]`` to start from, in place of drawn noise.
             preprocess: see :data:`zero123lib.views.images.Preprocess`.
-            foreground_ratio: longest side of the object over the picture's, for "auto".
+            foreground_ratio: longest side of the object over the picture's, for "auto"; None
+                takes the model's own.
             condition_elevation_deg: elevation of the picture's camera, degrees; needed by a
                 stable-zero123 checkpoint and used by no other.
             max_batch_size: poses per batch of UNet and VAE, the bound on memory; None means 8.

@@ -152,6 +152,10 @@ _SETTINGS: dict[str, tuple[Any, str]] = {
         "a whole number from 1 to 1000",
     ),
     "guidance_scale": (lambda value: is_number(value, 0), "a number of at least 0"),
+    "foreground_ratio": (
+        lambda value: is_number(value, 0) and 0 < value <= 1,
+        "a number above 0 and at most 1",
+    ),
     "domain": (lambda value: isinstance(value, str), "a text"),
     "domain_statistics": (
         lambda value: (
