@@ -14,7 +14,7 @@ from zero123lib.meshes.shading import to_linear, to_srgb
 MAX_TEXTURE_PIXELS = 64_000_000
 
 # Of a mesh without material and colours, linear: white would not stand out from the background.
-_PLAIN = (0.6, 0.6, 0.6, 1.0)
+PLAIN = (0.6, 0.6, 0.6, 1.0)
 
 _ALPHA_MODES: dict[str, AlphaMode] = {"MASK": "mask", "BLEND": "blend"}
 
@@ -34,7 +34,7 @@ def read_material(source: Any, max_texels: int, colored: bool) -> Material:
         ValueError: a texture is too large or damaged.
     """
     if source is None:
-        return Material() if colored else Material(color=_PLAIN)
+        return Material() if colored else Material(color=PLAIN)
     if not hasattr(source, "baseColorFactor"):
         if source.image is not None:
             return Material(texture=_texture(source.image, max_texels, "opaque"))

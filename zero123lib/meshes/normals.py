@@ -49,3 +49,19 @@ def crease_normals(vertices: Tensor, faces: Tensor, crease_deg: float = CREASE_D
             mean = F.normalize(near.to(weighted) @ weighted[around], dim=-1, eps=1e-30)
             result = result.index_put((corners,), mean)
     return result.reshape(-1, 3, 3)
+
+
+def smooth_normals(vertices: Tensor, faces: Tensor) -> Tensor:
+    """Unit normals of the faces' corners: the area-weighted mean over all faces of a vertex.
+
+    Args:
+        vertices: ``[V, 3]``.
+        faces: ``[F, 3]``.
+
+    Returns:
+        ``[F, 3, 3]``, the same at all corners of a vertex; 0 where its faces have no area.
+    """
+    a, b, c = vertices[faces].unbind(1)
+    weighted = torch.linalg.cross(b - a, c - a).repeat_interleave(3, dim=0)
+    total = torch.zeros_like(vertices).index_add(0, faces.flatten(), weighted)
+    return F.normalize(total, dim=-1, eps=1e-30)[faces]
