@@ -111,11 +111,10 @@ def test_held_out_objects_are_validations_alone():
     assert held_out.scene_seed(0) > HELD_OUT_SEED + 1_000_000
 
 
-@pytest.mark.parametrize(("processes", "workers"), [(2, 1), (2, 2), (4, 1), (8, 1)])
-def test_who_takes_turns_renders_what_no_other_renders(processes, workers):
+@pytest.mark.parametrize(("turns", "lanes"), [(2, 8), (4, 8), (8, 8), (5, 10), (16, 16)])
+def test_who_takes_turns_renders_what_no_other_renders(turns, lanes):
     """Batches of 32 in turns: the objects that two turns may draw from never meet."""
-    source = ScenePairs(ScenesConfig(pool_scenes=64), 16)
-    turns = processes * workers
+    source = ScenePairs(ScenesConfig(pool_scenes=64, lanes=lanes), 16)
     seen = [set() for _ in range(turns)]
     for batch in range(400):
         for pair in range(32 * batch, 32 * (batch + 1)):

@@ -43,12 +43,24 @@ class Initial(Section):
 
 @dataclass(frozen=True)
 class ScenesConfig(Section):
-    """Procedural scenes, see :mod:`zero123lib.training.scene_pairs`."""
+    """Procedural scenes, see :mod:`zero123lib.training.scene_pairs`.
+
+    Attributes:
+        first_scene: the first object's seed.
+        views: of an object.
+        pool_scenes: objects in the window that pairs are drawn from.
+        pairs_per_scene: pairs after which the window slides on by an object.
+        lanes: of the window's objects. No object is rendered twice where all processes' workers
+            together divide their number and ``lane_pairs`` is a batch (``batch.per_device``).
+        lane_pairs: pairs in a row of one lane's objects.
+    """
 
     first_scene: int = at_least(0, 0)
     views: int = at_least(2, 8)
     pool_scenes: int = at_least(1, 512)
     pairs_per_scene: float = above(0, 32.0)
+    lanes: int = at_least(1, 8)
+    lane_pairs: int = at_least(1, 32)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ Rendering an object costs more than training on a pair, so each object's views s
 Pair n takes an object from a window that slides on by one object every ``pairs_per_scene`` pairs
 and holds ``pool_scenes`` of them; the window starts out smaller, so that a run starts soon.
 
-Its objects stand in lanes, and 32 pairs in a row are of one lane's objects: processes and workers
+Its objects stand in lanes, and some pairs in a row are of one lane's objects: processes and workers
 that take turns batch by batch then meet different objects, and none renders what another does.
 """
 
@@ -25,7 +25,6 @@ from zero123lib.views.poses import Encoding, Pose
 _CAMERAS, _PAIR = 8, 9
 # In the window before the first pair.
 _FIRST_SCENES = 32
-_LANES, _LANE_PAIRS = 8, 32
 # Held-out objects of validation begin here, far behind those that evaluation asks about.
 _VALIDATION_SEED = HELD_OUT_SEED + 500_000_000
 
@@ -79,15 +78,16 @@ class ScenePairs:
 
     def window(self, pair: int) -> tuple[int, int]:
         """First and last index of the objects that a pair may be of."""
-        last = min(_FIRST_SCENES, self.config.pool_scenes) - 1
+        first = max(_FIRST_SCENES, 4 * self.config.lanes)
+        last = min(first, self.config.pool_scenes) - 1
         last += int(pair / self.config.pairs_per_scene)
         return max(0, last + 1 - self.config.pool_scenes), last
 
     def candidates(self, pair: int) -> range:
         """The indices of the objects that a pair may be of: one lane of the window."""
         oldest, last = self.window(pair)
-        lanes = _LANES if self.config.pool_scenes >= _LANES else 1
-        lane = pair // _LANE_PAIRS % lanes
+        lanes = min(self.config.lanes, self.config.pool_scenes)
+        lane = pair // self.config.lane_pairs % lanes
         return range(oldest + (lane - oldest) % lanes, last + 1, lanes)
 
     def _pair(self, pair: int) -> Pair:
