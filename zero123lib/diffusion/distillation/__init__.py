@@ -1,0 +1,1 @@
+"""Score distillation's parts: the variants' formulas, and the model as they ask it."""

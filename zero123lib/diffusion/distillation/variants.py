@@ -1,0 +1,189 @@
+"""Score distillation: which way a frozen model would change the latents of a view.
+
+One variant, one plain function over one signature of a model, with its source. What it returns is
+a residual, the difference of two predictions of the noise; times :func:`weight` it is the gradient
+with respect to clean latents, downhill, as an optimiser takes it.
+
+Axes: B views; ``clean``, ``noise`` and all predictions are ``[B, C, h, w]``, latents scaled;
+timesteps are whole numbers ``[B]``, one per view. x0, eps, alpha, sigma and abar are explained in
+:mod:`zero123lib.diffusion.schedule`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from zero123lib.diffusion.arguments import check_choice
+from zero123lib.diffusion.schedule import Schedule
+
+# sds: DreamFusion, Poole et al. 2022. One call of the model.
+# sjc: Score Jacobian Chaining, Wang et al. 2023. One call.
+# csd: Classifier Score Distillation, Yu et al. 2023. One call, both conditions, no scale.
+# ism: Interval Score Matching, LucidDreamer, Liang et al. 2023. Two calls.
+Variant = Literal["sds", "sjc", "csd", "ism"]
+
+# sigma2: 1 - abar, DreamFusion's as threestudio has it;  uniform: 1
+# sigma_over_alpha: LucidDreamer's, makes the SDS gradient x0 minus the predicted x0
+# alpha_sigma2: sqrt(abar) (1 - abar), Fantasia3D's, which spares both ends
+Weighting = Literal["sigma2", "uniform", "sigma_over_alpha", "alpha_sigma2"]
+
+# What each variant's authors weigh it by.
+WEIGHTINGS: dict[Variant, Weighting] = {
+    "sds": "sigma2",
+    "sjc": "uniform",
+    "csd": "sigma2",
+    "ism": "sigma_over_alpha",
+}
+
+# From s to t in ISM, a share of all timesteps (LucidDreamer's delta_T, 50 of 1000).
+ISM_INTERVAL = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a model sees in noisy latents: clean latents ``x0`` and unit noise ``eps``."""
+
+    x0: Tensor
+    eps: Tensor
+
+
+# denoise(noisy, timesteps, scales) -> one prediction per guidance scale, all of one batched call:
+# 1 is the conditional one, 0 the unconditional one, others go through both.
+Denoiser = Callable[[Tensor, Tensor, Sequence[float]], list[Prediction]]
+
+
+@dataclass(frozen=True, eq=False)
+class Residual:
+    """What a variant found.
+
+    Attributes:
+        residual: the unweighted gradient.
+        noisy: latents that the model was last asked about.
+        predicted: the clean latents that it saw there.
+    """
+
+    residual: Tensor
+    noisy: Tensor
+    predicted: Tensor
+
+
+def sds(
+    denoise: Denoiser,
+    schedule: Schedule,
+    clean: Tensor,
+    timesteps: Tensor,
+    noise: Tensor,
+    guidance_scale: float,
+) -> Residual:
+    """Score Distillation Sampling (DreamFusion, Poole et al. 2022, equation 3).
+
+    ``eps_hat(x, t) - eps`` at ``x = alpha x0 + sigma eps``, without the UNet's Jacobian.
+    """
+    noisy = add_noise(schedule, clean, timesteps, noise)
+    (guided,) = denoise(noisy, timesteps, [guidance_scale])
+    return Residual(guided.eps - noise, noisy, guided.x0)
+
+
+def sjc(
+    denoise: Denoiser,
+    schedule: Schedule,
+    clean: Tensor,
+    timesteps: Tensor,
+    noise: Tensor,
+    guidance_scale: float,
+) -> Residual:
+    """Score Jacobian Chaining (Wang et al. 2023, section 4; zero123's ``3drec/run_zero123.py``).
+
+    The perturb-and-average score at ``z = y + varsigma n`` is ``(D(z) - y) / varsigma``, here
+    with the sign of a gradient and ``varsigma = sigma / alpha``. For a model of noise it equals
+    SDS with uniform weights, up to rounding.
+    """
+    alpha, sigma = levels(schedule, timesteps, clean)
+    noisy = alpha * clean + sigma * noise  # alpha z
+    (guided,) = denoise(noisy, timesteps, [guidance_scale])
+    return Residual((clean - guided.x0) * (alpha / sigma), noisy, guided.x0)
+
+
+def csd(
+    denoise: Denoiser,
+    schedule: Schedule,
+    clean: Tensor,
+    timesteps: Tensor,
+    noise: Tensor,
+    guidance_scale: float,
+) -> Residual:
+    """Classifier Score Distillation (Yu et al. 2023, equation 7): what guidance adds, alone.
+
+    ``eps_hat(x, t; condition) - eps_hat(x, t; null)``. The noise cancels, and with it most of the
+    variance; so does the pull towards pictures that are likely without the condition.
+
+    Args:
+        guidance_scale: of no effect: it would scale the gradient.
+    """
+    noisy = add_noise(schedule, clean, timesteps, noise)
+    conditional, null = denoise(noisy, timesteps, [1.0, 0.0])
+    return Residual(conditional.eps - null.eps, noisy, conditional.x0)
+
+
+def ism(
+    denoise: Denoiser,
+    schedule: Schedule,
+    clean: Tensor,
+    timesteps: Tensor,
+    noise: Tensor,
+    guidance_scale: float,
+) -> Residual:
+    """Interval Score Matching (LucidDreamer, Liang et al. 2023, equation 14), in two calls.
+
+    From ``s``, :data:`ISM_INTERVAL` below ``t``, one step of DDIM inversion without the condition
+    leads to ``x_t``; the residual is ``eps_hat(x_t, t) - eps_hat(x_s, s; null)``. ``x_s`` is drawn,
+    not inverted from clean latents, as in the authors' code, which saves the calls in between.
+    """
+    earlier = (timesteps - round(ISM_INTERVAL * schedule.num_train_timesteps)).clamp(min=0)
+    (null,) = denoise(add_noise(schedule, clean, earlier, noise), earlier, [0.0])
+    noisy = add_noise(schedule, null.x0, timesteps, null.eps)
+    (guided,) = denoise(noisy, timesteps, [guidance_scale])
+    return Residual(guided.eps - null.eps, noisy, guided.x0)
+
+
+VARIANTS = {"sds": sds, "sjc": sjc, "csd": csd, "ism": ism}
+assert VARIANTS.keys() == WEIGHTINGS.keys() == set(get_args(Variant))
+
+
+def levels(schedule: Schedule, timesteps: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    """(alpha, sigma) of each view, ``[B, 1, 1, 1]``, in the type and on the device of ``like``."""
+    abar = schedule.alphas_cumprod[timesteps.cpu()].reshape(-1, 1, 1, 1)
+    return abar.sqrt().to(like), (1 - abar).sqrt().to(like)
+
+
+def add_noise(schedule: Schedule, clean: Tensor, timesteps: Tensor, noise: Tensor) -> Tensor:
+    """``alpha x0 + sigma eps``, each view at its own timestep."""
+    alpha, sigma = levels(schedule, timesteps, clean)
+    return alpha * clean + sigma * noise
+
+
+def weight(weighting: Weighting, schedule: Schedule, timesteps: Tensor, like: Tensor) -> Tensor:
+    """w(t) ``[B, 1, 1, 1]``, see :data:`Weighting`.
+
+    Raises:
+        ValueError: unknown weighting, or one that is infinite in pure noise, of pure noise.
+    """
+    check_choice("weighting", weighting, Weighting)
+    abar = schedule.alphas_cumprod[timesteps.cpu()].reshape(-1, 1, 1, 1)
+    if weighting == "sigma2":
+        return (1 - abar).to(like)
+    if weighting == "alpha_sigma2":
+        return (abar.sqrt() * (1 - abar)).to(like)
+    if weighting == "uniform":
+        return torch.ones_like(abar).to(like)
+    if bool((abar == 0).any()):
+        raise ValueError(
+            "timesteps: expected an upper end below 1 for the weighting 'sigma_over_alpha', "
+            "got the timestep of pure noise, where it is infinite"
+        )
+    return ((1 - abar) / abar).sqrt().to(like)
