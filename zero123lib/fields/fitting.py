@@ -9,7 +9,7 @@ narrows the hull to what the field has found, and starts the optimiser anew (as 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -206,7 +206,7 @@ class Fitting:
         """All that changes, as tensors and numbers, for ``torch.save``."""
         return {
             "step": self.step,
-            "resolution": self.field.resolution,
+            "settings": asdict(self.field.settings),
             "field": self.field.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "generator": self._generator.get_state(),
@@ -215,7 +215,7 @@ class Fitting:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what :meth:`state_dict` gave."""
-        self.field = self.field.upsampled(state["resolution"])
+        self.field = VoxelField(VoxelSettings(**state["settings"]))
         self.field.load_state_dict(state["field"])
         self._begin_stage(state["occupancy"])
         self._optimizer.load_state_dict(state["optimizer"])
@@ -250,12 +250,13 @@ class Fitting:
         return field
 
     def _begin_stage(self, cells: Tensor | None = None) -> None:
-        """What is occupied, the rays that meet it, and a fresh optimiser."""
+        """What is occupied, the grids around it, the rays that meet it, and a fresh optimiser."""
         s, field = self.settings, self.field
         if cells is None:
             grid = OccupancyGrid.of(
                 field.density, field.half_extent, field.resolution - 1, s.least_density
             ).dilated()
+            self.field = field = field.cropped(*grid.bounds())
         else:
             grid = OccupancyGrid(cells, field.half_extent)
         self._occupancy = grid
@@ -323,16 +324,22 @@ class _RayPool:
 
 def _ray_pool(images: Tensor, cameras: Tensor, fov_deg: float, grid: OccupancyGrid) -> _RayPool:
     parts = []
+    coarse = grid.coarser(max(grid.cells.shape[0] // 4, 1))
     for view, (image, camera) in enumerate(zip(images, cameras, strict=True)):
         origins, directions = (
             part.reshape(-1, 3) for part in rays(camera, image.shape[0], fov_deg)
         )
-        near, far = grid.spans(
-            origins, directions, *cube_spans(origins, directions, grid.half_extent)
-        )
-        met = (far > near).nonzero()[:, 0]
-        rgba = image.reshape(-1, 4)[met]
-        parts.append((torch.full_like(met, view), directions[met], near[met], far[met], rgba))
+        near, far = cube_spans(origins, directions, grid.half_extent)
+        rgba = image.reshape(-1, 4)
+        # Coarse cells rule out most rays, and shorten the others.
+        for cells in (coarse, grid):
+            near, far = cells.spans(origins, directions, near, far)
+            met = far > near
+            origins, directions, near, far, rgba = (
+                part[met] for part in (origins, directions, near, far, rgba)
+            )
+        views = torch.full((len(near),), view)
+        parts.append((views, directions, near, far, rgba))
     return _RayPool(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 

@@ -55,13 +55,15 @@ class OccupancyGrid:
         return OccupancyGrid(most > least_density, half_extent)
 
     def occupied(self, points: Tensor) -> Tensor:
-        """Whether points ``[..., 3]`` lie in an occupied cell; boolean ``[...]``."""
+        """Whether points ``[..., 3]`` lie in an occupied cell; boolean ``[...]``.
+
+        Points outside the cube count as in its nearest cell, since rays end on its faces.
+        """
         count = self.cells.shape[0]
-        scaled = (points + self.half_extent) * (count / (2 * self.half_extent))
-        inside = ((scaled >= 0) & (scaled <= count)).all(-1)
-        x, y, z = scaled.clamp(0, count - 1).int().unbind(-1)
-        flat = ((x * count + y) * count + z).flatten()
-        return self.cells.flatten()[flat].reshape(inside.shape) & inside
+        scale = count / (2 * self.half_extent)
+        cells = (points * scale).add_(count / 2).clamp_(0, count - 0.5).int()
+        flat = (cells[..., 0] * count).add_(cells[..., 1]).mul_(count).add_(cells[..., 2])
+        return self.cells.flatten().index_select(0, flat.flatten()).reshape(flat.shape)
 
     def dilated(self, cells: int = 1) -> OccupancyGrid:
         """Grown by a number of cells to every side, corners included."""
@@ -69,6 +71,21 @@ class OccupancyGrid:
             self.cells[None, None].float(), 2 * cells + 1, stride=1, padding=cells
         )
         return OccupancyGrid(grown[0, 0] > 0, self.half_extent)
+
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        """Corners ``[3]`` of the smallest box around the occupied cells, or of the cube if none."""
+        count = self.cells.shape[0]
+        low, high = torch.zeros(3), torch.full((3,), float(count))
+        occupied = self.cells.nonzero()
+        if len(occupied):
+            low, high = occupied.amin(0), occupied.amax(0) + 1
+        cell = 2 * self.half_extent / count
+        return low * cell - self.half_extent, high * cell - self.half_extent
+
+    def coarser(self, resolution: int) -> OccupancyGrid:
+        """Fewer cells, each occupied where any that it touches is."""
+        most = functional.adaptive_max_pool3d(self.cells[None].float(), resolution)[0]
+        return OccupancyGrid(most > 0, self.half_extent)
 
     def spans(
         self, origins: Tensor, directions: Tensor, near: Tensor, far: Tensor
@@ -82,7 +99,9 @@ class OccupancyGrid:
             near, far: ``[N]``, within which to look.
         """
         step = self.half_extent / self.cells.shape[0]
-        count = max(int(((far - near).amax() / step).ceil()), 1) if len(near) else 1
+        if not len(near):
+            return near, far
+        count = max(int(((far - near).amax() / step).ceil()), 1)
         starts, ends = [], []
         places = torch.arange(count, dtype=near.dtype, device=near.device) + 0.5
         rays_at_once = max(_BLOCK // count, 1)
@@ -90,10 +109,10 @@ class OccupancyGrid:
             *(part.split(rays_at_once) for part in (origins, directions, near, far)), strict=True
         ):
             at = n[:, None] + step * places
-            hit = self.occupied(o[:, None] + at[..., None] * d[:, None]) & (at < f[:, None] + step)
+            hit = self.occupied(o[:, None] + at[..., None] * d[:, None]) & (at < f[:, None])
             met = hit.any(-1)
-            first = torch.where(met, hit.float().argmax(-1), 0)
-            last = torch.where(met, count - 1 - hit.flip(-1).float().argmax(-1), 0)
+            first = hit.int().argmax(-1)
+            last = count - 1 - hit.flip(-1).int().argmax(-1)
             starts.append(torch.where(met, torch.maximum(n + (first - 0.5) * step, n), n))
             ends.append(torch.where(met, torch.minimum(n + (last + 1.5) * step, f), n))
         return torch.cat(starts), torch.cat(ends)

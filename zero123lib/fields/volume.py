@@ -114,8 +114,10 @@ def render(
         generator: draws a place within each interval; None takes the midpoints.
         normals: also the normals, from the density's gradient.
         normal_step: reach of the finite differences, see :func:`density_gradient`.
-        negligible: samples of less weight than this get neither colour nor normal and show
-            the background in its place, which changes colours by less than S times this.
+        negligible: what lies behind opacity 1 - this is left out, which changes opacities and
+            colours by at most this; samples of less weight than this get neither colour nor
+            normal, and show the background in its place, which changes colours by at most S times
+            this.
 
     Raises:
         ValueError: shapes that do not fit, or fewer than one sample.
@@ -125,10 +127,10 @@ def render(
     edges = uniform_edges(near, far, samples)
     if fine_samples:
         with torch.no_grad():
-            coarse = _sampled(field, origins, directions, edges, occupancy, None)
+            coarse = _sampled(field, origins, directions, edges, occupancy, negligible, None)
         fine = importance_edges(edges, coarse.weights, fine_samples, generator)
         edges = torch.cat([edges, fine], -1).sort(-1).values
-    sampled = _sampled(field, origins, directions, edges, occupancy, generator)
+    sampled = _sampled(field, origins, directions, edges, occupancy, negligible, generator)
     weights, points = sampled.weights, sampled.points
     if occupancy is None and negligible == 0:
         seen = None
@@ -263,8 +265,12 @@ def ray_weights(densities: Tensor, widths: Tensor) -> tuple[Tensor, Tensor]:
     """
     depths = densities * widths
     reached = depths.cumsum(-1)
-    before = functional.pad(reached[:, :-1], (1, 0))
-    return torch.exp(-before) * -torch.expm1(-depths), reached[:, -1]
+    return torch.exp(-_before(reached)) * -torch.expm1(-depths), reached[:, -1]
+
+
+def _before(reached: Tensor) -> Tensor:
+    """The sum before each interval, of the sums up to each ``[N, S]``."""
+    return functional.pad(reached[:, :-1], (1, 0))
 
 
 def density_gradient(field: RadianceField, points: Tensor, step: float) -> Tensor:
@@ -304,6 +310,7 @@ def _sampled(
     directions: Tensor,
     edges: Tensor,
     occupancy: OccupancyGrid | None,
+    negligible: float,
     generator: torch.Generator | None,
 ) -> _Sampled:
     widths = edges.diff(dim=-1)
@@ -312,6 +319,13 @@ def _sampled(
     kept = None
     if occupancy is not None:
         kept = occupancy.occupied(points).flatten().nonzero()[:, 0]
+    if negligible > 0 and torch.is_grad_enabled():
+        # Most samples are hidden, and a gradient costs several times as much as a value.
+        with torch.no_grad():
+            values = _scattered(field.density, points, kept)
+            before = _before((values * widths).cumsum(-1))
+            visible = before < -math.log(negligible)
+        kept = (visible & (values > 0)).flatten().nonzero()[:, 0]
     densities = _scattered(field.density, points, kept)
     weights, optical_depth = ray_weights(densities, widths)
     return _Sampled(positions, points, densities, weights, optical_depth)
@@ -328,7 +342,7 @@ def _scattered(function: Callable[[Tensor], Tensor], points: Tensor, kept: Tenso
     """``function`` at points ``[N, S, 3]``, at the flat places ``kept`` alone, elsewhere zero."""
     if kept is None:
         return function(points)
-    values = function(points.reshape(-1, 3)[kept])
+    values = function(points.reshape(-1, 3).index_select(0, kept))
     shape = (points.shape[0] * points.shape[1], *values.shape[1:])
     whole = values.new_zeros(shape).index_copy(0, kept, values)
     return whole.reshape(*points.shape[:2], *values.shape[1:])

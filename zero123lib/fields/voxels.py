@@ -4,8 +4,8 @@ As in direct voxel grids (Sun et al. 2022, "Direct Voxel Grid Optimization", sec
 are interpolated linearly and activated afterwards, so that a surface can be sharper than a cell.
 Views of generated pictures agree on no gloss, so a colour does not depend on the direction.
 
-Grids are ``[1, channels, R, R, R]`` of nodes indexed [x, y, z]; the first and last nodes lie on the
-faces of the cube, outside which the field is empty.
+Nodes form a lattice of R along each axis of the cube, the first and last of which lie on its faces.
+Grids ``[1, channels, X, Y, Z]`` hold a box of it, by default all, outside which the field is empty.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 Bounds = Literal["unit", "none"]
+Box = tuple[tuple[int, int, int], tuple[int, int, int]]
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,15 @@ class VoxelSettings:
     """What, besides the weights, makes a field.
 
     Attributes:
-        resolution: R, nodes along each axis, at least 2.
+        resolution: R, nodes along each axis of the cube, at least 2.
         half_extent: half the side of the cube, world units.
         channels: of the colour.
         bounds: ``"unit"`` keeps colours in [0, 1] by a sigmoid; ``"none"`` leaves them as they
             are, for latents.
         density_unit: density per world unit at which an activated value is 1.
-        initial_density: per world unit, everywhere.
+        initial_density: per world unit, everywhere in the box.
+        box: the first and last node along each axis, ``((x0, y0, z0), (x1, y1, z1))``, that the
+            grids hold; None is the whole cube.
     """
 
     resolution: int = 64
@@ -41,6 +44,7 @@ class VoxelSettings:
     bounds: Bounds = "unit"
     density_unit: float = 64.0
     initial_density: float = 0.1
+    box: Box | None = None
 
     def __post_init__(self) -> None:
         for name, value, least in (
@@ -55,20 +59,39 @@ class VoxelSettings:
                 raise ValueError(f"{name}: expected a positive number, got {value!r}")
         if self.bounds not in ("unit", "none"):
             raise ValueError(f"bounds: expected 'unit' or 'none', got {self.bounds!r}")
+        if self.box is not None and not all(
+            0 <= low < high < self.resolution for low, high in zip(*self.box, strict=True)
+        ):
+            raise ValueError(
+                f"box: expected ascending nodes below {self.resolution}, got {self.box}"
+            )
+
+    @property
+    def first_node(self) -> tuple[int, int, int]:
+        """Of the grids, along each axis."""
+        return (0, 0, 0) if self.box is None else self.box[0]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Nodes that the grids hold along each axis."""
+        if self.box is None:
+            return self.resolution, self.resolution, self.resolution
+        x, y, z = (high - low + 1 for low, high in zip(*self.box, strict=True))
+        return x, y, z
 
 
 class VoxelField(nn.Module):
     """See the top of the module. ``state_dict()`` and ``settings`` rebuild it.
 
     Attributes:
-        raw_density: ``[1, 1, R, R, R]``; density is ``density_unit * softplus(raw)``.
-        raw_color: ``[1, C, R, R, R]``.
+        raw_density: ``[1, 1, X, Y, Z]``; density is ``density_unit * softplus(raw)``.
+        raw_color: ``[1, C, X, Y, Z]``.
     """
 
     def __init__(self, settings: VoxelSettings | None = None) -> None:
         super().__init__()
         self.settings = settings or VoxelSettings()
-        side = (self.settings.resolution,) * 3
+        side = self.settings.shape
         raw = self.raw_of(torch.tensor(self.settings.initial_density))
         self.raw_density = nn.Parameter(raw.expand(1, 1, *side).clone())
         self.raw_color = nn.Parameter(torch.zeros(1, self.settings.channels, *side))
@@ -93,38 +116,77 @@ class VoxelField(nn.Module):
         value = density / self.settings.density_unit
         return value + torch.log(-torch.expm1(-value))
 
+    def nodes(self) -> Tensor:
+        """Where the grids' nodes are, ``[X, Y, Z, 3]``."""
+        ticks = [
+            (low + torch.arange(count)) * self.cell - self.half_extent
+            for low, count in zip(self.settings.first_node, self.settings.shape, strict=True)
+        ]
+        return torch.stack(torch.meshgrid(*ticks, indexing="ij"), -1).to(self.raw_density)
+
     def density(self, points: Tensor) -> Tensor:
-        """Per world unit ``[...]`` at points ``[..., 3]``; 0 outside the cube."""
-        raw = self._at(self.raw_density, points)[..., 0]
-        inside = (points.detach().abs() <= self.half_extent).all(-1)
+        """Per world unit ``[...]`` at points ``[..., 3]``; 0 outside the box."""
+        places = self._places(points)
+        raw = self._at(self.raw_density, places)[..., 0]
+        # A rounding error outwards is still inside: a ray's ends lie on the faces.
+        inside = places.detach().abs().amax(-1) <= 1 + 1e-5
         return self.settings.density_unit * functional.softplus(raw) * inside
 
     def color(self, points: Tensor) -> Tensor:
         """``[..., C]`` at points ``[..., 3]``."""
-        raw = self._at(self.raw_color, points)
+        raw = self._at(self.raw_color, self._places(points))
         return torch.sigmoid(raw) if self.settings.bounds == "unit" else raw
 
     def upsampled(self, resolution: int) -> VoxelField:
-        """The same field on another number of nodes, interpolated; the old one stays."""
-        new = VoxelField(replace(self.settings, resolution=resolution))
+        """The same field on another lattice, interpolated; the old one stays.
+
+        The box grows to whole cells of the new lattice.
+        """
+        return self._resampled(replace(self.settings, resolution=resolution, box=None), self.box)
+
+    def cropped(self, low: Tensor, high: Tensor) -> VoxelField:
+        """The part within a box of corners ``[3]``, grown to whole cells; the old one stays."""
+        return self._resampled(replace(self.settings, box=None), (low, high))
+
+    @property
+    def box(self) -> tuple[Tensor, Tensor]:
+        """Corners ``[3]`` of what the grids cover, world."""
+        low = torch.tensor(self.settings.first_node)
+        high = low + torch.tensor(self.settings.shape) - 1
+        return low * self.cell - self.half_extent, high * self.cell - self.half_extent
+
+    def _resampled(self, cube: VoxelSettings, box: tuple[Tensor, Tensor]) -> VoxelField:
+        last = cube.resolution - 1
+        cell = 2 * self.half_extent / last
+        low, high = ((corner + self.half_extent) / cell for corner in box)
+        first = (low + 1e-3).floor().clamp(0, last - 1).int()
+        after = torch.maximum((high - 1e-3).ceil().clamp(1, last).int(), first + 1)
+        new = VoxelField(replace(cube, box=(tuple(first.tolist()), tuple(after.tolist()))))
         new.to(self.raw_density.device, self.raw_density.dtype)
         with torch.no_grad():
+            places = self._places(new.nodes())
             for name, grid in self.named_parameters():
-                side = functional.interpolate(
-                    grid, (resolution,) * 3, mode="trilinear", align_corners=True
-                )
-                new.get_parameter(name).copy_(side)
+                values = self._at(grid, places).movedim(-1, 0)
+                new.get_parameter(name).copy_(values[None])
         return new
 
     def extra_repr(self) -> str:
         """The settings, for printing."""
         return ", ".join(f"{name}={value}" for name, value in asdict(self.settings).items())
 
-    def _at(self, grid: Tensor, points: Tensor) -> Tensor:
-        """A grid interpolated linearly at points ``[..., 3]``, ``[..., channels]``."""
+    def _places(self, points: Tensor) -> Tensor:
+        """World points ``[..., 3]`` where grid_sample has them: the box is [-1, 1]^3."""
+        low, high = (corner.to(points) for corner in self.box)
+        return (points - (low + high) / 2) * (2 / (high - low))
+
+    def _at(self, grid: Tensor, places: Tensor) -> Tensor:
+        """A grid interpolated linearly at places ``[..., 3]``, ``[..., channels]``."""
         # grid_sample names the last axis first.
-        places = (points / self.half_extent).flip(-1).reshape(1, 1, 1, -1, 3)
         values = functional.grid_sample(
-            grid, places.to(grid), mode="bilinear", padding_mode="border", align_corners=True
+            grid,
+            places.flip(-1).reshape(1, 1, 1, -1, 3).to(grid),
+            mode="bilinear",
+            padding_mode="border",
+            align_corners=True,
         )
-        return values.reshape(grid.shape[1], -1).T.reshape(*points.shape[:-1], grid.shape[1])
+        return values.reshape(grid.shape[1], -1).T.reshape(*places.shape[:-1], grid.shape[1])
