@@ -1,0 +1,303 @@
+"""Recipes: threestudio's YAML, its interpolations and its way to override single keys.
+
+    recipe = read_recipe("zero123-sds", ["trainer.max_steps=300", "seed=1"])
+
+A key is either read, or listed in `Recipe.ignored` where it is one of threestudio's own that the
+embedded engine has no use for, or refused: nothing is passed over in silence. Keys for this engine
+alone live in ``system.guidance.embedded``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
+
+import yaml
+
+from zero123lib._optional import require
+from zero123lib.reconstruction.known import IGNORED, TYPES
+from zero123lib.reconstruction.schedules import largest
+from zero123lib.reconstruction.schema import Content, Data, Embedded, Guidance, Loss, Optimizer
+
+RECIPES = Path(__file__).parent / "configs"
+EXTRA = "recon"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe that was read.
+
+    Attributes:
+        content: what the embedded engine goes by.
+        ignored: keys of threestudio's that it does not use.
+        text: the whole as YAML, overrides and interpolations done.
+    """
+
+    content: Content
+    ignored: tuple[str, ...]
+    text: str
+
+    @property
+    def name(self) -> str:
+        """What the recipe calls itself."""
+        return self.content.name
+
+    @property
+    def data(self) -> Data:
+        """``data``."""
+        return self.content.data
+
+    @property
+    def guidance(self) -> Guidance:
+        """``system.guidance``."""
+        return self.content.system.guidance
+
+    @property
+    def embedded(self) -> Embedded:
+        """``system.guidance.embedded``."""
+        return self.content.system.guidance.embedded
+
+    @property
+    def loss(self) -> Loss:
+        """``system.loss``."""
+        return self.content.system.loss
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """``system.optimizer``."""
+        return self.content.system.optimizer
+
+    @property
+    def steps(self) -> int:
+        """Of optimisation, over all stages."""
+        counts = {"views": self.embedded.fit.steps, "sds": self.content.trainer.max_steps}
+        return sum(counts[stage] for stage in self.embedded.stages)
+
+
+def recipe_names() -> list[str]:
+    """Names of the packaged recipes."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def read_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        source: a packaged recipe's name, or a YAML file.
+        overrides: ``dotted.key=value``, as threestudio's command line takes them, in order.
+
+    Raises:
+        ValueError: no such recipe, or something in it does not fit; the message names the key.
+        MissingExtraError: OmegaConf is not installed.
+    """
+    tree = resolved(source, overrides)
+    kept: dict[str, Any] = {}
+    ignored: list[str] = []
+    _sort(tree, Content, "", kept, ignored, tree)
+    return Recipe(_built(Content, kept), tuple(ignored), _yaml(tree))
+
+
+def find_recipe(source: str | Path) -> Path:
+    """The file of a packaged recipe's name, or the file that is named.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if str(source) in recipe_names():
+        return RECIPES / f"{source}.yaml"
+    path = Path(source)
+    if not path.is_file():
+        raise ValueError(
+            f"config: expected a recipe ({', '.join(recipe_names())}) or a YAML file, "
+            f"got {str(source)!r}"
+        )
+    return path
+
+
+def resolved(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """The content of a recipe, overrides and interpolations done, as plain values.
+
+    Raises:
+        ValueError: as for :func:`read_recipe`, as far as it is about YAML and interpolations.
+    """
+    omegaconf = _omegaconf()
+    path = find_recipe(source)
+    for text in overrides:
+        key, equals, _ = text.partition("=")
+        if not equals or not key.strip():
+            raise ValueError(
+                "override: expected key=value with a dotted key, such as trainer.max_steps=300, "
+                f"got {text!r}"
+            )
+    try:
+        config = omegaconf.OmegaConf.load(path)
+        if not isinstance(config, omegaconf.DictConfig):
+            raise ValueError("expected sections at the top, got something else")
+        config.merge_with_dotlist(list(overrides))
+        with _resolvers():
+            return omegaconf.OmegaConf.to_container(config, resolve=True)
+    except (OSError, ValueError, omegaconf.errors.OmegaConfBaseException, yaml.YAMLError) as error:
+        raise ValueError(f"config: {path.name}: {_line(error)}") from error
+
+
+def _sort(
+    section: Mapping[str, Any],
+    kind: type,
+    path: str,
+    kept: dict[str, Any],
+    ignored: list[str],
+    tree: Mapping[str, Any],
+) -> None:
+    """Part a section's keys into those that are read and those that are ignored."""
+    mine = {one.name for one in fields(kind)}
+    sections = {name.rpartition(".")[2] for name in IGNORED if name and _parent(name) == path}
+    if path.startswith("system.guidance.embedded"):
+        sections = set()
+    passed = IGNORED.get(path, ())
+    for key, value in section.items():
+        place = f"{path}.{key}" if path else str(key)
+        inner = get_type_hints(kind).get(key)
+        if isinstance(inner, type) and is_dataclass(inner):
+            if not isinstance(value, Mapping | None):
+                raise ValueError(f"{place}: expected a section, got {value!r}")
+            kept[key] = {}
+            _sort(value or {}, inner, place, kept[key], ignored, tree)
+        elif key in mine:
+            kept[key] = value
+        elif key in passed:
+            ignored.append(place)
+        elif key in sections:
+            ignored.extend(_passed_over(value, place, tree))
+        else:
+            raise ValueError(
+                f"{place}: expected a key that is known in {path or 'a recipe'}, "
+                f"got {key!r}{_nearest(str(key), [*mine, *passed, *sections])}"
+            )
+
+
+def _passed_over(value: Any, place: str, tree: Mapping[str, Any]) -> list[str]:
+    """The keys of a section that this engine has no part of."""
+    known = IGNORED[place]
+    name = place.rpartition(".")[2]
+    chosen = tree.get("system", {}).get(f"{name}_type")
+    if known == ("*",) or (name in TYPES and chosen not in TYPES[name]):
+        return [place]
+    if not isinstance(value, Mapping | None):
+        raise ValueError(f"{place}: expected a section, got {value!r}")
+    for key in value or {}:
+        if key not in known:
+            raise ValueError(
+                f"{place}.{key}: expected a key that is known in {place}, "
+                f"got {key!r}{_nearest(str(key), known)}"
+            )
+    return [f"{place}.{key}" for key in value or {}]
+
+
+def _nearest(key: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _parent(path: str) -> str:
+    return path.rpartition(".")[0]
+
+
+def _built(kind: type, content: Mapping[str, Any], path: str = "") -> Any:
+    """A section with values of its types, and defaults for what is not there."""
+    omegaconf = _omegaconf()
+    node = omegaconf.OmegaConf.structured(kind)
+    hints = get_type_hints(kind)
+    values = {}
+    for name in content:
+        place, hint = f"{path}.{name}" if path else name, hints[name]
+        if is_dataclass(hint):
+            values[name] = _built(cast(type, hint), content[name], place)
+            continue
+        try:
+            value = omegaconf.OmegaConf.merge(node, {name: content[name]})[name]
+        except omegaconf.errors.OmegaConfBaseException as error:
+            raise ValueError(
+                f"{place}: expected {_described(hint)}, got {content[name]!r}"
+            ) from error
+        values[name] = tuple(value) if get_origin(hint) is tuple else _plain(value)
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise ValueError(f"{path}.{error}" if path else str(error)) from error
+
+
+def _plain(value: Any) -> Any:
+    """Lists of plain values for those of OmegaConf's."""
+    config = _omegaconf().OmegaConf
+    return config.to_container(value) if config.is_config(value) else value
+
+
+def _described(hint: Any) -> str:
+    """An annotation in words."""
+    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+    inside = get_args(hint)
+    if get_origin(hint) is Literal:
+        return f"one of {', '.join(inside)}"
+    if get_origin(hint) is tuple:
+        count = "" if inside[-1] is Ellipsis else f"{len(inside)} "
+        return f"a list of {count}entries, each {_described(inside[0])}"
+    if inside:
+        return " or ".join("null" if one is type(None) else _described(one) for one in inside)
+    return names[hint]
+
+
+def _yaml(tree: Mapping[str, Any]) -> str:
+    omegaconf = _omegaconf()
+    return omegaconf.OmegaConf.to_yaml(omegaconf.OmegaConf.create(dict(tree)))
+
+
+def _line(error: Exception) -> str:
+    """The message of an error of OmegaConf's or YAML's on one line, its key first."""
+    text = str(error) or type(error).__name__
+    message = " ".join(text.partition("full_key:")[0].split())
+    key = getattr(error, "full_key", None)
+    return f"{key}: {message}" if key else message
+
+
+@contextmanager
+def _resolvers() -> Iterator[None]:
+    """OmegaConf knows, for as long as this lasts, what threestudio registers.
+
+    No longer, as threestudio itself refuses to register what is there already.
+    """
+    config = _omegaconf().OmegaConf
+    new = {name: one for name, one in RESOLVERS.items() if not config.has_resolver(name)}
+    for name, resolver in new.items():
+        config.register_resolver(name, resolver)
+    try:
+        yield
+    finally:
+        for name in new:
+            config.clear_resolver(name)
+
+
+def _omegaconf() -> Any:
+    return require("omegaconf", EXTRA)
+
+
+# threestudio, utils/config.py.
+RESOLVERS = {
+    "calc_exp_lr_decay_rate": lambda factor, n: factor ** (1.0 / n),
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+    "div": lambda a, b: a / b,
+    "idiv": lambda a, b: a // b,
+    "basename": os.path.basename,
+    "rmspace": lambda text, by: text.replace(" ", by),
+    "tuple2": lambda value: [float(value), float(value)],
+    "gt0": lambda value: value > 0,
+    "cmaxgt0": lambda value: largest(value) > 0,
+    "cmaxgt0orcmaxgt0": lambda a, b: largest(a) > 0 or largest(b) > 0,
+    "not": lambda value: not value,
+}
