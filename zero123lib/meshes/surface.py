@@ -1,0 +1,206 @@
+"""A mesh whose vertices are welded, as arrays that cleaning can take faces from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zero123lib.meshes.colors import first_corners
+from zero123lib.meshes.mesh import Mesh
+from zero123lib.meshes.topology import slivers, weld
+
+_MAX_FLIPS = 20_000
+_FLIP_ROUNDS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """Faces and what belongs to them.
+
+    Attributes:
+        places: float64 ``[P, 3]``, no two the same.
+        faces: int64 ``[F, 3]``.
+        colors: of the places ``[P, 4]``, as of `Mesh.vertex_colors`.
+        uv, normals: of the corners ``[F, 3, D]``.
+        kinds: material of each face ``[F]``.
+    """
+
+    places: np.ndarray
+    faces: np.ndarray
+    colors: np.ndarray | None = None
+    uv: np.ndarray | None = None
+    normals: np.ndarray | None = None
+    kinds: np.ndarray | None = None
+
+    @property
+    def triangles(self) -> np.ndarray:
+        return self.places[self.faces]
+
+    def take(self, chosen: np.ndarray) -> Surface:
+        """Only some faces, by number or as bool ``[F]``."""
+        parts = {
+            field.name: None if value is None else value[chosen]
+            for field in fields(self)
+            if field.name not in ("places", "colors")
+            for value in [getattr(self, field.name)]
+        }
+        return replace(self, **parts)
+
+    def turned(self, which: np.ndarray) -> Surface:
+        """Some faces, bool ``[F]``, wound the other way."""
+        if not which.any():
+            return self
+        parts = {}
+        for name in ("faces", "uv", "normals"):
+            value = getattr(self, name)
+            if value is not None:
+                value = value.copy()
+                value[which] = value[which][:, ::-1]
+            parts[name] = value
+        if parts["normals"] is not None:
+            parts["normals"][which] *= -1.0
+        return replace(self, **parts)
+
+    def with_faces(self, faces: np.ndarray) -> Surface:
+        """With more faces between the places there are, looking like those around them."""
+        if not len(faces):
+            return self
+        corner = first_corners(torch.from_numpy(self.faces), len(self.places)).numpy()[faces]
+        parts = {"faces": np.concatenate([self.faces, faces])}
+        if self.uv is not None:
+            parts["uv"] = np.concatenate([self.uv, self.uv.reshape(-1, 2)[corner]])
+        if self.normals is not None:
+            parts["normals"] = np.concatenate([self.normals, self.normals.reshape(-1, 3)[corner]])
+        if self.kinds is not None:
+            parts["kinds"] = np.concatenate([self.kinds, self.kinds[corner[:, 0] // 3]])
+        return replace(self, **parts)
+
+
+def from_mesh(mesh: Mesh) -> Surface:
+    """The surface of a mesh; vertices at the same place are one, with the mean of their colours."""
+    vertices = mesh.vertices.detach().cpu().numpy().astype(np.float64)
+    place, firsts = weld(vertices)
+    colors = _array(mesh.vertex_colors)
+    if colors is not None:
+        counts = np.bincount(place)
+        sums = [np.bincount(place, channel) / counts for channel in colors.T]
+        colors = np.stack(sums, axis=1).astype(np.float32)
+    return Surface(
+        vertices[firsts],
+        place[mesh.faces.cpu().numpy()],
+        colors,
+        _array(mesh.uv),
+        _array(mesh.normals),
+        _array(mesh.face_material),
+    )
+
+
+def to_mesh(surface: Surface, like: Mesh, normals: Tensor | None) -> Mesh:
+    """The mesh of a surface, with the materials of another one, on the CPU."""
+    used, faces = np.unique(surface.faces, return_inverse=True)
+
+    def tensor(value: np.ndarray | None) -> Tensor | None:
+        return None if value is None else torch.from_numpy(np.ascontiguousarray(value))
+
+    return Mesh(
+        torch.from_numpy(surface.places[used].astype(np.float32)),
+        torch.from_numpy(faces.reshape(-1, 3)),
+        like.to("cpu").materials,
+        tensor(surface.kinds),
+        tensor(surface.uv),
+        None if surface.colors is None else tensor(surface.colors[used]),
+        normals,
+        like.info,
+    )
+
+
+def without_slivers(surface: Surface) -> Surface:
+    """Faces without area taken out, and no crack left where they were.
+
+    The neighbour beyond a flat face's longest side is cut in two at the face's third corner, which
+    lies on that side. Without such a neighbour nothing can crack.
+    """
+    for _ in range(_FLIP_ROUNDS):
+        flat = slivers(surface.triangles)
+        if not flat.any():
+            return surface
+        if flat.sum() > _MAX_FLIPS:
+            break
+        surface, changed = _flipped(surface, np.flatnonzero(flat))
+        if not changed:
+            break
+    return surface.take(~slivers(surface.triangles))
+
+
+def _flipped(surface: Surface, flat: np.ndarray) -> tuple[Surface, bool]:
+    """One round of `without_slivers`: each neighbour is cut once."""
+    faces = surface.faces
+    triangles = surface.triangles[flat]
+    sides = np.linalg.norm(np.roll(triangles, -1, axis=1) - triangles, axis=2)
+    longest = sides.argmax(1)
+    a = faces[flat, longest]
+    c = faces[flat, (longest + 1) % 3]
+    b = faces[flat, (longest + 2) % 3]
+    wanted = {(min(x, y), max(x, y)) for x, y in zip(a.tolist(), c.tolist(), strict=True)}
+    ends = np.zeros(len(surface.places), bool)
+    ends[a] = ends[c] = True
+    near = np.flatnonzero(ends[faces].sum(1) >= 2)
+    owners: dict[tuple[int, int], list[int]] = {}
+    for face, (x, y, z) in zip(near.tolist(), faces[near].tolist(), strict=True):
+        for edge in ((min(x, y), max(x, y)), (min(y, z), max(y, z)), (min(z, x), max(z, x))):
+            if edge in wanted:
+                owners.setdefault(edge, []).append(face)
+    cut: dict[int, tuple[int, int, int]] = {}
+    gone: set[int] = set()
+    for face, x, y, z in zip(flat.tolist(), a.tolist(), b.tolist(), c.tolist(), strict=True):
+        others = [other for other in owners[(min(x, z), max(x, z))] if other != face]
+        if len(others) == 1 and not {face, *others} & (gone | set(cut)) and y not in faces[others]:
+            cut[others[0]] = (x, y, z)
+            gone.add(face)
+        elif not others:
+            gone.add(face)
+    keep = np.ones(len(faces), bool)
+    keep[[*gone, *cut]] = False
+    halves = [_half(surface, other, *cut[other], side) for other in cut for side in (0, 1)]
+    return _appended(surface.take(keep), halves), bool(gone)
+
+
+def _half(surface: Surface, face: int, a: int, b: int, c: int, side: int) -> Surface:
+    """One half of a face, cut from its corner across from the edge a-c to b on that edge."""
+    one = surface.take(np.array([face]))
+    k, j = (int(np.flatnonzero(one.faces[0] == vertex)[0]) for vertex in (a, c))
+    moved, other = (j, k) if side else (k, j)
+    along = np.linalg.norm(surface.places[[b, c]] - surface.places[a], axis=1)
+    # From the corner that moves towards the other one, to b.
+    share = along[0] / along[1] if moved == k else 1.0 - along[0] / along[1]
+    parts = {"faces": one.faces.copy()}
+    parts["faces"][0, moved] = b
+    for name in ("uv", "normals"):
+        value = getattr(one, name)
+        if value is not None:
+            value = value.copy()
+            value[0, moved] += (value[0, other] - value[0, moved]) * share
+            parts[name] = value
+    return replace(one, **parts)
+
+
+def _appended(surface: Surface, more: list[Surface]) -> Surface:
+    if not more:
+        return surface
+    parts = {
+        name: np.concatenate([value, *(getattr(one, name) for one in more)])
+        for name in ("faces", "uv", "normals", "kinds")
+        for value in [getattr(surface, name)]
+        if value is not None
+    }
+    return replace(surface, **parts)
+
+
+def _array(values: Tensor | None) -> np.ndarray | None:
+    if values is None:
+        return None
+    array = values.detach().cpu().numpy()
+    return array.astype(np.float32) if values.is_floating_point() else array
