@@ -26,7 +26,7 @@ from torch.utils.checkpoint import checkpoint
 from zero123lib.diffusion import arguments, samplers
 from zero123lib.diffusion.distillation import variants
 from zero123lib.diffusion.distillation.denoiser import denoiser
-from zero123lib.diffusion.distillation.variants import Variant, Weighting
+from zero123lib.diffusion.distillation.variants import Denoiser, Variant, Weighting
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.diffusion.schedule import Schedule
 from zero123lib.views.images import Prepared
@@ -184,6 +184,12 @@ class Guidance:
             latents = found.mode() if self.posterior == "mode" else found.sample(generator)
             return latents * self.pipe.vae.config["scaling_factor"]
 
+    def denoiser(self, poses: Sequence[RelativePose]) -> Denoiser:
+        """The model on views from these cameras, for one's own use of it."""
+        encoding = self.pipe.config["encoding"]
+        pose = encode_poses(poses, encoding, self.condition_elevation_deg)
+        return denoiser(self.pipe, self.condition, pose, self._batch)
+
     def draw(
         self,
         count: int,
@@ -237,7 +243,7 @@ class Guidance:
         weights = variants.weight(chosen, self.schedule, draw.timesteps, clean)
         run = variants.VARIANTS[variant]
         with torch.no_grad(), torch.autocast(latents.device.type, enabled=False):
-            denoise = denoiser(self.pipe, self.condition, self._encoded(poses), self._batch)
+            denoise = self.denoiser(poses)
             noise = draw.noise.to(clean)
             found = run(denoise, self.schedule, clean, draw.timesteps, noise, float(guidance_scale))
         gradient = weights * found.residual
@@ -254,9 +260,6 @@ class Guidance:
             found.predicted,
             int((~finite).sum()),
         )
-
-    def _encoded(self, poses: Sequence[RelativePose]) -> Tensor:
-        return encode_poses(poses, self.pipe.config["encoding"], self.condition_elevation_deg)
 
     def _moments(self, pictures: Tensor) -> Tensor:
         """The posterior's mean and log-variance, ``[B, 2C, h, w]``."""

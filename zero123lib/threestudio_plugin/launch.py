@@ -1,0 +1,318 @@
+"""Run a recipe in threestudio, as a process of its own, and bring back what it made.
+
+    for step in launch("zero123-sds.yaml", clone, "photo.png", "run/"):
+        print(step.stage, step.step, step.total, step.losses)
+
+Everything threestudio writes lies under OUT/threestudio; what it says, in OUT/threestudio.log.
+Axes of meshes: threestudio's world is ours, z-up, the input camera at azimuth 0.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from zero123lib import __version__
+from zero123lib._files import whole_file, write_json
+from zero123lib.meshes.export import write_mesh
+from zero123lib.meshes.load import load_mesh
+from zero123lib.threestudio_plugin.clone import GUIDANCE_TYPE, Clone, open_clone
+from zero123lib.threestudio_plugin.doctor import child_environment, last_line
+from zero123lib.views.images import ImageSource, Preprocess, prepare
+
+# As in guidance.py, which only threestudio's process can import.
+PROGRESS_VARIABLE = "ZERO123LIB_PROGRESS"
+
+# Pixels of the input view on the disk: the most that threestudio's recipes compare it at.
+_INPUT_SIZE = 512
+_POLL_S = 0.2
+_STOP_S = 20.0
+
+_CAUSES = (
+    (
+        rf"KeyError: '{GUIDANCE_TYPE}'",
+        "our guidance did not load; ask `zero123 threestudio doctor`",
+    ),
+    (r"ModuleNotFoundError: (No module named .*)", "\\1; ask `zero123 threestudio doctor`"),
+    (
+        r"out of memory",
+        "the GPU's memory is full; try system.guidance.half_precision_weights=true or a smaller "
+        "data.random_camera.batch_size",
+    ),
+    (r"No supported gpu backend|Found no NVIDIA driver", "threestudio needs an NVIDIA GPU"),
+)
+
+
+class LaunchError(OSError):
+    """threestudio stopped; the message says why, as far as its last words tell, and where the rest
+    of them is."""
+
+
+@dataclass(frozen=True, eq=False)
+class LaunchProgress:
+    """Where the run is.
+
+    Attributes:
+        stage: "sds" while it optimises, then "outputs".
+        step: finished steps of ``total``.
+        losses: of the guidance: "sds" and "grad_norm"; empty while something else is done.
+        seconds: since the start.
+    """
+
+    stage: str
+    step: int
+    total: int
+    losses: Mapping[str, float]
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Launched:
+    """What a run left, the last that :func:`launch` yields.
+
+    Attributes:
+        files: by what they are: "turntable", "mesh_ply", "mesh_glb", "metrics", "log", and
+            "threestudio", the folder of its own files.
+        metrics: the content of metrics.json.
+        notices: what is missing and why.
+    """
+
+    files: Mapping[str, Path]
+    metrics: Mapping[str, Any]
+    notices: tuple[str, ...] = ()
+
+
+def launch(
+    recipe: str | Path,
+    clone: str | Path,
+    image: ImageSource,
+    out: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    preprocess: Preprocess = "auto",
+    python: str = sys.executable,
+    gpu: str = "0",
+    mesh: bool = True,
+) -> Iterator[LaunchProgress | Launched]:
+    """Train, render the turntable, export the mesh; arguments are checked at the first step.
+
+    Closing the generator stops threestudio.
+
+    Args:
+        recipe: a whole threestudio config.
+        clone: threestudio's folder, with our hook.
+        image: the picture; it is framed here, and both the reference view and the guidance see
+            what lies in OUT/input.png.
+        out: a folder that holds no earlier run.
+        overrides: ``dotted.key=value``, handed on to threestudio.
+        preprocess: see :data:`zero123lib.views.images.Preprocess`.
+        python: the interpreter that threestudio is installed for.
+        gpu: as for threestudio's ``--gpu``.
+        mesh: export one.
+
+    Yields:
+        Progress, and at last :class:`Launched`.
+
+    Raises:
+        ValueError: an argument is of no use; the message names it.
+        LaunchError: threestudio stopped. What it had written stays.
+    """
+    opened, content = _checked(recipe, clone, overrides)
+    home = Path(out).absolute()
+    run = home / "threestudio" / "run"
+    if run.exists():
+        raise ValueError(f"out: expected a folder without an earlier run, got {str(out)!r}")
+    prepared = prepare(image, _INPUT_SIZE, preprocess)
+    home.mkdir(parents=True, exist_ok=True)
+    picture, log, progress = home / "input.png", home / "threestudio.log", home / ".progress.jsonl"
+    with whole_file(picture) as scratch:
+        prepared.rgba.save(scratch)
+    places = {
+        "data.image_path": str(picture),
+        "exp_root_dir": str(home),
+        "name": "threestudio",
+        "tag": "run",
+        "use_timestamp": False,
+    }
+    words = [*overrides, *(f"{key}={json.dumps(value)}" for key, value in places.items())]
+    command = [python, "launch.py", "--gpu", gpu]
+    config = str(Path(recipe).absolute())
+    total, start = _max_steps(content, overrides), time.monotonic()
+    try:
+        child = _Child([*command, "--config", config, "--train", *words], opened, log, progress)
+        for step, losses in child.watch():
+            yield LaunchProgress("sds", step + 1, total, losses, time.monotonic() - start)
+    finally:
+        progress.unlink(missing_ok=True)
+    seconds = {"train": time.monotonic() - start}
+    yield LaunchProgress("outputs", total, total, {}, seconds["train"])
+    notices: list[str] = []
+    if mesh:
+        wanted = ["--export", f"resume={json.dumps(str(run / 'ckpts' / 'last.ckpt'))}"]
+        wanted += ["system.exporter_type=mesh-exporter", "system.exporter.context_type=cuda"]
+        parsed = str(run / "configs" / "parsed.yaml")
+        try:
+            for _ in _Child([*command, "--config", parsed, *wanted], opened, log, None).watch():
+                pass
+        except LaunchError as error:
+            notices.append(f"no mesh: {error}")
+        seconds["export"] = time.monotonic() - start - seconds["train"]
+    yield _gathered(home, run, opened, content, seconds, notices)
+
+
+def _checked(
+    recipe: str | Path, clone: str | Path, overrides: Sequence[str]
+) -> tuple[Clone, dict[str, Any]]:
+    opened = open_clone(clone)
+    if not opened.has_hook:
+        raise ValueError(
+            f"clone: expected our hook in {str(clone)!r}, got none: "
+            f"zero123 threestudio install {clone}"
+        )
+    for text in overrides:
+        if not re.match(r"[\w.]+=", text):
+            raise ValueError(f"overrides: expected dotted.key=value, got {text!r}")
+    try:
+        content = yaml.safe_load(Path(recipe).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"recipe: {recipe}: {' '.join(str(error).split())}") from error
+    whole = isinstance(content, dict) and {"data_type", "system_type", "system"} <= content.keys()
+    if not whole or not isinstance(content["system"], dict):
+        raise ValueError(
+            "recipe: expected a whole threestudio config, with data_type, system_type and system, "
+            f"got {str(recipe)!r}, which the embedded engine alone can run"
+        )
+    return opened, content
+
+
+def _max_steps(content: Mapping[str, Any], overrides: Sequence[str]) -> int:
+    given = [text.partition("=")[2] for text in overrides if text.startswith("trainer.max_steps=")]
+    return int(given[-1] if given else (content.get("trainer") or {}).get("max_steps", 0))
+
+
+class _Child:
+    """threestudio at work, its words added to a log and its steps read from a file."""
+
+    def __init__(self, command: list[str], clone: Clone, log: Path, progress: Path | None) -> None:
+        self._log, self._progress = log, progress
+        environment = child_environment()
+        # Checkpoints of this very run, which torch's default would not read back.
+        environment["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"
+        if progress is not None:
+            progress.write_bytes(b"")
+            environment[PROGRESS_VARIABLE] = str(progress)
+        with log.open("ab") as sink:
+            self._begin = sink.tell()
+            self._process = subprocess.Popen(
+                command, cwd=clone.root, env=environment, stdin=subprocess.DEVNULL,
+                stdout=sink, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+
+    def watch(self) -> Iterator[tuple[int, dict[str, float]]]:
+        """Steps as they are finished, until it ends.
+
+        Raises:
+            LaunchError: it did not end well.
+        """
+        position = 0
+        try:
+            while True:
+                ended = self._process.poll() is not None
+                if self._progress is not None:
+                    with self._progress.open("rb") as file:
+                        file.seek(position)
+                        fresh = file.read()
+                    lines = fresh[: fresh.rfind(b"\n") + 1]  # the last may be half written
+                    position += len(lines)
+                    for line in lines.splitlines():
+                        told = json.loads(line)
+                        yield told["step"], told["losses"]
+                if ended:
+                    break
+                time.sleep(_POLL_S)
+        finally:
+            self._stop()
+        if self._process.returncode != 0:
+            raise LaunchError(self._complaint())
+
+    def _stop(self) -> None:
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+    def _complaint(self) -> str:
+        with self._log.open("rb") as file:
+            file.seek(self._begin)
+            words = file.read().decode(errors="replace")
+        for pattern, cause in _CAUSES:
+            found = re.search(pattern, words)
+            if found:
+                return f"threestudio: {found.expand(cause)} (all it said: {self._log})"
+        status = f"exit status {self._process.returncode}"
+        return f"threestudio: {last_line(words) or status} (all it said: {self._log})"
+
+
+def _gathered(
+    home: Path,
+    run: Path,
+    clone: Clone,
+    content: Mapping[str, Any],
+    seconds: Mapping[str, float],
+    notices: list[str],
+) -> Launched:
+    """Bring outputs into our layout."""
+    files = {"log": home / "threestudio.log", "threestudio": run.parent}
+    videos = sorted(run.glob("save/it*-test.mp4"), key=os.path.getmtime)
+    if videos:
+        files["turntable"] = home / "turntable.mp4"
+        with whole_file(files["turntable"]) as scratch:
+            shutil.copyfile(videos[-1], scratch)
+    else:
+        notices.append("no turntable: threestudio wrote no video")
+    models = sorted(run.glob("save/it*-export/*.obj"), key=os.path.getmtime)
+    if models:
+        made = load_mesh(models[-1], up="z", normalise=False)
+        for name, file in (("mesh_ply", "mesh.ply"), ("mesh_glb", "mesh.glb")):
+            write_mesh(home / file, made)
+            files[name] = home / file
+    files["metrics"] = home / "metrics.json"
+    metrics = {
+        "engine": "threestudio",
+        "threestudio": {"version": clone.version, "commit": clone.commit},
+        "zero123lib": __version__,
+        "model": content["system"].get("guidance", {}).get("pretrained_model_name_or_path"),
+        "seconds": {name: round(value, 2) for name, value in seconds.items()},
+        "losses": _last_losses(run),
+        "notices": notices,
+    }
+    write_json(files["metrics"], metrics)
+    return Launched(files, metrics, tuple(notices))
+
+
+def _last_losses(run: Path) -> dict[str, float]:
+    """The latest value of each loss in Lightning's CSV logs."""
+    latest: dict[str, float] = {}
+    for table in sorted(run.glob("csv_logs/version_*/metrics.csv"), key=os.path.getmtime):
+        with table.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                named = {key: text for key, text in row.items() if key and key.startswith("train/")}
+                latest |= {
+                    key.removeprefix("train/"): float(text) for key, text in named.items() if text
+                }
+    return {key: value for key, value in latest.items() if abs(value) < float("inf")}
