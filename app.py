@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from demo.layout import build, launch_options
-from demo.settings import parser
+from demo.settings import options, parser
 from zero123lib.diffusion.apps import load_pipeline
 
 
@@ -15,11 +15,11 @@ def main() -> None:
         pipe = load_pipeline(args.model, args.device, args.encoding, args.original_config)
     except ValueError as error:
         arguments.error(f"--{error}")
-    build(pipe).launch(
-        server_name=args.host,  # None: GRADIO_SERVER_NAME, else this machine alone
+    build(pipe, options(args), args.device).launch(
+        server_name=args.host,
         server_port=args.port,
         share=args.share,  # False unless asked: no public link
-        **launch_options(),
+        **launch_options(args.mcp),
     )
 
 

@@ -1,11 +1,13 @@
-"""What the app does with a picture. No request leaves anything behind for the next one.
+"""What the page and the endpoints do. No request leaves anything behind for another visitor's.
 
-The pipeline is shared and only read: sampling is its generator of steps, whose state is its own.
+Every public method of `Actions` with a docstring is an endpoint of that name; Gradio shows the
+docstring to whoever calls it, and to an MCP client. The first argument is the visitor, which Gradio
+adds itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,116 +15,294 @@ import gradio as gr
 import torch
 from PIL import Image
 
-from demo import SPACES, inputs
-from demo.settings import (
-    DEFAULT_AZIMUTHS,
-    GPU_SECONDS,
-    MAX_GUIDANCE,
-    MAX_SEED,
-    MAX_STEPS,
-    MAX_ZOOM,
-)
-from zero123lib.diffusion.apps import check_input_elevation, sampled_views
-from zero123lib.diffusion.pipeline import Zero123Pipeline
-from zero123lib.diffusion.samplers import SampleStep
-from zero123lib.views.poses import RelativePose, camera_label, orbit, preset_pose
-
-Gallery = list[tuple[Image.Image, str]]
+from demo import inputs, preparing, settings
+from demo.sessions import Session
+from demo.shelf import Shelf
+from demo.studio import Studio, checked_pose, preview_steps
+from zero123lib.diffusion.card import about_model
+from zero123lib.views.poses import RelativePose, orbit, preset_pose
 
 
-def make_views(pipe: Zero123Pipeline) -> Callable[..., Gallery]:
-    """The function behind the button and the endpoint `/views`."""
+class Actions:
+    """The endpoints over the models of a shelf."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self.shelf = shelf
+        self.studio = Studio(shelf)
+
+    def prepare(
+        self,
+        session: Session,
+        image: dict[str, Any] | None,
+        foreground_ratio: float | None = None,
+        recentre: bool = True,
+        method: str = "auto",
+        model: str | None = None,
+    ) -> tuple[Any, str, Any]:
+        """Cut the object out of a picture and frame it, as the model will be given it.
+
+        Args:
+            image: PNG, JPEG or WebP picture of one object, best on a transparent background.
+            foreground_ratio: longest side of the object over the picture's; the model's own.
+            recentre: put the object in the middle at that size; else keep the picture's framing.
+            method: auto, alpha (its own transparency), rembg (a network), classical (by colour) or
+                none.
+            model: which model; the app's own.
+
+        Returns:
+            The picture before and after; what to know about the cut-out; what the model is given.
+        """
+        if image is None:
+            return None, "", None
+        with one_line_errors():
+            pipe = self.shelf.get(model)
+            found, prepared = self.studio.prepared(
+                session, pipe, image, (foreground_ratio, recentre, method)
+            )
+        before_after = preparing.before_after(found)
+        return before_after, preparing.note(pipe, prepared), prepared.rgba
+
+    def preview(
+        self,
+        session: Session,
+        image: dict[str, Any] | None,
+        elevation: float = 0.0,
+        azimuth: float = 0.0,
+        zoom: float = 0.0,
+        guidance_scale: float | None = None,
+        seed: int = 0,
+        input_elevation: float | None = None,
+        foreground_ratio: float | None = None,
+        recentre: bool = True,
+        method: str = "auto",
+        model: str | None = None,
+    ) -> tuple[Image.Image, str]:
+        """Show the object from one other camera, quickly: few steps.
+
+        Args:
+            image: PNG, JPEG or WebP picture of one object, best on a transparent background.
+            elevation: degrees above the picture's camera.
+            azimuth: degrees to the right of the picture's camera.
+            zoom: distance to add; positive is farther.
+            guidance_scale: how closely to follow the picture; 1 is no guidance; the model's own.
+            seed: of the noise.
+            input_elevation: of the picture's camera, degrees, for a model that asks for it.
+            foreground_ratio: longest side of the object over the picture's; the model's own.
+            recentre: put the object in the middle at that size; else keep the picture's framing.
+            method: auto, alpha, rembg, classical or none.
+            model: which model; the app's own.
+
+        Returns:
+            The view; where its camera is and what made it.
+        """
+        framing = (foreground_ratio, recentre, method)
+        with one_line_errors():
+            steps = preview_steps(self.shelf.get(model))
+            asked = self.studio.asked(
+                session, image, guidance_scale, steps, seed, input_elevation, framing, model
+            )
+            pose = checked_pose(elevation, azimuth, zoom)
+            *_, (picture, caption) = self.studio.one(asked, pose, live=False)
+        return picture, caption
+
+    def view(
+        self,
+        session: Session,
+        image: dict[str, Any] | None,
+        elevation: float = 0.0,
+        azimuth: float = 0.0,
+        zoom: float = 0.0,
+        guidance_scale: float | None = None,
+        steps: int | None = None,
+        seed: int = 0,
+        input_elevation: float | None = None,
+        foreground_ratio: float | None = None,
+        recentre: bool = True,
+        method: str = "auto",
+        model: str | None = None,
+    ) -> Iterator[tuple[Image.Image, str]]:
+        """Show the object from one other camera, in full quality, as it comes out of the noise.
+
+        Args:
+            image: PNG, JPEG or WebP picture of one object, best on a transparent background.
+            elevation: degrees above the picture's camera.
+            azimuth: degrees to the right of the picture's camera.
+            zoom: distance to add; positive is farther.
+            guidance_scale: how closely to follow the picture; 1 is no guidance; the model's own.
+            steps: denoising steps; the model's own number.
+            seed: of the noise.
+            input_elevation: of the picture's camera, degrees, for a model that asks for it.
+            foreground_ratio: longest side of the object over the picture's; the model's own.
+            recentre: put the object in the middle at that size; else keep the picture's framing.
+            method: auto, alpha, rembg, classical or none.
+            model: which model; the app's own.
+
+        Returns:
+            The view; where its camera is and what made it.
+        """
+        framing = (foreground_ratio, recentre, method)
+        with one_line_errors():
+            asked = self.studio.asked(
+                session, image, guidance_scale, steps, seed, input_elevation, framing, model
+            )
+            pose = checked_pose(elevation, azimuth, zoom)
+            session.camera = (inputs.upload_path(image), model, elevation, azimuth, zoom)
+            yield from self.studio.one(asked, pose, live=True)
+
+    def follow(self, session: Session, image: Any, *values: Any) -> Any:
+        """`preview` for the page: nothing where there is no picture or a full view is there."""
+        elevation, azimuth, zoom, *_, model = values
+        if image is None:
+            return gr.skip(), gr.skip()
+        if (image.get("path"), model, elevation, azimuth, zoom) == session.camera:
+            return gr.skip(), gr.skip()
+        session.camera = None
+        return self.preview(session, image, *values)
+
+    def show(self, session: Session, image: Any, *values: Any) -> Iterator[Any]:
+        """`view` for the page: nothing where there is no picture yet."""
+        if image is None:
+            yield gr.skip(), gr.skip()
+            return
+        yield from self.view(session, image, *values)
 
     def views(
+        self,
+        session: Session,
         image: dict[str, Any] | None,
-        azimuths: str = DEFAULT_AZIMUTHS,
+        azimuths: str = settings.DEFAULT_AZIMUTHS,
         elevation: float = 0.0,
         zoom: float = 0.0,
-        guidance_scale: float = pipe.config["guidance_scale"],
-        steps: int = pipe.config["num_inference_steps"],
+        guidance_scale: float | None = None,
+        steps: int | None = None,
         seed: int = 0,
-        input_elevation: str | float | None = None,
+        input_elevation: float | None = None,
+        foreground_ratio: float | None = None,
+        recentre: bool = True,
+        method: str = "auto",
+        seeds: int = 1,
+        transparent: bool = False,
+        model: str | None = None,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio is asked for one)
-    ) -> Gallery:
-        """Show the object in a picture from other cameras, one view per azimuth.
+    ) -> Iterator[tuple[Any, ...]]:
+        """Show the object in a picture from other cameras, one view per azimuth and seed.
 
         Args:
             image: PNG, JPEG or WebP picture of one object, best on a transparent background.
             azimuths: degrees to the right of the picture's camera, separated by commas.
             elevation: degrees above the picture's camera.
             zoom: distance to add; positive is farther.
-            guidance_scale: how closely to follow the picture; 1 is no guidance.
-            steps: denoising steps.
+            guidance_scale: how closely to follow the picture; 1 is no guidance; the model's own.
+            steps: denoising steps; the model's own number.
             seed: of the noise; the same seed gives the same views.
             input_elevation: of the picture's camera, degrees, for a model that asks for it.
+            foreground_ratio: longest side of the object over the picture's; the model's own.
+            recentre: put the object in the middle at that size; else keep the picture's framing.
+            method: auto, alpha, rembg, classical or none.
+            seeds: how many, from the first one on; several tell where the model is unsure.
+            transparent: take the white background away.
+            model: which model; the app's own.
 
         Returns:
-            The views, in the order of the azimuths.
+            The views, seed by seed; where the seeds disagree, if there are several; a contact
+            sheet; a GIF; an MP4; a zip of all of it with the cameras in transforms.json.
+        """
+        framing = (foreground_ratio, recentre, method)
+        with one_line_errors():
+            asked = self.studio.asked(
+                session, image, guidance_scale, steps, seed, input_elevation, framing, model
+            )
+            up = inputs.number("elevation", elevation, -90.0, 90.0)
+            farther = inputs.number("zoom", zoom, -settings.MAX_ZOOM, settings.MAX_ZOOM)
+            poses = [RelativePose(up, angle, farther) for angle in inputs.azimuths(azimuths)]
+            count = inputs.whole("seeds", seeds, 1, settings.MAX_SEEDS)
+            bare = inputs.truth("transparent", transparent)
+            yield from self.studio.many(session, asked, poses, count, bare, progress)
+
+    def orbit(
+        self,
+        session: Session,
+        image: dict[str, Any] | None,
+        count: int = 8,
+        elevation: float = 0.0,
+        zoom: float = 0.0,
+        guidance_scale: float | None = None,
+        steps: int | None = None,
+        seed: int = 0,
+        input_elevation: float | None = None,
+        foreground_ratio: float | None = None,
+        recentre: bool = True,
+        method: str = "auto",
+        seeds: int = 1,
+        transparent: bool = False,
+        model: str | None = None,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Iterator[tuple[Any, ...]]:
+        """Show the object from cameras evenly around it, with the files of the whole turn.
+
+        Args:
+            image: PNG, JPEG or WebP picture of one object, best on a transparent background.
+            count: how many cameras, the first where the picture's is.
+            elevation: degrees above the picture's camera.
+            zoom: distance to add; positive is farther.
+            guidance_scale: how closely to follow the picture; 1 is no guidance; the model's own.
+            steps: denoising steps; the model's own number.
+            seed: of the noise; the same seed gives the same views.
+            input_elevation: of the picture's camera, degrees, for a model that asks for it.
+            foreground_ratio: longest side of the object over the picture's; the model's own.
+            recentre: put the object in the middle at that size; else keep the picture's framing.
+            method: auto, alpha, rembg, classical or none.
+            seeds: how many, from the first one on; several tell where the model is unsure.
+            transparent: take the white background away.
+            model: which model; the app's own.
+
+        Returns:
+            The views, seed by seed; where the seeds disagree, if there are several; a contact
+            sheet; a GIF; an MP4; a zip of all of it with the cameras in transforms.json.
+        """
+        framing = (foreground_ratio, recentre, method)
+        with one_line_errors():
+            asked = self.studio.asked(
+                session, image, guidance_scale, steps, seed, input_elevation, framing, model
+            )
+            number = inputs.whole("count", count, 1, settings.MAX_VIEWS)
+            up = inputs.number("elevation", elevation, -90.0, 90.0)
+            farther = inputs.number("zoom", zoom, -settings.MAX_ZOOM, settings.MAX_ZOOM)
+            poses = orbit(number, up, farther)
+            how_often = inputs.whole("seeds", seeds, 1, settings.MAX_SEEDS)
+            bare = inputs.truth("transparent", transparent)
+            yield from self.studio.many(session, asked, poses, how_often, bare, progress)
+
+    def model(
+        self,
+        model: str | None = None,
+        progress: gr.Progress = gr.Progress(track_tqdm=True),  # noqa: B008
+    ) -> str:
+        """Load a model, if it is not in memory yet, and say what it is and its licence.
+
+        Args:
+            model: a name that this server offers; the app's own.
+
+        Returns:
+            One line: name, licence, what it was trained on, size of its pictures.
         """
         with one_line_errors():
-            up = inputs.number("elevation", elevation, -90.0, 90.0)
-            farther = inputs.number("zoom", zoom, -MAX_ZOOM, MAX_ZOOM)
-            poses = [RelativePose(up, angle, farther) for angle in inputs.azimuths(azimuths)]
-            input_up = inputs.number_or_none("input_elevation", input_elevation, -90.0, 90.0)
-            check_input_elevation(pipe, input_up, "input_elevation")
-            options = {
-                "num_inference_steps": inputs.whole("steps", steps, 1, MAX_STEPS),
-                "guidance_scale": inputs.number(
-                    "guidance_scale", guidance_scale, 0.0, MAX_GUIDANCE
-                ),
-                "generator": torch.Generator().manual_seed(inputs.whole("seed", seed, 0, MAX_SEED)),
-                "condition_elevation_deg": input_up,
-            }
-            progress(0.0, desc="Cutting the object out")
-            prepared = pipe.prepare(inputs.picture(image))
-            notice = pipe.notice(prepared)
-            if notice:
-                gr.Warning(notice)
-
-            def on_step(step: SampleStep) -> None:
-                progress((step.index + 1, step.total), desc="Denoising", unit="steps")
-
-            pictures = sampled_views(pipe, prepared, poses, on_step, **options)
-        return [(view, camera_label(pose)) for view, pose in zip(pictures, poses, strict=True)]
-
-    return views if SPACES is None else SPACES.GPU(duration=GPU_SECONDS)(views)
+            name = model or self.shelf.default_name
+            if not self.shelf.is_loaded(name):
+                progress(0.0, desc=f"Loading {name}")
+            return about_model(self.shelf.get(model)) + "."
 
 
-def make_preview(pipe: Zero123Pipeline) -> Callable[..., tuple[Any, str]]:
-    """The function that shows what the model is given: the cut-out, and what to know about it."""
+def preset(name: str, input_elevation: float = 0.0) -> tuple[float, float, float]:
+    """Elevation, azimuth and zoom of a button; "random" draws anew.
 
-    def preview(image: dict[str, Any] | None) -> tuple[Any, str]:
-        if image is None:
-            return None, ""
-        with one_line_errors():
-            prepared = pipe.prepare(inputs.picture(image))
-        lines = [f"The object was {prepared.how}."]
-        if prepared.method == "classical":
-            lines.append("A picture with a transparent background is safer.")
-        notice = pipe.notice(prepared)
-        if notice:
-            lines.append(f"**{notice}**")
-        return prepared.rgba, "\n\n".join(lines)
-
-    return preview
-
-
-def around(azimuth_deg: float, count: int) -> str:
-    """The azimuths of `count` cameras evenly around the object, the first at `azimuth_deg`."""
-    return ", ".join(_angle(azimuth_deg + pose.azimuth_deg) for pose in orbit(count))
-
-
-def preset(name: str) -> tuple[float, float, float, int, str]:
-    """Elevation, azimuth, zoom, number of views and azimuths of a button; "random" draws anew."""
+    The camera stops straight above and straight below, wherever the picture's own is.
+    """
     generator = torch.Generator()
     generator.seed()
     pose = preset_pose(name, generator)
-    azimuth_deg = round(pose.azimuth_deg)
-    return round(pose.elevation_deg), azimuth_deg, pose.radius, 1, _angle(azimuth_deg)
-
-
-def _angle(degrees: float) -> str:
-    return f"{round(degrees, 1):g}"
+    up = max(-90.0 - input_elevation, min(90.0 - input_elevation, pose.elevation_deg))
+    return max(-90, min(90, round(up))), round(pose.azimuth_deg), pose.radius
 
 
 @contextmanager

@@ -9,23 +9,24 @@ from __future__ import annotations
 import math
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from gradio.utils import get_upload_folder
 from PIL import Image
 
-from demo.settings import MAX_PIXELS, MAX_VIEWS
-from zero123lib.views.images import load_image
+from demo.preparing import Framing
+from demo.settings import MAX_PIXELS, MAX_VIEWS, MIN_RATIO
+from zero123lib.views.images import CutOutMethod, load_image
 
 
-def picture(upload: Any) -> Image.Image:
-    """The uploaded file, read safely: transparency, 16 bits and the camera's rotation are kept.
+def upload_path(upload: Any) -> str:
+    """Where the uploaded file is; only what lies among the uploads counts as one.
 
     Args:
         upload: Gradio's file data.
 
     Raises:
-        ValueError: nothing was uploaded, or it is no picture that can be used.
+        ValueError: nothing was uploaded.
     """
     given = upload.get("path") if isinstance(upload, dict) else None
     path = given if isinstance(given, str) and "\0" not in given else ""
@@ -33,12 +34,38 @@ def picture(upload: Any) -> Image.Image:
     uploads = Path(get_upload_folder()).resolve()
     if not path or not Path(path).resolve().is_relative_to(uploads):
         raise ValueError("image: expected an uploaded PNG, JPEG or WebP picture, got none")
+    return path
+
+
+def picture(upload: Any) -> Image.Image:
+    """The uploaded file, read safely: transparency, 16 bits and the camera's rotation are kept.
+
+    Raises:
+        ValueError: nothing was uploaded, or it is no picture that can be used.
+    """
+    path = upload_path(upload)
     try:
         return load_image(path, MAX_PIXELS)
     except ValueError as error:
         # The place of the file on the server is nobody's business.
         name = str(upload.get("orig_name") or "the upload")
         raise ValueError(str(error).replace(path, name)) from error
+
+
+def framing(ratio: Any, recentre: Any, method: Any) -> Framing:
+    """How the picture is framed; see `demo.preparing.Framing`."""
+    names = get_args(CutOutMethod)
+    if method not in names:
+        raise ValueError(f"method: expected one of {', '.join(names)}, got {str(method)[:40]!r}")
+    ratio = number("foreground_ratio", ratio, MIN_RATIO, 1.0)
+    return Framing(ratio, truth("recentre", recentre), method)
+
+
+def truth(name: str, value: Any) -> bool:
+    """True or false, and nothing that merely counts as such."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name}: expected true or false, got {str(value)[:40]!r}")
+    return value
 
 
 def number(name: str, value: Any, low: float, high: float) -> float:
@@ -57,6 +84,16 @@ def number_or_none(name: str, value: Any, low: float, high: float) -> float | No
         with suppress(ValueError):  # what is no number is complained of below
             value = float(value)
     return number(name, value, low, high)
+
+
+def whole_or(name: str, value: Any, low: int, high: int, default: int) -> int:
+    """A whole number from `low` to `high`; the default where the field is empty."""
+    return default if value is None else whole(name, value, low, high)
+
+
+def number_or(name: str, value: Any, low: float, high: float, default: float) -> float:
+    """A number from `low` to `high`; the default where the field is empty."""
+    return default if value is None else number(name, value, low, high)
 
 
 def whole(name: str, value: Any, low: int, high: int) -> int:

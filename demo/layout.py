@@ -1,259 +1,241 @@
-"""The page."""
+"""The page: its parts put together, and what happens when something is moved or pressed."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import gradio as gr
+from starlette.middleware import Middleware
 
-from demo import settings
-from demo.callbacks import around, make_preview, make_views, preset
-from demo.examples import example_files
-from zero123lib.diffusion.apps import needs_input_elevation
-from zero123lib.diffusion.card import about_model
+from demo import parts, settings
+from demo.callbacks import Actions, preset
+from demo.globe import GLOBE_OF_SLIDERS, SLIDERS_OF_GLOBE, object_picture
+from demo.guard import Guard
+from demo.sessions import Session
+from demo.shelf import Shelf
+from demo.theme import CSS, THEME
+from zero123lib.diffusion.apps import load_pipeline
 from zero123lib.diffusion.pipeline import Zero123Pipeline
-from zero123lib.views.poses import PRESET_NAMES
 
-HOW_TO = """# One picture, any camera
-Give a picture of one object, or take an example. Press a button to see the object from there, or
-set the camera yourself and press **Make views**. Angles are relative to the camera that took your
-picture."""
-
-SYSTEM_FONT = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
-THEME = gr.themes.Default(
-    primary_hue="indigo",
-    neutral_hue="slate",
-    font=SYSTEM_FONT,
-    font_mono=["ui-monospace", "Consolas", "monospace"],
-)
-CSS = """
-.gradio-container { max-width: 1200px !important; margin: 0 auto; }
-#presets { display: grid; grid-template-columns: repeat(6, 1fr); gap: 6px; }
-#presets button { min-width: 0; padding-inline: 0; }
-#examples > .gallery { display: grid; grid-template-columns: repeat(6, 1fr); }
-#examples .gallery-item .container { width: 100%; height: auto; aspect-ratio: 1; }
-#views .grid-wrap { max-height: none; }
-#views .gallery-item { width: 100%; max-width: 360px; margin-inline: auto; }
-@media (max-width: 480px) {
-  #presets { grid-template-columns: repeat(3, 1fr); }
-  #views .grid-container { grid-template-columns: repeat(2, 1fr) !important; }
-}
-#about { opacity: 0.75; font-size: 0.875rem; }
-"""
+# Whatever needs the model, one at a time.
+MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1, "preprocess": False}
+QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+AT_ONCE: dict[str, Any] = {**QUIET, "queue": False}
 
 
-@dataclass(frozen=True)
-class Controls:
-    """The camera and the sampling."""
+def build(
+    pipe: Zero123Pipeline, options: settings.Options | None = None, device: str = "auto"
+) -> gr.Blocks:
+    """The app around a loaded model.
 
-    presets: dict[str, gr.Button]
-    elevation: gr.Slider
-    azimuth: gr.Slider
-    zoom: gr.Slider
-    count: gr.Slider
-    azimuths: gr.Textbox
-    guidance_scale: gr.Slider
-    steps: gr.Slider
-    seed: gr.Number
-    input_elevation: gr.Textbox | None
-    button: gr.Button
-
-
-@dataclass(frozen=True)
-class Results:
-    """The views, and what they were made from."""
-
-    gallery: gr.Gallery
-    cut_out: gr.Image
-    note: gr.Markdown
-
-
-def build(pipe: Zero123Pipeline) -> gr.Blocks:
-    """The app around a loaded model."""
+    Args:
+        pipe: the app's own model.
+        options: what the operator decides.
+        device: where visitors' models go.
+    """
+    options = options or settings.Options()
+    shelf = Shelf(pipe, partial(load_pipeline, device=device), options.models)
+    actions = Actions(shelf)
     blocks = gr.Blocks(
         title="zero123lib", analytics_enabled=False, delete_cache=settings.DELETE_CACHE_S
     )
     with blocks:
-        gr.Markdown(HOW_TO)
-        with gr.Row():
-            with gr.Column(scale=2, min_width=320):
-                image = _picture()
-                controls = _controls(pipe)
-            with gr.Column(scale=3, min_width=320):
-                results = _results(pipe)
-        _connect(pipe, image, controls, results)
-    blocks.queue(max_size=settings.MAX_WAITING)
+        session = gr.State(
+            Session(), time_to_live=settings.SESSION_S, delete_callback=Session.close
+        )
+        head = gr.HTML(parts.badge(pipe), elem_id="head", apply_default_css=False)
+        with gr.Row(elem_id="stage"):
+            with gr.Column(scale=5, min_width=300, elem_id="of-picture"):
+                source = parts.source(shelf)
+            with gr.Column(scale=5, min_width=300, elem_id="of-camera"):
+                camera = parts.camera(pipe)
+            with gr.Column(scale=9, min_width=320, elem_id="of-object"):
+                parts.heading("The object")
+                with gr.Tabs():
+                    with gr.Tab("View"):
+                        view = parts.view()
+                    with gr.Tab("Orbit"):
+                        orbit = parts.orbit()
+        _connect_camera(source, camera, orbit)
+        _connect_picture(actions, session, source, camera, view)
+        _connect_view(actions, session, source, camera, view)
+        _connect_orbit(actions, session, source, camera, orbit)
+        _connect_model(actions, source, camera, head)
+    blocks.queue(max_size=options.max_queue, default_concurrency_limit=8)
     return blocks
 
 
-def launch_options() -> dict[str, Any]:
+def launch_options(mcp: bool = False) -> dict[str, Any]:
     """What `launch` is given wherever the app runs."""
     return {
         "theme": THEME,
         "css": CSS,
         "max_file_size": settings.MAX_FILE_SIZE,
         "footer_links": ["api", "gradio"],
+        "state_session_capacity": settings.MAX_SESSIONS,
+        "app_kwargs": {"middleware": [Middleware(Guard)]},
+        "mcp_server": mcp,
     }
 
 
-def _picture() -> gr.Image:
-    image = gr.Image(
-        type="filepath",
-        image_mode=None,
-        format="png",
-        sources=["upload", "clipboard"],
-        label="Picture",
-        height=260,
-        buttons=[],
-    )
-    gr.Examples(
-        [[file] for file in example_files()],
-        [image],
-        label="Examples, rendered by this project",
-        cache_examples=False,
-        elem_id="examples",
-        api_visibility="private",
-    )
-    return image
-
-
-def _controls(pipe: Zero123Pipeline) -> Controls:
-    input_elevation = _input_elevation() if needs_input_elevation(pipe) else None
-    with gr.Row(elem_id="presets"):
-        presets = {name: gr.Button(name.capitalize(), size="sm") for name in PRESET_NAMES}
-    elevation = gr.Slider(-90, 90, 0, step=1, label="Elevation, degrees up")
-    azimuth = gr.Slider(-180, 180, 0, step=1, label="Azimuth, degrees to the right")
-    zoom = gr.Slider(
-        -settings.MAX_ZOOM, settings.MAX_ZOOM, 0, step=0.05, label="Zoom, + is farther"
-    )
-    count = gr.Slider(1, settings.MAX_VIEWS, 8, step=1, precision=0, label="Views, evenly around")
-    azimuths = gr.Textbox(
-        settings.DEFAULT_AZIMUTHS,
-        label="Azimuths of the views",
-        info="Filled in by the two sliders; write your own if you like.",
-    )
-    with gr.Accordion("Sampling", open=False):
-        guidance_scale = gr.Slider(
-            0, settings.MAX_GUIDANCE, pipe.config["guidance_scale"], step=0.1, label="Guidance"
-        )
-        steps = gr.Slider(
-            1,
-            settings.MAX_STEPS,
-            pipe.config["num_inference_steps"],
-            step=1,
-            precision=0,
-            label="Steps",
-        )
-        seed = gr.Number(
-            0,
-            minimum=0,
-            maximum=settings.MAX_SEED,
-            precision=0,
-            label="Seed",
-        )
-    button = gr.Button("Make views", variant="primary")
-    return Controls(
-        presets,
-        elevation,
-        azimuth,
-        zoom,
-        count,
-        azimuths,
-        guidance_scale,
-        steps,
-        seed,
-        input_elevation,
-        button,
-    )
-
-
-def _input_elevation() -> gr.Textbox:
-    """Text, since it starts empty: Gradio's number fields say 0, which would go unnoticed."""
-    return gr.Textbox(
-        label="Elevation of your picture's camera, degrees",
-        info="This model has to be told: 0 is level with the object, 90 straight above it.",
-        placeholder="-90 to 90",
-        max_lines=1,
-    )
-
-
-def _results(pipe: Zero123Pipeline) -> Results:
-    gallery = gr.Gallery(
-        label="Views",
-        format="png",
-        columns=4,
-        object_fit="contain",
-        height="auto",
-        interactive=False,
-        buttons=["download", "download_all", "fullscreen"],
-        elem_id="views",
-    )
-    with gr.Row():
-        cut_out = gr.Image(
-            label="What the model is given",
-            format="png",
-            image_mode="RGBA",
-            interactive=False,
-            height=180,
-            buttons=[],
-            scale=1,
-            elem_id="cut-out",
-        )
-        with gr.Column(scale=2):
-            note = gr.Markdown(elem_id="note")
-            gr.Markdown(f"Model {about_model(pipe)}.", elem_id="about")
-    return Results(gallery, cut_out, note)
-
-
-def _connect(pipe: Zero123Pipeline, image: gr.Image, controls: Controls, results: Results) -> None:
-    """Let things happen; the public endpoint and all buttons share one function."""
-    views: dict[str, Any] = {
-        "fn": make_views(pipe),
-        "inputs": [
-            image,
-            controls.azimuths,
-            controls.elevation,
-            controls.zoom,
-            controls.guidance_scale,
-            controls.steps,
-            controls.seed,
-            *([] if controls.input_elevation is None else [controls.input_elevation]),
-        ],
-        "outputs": results.gallery,
-        "scroll_to_output": True,
-        "preprocess": False,  # demo/inputs.py says why
-        "concurrency_id": "model",
-        "concurrency_limit": 1,
-    }
-    controls.button.click(api_name="views", **views)
-    camera = [
-        controls.elevation,
-        controls.azimuth,
-        controls.zoom,
-        controls.count,
-        controls.azimuths,
-    ]
-    for name, button in controls.presets.items():
-        there = button.click(
-            partial(preset, name), None, camera, api_visibility="private", queue=False
-        )
-        there.then(api_visibility="private", **views)
+def _connect_camera(source: parts.Source, camera: parts.Camera, orbit: parts.Orbit) -> None:
+    """Globe and sliders, each setting the other, in the browser."""
+    camera.globe.input(None, camera.globe, camera.sliders(), js=SLIDERS_OF_GLOBE, **AT_ONCE)
     gr.on(
-        [controls.azimuth.input, controls.count.input],
-        around,
-        [controls.azimuth, controls.count],
-        controls.azimuths,
-        api_visibility="private",
-        queue=False,
-        show_progress="hidden",
+        [
+            *(slider.change for slider in camera.sliders()),
+            source.input_elevation.change,
+            orbit.count.change,
+        ],
+        None,
+        [*camera.sliders(), source.input_elevation, orbit.count, camera.globe],
+        camera.globe,
+        js=GLOBE_OF_SLIDERS,
+        **AT_ONCE,
     )
-    image.change(
-        make_preview(pipe),
-        image,
-        [results.cut_out, results.note],
+    for name, button in camera.presets.items():
+        button.click(partial(preset, name), source.input_elevation, camera.sliders(), **AT_ONCE)
+
+
+def _connect_picture(
+    actions: Actions,
+    session: gr.State,
+    source: parts.Source,
+    camera: parts.Camera,
+    view: parts.View,
+) -> None:
+    """A picture, or how it is framed, shown as the model is given it."""
+    framed = gr.State()
+    gr.on(
+        [
+            source.image.change,
+            source.ratio.release,
+            source.recentre.input,
+            source.method.input,
+        ],
+        actions.prepare,
+        [session, source.image, *source.framing(), source.model],
+        [source.before_after, source.note, framed],
+        api_name="prepare",
         preprocess=False,
-        api_visibility="private",
         trigger_mode="always_last",
+        show_progress="hidden",
+    ).then(
+        lambda picture: (
+            gr.update(picture="" if picture is None else object_picture(picture)),
+            picture,
+            "Your picture, as the model is given it. Drag it."
+            if picture
+            else "Choose a picture, and the object appears here.",
+        ),
+        framed,
+        [camera.globe, view.image, view.caption],
+        **AT_ONCE,
+    )
+
+
+def _connect_view(
+    actions: Actions,
+    session: gr.State,
+    source: parts.Source,
+    camera: parts.Camera,
+    view: parts.View,
+) -> None:
+    """A quick preview follows the camera; the full view comes when it rests."""
+    place = [session, source.image, *camera.sliders(), camera.guidance_scale]
+    rest = [camera.seed, source.input_elevation, *source.framing(), source.model]
+    shown = [view.image, view.caption]
+    gr.on(
+        [slider.change for slider in camera.sliders()],
+        actions.follow,
+        [*place, *rest],
+        shown,
+        trigger_mode="always_last",
+        **MODEL,
+        **QUIET,
+    )
+    gr.on(
+        [
+            camera.globe.release,
+            *(slider.release for slider in camera.sliders()),
+            *(button.click for button in camera.presets.values()),
+        ],
+        actions.show,
+        [*place, camera.steps, *rest],
+        shown,
+        trigger_mode="always_last",
+        **MODEL,
+        **QUIET,
+    )
+    by_wire = gr.Button(visible=False)
+    by_wire.click(actions.preview, [*place, *rest], shown, api_name="preview", **MODEL)
+    by_wire.click(actions.view, [*place, camera.steps, *rest], shown, api_name="view", **MODEL)
+
+
+def _connect_orbit(
+    actions: Actions,
+    session: gr.State,
+    source: parts.Source,
+    camera: parts.Camera,
+    orbit: parts.Orbit,
+) -> None:
+    """Many views and their files, evenly around or from cameras of one's own."""
+    rest = [
+        camera.elevation,
+        camera.zoom,
+        camera.guidance_scale,
+        camera.steps,
+        camera.seed,
+        source.input_elevation,
+        *source.framing(),
+        orbit.seeds,
+        orbit.transparent,
+        source.model,
+    ]
+    made = [
+        button.click(
+            function,
+            [session, source.image, cameras, *rest],
+            orbit.outputs(),
+            api_name=name,
+            scroll_to_output=True,
+            show_progress_on=orbit.gallery,
+            **MODEL,
+        )
+        for name, button, function, cameras in (
+            ("orbit", orbit.button, actions.orbit, orbit.count),
+            ("views", orbit.own, actions.views, orbit.azimuths),
+        )
+    ]
+    for event in made:
+        event.success(
+            lambda seeds: (gr.Row(visible=True), gr.Image(visible=seeds > 1)),
+            orbit.seeds,
+            [orbit.downloads, orbit.uncertainty],
+            **AT_ONCE,
+        )
+    orbit.stop.click(None, cancels=cast(Any, made), **AT_ONCE)
+
+
+def _connect_model(
+    actions: Actions, source: parts.Source, camera: parts.Camera, head: gr.HTML
+) -> None:
+    """Another model, with its badge and the settings that it does best with."""
+
+    def settle(name: str) -> tuple[Any, ...]:
+        pipe = actions.shelf.get(name)
+        return (
+            parts.badge(pipe),
+            pipe.config["guidance_scale"],
+            pipe.config["num_inference_steps"],
+            pipe.config["foreground_ratio"],
+            gr.Slider(info=parts.elevation_info(pipe)),
+        )
+
+    source.load.click(actions.model, source.model, source.about, api_name="model", **MODEL).success(
+        settle,
+        source.model,
+        [head, camera.guidance_scale, camera.steps, source.ratio, source.input_elevation],
+        **AT_ONCE,
     )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
-import gradio as gr
 import numpy as np
 import pytest
 import torch
@@ -16,22 +16,13 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-import app
-from demo import callbacks, inputs, settings
-from demo.examples import EXAMPLES, example_files, example_picture
-from demo.layout import build
+from demo.examples import example_files
 from zero123lib.diffusion.card import about_model
 from zero123lib.diffusion.pipeline import Zero123Pipeline
-from zero123lib.views.poses import PRESETS, RelativePose, camera_label
+from zero123lib.views.cameras import poses_from_transforms
+from zero123lib.views.poses import RelativePose
 
 BEAR, CAR, CHAIR, *_ = example_files()
-
-
-@pytest.fixture
-def uploads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Gradio's folder of uploads, for functions called without a server."""
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    return tmp_path
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +33,7 @@ def client(url: str) -> Client:
 def views(client: Client, image: str | None, *values: Any, **more: Any) -> list[np.ndarray]:
     """Pixels of the gallery that `/views` returns, after checking that they are PNG files."""
     upload = None if image is None else handle_file(image)
-    gallery = client.predict(upload, *values, api_name="/views", **more)
+    gallery, *_ = client.predict(upload, *values, api_name="/views", **more)
     files = [Path(item["image"]) for item in gallery]
     assert all(file.read_bytes().startswith(b"\x89PNG\r\n\x1a\n") for file in files)
     return [np.asarray(Image.open(file).convert("RGB")) for file in files]
@@ -54,15 +45,34 @@ def test_a_picture_alone_gives_eight_views(client: Client, pipe: Zero123Pipeline
     assert len({picture.tobytes() for picture in pictures}) == 8
 
 
-def test_the_endpoint_is_the_only_public_one_and_named_as_promised(client: Client) -> None:
+PICTURE_LAST = ["foreground_ratio", "recentre", "method"]
+CAMERA = ["image", "elevation", "azimuth", "zoom", "guidance_scale"]
+MANY = ["elevation", "zoom", "guidance_scale", "steps", "seed", "input_elevation", *PICTURE_LAST]
+ENDPOINTS = {
+    "/prepare": ["image", *PICTURE_LAST, "model"],
+    "/preview": [*CAMERA, "seed", "input_elevation", *PICTURE_LAST, "model"],
+    "/view": [*CAMERA, "steps", "seed", "input_elevation", *PICTURE_LAST, "model"],
+    "/views": ["image", "azimuths", *MANY, "seeds", "transparent", "model"],
+    "/orbit": ["image", "count", *MANY, "seeds", "transparent", "model"],
+    "/model": ["model"],
+}
+
+
+def test_the_endpoints_are_named_as_promised_and_want_a_picture_alone(client: Client) -> None:
     info = client.view_api(return_format="dict", print_info=False)
     assert isinstance(info, dict)
-    (endpoint,) = info["named_endpoints"].items()
-    assert endpoint[0] == "/views" and not info["unnamed_endpoints"]
-    names = ["image", "azimuths", "elevation", "zoom", "guidance_scale", "steps", "seed"]
-    parameters = endpoint[1]["parameters"]
-    assert [parameter["parameter_name"] for parameter in parameters] == names
-    assert [parameter["parameter_has_default"] for parameter in parameters] == [False] + [True] * 6
+    found = info["named_endpoints"]
+    names = {
+        name: [parameter["parameter_name"] for parameter in endpoint["parameters"]]
+        for name, endpoint in found.items()
+    }
+    assert names == ENDPOINTS and not info["unnamed_endpoints"]
+    for endpoint in found.values():
+        needed = [
+            p["parameter_name"] for p in endpoint["parameters"] if not p["parameter_has_default"]
+        ]
+        assert needed in (["image"], [])
+        assert endpoint["description"] and all(p["label"] for p in endpoint["parameters"])
 
 
 def test_views_are_those_of_the_library(client: Client, pipe: Zero123Pipeline) -> None:
@@ -80,7 +90,7 @@ def test_views_are_those_of_the_library(client: Client, pipe: Zero123Pipeline) -
 
 
 def test_captions_say_where_the_camera_is(client: Client) -> None:
-    gallery = client.predict(handle_file(CAR), "0, 90", 20, steps=1, api_name="/views")
+    gallery, *_ = client.predict(handle_file(CAR), "0, 90", 20, steps=1, api_name="/views")
     assert [item["caption"] for item in gallery] == ["0°, 20° up", "90°, 20° up"]
 
 
@@ -105,8 +115,8 @@ def test_clients_at_the_same_time_get_their_own_views(url: str) -> None:
     [
         ("azimuths", "0, nan", "finite numbers of degrees separated by commas, got 'nan'"),
         ("azimuths", "left", "got 'left'"),
-        ("azimuths", "", "expected 1 to 16 numbers, got 0"),
-        ("azimuths", "1," * 16 + "1", "expected 1 to 16 numbers, got 17"),
+        ("azimuths", "", "expected 1 to 36 numbers, got 0"),
+        ("azimuths", "1," * 36 + "1", "expected 1 to 36 numbers, got 37"),
         ("elevation", 91, "a number from -90 to 90, got 91"),
         ("elevation", "up", "a number from -90 to 90, got 'up'"),
         ("zoom", -2, "a number from -0.5 to 0.5, got -2"),
@@ -114,6 +124,11 @@ def test_clients_at_the_same_time_get_their_own_views(url: str) -> None:
         ("steps", 201, "a whole number from 1 to 200, got 201"),
         ("steps", 2.5, "a whole number from 1 to 200, got 2.5"),
         ("seed", -1, "a whole number from 0"),
+        ("seeds", 5, "a whole number from 1 to 4, got 5"),
+        ("foreground_ratio", 0, "a number from 0.2 to 1, got 0"),
+        ("recentre", "no", "true or false, got 'no'"),
+        ("method", "magic", "one of auto, alpha, rembg, classical, none, got 'magic'"),
+        ("model", "/etc", "tiny, got '/etc'"),
     ],
 )
 def test_a_wrong_value_is_one_line_that_names_it(
@@ -160,143 +175,59 @@ def test_a_file_of_the_server_is_no_upload(url: str, tmp_path: Path) -> None:
         assert answer.startswith("event: error")
 
 
-def test_numbers_that_json_need_not_have_are_refused() -> None:
-    for value in (float("nan"), float("inf"), None, True, "3"):
-        with pytest.raises(ValueError, match="zoom: expected a number"):
-            inputs.number("zoom", value, -1, 1)
-        with pytest.raises(ValueError, match="steps: expected a whole number"):
-            inputs.whole("steps", value, 1, 200)
-    assert inputs.whole("steps", 3.0, 1, 200) == 3
-
-
-def upload(folder: Path, file: str | Path) -> dict[str, str]:
-    copy = folder / Path(file).name
-    copy.write_bytes(Path(file).read_bytes())
-    return {"path": str(copy)}
-
-
-def test_the_preview_shows_the_cut_out_and_says_how(pipe: Zero123Pipeline, uploads: Path) -> None:
-    preview = callbacks.make_preview(pipe)
-    picture, note = preview(upload(uploads, BEAR))
-    assert picture.size == (pipe.image_size,) * 2 and picture.mode == "RGBA"
-    assert "own transparency" in note
-    assert preview(None) == (None, "")
-    with pytest.raises(gr.Error, match="image: expected a PNG, JPEG or WebP picture"):
-        preview(upload(uploads, __file__))
-
-
-def test_the_preview_says_when_the_model_does_not_know_such_pictures(
-    pipe: Zero123Pipeline, shared_data: Path, uploads: Path
+def test_an_orbit_comes_with_its_files(
+    client: Client, pipe: Zero123Pipeline, tmp_path: Path
 ) -> None:
-    preview = callbacks.make_preview(pipe)
-    _, note = preview(upload(uploads, shared_data / "images" / "teddy.png"))
-    assert "unlike" in note and "unlike" not in preview(upload(uploads, BEAR))[1]
-
-
-def test_presets_set_the_sliders_to_the_official_cameras() -> None:
-    for name, pose in PRESETS.items():
-        elevation, azimuth, zoom, count, azimuths = callbacks.preset(name)
-        assert (elevation, azimuth, zoom) == (pose.elevation_deg, pose.azimuth_deg, pose.radius)
-        assert count == 1 and inputs.azimuths(azimuths) == [pose.azimuth_deg]
-    drawn = [callbacks.preset("random") for _ in range(8)]
-    assert len(set(drawn)) > 1
-    assert all(
-        -90 <= elevation <= 90 and -180 <= azimuth <= 180 for elevation, azimuth, *_ in drawn
+    picture = handle_file(CAR)
+    gallery, unsure, sheet, gif, mp4, package = client.predict(
+        picture, 3, 10, seeds=2, input_elevation=20, api_name="/orbit"
     )
+    assert [item["caption"] for item in gallery] == [
+        f"{label} · seed {seed}"
+        for seed in (0, 1)
+        for label in ("0°, 10° up", "120°, 10° up", "240°, 10° up")
+    ]
+    assert Image.open(sheet).width > 2 * pipe.image_size and Image.open(unsure).mode == "RGB"
+    assert getattr(Image.open(gif), "n_frames") == 3  # noqa: B009 (only animations have it)
+    assert Path(mp4).read_bytes()[4:8] == b"ftyp"
+    with zipfile.ZipFile(package) as archive:
+        transforms = json.loads(archive.read("transforms.json"))
+        names = [frame["file_path"] for frame in transforms["frames"]]
+        assert names == [f"{i:03d}.png" for i in range(6)]
+        assert {*names, "transforms.json", "orbit.gif", "orbit.mp4"} < {*archive.namelist()}
+        zipped = np.asarray(Image.open(archive.open("004.png")))
+        assert np.array_equal(zipped, np.asarray(Image.open(gallery[4]["image"])))
+    assert transforms["made_by"]["model"] == "tiny" and transforms["made_by"]["seeds"] == [0, 1]
+    poses = poses_from_transforms(transforms)
+    assert [round(pose.elevation_deg) for pose in poses] == [30] * 6
+    assert [round(pose.azimuth_deg) % 360 for pose in poses] == [0, 120, 240] * 2
 
 
-def test_views_evenly_around() -> None:
-    assert callbacks.around(0, 8) == settings.DEFAULT_AZIMUTHS
-    assert inputs.azimuths(callbacks.around(-30, 3)) == [-30, 90, 210]
+def test_a_seed_of_several_gives_the_views_of_that_seed_alone(client: Client) -> None:
+    both = views(client, CAR, "0, 90", seed=4, seeds=2)
+    alone = views(client, CAR, "0, 90", seed=5)
+    assert all(np.abs(a.astype(int) - b).max() <= 1 for a, b in zip(both[2:], alone, strict=True))
 
 
-def test_examples_are_rendered_by_the_project() -> None:
-    for file, example in zip(example_files(), EXAMPLES, strict=True):
-        shipped = np.asarray(Image.open(file), float)
-        rendered = np.asarray(example_picture(*example), float)
-        assert np.abs(shipped - rendered).mean() < 0.5, file
-        assert Path(file).stat().st_size < 60_000
+def test_a_transparent_view_shows_the_view_and_lets_white_through(client: Client) -> None:
+    gallery, *_ = client.predict(handle_file(CAR), "60", transparent=True, api_name="/views")
+    view = Image.open(gallery[0]["image"])
+    (plain,) = views(client, CAR, "60")
+    alpha = np.asarray(view.getchannel("A"))
+    assert alpha[0, 0] == 0 and alpha[64, 64] == 255
+    assert np.array_equal(np.asarray(view.convert("RGB"))[alpha == 255], plain[alpha == 255])
 
 
-def labels(blocks: gr.Blocks) -> list[str]:
-    return [str(block["props"].get("label")) for block in blocks.config["components"]]
+def test_a_quick_preview_is_close_to_the_view_and_says_where_it_is(client: Client) -> None:
+    quick, caption = client.predict(handle_file(CAR), 10, 30, api_name="/preview")
+    full, full_caption = client.predict(handle_file(CAR), 10, 30, api_name="/view")
+    assert caption.startswith("30°, 10° up · 1 step,") and "tiny" in caption
+    assert full_caption.startswith("30°, 10° up · 2 steps,") and "apache-2.0" in full_caption
+    difference = np.asarray(Image.open(quick), float) - np.asarray(Image.open(full), float)
+    assert 0 < np.abs(difference).mean() < 20
 
 
-def test_a_model_that_needs_the_inputs_elevation_asks_for_it(
-    pipe: Zero123Pipeline, told: Zero123Pipeline, uploads: Path
-) -> None:
-    asked = "Elevation of your picture's camera, degrees"
-    assert asked in labels(build(told)) and asked not in labels(build(pipe))
-    make, picture = callbacks.make_views(told), upload(uploads, CAR)
-    values = ("60", 0, 0, 2.0, 2, 5)
-    for nothing in (None, "", " "):
-        with pytest.raises(gr.Error) as caught:
-            make(picture, *values, nothing)
-        assert caught.value.message == (
-            "input_elevation: expected the elevation of the camera that took the picture, in "
-            "degrees, as the model told is conditioned on it; got none"
-        )
-    for wrong in (91, "91", "up", "nan", [1]):
-        with pytest.raises(gr.Error, match="input_elevation: expected a number from -90 to 90"):
-            make(picture, *values, wrong)
-    ((view, label),) = make(picture, *values, "35")
-    assert view.tobytes() == make(picture, *values, 35)[0][0].tobytes()
-    expected, *_ = told(
-        CAR,
-        [RelativePose(azimuth_deg=60)],
-        num_inference_steps=2,
-        guidance_scale=2.0,
-        generator=torch.Generator().manual_seed(5),
-        condition_elevation_deg=35,
-        return_dict=False,
-    )
-    assert np.array_equal(np.asarray(view), np.asarray(expected[0]))
-    assert label == camera_label(RelativePose(azimuth_deg=60))
-
-
-def test_the_page_says_which_model_it_has(pipe: Zero123Pipeline) -> None:
-    line = about_model(pipe)
-    assert line.startswith("tiny: licence ") and pipe.config["domain"] in line
-    pages = [str(block["props"].get("value")) for block in build(pipe).config["components"]]
-    assert any(line in page for page in pages)
-
-
-def launched(monkeypatch: pytest.MonkeyPatch, *words: str) -> dict[str, Any]:
-    """What `app.py` with these arguments hands to `launch`."""
-    seen: dict[str, Any] = {}
-    monkeypatch.setattr("sys.argv", ["app.py", *words])
-    monkeypatch.setattr(gr.Blocks, "launch", lambda self, **options: seen.update(options))
-    app.main()
-    return seen
-
-
-def test_no_public_link_and_this_machine_alone_unless_asked(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    options = launched(monkeypatch)
-    assert options["share"] is False
-    assert options["server_name"] is None  # Gradio's own: GRADIO_SERVER_NAME, else 127.0.0.1
-    asked = launched(monkeypatch, "--share", "--host", "0.0.0.0", "--port", "7999")
-    assert (asked["share"], asked["server_name"], asked["server_port"]) == (True, "0.0.0.0", 7999)
-
-
-def test_a_model_that_is_not_there_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        launched(monkeypatch, "--model", "huge")
-    (line,) = capsys.readouterr().err.splitlines()
-    assert stopped.value.code == 2 and line.startswith("app.py: error: --model: expected ")
-
-
-def test_on_zerogpu_a_request_borrows_the_gpu(
-    pipe: Zero123Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Spaces:
-        @staticmethod
-        def GPU(duration: int) -> Any:
-            return lambda function: (function, duration)
-
-    monkeypatch.setattr(callbacks, "SPACES", Spaces)
-    function, duration = callbacks.make_views(pipe)  # type: ignore[misc]
-    assert callable(function) and duration == settings.GPU_SECONDS
+def test_the_model_says_its_licence(client: Client, pipe: Zero123Pipeline) -> None:
+    assert client.predict(api_name="/model") == about_model(pipe) + "."
+    with pytest.raises(AppError, match="model: expected tiny, got 'zero123-xl'"):
+        client.predict("zero123-xl", api_name="/model")

@@ -2,73 +2,175 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+from demo.examples import example_files
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-PATIENCE_MS = 60_000
+# SwiftShader stands in for a graphics card: the viewer of meshes wants WebGL.
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--enable-unsafe-swiftshader",
+    "--disable-background-networking",
+]
+PATIENCE_MS = 30_000
+PHONE: dict[str, Any] = {
+    "viewport": {"width": 390, "height": 844},
+    "color_scheme": "dark",
+    "has_touch": True,
+}
+DESKTOP: dict[str, Any] = {"viewport": {"width": 1366, "height": 900}, "color_scheme": "light"}
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the path")
 
 
 @pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    """A page of a phone's size, dark."""
+def browser() -> Iterator[Browser]:
+    """One browser for all tests of this file."""
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        context = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme="dark")
-        context.set_default_timeout(PATIENCE_MS)
-        yield context.new_page()
+        yield browser
         browser.close()
 
 
-def test_a_preset_of_an_example_on_a_phone(page: Page, url: str) -> None:
-    expect.set_options(timeout=PATIENCE_MS)
+@contextmanager
+def opened(browser: Browser, url: str, **device: Any) -> Iterator[Page]:
+    """The page on a device; nothing may go wrong in it, or be asked of another host."""
+    context = browser.new_context(**device)
+    context.set_default_timeout(PATIENCE_MS)
+    page = context.new_page()
     complaints: list[str] = []
     elsewhere: list[str] = []
     page.on("console", lambda m: complaints.append(m.text) if m.type == "error" else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("request", lambda r: elsewhere.append(r.url) if is_elsewhere(r.url, url) else None)
     page.goto(url)
-    page.locator("#examples button").first.click()
-    expect(page.locator("#cut-out img")).to_be_visible()
-    expect(page.locator("#note")).to_contain_text("own transparency")
-
-    page.get_by_role("button", name="Left").click()
-    expect(page.locator("#views .gallery-item img")).to_have_count(1)
-    expect(page.locator("#views")).to_contain_text("-90°")
-    expect(page.get_by_label("number input for Azimuth")).to_have_value("-90")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    expect(page.locator("#globe canvas")).to_be_visible()
+    yield page
+    context.close()
     assert complaints == [] and elsewhere == []
-
-
-def test_a_wrong_value_is_shown_in_the_page(page: Page, url: str) -> None:
-    expect.set_options(timeout=PATIENCE_MS)
-    page.goto(url)
-    page.locator("#examples button").first.click()
-    expect(page.locator("#cut-out img")).to_be_visible()
-    page.get_by_label("Azimuths of the views").fill("0, somewhere")
-    page.get_by_role("button", name="Make views").click()
-    expect(page.locator(".toast-body")).to_contain_text("azimuths: expected finite numbers")
-
-
-def test_a_model_that_needs_the_inputs_elevation_asks_for_it(page: Page, told_url: str) -> None:
-    expect.set_options(timeout=PATIENCE_MS)
-    page.goto(told_url)
-    page.locator("#examples button").first.click()
-    expect(page.locator("#cut-out img")).to_be_visible()
-    field = page.get_by_label("Elevation of your picture's camera")
-    expect(field).to_have_value("")
-    page.get_by_role("button", name="Left").click()
-    expect(page.locator(".toast-body")).to_contain_text("input_elevation: expected the elevation")
-    field.fill("20")
-    page.get_by_role("button", name="Left").click()
-    expect(page.locator("#views .gallery-item img")).to_have_count(1)
 
 
 def is_elsewhere(address: str, url: str) -> bool:
     return address.startswith("http") and not address.startswith(url)
+
+
+def number(page: Page, label: str) -> Locator:
+    return page.get_by_label(f"number input for {label}")
+
+
+def choose_example(page: Page) -> None:
+    page.locator("#examples button").first.click()
+    expect(page.locator("#caption")).to_contain_text("Your picture")
+    expect(page.locator("#view img")).to_be_visible()
+
+
+def drag(page: Page, locator: Locator, x: float, y: float) -> None:
+    """Take the middle of something and let go so many pixels away."""
+    locator.scroll_into_view_if_needed()
+    box = locator.bounding_box()
+    assert box is not None
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(*middle)
+    page.mouse.down()
+    page.mouse.move(middle[0] + x, middle[1] + y, steps=6)
+    page.mouse.up()
+
+
+def test_the_object_is_turned_by_hand(browser: Browser, url: str) -> None:
+    with opened(browser, url, **DESKTOP) as page:
+        page.locator("#picture input[type=file]").set_input_files(example_files()[1])
+        expect(page.locator("#note")).to_contain_text("own transparency")
+        expect(page.locator("#caption")).to_contain_text("Your picture")
+        image = page.locator("#view img")
+        expect(image).to_be_visible()
+        before = image.get_attribute("src")
+
+        drag(page, page.locator("#globe canvas"), 50, -40)  # the camera goes right and up
+        expect(page.locator("#globe output")).to_have_text("30° right, 24° up")
+        expect(number(page, "Azimuth")).to_have_value("30")
+        expect(number(page, "Elevation")).to_have_value("24")
+        expect(page.locator("#caption")).to_contain_text("30°, 24° up · 2 steps")
+        assert image.get_attribute("src") != before
+        expect(image).to_have_attribute("alt", "The object seen from 30° right, 24° up")
+
+        drag(page, image, 50, 40)  # the hand that holds the object turns it the other way round
+        expect(page.locator("#globe output")).to_have_text("0°, 48° up")
+
+        number(page, "Azimuth").fill("-60")
+        number(page, "Azimuth").press("Enter")
+        expect(page.locator("#globe output")).to_have_text("60° left, 48° up")
+        page.locator("#globe canvas").focus()
+        for key in ("ArrowRight", "Shift+ArrowDown", "+"):
+            page.keyboard.press(key)
+        expect(page.locator("#globe output")).to_have_text("55° left, 33° up, closer")
+        expect(number(page, "Zoom")).to_have_value("-0.05")
+        expect(page.locator("#caption")).to_contain_text("-55°, 33° up · 2 steps")
+        page.keyboard.press("Home")
+        expect(page.locator("#globe output")).to_have_text("0°, 0°")
+
+
+def test_an_orbit_is_made_and_taken_away(browser: Browser, url: str, tmp_path: Path) -> None:
+    with opened(browser, url, **DESKTOP) as page:
+        choose_example(page)
+        page.get_by_role("tab", name="Orbit").click()
+        page.get_by_role("button", name="Make the orbit").click()
+        expect(page.locator("#gallery .gallery-item img")).to_have_count(8)
+        package = page.locator("#downloads").get_by_text("Zip, with cameras")
+        expect(package).to_be_visible()
+        with page.expect_download() as waiting:
+            package.click()
+        waiting.value.save_as(tmp_path / "views.zip")
+        with zipfile.ZipFile(tmp_path / "views.zip") as archive:
+            transforms = json.loads(archive.read("transforms.json"))
+            assert len(transforms["frames"]) == 8
+            for frame in transforms["frames"]:
+                assert archive.read(frame["file_path"]).startswith(b"\x89PNG")
+
+        # A refresh starts anew, and the server is still there for it.
+        page.reload()
+        choose_example(page)
+        page.get_by_role("tab", name="Orbit").click()
+        expect(page.locator("#gallery .gallery-item img")).to_have_count(0)
+        page.get_by_text("Cameras of your own").click()
+        page.get_by_label("Azimuths of the views").fill("0, somewhere")
+        page.get_by_role("button", name="Make these views").click()
+        expect(page.locator(".toast-body")).to_contain_text("azimuths: expected finite numbers")
+
+
+def test_a_preset_of_an_example_on_a_phone(browser: Browser, url: str) -> None:
+    with opened(browser, url, **PHONE) as page:
+        choose_example(page)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        view, globe = (page.locator(part).bounding_box() for part in ("#view", "#globe"))
+        assert view is not None and globe is not None and view["y"] < globe["y"]
+        page.get_by_role("button", name="Left").click()
+        expect(page.locator("#caption")).to_contain_text("-90° · 2 steps")
+        expect(number(page, "Azimuth")).to_have_value("-90")
+        expect(page.locator("#globe output")).to_have_text("90° left, 0°")
+
+
+def test_a_model_that_needs_the_inputs_elevation_is_told_it(
+    browser: Browser, told_url: str
+) -> None:
+    with opened(browser, told_url, **DESKTOP) as page:
+        choose_example(page)
+        page.get_by_text("Cut-out and framing").click()
+        expect(page.locator("#framing")).to_contain_text("This model has to be told")
+        number(page, "Elevation of your picture's camera").fill("20")
+        number(page, "Elevation of your picture's camera").press("Enter")
+        page.get_by_role("button", name="Above").click()
+        expect(number(page, "Elevation, ° up")).to_have_value("70")  # straight above: 20 + 70
+        expect(page.locator("#caption")).to_contain_text("0°, 70° up · 2 steps")

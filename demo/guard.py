@@ -1,0 +1,158 @@
+"""The door: what Gradio's server would do for a stranger and this app has no use for.
+
+Gradio fetches addresses of the web for whoever asks, through checks of its own; this app needs
+none of that and refuses before any address is looked at, in a request's path and in its body.
+Bodies are bounded before they are read.
+Whatever is refused, here or by Gradio, is one line in the log.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import unquote
+
+from demo.settings import MAX_BODY_BYTES, MAX_UPLOAD_BYTES
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+# Development aids and fetchers of Gradio's.
+_CLOSED = ("/proxy=", "/vibe-", "/undo-vibe-edit", "/dev/", "/profiling", "/monitoring", "/runs")
+
+_logger = logging.getLogger("demo.guard")
+
+
+class TooLarge(Exception):
+    """More came than was announced or allowed."""
+
+
+class Guard:
+    """An ASGI middleware around Gradio's app."""
+
+    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse, or pass on with a bound on the body and an eye on the answer."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        path = str(scope.get("path", ""))
+        if is_closed(path):
+            await refuse(scope, send, 403, "Not served here.")
+            return
+        most = MAX_UPLOAD_BYTES if path.rstrip("/").endswith("/upload") else MAX_BODY_BYTES
+        length = dict(scope["headers"]).get(b"content-length", b"0")
+        if not length.isdigit() or int(length) > most:
+            await refuse(scope, send, 413, f"Expected at most {most} bytes.")
+            return
+        if most == MAX_BODY_BYTES and scope["method"] == "POST":
+            try:
+                body = await whole(receive, most)
+            except TooLarge:
+                await refuse(scope, send, 413, f"Expected at most {most} bytes.")
+                return
+            if names_address(body):
+                await refuse(scope, send, 403, "image: expected an uploaded file, got an address")
+                return
+            receive = replayed(body, receive)
+        answered = False
+
+        async def watched(message: Message) -> None:
+            nonlocal answered
+            if message["type"] == "http.response.start":
+                answered = True
+                if message["status"] >= 400 and message["status"] != 404:
+                    tell(scope, message["status"])
+            await send(message)
+
+        try:
+            await self.app(scope, bounded(receive, most), watched)
+        except TooLarge:
+            if not answered:
+                await refuse(scope, send, 413, f"Expected at most {most} bytes.")
+
+
+def is_closed(path: str) -> bool:
+    """Whether nobody may ask for it: fetchers of the web, development aids."""
+    plain = unquote(path)
+    if any(part in plain for part in _CLOSED):
+        return True
+    _, found, wanted = plain.partition("/file=")
+    return bool(found) and "://" in wanted
+
+
+def bounded(receive: Receive, most: int) -> Receive:
+    """`receive` that gives up after so many bytes, whatever was announced."""
+    seen = 0
+
+    async def receive_some() -> Message:
+        nonlocal seen
+        message = await receive()
+        seen += len(message.get("body", b""))
+        if seen > most:
+            raise TooLarge
+        return message
+
+    return receive_some
+
+
+async def whole(receive: Receive, most: int) -> bytes:
+    """The whole body of a request."""
+    receive_some, body, more = bounded(receive, most), b"", True
+    while more:
+        message = await receive_some()
+        body += message.get("body", b"")
+        more = message["type"] == "http.request" and message.get("more_body", False)
+    return body
+
+
+def replayed(body: bytes, receive: Receive) -> Receive:
+    """`receive` of a body that has been read already, and of what comes after it."""
+    given = False
+
+    async def receive_again() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive_again
+
+
+def names_address(body: bytes) -> bool:
+    """Whether a request would have the server take a file from an address of the web."""
+    try:
+        waiting = [json.loads(body)]
+    except (ValueError, RecursionError):
+        return False  # Gradio refuses what is no JSON
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            path = value.get("path")
+            if isinstance(path, str) and "://" in path:
+                return True
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+    return False
+
+
+async def refuse(scope: Scope, send: Send, status: int, detail: str) -> None:
+    """Answer with one line of JSON, as Gradio words its refusals."""
+    tell(scope, status)
+    body = json.dumps({"detail": detail}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def tell(scope: Scope, status: int) -> None:
+    """One line in the log; what a stranger wrote is quoted, so that it stays one."""
+    _logger.warning("refused with %d: %s %r", status, scope["method"], scope["path"][:200])

@@ -1,0 +1,155 @@
+"""The files of a set of views: PNGs with their cameras, sheet, animation, film, and a zip."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from zero123lib._files import write_bytes
+from zero123lib._optional import MissingExtraError, require
+from zero123lib.cli.files import gif, json_text, png
+from zero123lib.views.cameras import transforms_json
+from zero123lib.views.images import ImageError, composite, contact_sheet, cut_out
+from zero123lib.views.poses import Pose
+
+FILM_FPS = 12
+# A film of few views is over in a blink: it goes round until it lasts so long.
+FILM_LEAST_S = 3.0
+# Colours of the uncertainty, from none to most: dark violet, magenta, orange, pale yellow.
+_HEAT = np.array([[13, 8, 60], [126, 3, 140], [229, 92, 48], [252, 253, 191]], float)
+# This spread between seeds, over the range of colours, is the brightest.
+_MOST_SPREAD = 0.25
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """Views and how they came about.
+
+    Attributes:
+        condition: the picture as the model saw it.
+        views: seed by seed, camera by camera; RGBA when the background was taken away.
+        cameras: of one seed's views, absolute.
+        labels: of one seed's views.
+        seeds: of the noise.
+        made_by: program, model, licence and settings, for transforms.json.
+    """
+
+    condition: Image.Image
+    views: Sequence[Image.Image]
+    cameras: Sequence[Pose]
+    labels: Sequence[str]
+    seeds: Sequence[int]
+    made_by: dict[str, Any]
+
+    def by_seed(self) -> list[Sequence[Image.Image]]:
+        """One list of views per seed."""
+        count = len(self.cameras)
+        return [self.views[i * count : (i + 1) * count] for i in range(len(self.seeds))]
+
+    def captions(self) -> list[str]:
+        """One line per view; the seed where there are several."""
+        if len(self.seeds) == 1:
+            return list(self.labels)
+        return [f"{label} · seed {seed}" for seed in self.seeds for label in self.labels]
+
+
+def write(made: Made, folder: Path) -> dict[str, Path]:
+    """Write the files of `made` into an empty folder.
+
+    Returns:
+        Paths by kind: "sheet", "gif", "mp4", "zip", and "uncertainty" where there are several
+        seeds. "mp4" is missing where imageio-ffmpeg is.
+    """
+    files = {f"{index:03d}.png": png(view) for index, view in enumerate(made.views)}
+    labels = ["your picture", *made.captions()]
+    files["contact_sheet.png"] = png(contact_sheet([made.condition, *made.views], labels=labels))
+    files["orbit.gif"] = gif([composite(view) for view in made.by_seed()[0]])
+    if len(made.seeds) > 1:
+        files["uncertainty.png"] = png(uncertainty_sheet(made))
+    paths = {}
+    try:
+        write_film(folder / "orbit.mp4", made.by_seed()[0])
+        paths["mp4"] = folder / "orbit.mp4"
+    except MissingExtraError:
+        pass  # a film is an extra: the page then offers the GIF alone
+    names = [f"{index:03d}.png" for index in range(len(made.views))]
+    cameras = list(made.cameras) * len(made.seeds)
+    width, height = made.views[0].size
+    files["transforms.json"] = json_text(
+        {"made_by": made.made_by, "w": width, "h": height, **transforms_json(names, cameras)}
+    )
+    for name in ("contact_sheet.png", "orbit.gif", "uncertainty.png"):
+        if name in files:
+            write_bytes(folder / name, files[name])
+    write_zip(folder / "views.zip", files, list(paths.values()))
+    paths |= {"sheet": folder / "contact_sheet.png", "gif": folder / "orbit.gif"}
+    paths["zip"] = folder / "views.zip"
+    if "uncertainty.png" in files:
+        paths["uncertainty"] = folder / "uncertainty.png"
+    return paths
+
+
+def write_zip(path: Path, files: dict[str, bytes], others: Sequence[Path] = ()) -> None:
+    """A zip of contents by name, and of files by theirs."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+        for other in others:
+            archive.write(other, other.name)
+
+
+def write_film(path: Path, views: Sequence[Image.Image]) -> None:
+    """An H.264 MP4 of views in turn, round and round for some seconds, sides made even.
+
+    Raises:
+        MissingExtraError: imageio or imageio-ffmpeg is not there.
+    """
+    imageio = require("imageio.v2", "video")
+    require("imageio_ffmpeg", "video")
+    width, height = (side - side % 2 for side in views[0].size)
+    frames = [np.asarray(composite(view).crop((0, 0, width, height))) for view in views]
+    rounds = max(1, round(FILM_LEAST_S * FILM_FPS / len(frames)))
+    with imageio.get_writer(
+        path, format="FFMPEG", fps=FILM_FPS, codec="libx264", macro_block_size=1, quality=8
+    ) as film:
+        for frame in frames * rounds:
+            film.append_data(frame)
+
+
+def spread(views: Sequence[Image.Image]) -> np.ndarray:
+    """How much one camera's views by several seeds differ: `[H, W]` in [0, 0.5].
+
+    The standard deviation over the seeds, root mean square over the channels, of colours in [0, 1].
+    """
+    stack = np.stack([np.asarray(composite(view), np.float64) / 255.0 for view in views])
+    return np.sqrt((stack.std(axis=0) ** 2).mean(axis=-1))
+
+
+def heat(values: np.ndarray) -> Image.Image:
+    """A picture of `spread`: dark is agreement, bright is 0.25 and more."""
+    place = np.clip(values / _MOST_SPREAD, 0.0, 1.0) * (len(_HEAT) - 1)
+    channels = [np.interp(place, range(len(_HEAT)), _HEAT[:, i]) for i in range(3)]
+    return Image.fromarray(np.stack(channels, -1).round().astype(np.uint8))
+
+
+def uncertainty_sheet(made: Made) -> Image.Image:
+    """Where the seeds disagree, camera by camera, with the mean over the picture."""
+    maps = [spread(views) for views in zip(*made.by_seed(), strict=True)]
+    labels = [
+        f"{label}: {values.mean():.3f}" for label, values in zip(made.labels, maps, strict=True)
+    ]
+    return contact_sheet([heat(values) for values in maps], labels=labels)
+
+
+def without_background(view: Image.Image) -> Image.Image:
+    """RGBA of a view on white; opaque where nothing stands out from it."""
+    try:
+        return cut_out(view, "classical").image
+    except ImageError:
+        return view.convert("RGBA")

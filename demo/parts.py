@@ -1,0 +1,300 @@
+"""The parts of the page, each with its components; `layout.py` puts them together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from demo import settings
+from demo.examples import example_files
+from demo.globe import globe
+from demo.shelf import Shelf
+from zero123lib.diffusion.apps import needs_input_elevation
+from zero123lib.diffusion.card import about_model
+from zero123lib.diffusion.pipeline import Zero123Pipeline
+from zero123lib.views.cutout import rembg_model
+from zero123lib.views.poses import PRESET_NAMES
+
+LOGO = """<svg viewBox="0 0 32 32" fill="none" stroke="currentColor" stroke-width="1.8"
+stroke-linecap="round" aria-hidden="true"><circle cx="16" cy="16" r="12"/>
+<ellipse cx="16" cy="16" rx="12" ry="4.6"/><ellipse cx="16" cy="16" rx="4.6" ry="12"/>
+<circle cx="24.3" cy="8.4" r="3" fill="currentColor" stroke="none"/></svg>"""
+TOUR = (
+    "Give a picture of one object, or take an example. "
+    "Turn the object with your hand: drag the view, the globe or the sliders. "
+    "Then take a whole orbit of it with you, or a mesh."
+)
+METHODS = {
+    "auto": "Best available",
+    "alpha": "Its own transparency",
+    "rembg": "Network (rembg)",
+    "classical": "By colour (classical)",
+    "none": "Nothing cut out",
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """The picture and how it is prepared."""
+
+    image: gr.Image
+    before_after: gr.ImageSlider
+    note: gr.Markdown
+    ratio: gr.Slider
+    recentre: gr.Checkbox
+    method: gr.Dropdown
+    input_elevation: gr.Slider
+    model: gr.Dropdown
+    load: gr.Button
+    about: gr.Markdown
+
+    def framing(self) -> list[Any]:
+        """In the order of the endpoints' arguments."""
+        return [self.ratio, self.recentre, self.method]
+
+
+@dataclass(frozen=True)
+class Camera:
+    """The camera and the sampling."""
+
+    globe: gr.HTML
+    presets: dict[str, gr.Button]
+    elevation: gr.Slider
+    azimuth: gr.Slider
+    zoom: gr.Slider
+    guidance_scale: gr.Slider
+    steps: gr.Slider
+    seed: gr.Number
+
+    def sliders(self) -> list[Any]:
+        """What the globe sets, and is set by."""
+        return [self.elevation, self.azimuth, self.zoom]
+
+
+@dataclass(frozen=True)
+class View:
+    """One view, held by hand."""
+
+    image: gr.Image
+    caption: gr.Markdown
+
+
+@dataclass(frozen=True)
+class Orbit:
+    """Many views and their files."""
+
+    count: gr.Slider
+    seeds: gr.Slider
+    transparent: gr.Checkbox
+    azimuths: gr.Textbox
+    button: gr.Button
+    stop: gr.Button
+    own: gr.Button
+    gallery: gr.Gallery
+    uncertainty: gr.Image
+    files: list[gr.DownloadButton]
+    downloads: gr.Row
+
+    def outputs(self) -> list[Any]:
+        """In the order in which the endpoints answer."""
+        return [self.gallery, self.uncertainty, *self.files]
+
+
+def badge(pipe: Zero123Pipeline) -> str:
+    """The weights in use and their licence, for the head of the page."""
+    licence = escape(pipe.licence or "licence not stated")
+    name = escape(pipe.model_name)
+    return (
+        f'<div class="bar">{LOGO}<h1>zero123lib</h1><span class="badge" title="The weights that '
+        f'make the pictures, and their licence"><i></i><span><b>{name}</b> · {licence} · '
+        f'{pipe.image_size} px</span></span></div><p class="tour">{TOUR}</p>'
+    )
+
+
+def heading(title: str) -> None:
+    """Of a column."""
+    gr.HTML(f'<h2 class="part">{title}</h2>', apply_default_css=False)
+
+
+def source(shelf: Shelf) -> Source:
+    """The first column."""
+    pipe = shelf.default
+    heading("Your picture")
+    image = gr.Image(
+        type="filepath",
+        image_mode=None,
+        format="png",
+        sources=["upload", "webcam", "clipboard"],
+        label="Picture",
+        height=250,
+        buttons=[],
+        elem_id="picture",
+    )
+    gr.Examples(
+        [[file] for file in example_files()],
+        [image],
+        label="Examples, rendered by this project",
+        cache_examples=False,
+        elem_id="examples",
+        api_visibility="private",
+    )
+    with gr.Accordion("Cut-out and framing", open=False, elem_id="framing"):
+        before_after = gr.ImageSlider(
+            label="Before and after",
+            format="png",
+            interactive=False,
+            height=240,
+            buttons=[],
+            elem_id="before-after",
+        )
+        method = gr.Dropdown(
+            [
+                (label, name)
+                for name, label in METHODS.items()
+                if name != "rembg" or rembg_model() is not None
+            ],
+            value="auto",
+            label="Background removal",
+            filterable=False,
+        )
+        ratio = gr.Slider(
+            settings.MIN_RATIO,
+            1.0,
+            pipe.config["foreground_ratio"],
+            step=0.01,
+            label="Size of the object in the frame",
+        )
+        recentre = gr.Checkbox(True, label="Recentre the object")
+        input_elevation = gr.Slider(
+            -90,
+            90,
+            0,
+            step=1,
+            label="Elevation of your picture's camera",
+            info=elevation_info(pipe),
+        )
+    note = gr.Markdown(elem_id="note")
+    with gr.Accordion("Model", open=False, elem_id="model"):
+        model = gr.Dropdown(
+            shelf.names(),
+            value=shelf.default_name,
+            label="Weights",
+            info="A name, or a folder or file on this machine." if shelf.takes_any else None,
+            allow_custom_value=shelf.takes_any,
+            interactive=True,
+        )
+        load = gr.Button("Load", size="sm")
+        about = gr.Markdown(f"{about_model(pipe)}.", elem_id="about")
+    return Source(
+        image, before_after, note, ratio, recentre, method, input_elevation, model, load, about
+    )
+
+
+def elevation_info(pipe: Zero123Pipeline) -> str:
+    """What the elevation of the picture's camera is for."""
+    if needs_input_elevation(pipe):
+        return "This model has to be told: 0 is level with the object, 90 straight above it."
+    return "0 is level with the object; where the cameras of your views are counted from."
+
+
+def camera(pipe: Zero123Pipeline) -> Camera:
+    """The second column."""
+    heading("The camera")
+    widget = globe(elem_id="globe", label="Camera globe")
+    with gr.Row(elem_id="presets"):
+        presets = {name: gr.Button(name.capitalize(), size="sm") for name in PRESET_NAMES}
+    elevation = gr.Slider(-90, 90, 0, step=1, label="Elevation, ° up")
+    azimuth = gr.Slider(-180, 180, 0, step=1, label="Azimuth, ° right")
+    zoom = gr.Slider(-settings.MAX_ZOOM, settings.MAX_ZOOM, 0, step=0.05, label="Zoom, + farther")
+    with gr.Accordion("Sampling", open=False):
+        guidance_scale = gr.Slider(
+            0, settings.MAX_GUIDANCE, pipe.config["guidance_scale"], step=0.1, label="Guidance"
+        )
+        steps = gr.Slider(
+            1,
+            settings.MAX_STEPS,
+            pipe.config["num_inference_steps"],
+            step=1,
+            precision=0,
+            label="Steps",
+        )
+        seed = gr.Number(0, minimum=0, maximum=settings.MAX_SEED, precision=0, label="Seed")
+    return Camera(widget, presets, elevation, azimuth, zoom, guidance_scale, steps, seed)
+
+
+def view() -> View:
+    """The tab with one view."""
+    image = gr.Image(
+        label="The object from the camera",
+        show_label=False,
+        format="png",
+        interactive=False,
+        height=None,
+        buttons=["download", "fullscreen"],
+        elem_id="view",
+    )
+    caption = gr.Markdown("Choose a picture, and the object appears here.", elem_id="caption")
+    return View(image, caption)
+
+
+def orbit() -> Orbit:
+    """The tab with many views."""
+    with gr.Row():
+        count = gr.Slider(1, settings.MAX_VIEWS, 8, step=1, precision=0, label="Views around")
+        seeds = gr.Slider(
+            1,
+            settings.MAX_SEEDS,
+            1,
+            step=1,
+            precision=0,
+            label="Seeds",
+        )
+    transparent = gr.Checkbox(False, label="Transparent background")
+    with gr.Row():
+        button = gr.Button("Make the orbit", variant="primary", scale=3)
+        stop = gr.Button("Stop", scale=1, min_width=80)
+    gallery = gr.Gallery(
+        label="Views",
+        show_label=False,
+        format="png",
+        columns=4,
+        object_fit="contain",
+        height="auto",
+        interactive=False,
+        buttons=["download", "download_all", "fullscreen"],
+        elem_id="gallery",
+    )
+    with gr.Row(elem_id="downloads", visible=False) as downloads:
+        names = ("Contact sheet", "GIF", "MP4", "Zip, with cameras")
+        files = [gr.DownloadButton(name, size="sm") for name in names]
+    uncertainty = gr.Image(
+        label="Where the seeds disagree: bright is unsure",
+        format="png",
+        interactive=False,
+        visible=False,
+        buttons=["download", "fullscreen"],
+        elem_id="uncertainty",
+    )
+    with gr.Accordion("Cameras of your own", open=False):
+        azimuths = gr.Textbox(
+            settings.DEFAULT_AZIMUTHS,
+            label="Azimuths of the views",
+            info="Degrees to the right of your picture's camera, separated by commas.",
+        )
+        own = gr.Button("Make these views", size="sm")
+    return Orbit(
+        count,
+        seeds,
+        transparent,
+        azimuths,
+        button,
+        stop,
+        own,
+        gallery,
+        uncertainty,
+        files,
+        downloads,
+    )

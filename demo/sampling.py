@@ -1,0 +1,97 @@
+"""The part of a request that needs the model, apart from the rest: on ZeroGPU it runs elsewhere.
+
+There only what goes in and comes out crosses over, so it takes a model's name and gives pictures.
+The pipeline is shared and only read: sampling is its generator of steps, whose state is its own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+
+from demo import SPACES
+from demo.settings import GPU_MOST_S, GPU_READY_S, GPU_VIEW_STEP_S, LIVE_EVERY_S
+from demo.shelf import Shelf
+from zero123lib.views.images import Prepared, to_pils
+from zero123lib.views.poses import RelativePose
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What to sample, besides the picture.
+
+    Attributes:
+        poses: of one seed's views.
+        seeds: of the noise, one set of views each.
+        steps, guidance_scale, sampler: of `Zero123Pipeline.sample`.
+        input_elevation_deg: of the picture's camera; None where the model does not ask.
+        live: show pictures of the work in progress.
+    """
+
+    poses: Sequence[RelativePose]
+    seeds: Sequence[int]
+    steps: int
+    guidance_scale: float
+    sampler: str = "ddim"
+    input_elevation_deg: float | None = None
+    live: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """Where sampling is: pictures seed by seed, pose by pose; None when there is nothing new."""
+
+    step: int
+    total: int
+    pictures: list[Image.Image] | None
+
+
+Sampler = Callable[[str, Prepared, Sampling], Iterator[Shown]]
+
+
+def make_sampler(shelf: Shelf) -> Sampler:
+    """The generator of pictures over the models of a shelf; the last one it gives is final."""
+
+    def sample(model: str, prepared: Prepared, what: Sampling) -> Iterator[Shown]:
+        pipe = shelf.get(model)
+        # One generator per seed, shared by its poses: the numbers of a call with that seed alone.
+        noise = [torch.Generator().manual_seed(seed) for seed in what.seeds]
+        steps = pipe.sample(
+            pipe.encode(prepared),
+            list(what.poses) * len(what.seeds),
+            num_inference_steps=what.steps,
+            guidance_scale=what.guidance_scale,
+            sampler=what.sampler,  # type: ignore[arg-type]
+            generator=[source for source in noise for _ in what.poses],
+            condition_elevation_deg=what.input_elevation_deg,
+        )
+        shown_at = time.monotonic()
+        for step in steps:
+            last = step.index + 1 == step.total
+            if last:
+                yield Shown(step.total, step.total, to_pils(pipe.decode(step.latents)))
+            elif what.live and time.monotonic() - shown_at >= LIVE_EVERY_S:
+                pictures = to_pils(pipe.decode(step.predicted))
+                shown_at = time.monotonic()
+                yield Shown(step.index + 1, step.total, pictures)
+            else:
+                yield Shown(step.index + 1, step.total, None)
+
+    return borrowing(sample, lambda model, prepared, what: gpu_seconds(what))
+
+
+def gpu_seconds(what: Sampling) -> int:
+    """What to ask ZeroGPU for: more for more views and steps, up to what it grants."""
+    evaluations = len(what.poses) * len(what.seeds) * what.steps
+    passes = 1 if what.guidance_scale == 1.0 else 2
+    return round(min(GPU_MOST_S, GPU_READY_S + GPU_VIEW_STEP_S * passes * evaluations))
+
+
+def borrowing(function: Any, duration: Callable[..., int]) -> Any:
+    """The function with a GPU for so long, on a ZeroGPU Space; itself elsewhere."""
+    return function if SPACES is None else SPACES.GPU(duration=duration)(function)

@@ -1,0 +1,201 @@
+"""What every request for views goes through: checks, the model's part, the answer as it grows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from demo import inputs, outputs, preparing, settings
+from demo.sampling import Sampling, make_sampler
+from demo.sessions import Session
+from demo.shelf import Shelf
+from zero123lib import __version__
+from zero123lib.diffusion.apps import check_input_elevation, needs_input_elevation
+from zero123lib.diffusion.pipeline import Zero123Pipeline
+from zero123lib.views.images import Prepared
+from zero123lib.views.poses import Pose, RelativePose, camera_label
+
+# Of the input camera, as everywhere in the project where nobody says otherwise.
+INPUT_RADIUS = 1.85
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """A request's picture and settings, checked."""
+
+    model: str
+    pipe: Zero123Pipeline
+    prepared: Prepared
+    steps: int
+    guidance_scale: float
+    seed: int
+    input_elevation_deg: float | None
+
+    def camera(self, pose: RelativePose) -> Pose:
+        """Where a view's camera is; the input's elevation counts as 0 where none is given."""
+        up = self.input_elevation_deg or 0.0
+        if not -90.0 <= up + pose.elevation_deg <= 90.0:
+            raise ValueError(
+                "elevation: expected a camera between straight below and straight above, -90 to "
+                f"90 degrees, got {up:g} of the picture's camera + {pose.elevation_deg:g}"
+            )
+        return Pose(up, 0.0, INPUT_RADIUS).moved(pose)
+
+
+class Studio:
+    """Views of checked requests, over the models of a shelf."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self.shelf = shelf
+        self.sample = make_sampler(shelf)
+
+    def prepared(
+        self, session: Session, pipe: Zero123Pipeline, image: Any, framing: tuple
+    ) -> tuple[preparing.Cut, Prepared]:
+        ratio, recentre, method = framing
+        ratio = pipe.config["foreground_ratio"] if ratio is None else ratio
+        checked = inputs.framing(ratio, recentre, method)
+        key = inputs.upload_path(image)
+        found = preparing.cut(session, lambda: inputs.picture(image), key, checked.method)
+        prepared = session.remember(
+            "prepared",
+            (key, pipe.image_size, checked),
+            lambda: preparing.condition(pipe, found, checked),
+        )
+        return found, prepared
+
+    def asked(
+        self,
+        session: Session,
+        image: Any,
+        guidance_scale: Any,
+        steps: Any,
+        seed: Any,
+        input_elevation: Any,
+        framing: tuple,
+        model: str | None,
+    ) -> Asked:
+        """Check what all views have in common; numbers before the picture, which takes longer."""
+        pipe = self.shelf.get(model)
+        input_up = inputs.number_or_none("input_elevation", input_elevation, -90.0, 90.0)
+        check_input_elevation(pipe, input_up, "input_elevation")
+        own = pipe.config
+        steps = inputs.whole_or("steps", steps, 1, settings.MAX_STEPS, own["num_inference_steps"])
+        guidance = inputs.number_or(
+            "guidance_scale", guidance_scale, 0.0, settings.MAX_GUIDANCE, own["guidance_scale"]
+        )
+        seed = inputs.whole("seed", seed, 0, settings.MAX_SEED)
+        _, prepared = self.prepared(session, pipe, image, framing)
+        name = model or self.shelf.default_name
+        return Asked(name, pipe, prepared, steps, guidance, seed, input_up)
+
+    def one(
+        self, asked: Asked, pose: RelativePose, live: bool
+    ) -> Iterator[tuple[Image.Image, str]]:
+        """One view, with its caption; on the way too, if live."""
+        asked.camera(pose)
+        started = time.perf_counter()
+        for shown in self.sample(asked.model, asked.prepared, sampling(asked, [pose], 1, live)):
+            if shown.pictures is not None:
+                done = shown.step == shown.total
+                seconds = f"{time.perf_counter() - started:.1f} s" if done else "…"
+                steps = f"{shown.total} step{'s' if shown.total > 1 else ''}"
+                progress = steps if done else f"step {shown.step} of {shown.total}"
+                by = f"{asked.pipe.model_name} ({asked.pipe.licence or 'licence not stated'})"
+                caption = f"{camera_label(pose)} · {progress}, {seconds} · {by}"
+                yield shown.pictures[0], caption
+
+    def many(
+        self,
+        session: Session,
+        asked: Asked,
+        poses: Sequence[RelativePose],
+        seeds: int,
+        transparent: bool,
+        progress: gr.Progress,
+    ) -> Iterator[tuple[Any, ...]]:
+        """Views as they come, then their files."""
+        if len(poses) * seeds > settings.MAX_PICTURES:
+            raise ValueError(
+                f"seeds: expected at most {settings.MAX_PICTURES} pictures in all, "
+                f"got {len(poses)} views x {seeds} seeds"
+            )
+        cameras = [asked.camera(pose) for pose in poses]
+        notice = asked.pipe.notice(asked.prepared)
+        if notice:
+            gr.Warning(notice)
+        labels = [camera_label(pose) for pose in poses]
+        what = sampling(asked, poses, seeds, True)
+        pictures: list[Image.Image] = []
+        for shown in self.sample(asked.model, asked.prepared, what):
+            progress((shown.step, shown.total), desc="Denoising", unit="steps")
+            if shown.pictures is None:
+                continue
+            pictures = shown.pictures
+            made = outputs.Made(
+                asked.prepared.image, pictures, cameras, labels, what.seeds, made_by(asked, what)
+            )
+            if shown.step < shown.total:
+                yield (list(zip(pictures, made.captions(), strict=True)), *[gr.skip()] * 5)
+        if transparent:
+            progress(None, desc="Taking the background away")
+            pictures = [outputs.without_background(view) for view in pictures]
+        made = outputs.Made(
+            asked.prepared.image, pictures, cameras, labels, what.seeds, made_by(asked, what)
+        )
+        progress(None, desc="Writing the files")
+        files = outputs.write(made, session.new_folder("views"))
+        given = [
+            str(files[kind]) if kind in files else None
+            for kind in ("uncertainty", "sheet", "gif", "mp4", "zip")
+        ]
+        yield (list(zip(pictures, made.captions(), strict=True)), *given)
+
+
+def sampling(asked: Asked, poses: Sequence[RelativePose], seeds: int, live: bool) -> Sampling:
+    """What to sample for a request."""
+    few = asked.steps <= settings.PREVIEW_STEPS and asked.steps > 2 and not live
+    return Sampling(
+        poses,
+        [asked.seed + i for i in range(seeds)],
+        asked.steps,
+        asked.guidance_scale,
+        "unipc" if few else "ddim",
+        asked.input_elevation_deg if needs_input_elevation(asked.pipe) else None,
+        live,
+    )
+
+
+def preview_steps(pipe: Zero123Pipeline) -> int:
+    """Steps of a quick preview: half of what the model wants, and few."""
+    return max(1, min(settings.PREVIEW_STEPS, pipe.config["num_inference_steps"] // 2))
+
+
+def made_by(asked: Asked, what: Sampling) -> dict[str, Any]:
+    """How views came about, for transforms.json."""
+    return {
+        "program": f"zero123lib {__version__}",
+        "model": asked.pipe.model_name,
+        "model_licence": asked.pipe.licence,
+        "cut_out": asked.prepared.method,
+        "input_elevation_deg": asked.input_elevation_deg or 0.0,
+        "input_radius": INPUT_RADIUS,
+        "num_inference_steps": what.steps,
+        "guidance_scale": what.guidance_scale,
+        "sampler": what.sampler,
+        "seeds": list(what.seeds),
+    }
+
+
+def checked_pose(elevation: Any, azimuth: Any, zoom: Any) -> RelativePose:
+    """A target camera."""
+    return RelativePose(
+        inputs.number("elevation", elevation, -90.0, 90.0),
+        inputs.number("azimuth", azimuth, -360.0, 360.0),
+        inputs.number("zoom", zoom, -settings.MAX_ZOOM, settings.MAX_ZOOM),
+    )

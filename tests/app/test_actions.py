@@ -1,0 +1,269 @@
+"""What is behind the endpoints, without a server: sessions, framing, limits, flags."""
+
+from __future__ import annotations
+
+from copy import copy
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import app
+from demo import callbacks, inputs, outputs, sampling, settings
+from demo.callbacks import Actions
+from demo.examples import EXAMPLES, example_files, example_picture
+from demo.layout import build
+from demo.sessions import Session
+from demo.shelf import Shelf
+from zero123lib.diffusion.card import about_model
+from zero123lib.diffusion.pipeline import Zero123Pipeline
+from zero123lib.views.poses import PRESETS, RelativePose, camera_label
+
+BEAR, CAR, *_ = example_files()
+
+
+@pytest.fixture
+def uploads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Gradio's folder of uploads, for functions called without a server."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    return tmp_path
+
+
+def test_numbers_that_json_need_not_have_are_refused() -> None:
+    for value in (float("nan"), float("inf"), None, True, "3"):
+        with pytest.raises(ValueError, match="zoom: expected a number"):
+            inputs.number("zoom", value, -1, 1)
+        with pytest.raises(ValueError, match="steps: expected a whole number"):
+            inputs.whole("steps", value, 1, 200)
+    assert inputs.whole("steps", 3.0, 1, 200) == 3
+
+
+def upload(folder: Path, file: str | Path) -> dict[str, str]:
+    copy = folder / Path(file).name
+    copy.write_bytes(Path(file).read_bytes())
+    return {"path": str(copy)}
+
+
+@pytest.fixture(scope="module")
+def actions(pipe: Zero123Pipeline) -> Actions:
+    """The endpoints without a server."""
+    return Actions(Shelf(pipe, Zero123Pipeline.from_pretrained))
+
+
+def test_the_cut_out_is_shown_with_how_it_was_made(
+    actions: Actions, pipe: Zero123Pipeline, uploads: Path
+) -> None:
+    (before, after), note, framed = actions.prepare(Session(), upload(uploads, BEAR))
+    assert framed.size == (pipe.image_size,) * 2 and framed.mode == "RGBA"
+    assert before.size == after.size and before.mode == after.mode == "RGB"
+    assert "own transparency" in note
+    assert actions.prepare(Session(), None) == (None, "", None)
+    with pytest.raises(gr.Error, match="image: expected a PNG, JPEG or WebP picture"):
+        actions.prepare(Session(), upload(uploads, __file__))
+
+
+def test_the_page_frames_as_the_library_does_and_keeps_a_frame_on_demand(
+    actions: Actions, pipe: Zero123Pipeline, uploads: Path
+) -> None:
+    picture = upload(uploads, BEAR)
+    *_, framed = actions.prepare(Session(), picture)
+    assert framed.tobytes() == pipe.prepare(BEAR).rgba.tobytes()
+    *_, smaller = actions.prepare(Session(), picture, 0.3)
+    assert smaller.tobytes() == pipe.prepare(BEAR, foreground_ratio=0.3).rgba.tobytes()
+    *_, kept = actions.prepare(Session(), picture, recentre=False)
+    assert kept.tobytes() == pipe.prepare(BEAR, "none").rgba.tobytes()
+
+
+def test_the_note_says_when_the_model_does_not_know_such_pictures(
+    actions: Actions, shared_data: Path, uploads: Path
+) -> None:
+    teddy = upload(uploads, shared_data / "images" / "teddy.png")
+    _, note, _ = actions.prepare(Session(), teddy)
+    assert "unlike" in note
+    assert "unlike" not in actions.prepare(Session(), upload(uploads, BEAR))[1]
+
+
+def test_a_session_cuts_out_once_and_its_files_go_with_it(actions: Actions, uploads: Path) -> None:
+    session, picture = Session(), upload(uploads, CAR)
+    found = actions.studio.prepared(session, actions.shelf.default, picture, (None, True, "auto"))
+    again = actions.studio.prepared(session, actions.shelf.default, picture, (0.4, True, "auto"))
+    assert again[0] is found[0] and again[1] is not found[1]
+    *_, last = actions.orbit(session, picture, 2, steps=1)
+    assert session.folder is not None and Path(last[-1]).is_relative_to(session.folder)
+    folder = session.folder
+    session.close()
+    assert not folder.exists() and session.folder is None
+
+
+def test_presets_set_the_sliders_to_the_official_cameras() -> None:
+    for name, pose in PRESETS.items():
+        assert callbacks.preset(name) == (pose.elevation_deg, pose.azimuth_deg, pose.radius)
+    assert callbacks.preset("above", 20)[0] == 70 and callbacks.preset("below", 20)[0] == -90
+    drawn = [callbacks.preset("random") for _ in range(8)]
+    assert len(set(drawn)) > 1
+    assert all(-90 <= up <= 90 and -180 <= azimuth <= 180 for up, azimuth, _ in drawn)
+
+
+def test_the_spread_of_two_seeds_is_half_their_difference() -> None:
+    black, white, grey = (Image.new("RGB", (4, 4), (level,) * 3) for level in (0, 255, 51))
+    assert np.allclose(outputs.spread([black, white]), 0.5)
+    assert np.allclose(outputs.spread([black, grey]), 0.1)
+    assert outputs.heat(np.zeros((2, 2))).getpixel((0, 0)) == (13, 8, 60)
+    assert outputs.heat(np.ones((2, 2))).getpixel((0, 0)) == (252, 253, 191)
+
+
+def test_a_late_preview_does_not_take_the_place_of_the_view(
+    actions: Actions, uploads: Path
+) -> None:
+    session, picture = Session(), upload(uploads, CAR)
+    here, there = (10, 30, 0), (10, 40, 0)
+    rest = (None, 0, None, None, True, "auto", "tiny")
+    list(actions.show(session, picture, *here, None, None, *rest[1:]))
+    assert actions.follow(session, picture, *here, *rest)[0] == gr.skip()
+    image, caption = actions.follow(session, picture, *there, *rest)
+    assert isinstance(image, Image.Image) and caption.startswith("40°")
+    assert actions.follow(session, None, *here, *rest) == (gr.skip(), gr.skip())
+
+
+def test_a_visitor_chooses_among_what_the_server_offers(pipe: Zero123Pipeline) -> None:
+    asked: list[str] = []
+
+    def load(name: str) -> Zero123Pipeline:
+        asked.append(name)
+        return copy(pipe)
+
+    shelf = Shelf(pipe, load, ("small", "large"))
+    assert (
+        shelf.names() == ["tiny", "small", "large"] and shelf.get("") is shelf.get("tiny") is pipe
+    )
+    small = shelf.get("small")
+    assert small is shelf.get("small") is not pipe and asked == ["small"]
+    shelf.get("large")
+    assert shelf.is_loaded("large") and not shelf.is_loaded("small")
+    with pytest.raises(ValueError, match="model: expected tiny or small or large, got '../x'"):
+        shelf.get("../x")
+    anything = Shelf(pipe, load, "any")
+    assert "zero123-xl" in anything.names() and anything.get("../x") is not pipe
+
+
+def test_examples_are_rendered_by_the_project() -> None:
+    for file, example in zip(example_files(), EXAMPLES, strict=True):
+        shipped = np.asarray(Image.open(file), float)
+        rendered = np.asarray(example_picture(*example), float)
+        assert np.abs(shipped - rendered).mean() < 0.5, file
+        assert Path(file).stat().st_size < 60_000
+
+
+def infos(blocks: gr.Blocks) -> str:
+    return " ".join(str(block["props"].get("info")) for block in blocks.config["components"])
+
+
+def test_a_model_that_needs_the_inputs_elevation_asks_for_it(
+    pipe: Zero123Pipeline, told: Zero123Pipeline, uploads: Path
+) -> None:
+    assert "has to be told" in infos(build(told)) and "has to be told" not in infos(build(pipe))
+    actions = Actions(Shelf(told, Zero123Pipeline.from_pretrained))
+    session, picture = Session(), upload(uploads, CAR)
+
+    def make(elevation: Any) -> list[tuple[Image.Image, str]]:
+        *_, (gallery, *_) = actions.views(session, picture, "60", 0, 0, 2.0, 2, 5, elevation)
+        return gallery
+
+    for nothing in (None, "", " "):
+        with pytest.raises(gr.Error) as caught:
+            make(nothing)
+        assert caught.value.message == (
+            "input_elevation: expected the elevation of the camera that took the picture, in "
+            "degrees, as the model told is conditioned on it; got none"
+        )
+    for wrong in (91, "91", "up", "nan", [1]):
+        with pytest.raises(gr.Error, match="input_elevation: expected a number from -90 to 90"):
+            make(wrong)
+    ((view, label),) = make("35")
+    assert view.tobytes() == make(35)[0][0].tobytes()
+    expected, *_ = told(
+        CAR,
+        [RelativePose(azimuth_deg=60)],
+        num_inference_steps=2,
+        guidance_scale=2.0,
+        generator=torch.Generator().manual_seed(5),
+        condition_elevation_deg=35,
+        return_dict=False,
+    )
+    assert np.array_equal(np.asarray(view), np.asarray(expected[0]))
+    assert label == camera_label(RelativePose(azimuth_deg=60))
+
+
+def test_the_page_says_which_model_it_has(pipe: Zero123Pipeline) -> None:
+    line = about_model(pipe)
+    assert line.startswith("tiny: licence ") and pipe.config["domain"] in line
+    pages = [str(block["props"].get("value")) for block in build(pipe).config["components"]]
+    assert any(line in page for page in pages)
+
+
+def launched(monkeypatch: pytest.MonkeyPatch, *words: str) -> dict[str, Any]:
+    """What `app.py` with these arguments hands to `launch`."""
+    seen: dict[str, Any] = {}
+    monkeypatch.setattr("sys.argv", ["app.py", *words])
+    monkeypatch.setattr(gr.Blocks, "launch", lambda self, **options: seen.update(options))
+    app.main()
+    return seen
+
+
+def test_no_public_link_and_this_machine_alone_unless_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    options = launched(monkeypatch)
+    assert options["share"] is False
+    assert options["server_name"] == "127.0.0.1" and options["mcp_server"] is False
+    asked = launched(monkeypatch, "--share", "--host", "0.0.0.0", "--port", "7999")
+    assert (asked["share"], asked["server_name"], asked["server_port"]) == (True, "0.0.0.0", 7999)
+
+
+def test_a_model_that_is_not_there_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        launched(monkeypatch, "--model", "huge")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert stopped.value.code == 2 and line.startswith("app.py: error: --model: expected ")
+
+
+def test_flags_and_environment_set_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = settings.parser().parse_args
+    assert settings.options(read([])) == settings.Options(settings.MAX_WAITING, "any")
+    assert settings.options(read(["--host", "0.0.0.0"])).models == ()
+    assert settings.options(read(["--share"])).models == ()
+    flags = settings.options(read(["--max-queue", "3", "--models", "zero123-xl, a/b"]))
+    assert flags == settings.Options(3, ("zero123-xl", "a/b"))
+    monkeypatch.setenv("ZERO123_MAX_QUEUE", "3")
+    monkeypatch.setenv("ZERO123_MODELS", "zero123-xl, a/b")
+    assert settings.options(settings.parser().parse_args([])) == flags
+    monkeypatch.setenv("SPACE_ID", "somebody/space")
+    monkeypatch.delenv("ZERO123_MODELS")
+    assert settings.options(settings.parser().parse_args([])).models == ()
+
+
+def test_on_zerogpu_a_request_borrows_the_gpu_for_its_views_and_steps(
+    pipe: Zero123Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Spaces:
+        @staticmethod
+        def GPU(duration: Any) -> Any:
+            return lambda function: (function, duration)
+
+    monkeypatch.setattr(sampling, "SPACES", Spaces)
+    borrowed: Any = sampling.make_sampler(Shelf(pipe, Zero123Pipeline.from_pretrained))
+    function, duration = borrowed
+
+    def seconds(views: int, steps: int, guidance_scale: float = 3.0) -> int:
+        poses = [RelativePose()] * views
+        return duration("tiny", None, sampling.Sampling(poses, [0], steps, guidance_scale))
+
+    assert callable(function)
+    assert seconds(1, 50) < seconds(8, 50) < seconds(36, 200) == settings.GPU_MOST_S
+    assert seconds(8, 50, 1.0) < seconds(8, 50)
