@@ -37,7 +37,8 @@ class FitSettings:
         rays: per step.
         samples: along each ray, within what may be occupied.
         half_extent: half the side of the cube.
-        density_rate, color_rate: Adam's, of the raw grids.
+        density_rate, color_rate: Adam's, of the raw grids, before the decay.
+        rate_decay: what is left of them at the end; they fall by equal factors.
         rgb, mask, opaque, density_variation, color_variation: weights of the losses.
         robust: colour errors above this count linearly, not squared (Huber 1964).
         hull_tolerance: share of the views that may disagree with the hull.
@@ -46,23 +47,24 @@ class FitSettings:
         least_density: what the fit takes as empty, per world unit.
     """
 
-    steps: int = 1200
+    steps: int = 600
     resolutions: tuple[int, ...] = (48, 72, 96)
     milestones: tuple[float, ...] = (0.25, 0.5)
     rays: int = 2048
     samples: int = 48
     half_extent: float = 0.6
-    density_rate: Schedule = 0.2
-    color_rate: Schedule = 0.1
+    density_rate: Schedule = 0.3
+    color_rate: Schedule = 0.15
+    rate_decay: float = 0.1
     rgb: Schedule = 1.0
     mask: Schedule = 0.5
     opaque: Schedule = 0.0
-    density_variation: Schedule = 0.0
-    color_variation: Schedule = 0.0
+    density_variation: Schedule = 1e-4
+    color_variation: Schedule = 1e-4
     robust: float = 1.0
     hull_tolerance: float = 0.0
     hull_margin_px: int = 1
-    hull_density: float = 10.0
+    hull_density: float = 20.0
     least_density: float = 0.5
 
     def __post_init__(self) -> None:
@@ -189,7 +191,7 @@ class Fitting:
         for group, rate in zip(
             self._optimizer.param_groups, (s.density_rate, s.color_rate), strict=True
         ):
-            group["lr"] = at_step(rate, self.step)
+            group["lr"] = at_step(rate, self.step) * s.rate_decay ** (self.step / s.steps)
         losses = self._losses()
         total = torch.stack(
             [at_step(getattr(s, name), self.step) * loss for name, loss in losses.items()]
@@ -304,11 +306,6 @@ class Fitting:
 def at_step(schedule: Schedule, step: int) -> float:
     """The value of a schedule at a step."""
     return schedule(step) if callable(schedule) else schedule
-
-
-def exponential(first: float, last: float, steps: int) -> Callable[[int], float]:
-    """A schedule from ``first`` at step 0 to ``last`` at ``steps``, by equal factors."""
-    return lambda step: first * (last / first) ** (step / steps)
 
 
 @dataclass(frozen=True, eq=False)
