@@ -6,10 +6,10 @@ ARGS ?=
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-browser demo test soak bench lint format clean
+.PHONY: help setup setup-browser demo test soak bench notebooks lint format clean
 
 help: ## show this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 setup: ## .venv, dependencies under constraints.txt, system libraries of packages.txt
 	@bash .ci/setup
@@ -30,6 +30,9 @@ bench: setup ## run each benchmarks/*.py, which write their ratios as JSON
 	@set -e; for script in benchmarks/*.py; do \
 		echo "== $$script"; HF_HUB_OFFLINE=1 $(PY) "$$script" $(ARGS); \
 	done
+
+notebooks: setup ## run all notebooks in full, their outputs written into them
+	HF_HUB_OFFLINE=1 $(PY) notebooks/run.py $(ARGS)
 
 lint: setup ## ruff and pyright, as the tests run them
 	$(PY) -m ruff check .

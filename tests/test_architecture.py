@@ -30,6 +30,7 @@ FLOORS = {
     "training": 4,
     "evaluation": 4,
     "cluster": 4,
+    "display": 4,
     "cli": 5,
     "__main__": 6,
 }
