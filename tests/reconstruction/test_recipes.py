@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from zero123lib.reconstruction.recipes import RECIPES, Recipe, read_recipe, recipe_names, resolved
+from zero123lib._optional import require
+from zero123lib.reconstruction.recipes import (
+    EXTRA,
+    RECIPES,
+    Recipe,
+    read_recipe,
+    recipe_names,
+    resolved,
+)
 from zero123lib.reconstruction.schedules import C, at_milestone
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,10 +83,8 @@ def test_every_resolver(tmp_path: Path, expression: str, value: object) -> None:
 
 
 def test_resolvers_do_not_stay_registered() -> None:
-    from omegaconf import OmegaConf
-
     read_recipe("zero123-sds")
-    assert not OmegaConf.has_resolver("cmaxgt0")
+    assert not require("omegaconf", EXTRA).OmegaConf.has_resolver("cmaxgt0")
 
 
 def test_overrides_are_applied_in_order_and_typed() -> None:

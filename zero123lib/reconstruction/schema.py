@@ -175,11 +175,15 @@ class Fit:
     density_variation: Any = 0.0
     color_variation: Any = 0.0
     robust: float = 1.0
-    hull_tolerance: float = 0.1
+    hull_tolerance: float = 0.15
+    hull_margin_px: int = 0
+    hull_density: float = 30.0
     input_weight: float = 4.0
 
     def __post_init__(self) -> None:
-        checks.least(self, steps=1, rays=1, density_rate=0, color_rate=0, input_weight=0)
+        checks.least(
+            self, steps=1, rays=1, density_rate=0, color_rate=0, input_weight=0, hull_margin_px=0
+        )
         checks.schedules(self, "rgb", "mask", "opaque", "density_variation", "color_variation")
         if not 0 <= self.hull_tolerance < 1:
             raise ValueError(
@@ -196,7 +200,8 @@ class Outputs:
         size: their side, pixels.
         elevation_deg: of their cameras.
         mesh_resolution: nodes along the cube's side; 0 writes no mesh.
-        mesh_level: density per world unit where the surface is; null finds one.
+        mesh_level: density per world unit where the surface is; null takes the one that has the
+            picture's silhouette.
     """
 
     frames: int = 36
@@ -223,7 +228,8 @@ class Embedded:
         camera: see :data:`CameraChoice`.
         variant, weighting: of distillation, see :mod:`zero123lib.diffusion.distillation`; a null
             weighting is the variant's own.
-        near_view, depth_smooth: weights of the official recipe's two losses on depth.
+        near_view, depth_smooth, depth_smooth_input: weights of the official recipe's losses on
+            depth: between near views, and among neighbouring pixels of novel views and the input's.
         near_view_shift: how far a near view's eye is moved, scene units.
         preview_every: steps between previews of progress; 0 makes none.
     """
@@ -235,6 +241,7 @@ class Embedded:
     weighting: Literal["sigma2", "uniform", "sigma_over_alpha", "alpha_sigma2"] | None = None
     near_view: Any = 0.0
     depth_smooth: Any = 0.0
+    depth_smooth_input: Any = 0.0
     near_view_shift: float = 0.05
     field: FieldSection = FieldSection()
     views: Views = Views()
@@ -250,7 +257,7 @@ class Embedded:
             )
         if self.field.latent and "views" in self.stages:
             raise ValueError("field.latent: expected false where there is a stage views, got true")
-        checks.schedules(self, "near_view", "depth_smooth")
+        checks.schedules(self, "near_view", "depth_smooth", "depth_smooth_input")
         checks.least(self, preview_every=0, near_view_shift=0)
 
 

@@ -1,0 +1,104 @@
+"""Pipelines with random weights for pictures of 32 px, and an object that is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from PIL import Image
+
+from zero123lib.diffusion.model import CameraProjection
+from zero123lib.diffusion.pipeline import Zero123Pipeline
+from zero123lib.scenes import Scene, random_scene, render
+from zero123lib.training.recipe import Architecture, tiny_pipeline
+from zero123lib.views.poses import Pose
+
+torch.set_num_threads(1)
+
+SMALL = Architecture(
+    image_size=32,
+    patch_size=4,
+    block_out_channels=(16, 16),
+    transformer_layers_per_block=1,
+    attention_heads=(2, 2),
+    clip_image_size=16,
+    clip_patch_size=8,
+    clip_width=16,
+    clip_layers=1,
+    context_width=16,
+)
+INPUT = Pose(20.0, 0.0, 1.8)
+
+# What makes any recipe small, over the keys of tiny-views and tiny-sds.
+TINY = [
+    "system.guidance.embedded.field.resolutions=[12, 20]",
+    "system.guidance.embedded.field.milestones=[0.5]",
+    "system.guidance.embedded.field.samples=16",
+    "system.guidance.embedded.views.azimuths=4",
+    "system.guidance.embedded.views.elevations_deg=[0.0, 40.0]",
+    "system.guidance.embedded.fit.steps=12",
+    "system.guidance.embedded.fit.rays=128",
+    "system.guidance.embedded.outputs.frames=2",
+    "system.guidance.embedded.outputs.size=16",
+    "system.guidance.embedded.outputs.mesh_resolution=16",
+    "system.guidance.embedded.preprocess=none",
+    f"data.default_camera_distance={INPUT.radius}",
+    f"data.default_elevation_deg={INPUT.elevation_deg}",
+    "data.height=16",
+    "data.width=16",
+    "data.random_camera.height=12",
+    "data.random_camera.width=12",
+    "trainer.max_steps=8",
+    "checkpoint.every_n_train_steps=3",
+]
+
+
+@pytest.fixture(scope="session")
+def pipe() -> Zero123Pipeline:
+    """The bundled architecture, with a patch transform in the VAE's place."""
+    made = tiny_pipeline(SMALL, 0)
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+@pytest.fixture(scope="session")
+def latent_pipe(pipe: Zero123Pipeline) -> Zero123Pipeline:
+    """The published kind: a KL autoencoder with 4 latent channels at an eighth of the size."""
+    torch.manual_seed(0)
+    vae = AutoencoderKL(
+        block_out_channels=(8, 8, 8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        norm_num_groups=4,
+        latent_channels=4,
+        sample_size=32,
+    )
+    unet = UNet2DConditionModel(
+        sample_size=4,
+        in_channels=8,
+        out_channels=4,
+        block_out_channels=(16, 16),
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        cross_attention_dim=SMALL.context_width,
+        attention_head_dim=2,
+        norm_num_groups=8,
+    )
+    projection = CameraProjection(SMALL.context_width, 4)
+    scheduler = DDIMScheduler(beta_schedule="scaled_linear", clip_sample=False)
+    return Zero123Pipeline(unet.eval(), vae.eval(), pipe.image_encoder, projection, scheduler)
+
+
+@pytest.fixture(scope="session")
+def scene() -> Scene:
+    """A mug, seen from :data:`INPUT`."""
+    return random_scene(7, "mug")
+
+
+@pytest.fixture(scope="session")
+def photo(scene: Scene) -> Image.Image:
+    """Its picture with alpha, 32 px."""
+    rgba = render(scene, [INPUT], 32).rgba[0]
+    return Image.fromarray((rgba * 255).round().to(torch.uint8).numpy().astype(np.uint8))

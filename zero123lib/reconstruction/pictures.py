@@ -1,0 +1,127 @@
+"""The input view, and what the model makes of it, as pictures with alpha."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zero123lib.diffusion.pipeline import Condition, Zero123Pipeline
+from zero123lib.reconstruction.cameras import Shot, input_shot
+from zero123lib.reconstruction.recipes import Recipe
+from zero123lib.views.images import ImageSource, Prepared
+from zero123lib.views.poses import Pose
+
+# Views that are made at once: a stop is heard between them.
+VIEWS_AT_ONCE = 4
+_LEAST_PIXELS = 16
+
+
+@dataclass(frozen=True, eq=False)
+class InputView:
+    """The picture that all comes from.
+
+    Attributes:
+        prepared: as the model is conditioned on it.
+        rgba: float32 ``[S, S, 4]`` in [0, 1], straight alpha.
+        shot: its camera.
+    """
+
+    prepared: Prepared
+    rgba: Tensor
+    shot: Shot
+
+    @property
+    def on_white(self) -> Tensor:
+        """``[S, S, 3]``."""
+        return self.rgba[..., :3] * self.rgba[..., 3:] + 1 - self.rgba[..., 3:]
+
+
+def input_view(
+    image: ImageSource | Tensor | Prepared,
+    recipe: Recipe,
+    pipe: Zero123Pipeline,
+    elevation_deg: float,
+) -> InputView:
+    """The picture, framed, with what is see-through in it.
+
+    A picture that is opaque everywhere, as one that is framed already may be, has its white taken
+    for see-through.
+
+    Raises:
+        ValueError: the picture cannot be read, or there is no object in it.
+    """
+    if isinstance(image, Prepared):
+        prepared = image
+    else:
+        prepared = pipe.prepare(image, recipe.embedded.preprocess)
+    rgba = torch.from_numpy(np.array(prepared.rgba, np.float32) / 255)
+    if bool((rgba[..., 3] >= 254 / 255).all()):
+        rgba = cut_from_white((prepared.tensor + 1) / 2, recipe.embedded.views.opaque_darkness)
+    pixels = int((rgba[..., 3] >= 0.5).sum())
+    if pixels < _LEAST_PIXELS:
+        raise ValueError(
+            f"image: expected an object of at least {_LEAST_PIXELS} pixels, got {pixels} that are "
+            "neither transparent nor white; cut the object out, or frame it larger"
+        )
+    return InputView(prepared, rgba, input_shot(recipe, elevation_deg))
+
+
+def cut_from_white(pictures: Tensor, opaque_darkness: float) -> Tensor:
+    """Pictures on white with an alpha of their own: ``rgb alpha + 1 - alpha`` is the picture.
+
+    Alpha rises with the darkness of the darkest channel, to 1 at ``opaque_darkness``. It is no
+    less than what leaves colours of at least 0.
+
+    Args:
+        pictures: ``[..., 3, H, W]`` in [0, 1].
+
+    Returns:
+        ``[..., H, W, 4]``, straight alpha.
+    """
+    rgb = pictures.movedim(-3, -1).float()
+    alpha = ((1 - rgb.amin(-1, keepdim=True)) / opaque_darkness).clamp(0, 1)
+    straight = 1 - (1 - rgb) / alpha.clamp_min(1e-6)
+    return torch.cat([torch.where(alpha > 0, straight, 1.0).clamp(0, 1), alpha], -1)
+
+
+def made_views(
+    pipe: Zero123Pipeline,
+    condition: Condition,
+    recipe: Recipe,
+    shot: Shot,
+    poses: Sequence[Pose],
+    seed: int,
+    done: int = 0,
+) -> Iterator[Tensor]:
+    """The model's views, `VIEWS_AT_ONCE` of them after the other.
+
+    Args:
+        shot: the input's camera.
+        poses: absolute; the model is told how they lie to the input's.
+        done: how many there are already, a multiple of `VIEWS_AT_ONCE`.
+
+    Yields:
+        ``[N, 3, S, S]`` in [0, 1] on white, on the CPU.
+    """
+    views = recipe.embedded.views
+    for first in range(done, len(poses), VIEWS_AT_ONCE):
+        some = poses[first : first + VIEWS_AT_ONCE]
+        noise = np.random.SeedSequence([seed, first]).generate_state(1)
+        steps = pipe.sample(
+            condition,
+            [pose.relative_to(shot.pose) for pose in some],
+            num_inference_steps=views.steps or pipe.config["num_inference_steps"],
+            guidance_scale=recipe.guidance.guidance_scale,
+            sampler=views.sampler,
+            generator=torch.Generator().manual_seed(int(noise[0])),
+            condition_elevation_deg=shot.pose.elevation_deg,
+        )
+        latents = None
+        for step in steps:
+            latents = step.latents
+        assert latents is not None, "a sampler has at least one step"
+        yield ((pipe.decode(latents) + 1) / 2).cpu()
