@@ -101,6 +101,19 @@ def test_a_flat_face_between_others_leaves_no_crack() -> None:
     assert torch.allclose(cleaned.uv, cleaned.triangles[..., :2], atol=1e-6)
 
 
+def test_flat_faces_that_cannot_be_cut_away_stay_rather_than_open_the_surface() -> None:
+    # A tetrahedron with a vertex so close to an edge that both faces there are flat.
+    vertices = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0.5, 0, 0], [0, 0, 1]])
+    faces = torch.tensor([[0, 2, 1], [0, 1, 3], [0, 3, 4], [3, 1, 4], [0, 4, 2], [1, 2, 4]])
+    closed = Mesh(vertices, faces)
+    assert facts(closed).watertight and facts(closed).degenerate_faces == 1
+    made = facts(clean(closed, BARE).mesh)
+    assert made.watertight and not made.degenerate_faces
+    pillow = Mesh(vertices[[0, 1, 3]], torch.tensor([[0, 1, 2], [0, 2, 1]]))
+    with pytest.raises(ValueError, match="mesh: expected a surface, got triangles without any"):
+        clean(together(pillow, pillow))
+
+
 def test_loose_parts_go_by_their_share_of_the_largest_parts_area() -> None:
     parts = (sphere(0.5, 2), moved(sphere(0.1, 2), 2.0, 0.0, 0.0), moved(sphere(0.02, 2), 3, 0, 0))
     mesh = together(*parts)

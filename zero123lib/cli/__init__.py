@@ -12,7 +12,17 @@ import sys
 from collections.abc import Sequence
 
 from zero123lib import __version__
-from zero123lib.cli import convert, dataset, evaluate, render, train, views
+from zero123lib.cli import (
+    convert,
+    dataset,
+    evaluate,
+    mesh,
+    reconstruct,
+    render,
+    threestudio,
+    train,
+    views,
+)
 from zero123lib.cli.arguments import Parser
 
 EPILOG = """verbs:
@@ -20,16 +30,22 @@ EPILOG = """verbs:
              zero123 views photo.png --azimuth 0 45 90 --elevation 20 --out views/
   orbit    the object from cameras evenly around it, and a GIF of the turn
              zero123 orbit photo.png --count 16 --elevation 10 --out orbit/
+  reconstruct  from one picture to a radiance field and a mesh
+             zero123 reconstruct photo.png --out run/
   convert  a checkpoint in another layout
              zero123 convert zero123-xl.ckpt zero123-xl/ --dtype float16
   dataset  training data: look for what is wrong with it, or pack it into shards
              zero123 dataset check renders/ --workers 2
   render   training data from mesh files
              zero123 render meshes/ renders/ --views 12 --size 256
+  mesh     mesh files: inspect, clean, bake, convert, render
+             zero123 mesh clean scan.ply chair.glb --faces 20000
   evaluate how well a model turns objects whose other sides are known
              zero123 evaluate scenes --model tiny --out report/
   train    train or fine-tune a model on pairs of views
              zero123 train finetune --data renders/ --out runs/mine
+  threestudio  our guidance in a clone of threestudio, and what keeps it from running
+             zero123 threestudio doctor threestudio/
 
 Angles are in degrees and relative to the camera that took the picture: a positive elevation raises
 the camera, a positive azimuth moves it counter-clockwise seen from above, that is to its right."""
@@ -73,11 +89,14 @@ def build_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", help="see below")
     views.add_views(verbs)
     views.add_orbit(verbs)
+    reconstruct.add_reconstruct(verbs)
     convert.add_convert(verbs)
     dataset.add_dataset(verbs)
     render.add_render(verbs)
+    mesh.add_mesh(verbs)
     evaluate.add_evaluate(verbs)
     train.add_train(verbs)
+    threestudio.add_threestudio(verbs)
     return parser
 
 

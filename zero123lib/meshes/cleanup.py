@@ -21,18 +21,19 @@ import torch
 from torch import Tensor
 
 from zero123lib._optional import require
-from zero123lib.meshes.colors import surface_color
 from zero123lib.meshes.corners import per_vertex
 from zero123lib.meshes.holes import close_holes
 from zero123lib.meshes.inspect import Facts, surface_facts
 from zero123lib.meshes.mesh import Material, Mesh
 from zero123lib.meshes.normals import crease_normals, smooth_normals
 from zero123lib.meshes.surface import Surface, from_mesh, to_mesh, without_slivers
+from zero123lib.meshes.texture import surface_colors
 from zero123lib.meshes.topology import (
     areas,
     distinct,
     first_of_each,
     shells,
+    slivers,
     vertex_components,
     volumes,
 )
@@ -117,7 +118,7 @@ def clean(
         tell: called after each step.
 
     Raises:
-        ValueError: the mesh has no face with an area.
+        ValueError: the mesh has no face with an area, or none is left when it is thinned.
         MissingExtraError: Open3D is not installed, and smoothing, thinning or hollows need it.
     """
     settings = settings or Cleaning()
@@ -161,7 +162,7 @@ def _whole_faces(surface: Surface) -> Surface:
     firsts = first_of_each(surface.faces)
     if len(firsts) < len(surface.faces):
         surface = surface.take(firsts)
-    if not len(surface.faces):
+    if slivers(surface.triangles).all():
         raise ValueError("mesh: expected a surface, got triangles without any area")
     return surface
 
@@ -245,7 +246,12 @@ def _thinned(surface: Surface, budget: int) -> Surface:
     o3d: Any = require("open3d", "meshes")
     thin = _legacy(o3d, surface).simplify_quadric_decimation(budget)
     places, faces = np.asarray(thin.vertices), np.asarray(thin.triangles).astype(np.int64)
-    return _whole_faces(Surface(places, faces))
+    made = Surface(places, faces)
+    if slivers(made.triangles).all():
+        raise ValueError(
+            f"max_faces: expected a number that leaves a surface, got {budget}, which leaves none"
+        )
+    return _whole_faces(made)
 
 
 def _legacy(o3d: Any, surface: Surface) -> Any:
@@ -271,7 +277,7 @@ def _recolored(thin: Mesh, full: Mesh) -> tuple[Mesh, tuple[str, ...]]:
     only = full.materials[0]
     if full.vertex_colors is None and full.face_material is None and only.texture is None:
         return replace(thin, materials=(only,)), ()
-    colors = surface_color(full)(thin.vertices)
+    colors = surface_colors(full)(thin.vertices)
     colors = torch.cat([colors, torch.ones(len(colors), 1)], dim=1)
     dropped = []
     if any(material.texture is not None for material in full.materials):

@@ -12,6 +12,7 @@ Nothing is fetched, and no file outside the mesh file's own folder is read.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +96,8 @@ def load_mesh(path: str | Path, up: str = "auto", normalise: bool = True) -> Mes
         header = gltf.read_header(path) if suffix in (".glb", ".gltf") else {}
         gltf.check_header(header, MAX_TRIANGLES)
         pieces = list(_pieces(trimesh, path, header))
+        if suffix == ".ply":
+            _check_promise(path, sum(len(piece.faces) for piece in pieces))
         axes = _AXES[FORMATS[suffix] if up == "auto" else up]  # pyright: ignore[reportArgumentType]
         return _join(pieces, axes, normalise, _info(header))
     except Exception as error:
@@ -124,6 +127,15 @@ def _pieces(trimesh: Any, path: Path, header: dict[str, Any]) -> Iterator[_Piece
         if triangles > MAX_TRIANGLES:
             raise ValueError(f"expected at most {MAX_TRIANGLES} triangles, got more")
         yield _piece(geometry, transform, header)
+
+
+def _check_promise(path: Path, faces: int) -> None:
+    """Refuse a PLY file with fewer faces than its header says: trimesh takes what there is."""
+    with path.open("rb") as file:
+        header = file.read(2**16).partition(b"end_header")[0]
+    promised = re.search(rb"^element face (\d{1,18})\s*$", header, re.MULTILINE)
+    if promised and faces < int(promised[1]):
+        raise ValueError(f"expected {int(promised[1])} faces, as its header says, got {faces}")
 
 
 def _piece(geometry: Any, transform: np.ndarray, header: dict[str, Any]) -> _Piece:

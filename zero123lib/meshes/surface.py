@@ -10,7 +10,7 @@ from torch import Tensor
 
 from zero123lib.meshes.colors import first_corners
 from zero123lib.meshes.mesh import Mesh
-from zero123lib.meshes.topology import slivers, weld
+from zero123lib.meshes.topology import edges, slivers, weld
 
 _MAX_FLIPS = 20_000
 _FLIP_ROUNDS = 8
@@ -121,18 +121,22 @@ def without_slivers(surface: Surface) -> Surface:
     """Faces without area taken out, and no crack left where they were.
 
     The neighbour beyond a flat face's longest side is cut in two at the face's third corner, which
-    lies on that side. Without such a neighbour nothing can crack.
+    lies on that side. Where nothing lies beyond it, or several faces do, it just goes, and so do
+    all where there are very many. The few whose one neighbour cannot be cut stay.
     """
     for _ in range(_FLIP_ROUNDS):
-        flat = slivers(surface.triangles)
-        if not flat.any():
-            return surface
-        if flat.sum() > _MAX_FLIPS:
+        flat = np.flatnonzero(slivers(surface.triangles))
+        if len(flat) > _MAX_FLIPS:
+            return surface.take(~slivers(surface.triangles))
+        if not len(flat):
             break
-        surface, changed = _flipped(surface, np.flatnonzero(flat))
+        surface, changed = _flipped(surface, flat)
         if not changed:
+            found = edges(surface.faces)
+            apart = (found.counts[found.of] != 2).reshape(-1, 3).any(1)
+            surface = surface.take(~(slivers(surface.triangles) & apart))
             break
-    return surface.take(~slivers(surface.triangles))
+    return surface
 
 
 def _flipped(surface: Surface, flat: np.ndarray) -> tuple[Surface, bool]:
@@ -144,24 +148,27 @@ def _flipped(surface: Surface, flat: np.ndarray) -> tuple[Surface, bool]:
     a = faces[flat, longest]
     c = faces[flat, (longest + 1) % 3]
     b = faces[flat, (longest + 2) % 3]
-    wanted = {(min(x, y), max(x, y)) for x, y in zip(a.tolist(), c.tolist(), strict=True)}
     ends = np.zeros(len(surface.places), bool)
-    ends[a] = ends[c] = True
-    near = np.flatnonzero(ends[faces].sum(1) >= 2)
+    ends[a] = ends[b] = ends[c] = True
+    near = np.flatnonzero(ends[faces].any(1))
     owners: dict[tuple[int, int], list[int]] = {}
     for face, (x, y, z) in zip(near.tolist(), faces[near].tolist(), strict=True):
-        for edge in ((min(x, y), max(x, y)), (min(y, z), max(y, z)), (min(z, x), max(z, x))):
-            if edge in wanted:
-                owners.setdefault(edge, []).append(face)
+        for edge in ((x, y), (y, z), (z, x)):
+            owners.setdefault((min(edge), max(edge)), []).append(face)
     cut: dict[int, tuple[int, int, int]] = {}
     gone: set[int] = set()
     for face, x, y, z in zip(flat.tolist(), a.tolist(), b.tolist(), c.tolist(), strict=True):
         others = [other for other in owners[(min(x, z), max(x, z))] if other != face]
-        if len(others) == 1 and not {face, *others} & (gone | set(cut)) and y not in faces[others]:
-            cut[others[0]] = (x, y, z)
+        if not others:
             gone.add(face)
-        elif not others:
-            gone.add(face)
+        elif len(others) == 1 and not {face, *others} & (gone | set(cut)):
+            (far,) = set(faces[others[0]].tolist()) - {x, z}
+            new = (min(y, far), max(y, far))
+            # A second edge where there is one already would have too many faces.
+            if y != far and new not in owners:
+                owners[new] = []
+                cut[others[0]] = (x, y, z)
+                gone.add(face)
     keep = np.ones(len(faces), bool)
     keep[[*gone, *cut]] = False
     halves = [_half(surface, other, *cut[other], side) for other in cut for side in (0, 1)]

@@ -1,0 +1,175 @@
+"""`zero123 mesh`: what it writes is right, what it says is true, what is wrong is one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.meshes.shapes import joined, sphere, square
+from tests.meshes.test_cleanup import moved, together, without
+from zero123lib.cli import main, mesh
+from zero123lib.meshes.export import SUFFIXES, write_mesh
+from zero123lib.meshes.inspect import facts
+from zero123lib.meshes.load import FORMATS, UPS, load_mesh
+from zero123lib.meshes.mesh import Material
+from zero123lib.meshes.rasterize import BACKENDS
+from zero123lib.views.cameras import cameras_from_transforms
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Path:
+    """A ball with a hole, and a small one beside it."""
+    ball = sphere(0.5, 3)
+    write_mesh(tmp_path / "scan.ply", together(without(ball, 5), moved(sphere(0.02, 1), 1, 0, 0)))
+    return tmp_path / "scan.ply"
+
+
+@pytest.fixture
+def painted(tmp_path: Path) -> Path:
+    """Two squares facing the front, the right one red, the left one with a blue texture."""
+    texture = torch.tensor([0, 0, 255, 255], dtype=torch.uint8).expand(4, 4, 4)
+    left = moved(square(0.0, Material(texture=texture.clone()), 0.4), 0.0, -0.25, 0.0)
+    right = moved(square(0.0, Material(color=(1.0, 0.0, 0.0, 1.0)), 0.4), 0.0, 0.25, 0.0)
+    write_mesh(tmp_path / "painted.glb", joined(left, right))
+    return tmp_path / "painted.glb"
+
+
+def run(*words: object) -> int:
+    return main(["mesh", *map(str, words)])
+
+
+def test_clean_repairs_and_says_what_it_did(
+    scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "clean.glb"
+    assert run("clean", scan, out, "--keep", 0.05, "--smooth", 1, "--faces", 500) == 0
+    found = facts(load_mesh(out, normalise=False))
+    assert found.watertight and found.components == 1 and found.faces == 500
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"{scan}: 1359 faces in 2 parts, not watertight (3 edges of one face)"
+    assert lines[1] == "  parts: 1279 faces in 1 part, not watertight (3 edges of one face)"
+    assert lines[3].startswith("  holes: 1280 faces in 1 part, watertight, volume 0.5")
+    assert lines[-1] == f"wrote 500 faces to {out}"
+
+
+def test_nothing_is_lost_unless_told(scan: Path, tmp_path: Path) -> None:
+    run("clean", scan, tmp_path / "all.ply", "--holes", 0)
+    made = load_mesh(tmp_path / "all.ply", normalise=False)
+    assert torch.equal(made.triangles, load_mesh(scan, normalise=False).triangles)
+
+
+def test_convert_keeps_size_and_stands_upright(scan: Path, tmp_path: Path) -> None:
+    for up, expected in (("auto", [1.52, 1.0, 1.0]), ("y", [1.0, 1.52, 1.0])):
+        assert run("convert", scan, tmp_path / "a.obj", "--up", up) == 0
+        made = load_mesh(tmp_path / "a.obj", normalise=False).vertices
+        assert (made.amax(0) - made.amin(0)).tolist() == pytest.approx(expected, abs=0.02)
+    assert run("convert", scan, tmp_path / "b.glb", "--normalise") == 0
+    made = load_mesh(tmp_path / "b.glb", normalise=False).vertices
+    assert float((made.amax(0) - made.amin(0)).max()) == pytest.approx(1.0)
+
+
+def test_convert_says_what_a_format_cannot_hold(
+    painted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("convert", painted, tmp_path / "a.stl") == 0
+    assert "left out: colours and textures" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("options", [[], ["--vertices"]])
+def test_bake_makes_one_texture_or_colours_at_vertices(
+    painted: Path, tmp_path: Path, options: list[str]
+) -> None:
+    out = tmp_path / "baked.glb"
+    assert run("bake", painted, out, "--size", 64, *options) == 0
+    made = load_mesh(out)
+    assert len(made.materials) == 1 and (made.materials[0].texture is None) == bool(options)
+    assert run("render", out, tmp_path / "views", "--views", 1, "--size", 32, "--elevation", 0,
+               "--light", "ambient") == 0  # fmt: skip
+    picture = np.asarray(Image.open(tmp_path / "views" / "000.png")).astype(int)
+    assert abs(picture[16, 10] - [0, 0, 255, 255]).max() < 12
+    assert abs(picture[16, 22] - [255, 0, 0, 255]).max() < 12
+
+
+def test_bake_takes_the_colours_of_another_mesh(painted: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "bare.stl"
+    run("convert", painted, bare)
+    assert run("bake", bare, tmp_path / "a.ply", "--vertices", "--colors-of", painted) == 0
+    colors = load_mesh(tmp_path / "a.ply").vertex_colors
+    assert colors is not None
+    assert set(map(tuple, (colors * 255).round().int().tolist())) == {
+        (0, 0, 255, 255),
+        (255, 0, 0, 255),
+    }
+
+
+def test_render_writes_pictures_with_alpha_and_their_cameras(painted: Path, tmp_path: Path) -> None:
+    out = tmp_path / "views"
+    assert run("render", painted, out, "--views", 4, "--size", 32, "--azimuth", 10) == 0
+    names, cameras, fov_deg = cameras_from_transforms(
+        json.loads((out / "transforms.json").read_text())
+    )
+    assert names == ["000.png", "001.png", "002.png", "003.png"]
+    assert sorted(file.name for file in out.iterdir()) == [*names, "transforms.json"]
+    assert fov_deg == pytest.approx(49.13) and len(cameras) == 4
+    turn = torch.rad2deg(torch.atan2(cameras[:, 1, 3], cameras[:, 0, 3])).tolist()
+    assert turn == pytest.approx([10.0, 100.0, -170.0, -80.0], abs=1e-3)
+    picture = np.asarray(Image.open(out / "000.png"))
+    assert picture.shape == (32, 32, 4)
+    assert (picture[..., 3].min(), picture[..., 3].max()) == (0, 255)
+
+
+def test_inspect_for_people_and_programs(scan: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("inspect", scan) == 0
+    text = capsys.readouterr().out
+    assert "1359 faces, 684 vertices" in text
+    assert "closed: not watertight (3 edges of one face)" in text and "parts: 2" in text
+    assert run("inspect", scan, "--json") == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["border_edges"] == 3 and content["volume"] is None
+    assert content["watertight"] is False and content["oriented"] is True
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["inspect", "gone.glb"], "mesh: expected a file, got 'gone.glb', and there is none"),
+        (["clean", "SCAN", "a.fbx"], "OUT: expected a name in .glb, .obj, .ply, .stl, got 'a.fbx'"),
+        (["clean", "SCAN", "SCAN/a.glb"], "OUT: expected a file in a folder that can be written"),
+        (
+            ["clean", "SCAN", "a.glb", "--keep", "2"],
+            "--keep: expected a share from 0 to 1, got '2'",
+        ),
+        (["clean", "SCAN", "a.glb", "--faces", "3"], "--faces: expected a whole number from 4"),
+        (["bake", "SCAN", "a.ply"], "OUT: expected .glb or .obj for a texture, got 'a.ply'"),
+        (["convert", "SCAN", "a.glb", "--up", "x"], "--up: expected one of auto, y, z, got 'x'"),
+        (["render", "SCAN", "SCAN"], "--out: expected a folder, got"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_nothing_is_written(
+    scan: Path,
+    words: list[str],
+    complaint: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(scan.parent)
+    assert run(*(word.replace("SCAN", "scan.ply") for word in words)) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("zero123 mesh") and complaint in said and said.count("\n") == 1
+    assert [file.name for file in scan.parent.iterdir()] == ["scan.ply"]
+
+
+def test_the_choices_are_those_of_the_library() -> None:
+    assert mesh.UPS == UPS and mesh.BACKENDS == BACKENDS
+    assert set(SUFFIXES) <= set(FORMATS)
+
+
+@pytest.mark.parametrize("verb", [[], ["inspect"], ["clean"], ["bake"], ["convert"], ["render"]])
+def test_help_has_examples(verb: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*verb, "--help") == 0
+    assert "examples:\n  zero123 mesh " in capsys.readouterr().out
