@@ -1,7 +1,8 @@
-"""Image metrics, pure functions of tensors.
+"""Image and shape metrics, pure functions of tensors.
 
-Pictures are ``[..., 3, H, W]`` in [0, 1]; masks ``[..., H, W]`` boolean; results have the
-leading shape, double precision. Higher is better where a name does not say error.
+Pictures are ``[..., 3, H, W]`` in [0, 1]; masks ``[..., H, W]`` and solids ``[..., X, Y, Z]``
+boolean; results have the leading shape, double precision. Higher is better where a name does not
+say error.
 """
 
 from __future__ import annotations
@@ -139,6 +140,29 @@ def silhouette_iou(prediction: Tensor, target: Tensor, mask: Tensor | None = Non
     counted = torch.ones_like(target) if mask is None else mask
     both = (prediction & target & counted).sum((-2, -1)).double()
     either = ((prediction | target) & counted).sum((-2, -1)).double()
+    return torch.where(either > 0, both / either.clamp_min(1), 1.0)
+
+
+def volume_iou(prediction: Tensor, target: Tensor) -> Tensor:
+    """Intersection over union of two solids on the same grid, in [0, 1]; 1 where both are empty.
+
+    Args:
+        prediction: ``[..., X, Y, Z]`` boolean, True inside.
+        target: the same shape.
+
+    Raises:
+        ValueError: where the shapes differ or a tensor is not boolean.
+    """
+    for name, value in (("prediction", prediction), ("target", target)):
+        if value.dtype != torch.bool or value.ndim < 3:
+            raise ValueError(
+                f"{name}: expected a boolean grid [..., X, Y, Z], got {value.dtype} "
+                f"{list(value.shape)}"
+            )
+    if prediction.shape != target.shape:
+        raise _other_shape("prediction", prediction, list(target.shape))
+    both = (prediction & target).sum((-3, -2, -1)).double()
+    either = (prediction | target).sum((-3, -2, -1)).double()
     return torch.where(either > 0, both / either.clamp_min(1), 1.0)
 
 

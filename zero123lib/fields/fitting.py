@@ -19,7 +19,8 @@ from torch.nn import functional
 from zero123lib.fields import regularisers
 from zero123lib.fields.hull import silhouette_share
 from zero123lib.fields.occupancy import OccupancyGrid, evaluate, lattice
-from zero123lib.fields.volume import cube_spans, render
+from zero123lib.fields.sampling import cube_spans
+from zero123lib.fields.volume import render
 from zero123lib.fields.voxels import VoxelField, VoxelSettings
 from zero123lib.views.cameras import rays
 

@@ -16,9 +16,16 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from zero123lib.fields.occupancy import OccupancyGrid
+from zero123lib.fields.sampling import (
+    cube_spans,
+    importance_edges,
+    passed_before,
+    places_within,
+    ray_weights,
+    uniform_edges,
+)
 from zero123lib.views.cameras import FOV_DEG, rays
 
 # Four corners of a cube that form a regular tetrahedron: the fewest points that give a gradient.
@@ -201,78 +208,6 @@ def render_camera(
     )
 
 
-def cube_spans(origins: Tensor, directions: Tensor, half_extent: float) -> tuple[Tensor, Tensor]:
-    """Where rays ``[N, 3]`` enter and leave the cube (Kay and Kajiya 1986), each ``[N]``.
-
-    Nothing behind an origin counts. A ray that misses the cube has both where it comes nearest the
-    world's origin.
-    """
-    # A ray that runs along a face stays within that pair of planes or outside it.
-    slopes = torch.where(directions.abs() < 1e-12, 1e-12, directions)
-    first, second = (-half_extent - origins) / slopes, (half_extent - origins) / slopes
-    near = torch.minimum(first, second).amax(-1).clamp_min(0)
-    far = torch.maximum(first, second).amin(-1)
-    nearest = -(origins * directions).sum(-1).clamp(max=0)
-    missed = far <= near
-    return torch.where(missed, nearest, near), torch.where(missed, nearest, far)
-
-
-def uniform_edges(near: Tensor, far: Tensor, samples: int) -> Tensor:
-    """Edges ``[N, S + 1]`` of S equal intervals between ``near`` and ``far`` ``[N]``."""
-    steps = torch.linspace(0, 1, samples + 1, dtype=near.dtype, device=near.device)
-    return torch.lerp(near[:, None], far[:, None], steps)
-
-
-def importance_edges(
-    edges: Tensor, weights: Tensor, count: int, generator: torch.Generator | None = None
-) -> Tensor:
-    """Distances drawn in proportion to weights (Mildenhall et al. 2020, section 5.2).
-
-    The density of the draw is constant within an interval; its distribution function is inverted
-    at stratified places.
-
-    Args:
-        edges: ``[N, S + 1]``, ascending.
-        weights: ``[N, S]`` >= 0; a ray without any is drawn from evenly.
-        count: F.
-        generator: None takes the middle of each stratum.
-
-    Returns:
-        ``[N, F]``, ascending, without gradient.
-    """
-    with torch.no_grad():
-        total = weights.sum(-1, keepdim=True)
-        shares = torch.where(total > 0, weights / total.clamp_min(1e-12), 1 / weights.shape[-1])
-        reached = functional.pad(shares.cumsum(-1), (1, 0))
-        reached = reached / reached[:, -1:]
-        places = _places(shares.new_empty(len(edges), count), generator) + torch.arange(
-            count, dtype=edges.dtype, device=edges.device
-        )
-        places = places / count
-        above = torch.searchsorted(reached, places, right=True).clamp(1, weights.shape[-1])
-        low, high = reached.gather(-1, above - 1), reached.gather(-1, above)
-        within = ((places - low) / (high - low).clamp_min(1e-12)).clamp(0, 1)
-        return torch.lerp(edges.gather(-1, above - 1), edges.gather(-1, above), within)
-
-
-def ray_weights(densities: Tensor, widths: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights ``[N, S]`` and optical depth ``[N]`` of intervals (Max 1995, equation 5).
-
-    ``w_i = T_i (1 - exp(-density_i width_i))``; ``T_i`` is what passes all before.
-
-    Args:
-        densities, widths: ``[N, S]`` >= 0.
-    """
-    depths = densities * widths
-    reached = depths.cumsum(-1)
-    return torch.exp(-_before(reached)) * -torch.expm1(-depths), reached[:, -1]
-
-
-def _before(reached: Tensor) -> Tensor:
-    """The sum before each interval, of the sums up to each ``[N, S]``."""
-    return functional.pad(reached[:, :-1], (1, 0))
-
-
 def density_gradient(field: RadianceField, points: Tensor, step: float) -> Tensor:
     """Gradient of the density ``[..., 3]`` at points ``[..., 3]``, by differences over a step.
 
@@ -314,7 +249,7 @@ def _sampled(
     generator: torch.Generator | None,
 ) -> _Sampled:
     widths = edges.diff(dim=-1)
-    positions = edges[:, :-1] + widths * _places(widths, generator)
+    positions = edges[:, :-1] + widths * places_within(widths, generator)
     points = origins[:, None] + positions[..., None] * directions[:, None]
     kept = None
     if occupancy is not None:
@@ -323,19 +258,12 @@ def _sampled(
         # Most samples are hidden, and a gradient costs several times as much as a value.
         with torch.no_grad():
             values = _scattered(field.density, points, kept)
-            before = _before((values * widths).cumsum(-1))
+            before = passed_before((values * widths).cumsum(-1))
             visible = before < -math.log(negligible)
         kept = (visible & (values > 0)).flatten().nonzero()[:, 0]
     densities = _scattered(field.density, points, kept)
     weights, optical_depth = ray_weights(densities, widths)
     return _Sampled(positions, points, densities, weights, optical_depth)
-
-
-def _places(like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """A number in [0, 1) per element, or one half where nothing is drawn."""
-    if generator is None:
-        return torch.full_like(like, 0.5)
-    return torch.rand(like.shape, generator=generator, dtype=like.dtype, device=like.device)
 
 
 def _scattered(function: Callable[[Tensor], Tensor], points: Tensor, kept: Tensor | None) -> Tensor:
