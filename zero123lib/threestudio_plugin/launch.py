@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import re
 import shutil
@@ -83,8 +84,8 @@ class Launched:
     """What a run left, the last that :func:`launch` yields.
 
     Attributes:
-        files: by what they are: "turntable", "mesh_ply", "mesh_glb", "metrics", "log", and
-            "threestudio", the folder of its own files.
+        files: by name: "turntable.mp4", "mesh.ply", "mesh.glb", "metrics.json", "input.png",
+            "threestudio.log", and "threestudio", the folder of its own files.
         metrics: the content of metrics.json.
         notices: what is missing and why.
     """
@@ -277,21 +278,23 @@ def _gathered(
     notices: list[str],
 ) -> Launched:
     """Bring outputs into our layout."""
-    files = {"log": home / "threestudio.log", "threestudio": run.parent}
+    names = ["input.png", "threestudio.log", "threestudio"]
     videos = sorted(run.glob("save/it*-test.mp4"), key=os.path.getmtime)
     if videos:
-        files["turntable"] = home / "turntable.mp4"
-        with whole_file(files["turntable"]) as scratch:
+        names.append("turntable.mp4")
+        with whole_file(home / "turntable.mp4") as scratch:
             shutil.copyfile(videos[-1], scratch)
     else:
         notices.append("no turntable: threestudio wrote no video")
     models = sorted(run.glob("save/it*-export/*.obj"), key=os.path.getmtime)
     if models:
-        made = load_mesh(models[-1], up="z", normalise=False)
-        for name, file in (("mesh_ply", "mesh.ply"), ("mesh_glb", "mesh.glb")):
-            write_mesh(home / file, made)
-            files[name] = home / file
-    files["metrics"] = home / "metrics.json"
+        try:
+            made = load_mesh(models[-1], up="z", normalise=False)
+            for name in ("mesh.ply", "mesh.glb"):
+                write_mesh(home / name, made)
+                names.append(name)
+        except ValueError as error:  # an empty surface, say; the field's checkpoint stays
+            notices.append(f"no mesh: {error}")
     metrics = {
         "engine": "threestudio",
         "threestudio": {"version": clone.version, "commit": clone.commit},
@@ -301,18 +304,18 @@ def _gathered(
         "losses": _last_losses(run),
         "notices": notices,
     }
-    write_json(files["metrics"], metrics)
+    write_json(home / "metrics.json", metrics)
+    files = {name: home / name for name in [*names, "metrics.json"]}
     return Launched(files, metrics, tuple(notices))
 
 
 def _last_losses(run: Path) -> dict[str, float]:
-    """The latest value of each loss in Lightning's CSV logs."""
+    """The latest finite value of each loss in Lightning's CSV logs."""
     latest: dict[str, float] = {}
     for table in sorted(run.glob("csv_logs/version_*/metrics.csv"), key=os.path.getmtime):
         with table.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
-                named = {key: text for key, text in row.items() if key and key.startswith("train/")}
-                latest |= {
-                    key.removeprefix("train/"): float(text) for key, text in named.items() if text
-                }
-    return {key: value for key, value in latest.items() if abs(value) < float("inf")}
+                for key, text in row.items():
+                    if key and key.startswith("train/") and text and math.isfinite(float(text)):
+                        latest[key.removeprefix("train/")] = float(text)
+    return latest

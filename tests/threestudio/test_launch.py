@@ -1,0 +1,218 @@
+"""A run in threestudio: started, followed, stopped, and brought home; here a script plays it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.threestudio.test_clone import make_clone
+from zero123lib.meshes.load import load_mesh
+from zero123lib.threestudio_plugin.clone import TESTED_COMMIT, install
+from zero123lib.threestudio_plugin.launch import (
+    Launched,
+    LaunchError,
+    LaunchProgress,
+    launch,
+)
+
+# Understands the words that threestudio's launch.py does, and leaves what it leaves.
+PLAYER = """
+import json, os, pathlib, sys, time, yaml
+words = sys.argv[1:]
+config = yaml.safe_load(open(words[words.index("--config") + 1]))
+given = {k: yaml.safe_load(v) for k, _, v in (w.partition("=") for w in words if "=" in w)}
+print("words", json.dumps(given))
+BEHAVIOUR
+if "--train" in words:
+    run = pathlib.Path(given["exp_root_dir"]) / given["name"] / given["tag"]
+    for part in ("save", "ckpts", "configs", "csv_logs/version_0"):
+        (run / part).mkdir(parents=True)
+    (run / "configs" / "parsed.yaml").write_text(json.dumps({"run": str(run)}))
+    (run / "ckpts" / "last.ckpt").write_bytes(b"x")
+    for step in range(given.get("trainer.max_steps", 3)):
+        with open(os.environ["ZERO123LIB_PROGRESS"], "a") as file:
+            file.write(json.dumps({"step": step, "losses": {"sds": 1.0 / (step + 1)}}) + "\\n")
+        time.sleep(0.05)
+    (run / "csv_logs" / "version_0" / "metrics.csv").write_text(
+        "step,train/loss,train/loss_sds\\n0,2.0,\\n1,,0.5\\n2,1.5,nan\\n"
+    )
+    (run / "save" / "it3-test.mp4").write_bytes(b"video")
+else:
+    save = pathlib.Path(config["run"]) / "save" / "it3-export"
+    save.mkdir()
+    (save / "model.obj").write_text(
+        "v 0 0 0\\nv 1 0 0\\nv 0 1 0\\nv 0 0 1\\nf 1 3 2\\nf 1 2 4\\nf 1 4 3\\nf 2 3 4\\n"
+    )
+"""
+RECIPE = """
+name: played
+data_type: single-image-datamodule
+data: {}
+system_type: zero123-system
+system: {guidance_type: zero123lib-guidance, guidance: {pretrained_model_name_or_path: tiny}}
+trainer: {max_steps: 3}
+"""
+
+
+def play(root: Path, behaviour: str = "") -> Path:
+    clone = make_clone(root / "threestudio", commit=TESTED_COMMIT)
+    (clone / "launch.py").write_text(PLAYER.replace("BEHAVIOUR", behaviour))
+    install(clone)
+    return clone
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPE)
+    return path
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """A disc, 300 x 200, see-through around it."""
+    y, x = np.mgrid[:200, :300]
+    alpha = ((x - 150) ** 2 + (y - 100) ** 2 < 80**2) * 255
+    rgba = np.stack([np.full_like(alpha, 200), x % 256, y % 256, alpha], -1).astype(np.uint8)
+    Image.fromarray(rgba).save(tmp_path / "a photo.png")
+    return tmp_path / "a photo.png"
+
+
+def words_of(log: Path) -> dict[str, Any]:
+    line = next(line for line in log.read_text().splitlines() if line.startswith("words "))
+    return json.loads(line.removeprefix("words "))
+
+
+def test_a_run_is_followed_and_its_outputs_come_home(
+    tmp_path: Path, recipe: Path, photo: Path
+) -> None:
+    out = tmp_path / "my run"  # a blank, which a YAML override would not survive unquoted
+    steps = list(launch(recipe, play(tmp_path), photo, out, overrides=["seed=7"]))
+    *progress, end = steps
+    assert isinstance(end, Launched) and end.notices == ()
+    told = [(one.stage, one.step, one.total) for one in progress if isinstance(one, LaunchProgress)]
+    assert told == [("sds", 1, 3), ("sds", 2, 3), ("sds", 3, 3), ("outputs", 3, 3)]
+    assert progress[1].losses == {"sds": 0.5}  # pyright: ignore[reportAttributeAccessIssue]
+    expected = {"input.png", "mesh.glb", "mesh.ply", "metrics.json", "threestudio.log",
+                "threestudio", "turntable.mp4"}  # fmt: skip
+    assert {path.name for path in out.iterdir()} == set(end.files) == expected
+    assert end.files["turntable.mp4"].read_bytes() == b"video"
+    words = words_of(out / "threestudio.log")
+    assert words["seed"] == 7 and words["data.image_path"] == str(out / "input.png")
+    assert words["use_timestamp"] is False
+    framed = Image.open(out / "input.png")
+    assert framed.mode == "RGBA" and framed.size == (512, 512)
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics == json.loads(json.dumps(end.metrics))
+    assert metrics["losses"] == {"loss": 1.5, "loss_sds": 0.5} and metrics["model"] == "tiny"
+    assert metrics["threestudio"]["commit"] == TESTED_COMMIT
+    # threestudio's world is ours: PLY z-up as it was, GLB y-up, both the same once read.
+    for name in ("mesh.ply", "mesh.glb"):
+        mesh = load_mesh(out / name, normalise=False)
+        corners = {tuple(np.round(vertex, 4)) for vertex in mesh.vertices.tolist()}
+        assert corners == {(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)}
+
+
+def test_overrides_reach_the_run(tmp_path: Path, recipe: Path, photo: Path) -> None:
+    run = launch(recipe, play(tmp_path), photo, tmp_path / "out", mesh=False,
+                 overrides=["trainer.max_steps=5"])  # fmt: skip
+    steps = [one for one in run if isinstance(one, LaunchProgress)]
+    assert [one.step for one in steps] == [1, 2, 3, 4, 5, 5] and steps[0].total == 5
+    assert not (tmp_path / "out" / "mesh.ply").exists()
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "message"),
+    [
+        ("raise KeyError('zero123lib-guidance')", "our guidance did not load; ask `zero123 three"),
+        ("import absent_cuda_thing", "No module named 'absent_cuda_thing'; ask `zero123 three"),
+        ("raise RuntimeError('CUDA out of memory. Tried')", "the GPU's memory is full; try system"),
+        (
+            "raise RuntimeError('No supported gpu backend found!')",
+            "threestudio needs an NVIDIA GPU",
+        ),
+        (
+            "raise ValueError('system.guidance: unknown key')",
+            "ValueError: system.guidance: unknown",
+        ),
+        ("sys.exit(3)", "threestudio: words"),
+        ("os._exit(9) if 1 else print()", "threestudio: "),
+    ],
+)
+def test_what_stops_it_is_one_line(
+    tmp_path: Path, recipe: Path, photo: Path, behaviour: str, message: str
+) -> None:
+    with pytest.raises(LaunchError) as error:
+        list(launch(recipe, play(tmp_path, behaviour), photo, tmp_path / "out"))
+    text = str(error.value)
+    assert message in text and "\n" not in text and "threestudio.log" in text
+    assert (tmp_path / "out" / "threestudio.log").exists()
+    assert not (tmp_path / "out" / ".progress.jsonl").exists()
+
+
+def test_without_a_mesh_the_rest_comes_home(tmp_path: Path, recipe: Path, photo: Path) -> None:
+    clone = play(tmp_path, "if '--export' in words: raise RuntimeError('no surface')")
+    *_, end = launch(recipe, clone, photo, tmp_path / "out")
+    assert isinstance(end, Launched) and "turntable.mp4" in end.files
+    assert "mesh.ply" not in end.files and "RuntimeError: no surface" in end.notices[0]
+
+
+def test_closing_stops_the_process(tmp_path: Path, recipe: Path, photo: Path) -> None:
+    pid = tmp_path / "pid"
+    behaviour = f"open({str(pid)!r}, 'w').write(str(os.getpid()))"
+    clone = play(tmp_path, behaviour)
+    run = launch(recipe, clone, photo, tmp_path / "out", overrides=["trainer.max_steps=2000"])
+    next(run)
+    run.close()  # pyright: ignore[reportAttributeAccessIssue]
+    number = int(pid.read_text())
+    with pytest.raises(ProcessLookupError):
+        for _ in range(100):
+            os.kill(number, 0)
+            time.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"overrides": ["seed 7"]}, "overrides: expected dotted.key=value, got 'seed 7'"),
+        ({"recipe": "views"}, "recipe: expected a whole threestudio config"),
+        ({"recipe": "broken"}, "recipe: "),
+        ({"recipe": "absent"}, "recipe: "),
+        ({"clone": "none"}, "clone: expected a folder with threestudio"),
+        ({"clone": "bare"}, "clone: expected our hook"),
+        ({"image": "absent.png"}, "absent.png"),
+        ({"out": "used"}, "out: expected a folder without an earlier run"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_written(
+    tmp_path: Path, recipe: Path, photo: Path, change: dict[str, Any], message: str
+) -> None:
+    files = {"views": "name: views\nsystem: {}\n", "broken": "a: [", "recipe": RECIPE}
+    for name, text in files.items():
+        (tmp_path / f"{name}.yaml").write_text(text)
+    make_clone(tmp_path / "bare")
+    (tmp_path / "used" / "threestudio" / "run").mkdir(parents=True)
+    clone = play(tmp_path)
+    given = {"recipe": "recipe", "clone": clone.name, "image": photo.name, "out": "new", **change}
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ValueError) as error:
+        list(
+            launch(
+                tmp_path / f"{given['recipe']}.yaml",
+                tmp_path / given["clone"],
+                tmp_path / given["image"],
+                tmp_path / given["out"],
+                overrides=given.get("overrides", ()),
+                python=sys.executable,
+            )
+        )
+    assert message in str(error.value) and "\n" not in str(error.value)
+    assert sorted(tmp_path.rglob("*")) == before
