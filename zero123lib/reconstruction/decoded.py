@@ -17,7 +17,6 @@ from zero123lib.views.cameras import camera_to_world
 from zero123lib.views.poses import Pose
 
 _ELEVATIONS_DEG, _AZIMUTHS = (-10.0, 20.0, 50.0), 8
-_STEPS = 300
 
 
 def decoded_field(
@@ -49,7 +48,7 @@ def decoded_field(
     with torch.no_grad():
         field.raw_density.copy_(latents.raw_density)
     settings = FitSettings(
-        steps=_STEPS,
+        steps=recipe.embedded.fit.steps,
         resolutions=(field.resolution,),
         milestones=(),
         samples=recipe.embedded.field.samples,

@@ -8,6 +8,7 @@ their names are its own, but for the two on depth, which the official recipe has
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import asdict
 from typing import Any, cast
 
@@ -55,7 +56,7 @@ class Distilling:
         """Begin.
 
         Args:
-            field: go on from this one, in place of a first one.
+            field: go on from a copy of this one, in place of a first one.
         """
         self._recipe, self._view, self._device = recipe, view, pipe.device
         self._guidance = Guidance(
@@ -70,7 +71,7 @@ class Distilling:
         if field is None:
             channels = self._guidance.latent_shape[0] if self._latent else 3
             field = first_field(recipe, view, channels)
-        self.field = field.to(self._device)
+        self.field = deepcopy(field).to(self._device)
         self._white = self._white_latents() if self._latent else torch.ones(3).to(self._device)
         self._begin()
 
@@ -240,7 +241,8 @@ class Distilling:
 
     def _white_latents(self) -> Tensor:
         """What the model has for a white picture, pixel by pixel, ``[h w, C]``."""
-        size = self._guidance.pipe.image_size
-        white = torch.ones(1, 3, size, size, device=self._device)
+        vae, size = self._guidance.pipe.vae, self._guidance.pipe.image_size
+        white = torch.ones(1, 3, size, size, device=self._device, dtype=vae.dtype)
         with torch.no_grad():
-            return self._guidance.encode(white).flatten(2)[0].T.contiguous()
+            latents = cast(Any, vae.encode(white)).latent_dist.mode().float()
+        return latents.flatten(2)[0].T * vae.config["scaling_factor"]

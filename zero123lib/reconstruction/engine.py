@@ -228,6 +228,8 @@ class _Run:
     def _take(self, stage: Stage) -> Iterator[Any]:
         """All steps of a stage; returns how it ended."""
         name, state = stage.name, self.state
+        if name in state.done:
+            return "finished"
         state.stage = name
         before, started = state.seconds.get(name, 0.0), time.perf_counter()
         while stage.step < stage.total:
