@@ -122,6 +122,7 @@ def recorded_main(argv: list[str], log: Path) -> None:
     from zero123lib import cli
     from zero123lib.cli import training_run
 
+    os.setpgrp()
     plain = training_run.train
 
     def recorded(*args: Any) -> Iterator[Any]:
@@ -147,10 +148,13 @@ def steps_in(log: Path) -> list[tuple[int, str]]:
 
 
 def send_after(process: Any, log: Path, lines: int, wait: float, number: signal.Signals) -> None:
-    """Send a signal some time after the log has so many lines, or when the process has ended."""
+    """Send a signal some time after the log has so many lines, unless the process has ended.
+
+    SIGKILL hits it alone; the others all of its group, as terminals and job schedulers have it.
+    """
     while process.is_alive() and len(steps_in(log)) < lines:
         time.sleep(0.002)
     time.sleep(wait)
     if process.is_alive():
-        os.kill(process.pid, number)
+        (os.kill if number == signal.SIGKILL else os.killpg)(process.pid, number)
     process.join()

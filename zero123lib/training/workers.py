@@ -36,7 +36,10 @@ def stop_on_signals() -> Iterator[StopRequest]:
 
 
 def start_worker(index: int) -> None:
-    """Of a DataLoader's worker: Ctrl-C, which the terminal sends to all, is for its parent, which
-    still needs batches to finish its step; SIGTERM ends it."""
+    """Of a DataLoader's worker: Ctrl-C, which the terminal sends to all, and SIGTERM, which job
+    schedulers send to all, are for its parent, which still needs batches to finish its step.
+
+    The worker ends when its parent tells it or is gone.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
