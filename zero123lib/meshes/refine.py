@@ -1,0 +1,278 @@
+"""A mesh refined against pictures, shape and colours together, by differentiable rasterising.
+
+As in the second stage of DreamGaussian (Tang et al. 2023, section 3.3), with pictures given. Three
+things move vertices: silhouettes (see `silhouette`), colours, through the points at which pixels
+see their faces, and regularisers, which hold the shape together. Topology stays. Either rasteriser
+does: PyTorch3D, on a GPU, or Open3D.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from zero123lib.meshes.mesh import Camera, Material, Mesh
+from zero123lib.meshes.normals import crease_normals
+from zero123lib.meshes.rasterize import (
+    Fragments,
+    check_backend,
+    choose_backend,
+    meet,
+    rasterizer,
+)
+from zero123lib.meshes.shading import look_up, to_linear, to_srgb
+from zero123lib.meshes.silhouette import Edges, coverage, edges_of
+from zero123lib.meshes.texture_views import check_views
+from zero123lib.views.cameras import rays
+
+
+@dataclass(frozen=True)
+class RefineSettings:
+    """How a mesh is refined.
+
+    Attributes:
+        steps: of Adam (Kingma and Ba 2015).
+        views_per_step: pictures that a step sees, drawn without repeats.
+        vertex_rate: learning rate of positions, as a share of the mesh's longest side.
+        color_rate: learning rate of texels, or of vertices' colours, in sRGB.
+        color, mask: weights of the mean squared errors of colours and of coverage.
+        laplacian: weight of `laplacian_loss` of what the vertices have moved by, over the longest
+            side: neighbours move together.
+        edges: weight of the mean squared change of edges, over their mean length.
+        normals: weight of `normal_loss`.
+    """
+
+    steps: int = 200
+    views_per_step: int = 4
+    vertex_rate: float = 5e-3
+    color_rate: float = 0.02
+    color: float = 1.0
+    mask: float = 1.0
+    laplacian: float = 0.02
+    edges: float = 0.01
+    normals: float = 0.01
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "views_per_step"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        names = ("vertex_rate", "color_rate", "color", "mask", "laplacian", "edges", "normals")
+        for name in names:
+            if not 0.0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name}: expected at least 0, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, eq=False)
+class Refinement:
+    """One step.
+
+    Attributes:
+        step: from 1 to `total`.
+        losses: before the step, weighted: "color", "mask", "laplacian", "edges", "normals".
+        mesh: the refined mesh with the last step; None before.
+    """
+
+    step: int
+    total: int
+    losses: Mapping[str, float]
+    mesh: Mesh | None
+
+
+def refine(
+    mesh: Mesh,
+    images: Tensor,
+    cameras: Sequence[Camera],
+    settings: RefineSettings | None = None,
+    *,
+    seed: int = 0,
+    backend: str = "auto",
+) -> Iterator[Refinement]:
+    """Refine a mesh against pictures; colours are compared unlit.
+
+    Vertices at one place move as one, so that seams stay closed.
+
+    Args:
+        mesh: of one opaque material; its texture is refined where it has one, else its vertices'
+            colours. float32.
+        images: sRGB with straight alpha in [0, 1] ``[V, S, S, 4]``.
+        cameras: of the pictures, each of their size, with the whole mesh before it.
+        settings: see `RefineSettings`.
+        seed: of the order of pictures.
+        backend: of `rasterizer`.
+
+    Yields:
+        After each step; the last one has the mesh.
+
+    Raises:
+        ValueError: shapes do not fit, there are several materials, or a camera is within the mesh.
+        MissingExtraError: the backend is not installed.
+    """
+    settings = settings or RefineSettings()
+    check_backend(choose_backend(backend, mesh.device))
+    check_views(images, cameras)
+    if images.shape[3] != 4:
+        raise ValueError("images: expected alpha, which the silhouette is taken from, got none")
+    if len(mesh.materials) != 1:
+        raise ValueError(f"mesh: expected one material, got {len(mesh.materials)}: bake it first")
+    return _steps(_Model(mesh), images.to(mesh.vertices), cameras, settings, seed, backend)
+
+
+class _Model:
+    """What is refined: places of vertices and colours of texels or vertices, in sRGB."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        self.mesh = mesh
+        self.start, self.place = torch.unique(mesh.vertices.detach(), dim=0, return_inverse=True)
+        self.faces = self.place[mesh.faces]
+        self.extent = float((self.start.amax(0) - self.start.amin(0)).max())
+        self.moved = torch.zeros_like(self.start, requires_grad=True)
+        texture = mesh.materials[0].texture if mesh.uv is not None else None
+        self.textured = texture is not None
+        if texture is not None:
+            colors = texture if texture.is_floating_point() else texture / 255.0
+            colors = colors.to(self.start)[..., :3]
+        elif mesh.vertex_colors is not None:
+            colors = mesh.vertex_colors[:, :3]
+        else:
+            colors = mesh.vertices.new_ones(len(mesh.vertices), 3)
+        # What multiplies them goes into them.
+        linear = to_linear(colors) * colors.new_tensor(mesh.materials[0].color[:3])
+        self.colors = to_srgb(linear).detach().clone().requires_grad_()
+
+        self.edges = edges_of(self.faces)
+
+    def shape(self) -> Mesh:
+        """The shape alone, as it is now."""
+        return Mesh(self.positions().detach(), self.faces)
+
+    def positions(self) -> Tensor:
+        """``[P, 3]``."""
+        return self.start + self.moved * self.extent
+
+    def color(self, face_ids: Tensor, weights: Tensor) -> Tensor:
+        """sRGB ``[N, 3]`` of points on faces."""
+        if self.textured:
+            assert self.mesh.uv is not None
+            uv = (weights.unsqueeze(-1) * self.mesh.uv[face_ids]).sum(1)
+            opaque = F.pad(self.colors.clamp(0.0, 1.0), (0, 1), value=1.0)
+            return to_srgb(look_up(opaque, uv))[:, :3]
+        corners = to_linear(self.colors.clamp(0.0, 1.0))[self.mesh.faces[face_ids]]
+        return to_srgb((weights.unsqueeze(-1) * corners).sum(1))
+
+    def result(self) -> Mesh:
+        """The mesh as it is now."""
+        vertices = self.positions().detach()[self.place]
+        colors = self.colors.detach().clamp(0.0, 1.0)
+        opaque = torch.cat([colors, torch.ones_like(colors[..., :1])], -1)
+        normals = None
+        if self.mesh.normals is not None:
+            normals = crease_normals(vertices, self.mesh.faces)
+        texture = (opaque * 255.0).round().to(torch.uint8) if self.textured else None
+        return replace(
+            self.mesh,
+            vertices=vertices,
+            normals=normals,
+            materials=(Material(texture=texture),),
+            vertex_colors=None if self.textured else opaque,
+        )
+
+
+def _steps(
+    model: _Model,
+    images: Tensor,
+    cameras: Sequence[Camera],
+    settings: RefineSettings,
+    seed: int,
+    backend: str,
+) -> Iterator[Refinement]:
+    draw = torch.Generator().manual_seed(seed)
+    groups = [
+        {"params": [model.moved], "lr": settings.vertex_rate},
+        {"params": [model.colors], "lr": settings.color_rate},
+    ]
+    descent = torch.optim.Adam(groups, betas=(0.9, 0.99))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(descent, settings.steps)
+    order: list[int] = []
+    count = min(settings.views_per_step, len(images))
+    for step in range(1, settings.steps + 1):
+        if len(order) < count:
+            order += torch.randperm(len(images), generator=draw).tolist()
+        these, order = order[:count], order[count:]
+        descent.zero_grad()
+        losses = _regularisers(model, settings)
+        look = rasterizer(model.shape(), backend)
+        for view in these:
+            color, mask = _picture_losses(model, images[view], look(cameras[view]), cameras[view])
+            losses["color"] = losses.get("color", 0.0) + settings.color / count * color
+            losses["mask"] = losses.get("mask", 0.0) + settings.mask / count * mask
+        torch.stack(list(losses.values())).sum().backward()
+        descent.step()
+        schedule.step()
+        numbers = {name: float(loss.detach()) for name, loss in losses.items()}
+        last = model.result() if step == settings.steps else None
+        yield Refinement(step, settings.steps, numbers, last)
+
+
+def _picture_losses(
+    model: _Model, image: Tensor, fragments: Fragments, camera: Camera
+) -> tuple[Tensor, Tensor]:
+    """Mean squared errors of colour, over pixels of the object that the mesh covers, and mask."""
+    positions, face_ids = model.positions(), fragments.face_ids[0]
+    share = coverage(positions, model.faces, model.edges, camera, face_ids >= 0)
+    mask = (share - image[..., 3]).square().mean()
+    row, column = torch.nonzero((face_ids >= 0) & (image[..., 3] > 0.99), as_tuple=True)
+    faces = face_ids[row, column]
+    if not len(faces):
+        return mask * 0.0, mask
+    c2w = camera.camera_to_world.to(positions)
+    origins, directions = (part[row, column] for part in rays(c2w, camera.size, camera.fov_deg))
+    weights = meet(positions[model.faces[faces]], origins, directions)
+    error = model.color(faces, weights) - image[row, column, :3]
+    return error.square().mean(), mask
+
+
+def _regularisers(model: _Model, settings: RefineSettings) -> dict[str, Tensor]:
+    """What holds the shape together, weighted."""
+    positions, edges = model.positions(), model.edges
+    first, second = edges.ends.unbind(1)
+    before = torch.linalg.vector_norm(model.start[first] - model.start[second], dim=-1)
+    change = (_length(positions[first] - positions[second]) - before) / before.mean()
+    return {
+        "laplacian": settings.laplacian * laplacian_loss(model.moved, edges),
+        "edges": settings.edges * change.square().mean(),
+        "normals": settings.normals * normal_loss(positions, model.faces, edges),
+    }
+
+
+def laplacian_loss(values: Tensor, edges: Edges) -> Tensor:
+    """Mean distance of vertices' values ``[P, 3]`` from the mean of their neighbours'.
+
+    PyTorch3D's `mesh_laplacian_smoothing(method="uniform")` (Nealen et al. 2006).
+    """
+    first, second = edges.ends.unbind(1)
+    total = torch.zeros_like(values).index_add(0, first, values[second])
+    total = total.index_add(0, second, values[first])
+    count = torch.bincount(edges.ends.flatten(), minlength=len(values)).clamp(min=1)
+    return _length(total / count.unsqueeze(-1) - values).mean()
+
+
+def normal_loss(positions: Tensor, faces: Tensor, edges: Edges) -> Tensor:
+    """Mean of 1 - cosine between normals of faces that share an edge.
+
+    PyTorch3D's `mesh_normal_consistency`, for meshes whose edges have two faces at most.
+    """
+    a, b, c = positions[faces].unbind(1)
+    normals = F.normalize(torch.linalg.cross(b - a, c - a), dim=-1, eps=1e-12)
+    if not len(edges.pairs):
+        return positions.sum() * 0.0
+    one, other = normals[edges.pairs].unbind(1)
+    return (1.0 - (one * other).sum(-1)).mean()
+
+
+def _length(vectors: Tensor) -> Tensor:
+    """Of vectors ``[..., 3]``, with a finite slope at 0."""
+    return (vectors.square().sum(-1) + 1e-24).sqrt()

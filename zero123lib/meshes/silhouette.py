@@ -1,0 +1,126 @@
+"""How much of each pixel a mesh covers, with a gradient to the places of its vertices.
+
+Rasterisers say which pixels are covered, a step function. Here the pixels along a silhouette are
+covered by the area that a straight edge leaves them: one half where the edge runs through a pixel's
+centre, more or less by its distance in pixels. That is exact for an edge along the picture's axes,
+and gives vertices of the edge a gradient on either rasteriser.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from zero123lib.meshes.mesh import Camera
+
+# So many pairs of a pixel and an edge at once.
+_PAIRS = 2**22
+
+
+@dataclass(frozen=True, eq=False)
+class Edges:
+    """The edges of faces, each once.
+
+    Attributes:
+        ends: int64 ``[E, 2]``, indices of vertices.
+        sides: int64 ``[F * 3]``, the edge of each face's side.
+        pairs: int64 ``[N, 2]``, faces that share an edge; all such pairs that follow each other
+            around it.
+    """
+
+    ends: Tensor
+    sides: Tensor
+    pairs: Tensor
+
+
+def edges_of(faces: Tensor) -> Edges:
+    """The edges of faces ``[F, 3]``."""
+    ends = torch.stack([faces, faces.roll(-1, 1)], -1).flatten(0, 1).sort(-1).values
+    unique, sides = torch.unique(ends, dim=0, return_inverse=True)
+    order = torch.argsort(sides, stable=True)
+    same = sides[order[1:]] == sides[order[:-1]]
+    pairs = torch.stack([order[:-1][same], order[1:][same]], -1)
+    return Edges(unique, sides, torch.div(pairs, 3, rounding_mode="floor"))
+
+
+def contour(positions: Tensor, faces: Tensor, edges: Edges, centre: Tensor) -> Tensor:
+    """Which edges may be on the silhouette seen from `centre` ``[3]``: bool ``[E]``.
+
+    Those of one face alone, and those between a face that looks at the camera and one that looks
+    away.
+    """
+    a, b, c = positions[faces].unbind(1)
+    towards = (torch.linalg.cross(b - a, c - a) * (centre - a)).sum(-1) > 0.0
+    facing = towards.repeat_interleave(3).long()
+    count = torch.bincount(edges.sides, minlength=len(edges.ends))
+    front = torch.zeros_like(count).index_add_(0, edges.sides, facing)
+    return (count == 1) | ((front > 0) & (front < count))
+
+
+def coverage(
+    positions: Tensor, faces: Tensor, edges: Edges, camera: Camera, covered: Tensor
+) -> Tensor:
+    """The share of each pixel that the mesh covers ``[S, S]``, differentiable.
+
+    Args:
+        positions: ``[P, 3]``.
+        faces: ``[F, 3]``.
+        edges: of the faces.
+        covered: bool ``[S, S]``, whether a face covers the pixel's centre, as rasterised.
+
+    Raises:
+        ValueError: the mesh is not wholly before the camera.
+    """
+    c2w = camera.camera_to_world.to(positions)
+    local = (positions - c2w[:3, 3]) @ c2w[:3, :3]
+    nearest = float(-local[:, 2].detach().max())
+    if nearest < camera.near:
+        raise ValueError(
+            f"cameras: expected the mesh at least {camera.near:g} before them, got {nearest:g}"
+        )
+    focal = 0.5 * camera.size / math.tan(math.radians(0.5 * camera.fov_deg))
+    # Pixels' centres at whole numbers, x right and y down.
+    flipped = local[:, :2] * local.new_tensor([1.0, -1.0]) / -local[:, 2:]
+    screen = flipped * focal + 0.5 * (camera.size - 1)
+    on_contour = contour(positions.detach(), faces, edges, c2w[:3, 3])
+    segments = screen[edges.ends[on_contour]]
+    result = covered.to(positions)
+    rows, columns = torch.nonzero(_border(covered), as_tuple=True)
+    if not len(rows) or not len(segments):
+        return result
+    pixels = torch.stack([columns, rows], -1).to(positions)
+    chosen = _nearest(segments.detach(), pixels)
+    away = _distance(segments[chosen], pixels)
+    sign = torch.where(covered[rows, columns], 1.0, -1.0)
+    return result.index_put((rows, columns), (0.5 + sign * away).clamp(0.0, 1.0))
+
+
+def _border(covered: Tensor) -> Tensor:
+    """Pixels with both covered and uncovered ones among the nine around them."""
+    around = covered.float()[None, None]
+    most = F.max_pool2d(around, 3, 1, 1)[0, 0]
+    least = -F.max_pool2d(-around, 3, 1, 1)[0, 0]
+    return most != least
+
+
+def _nearest(segments: Tensor, pixels: Tensor) -> Tensor:
+    """Which segment ``[E, 2, 2]`` is nearest to each pixel ``[N, 2]``."""
+    found = []
+    for part in pixels.split(max(_PAIRS // len(segments), 1)):
+        away = _distance(segments.unsqueeze(0), part.unsqueeze(1))
+        found.append(away.argmin(1))
+    return torch.cat(found)
+
+
+def _distance(segments: Tensor, points: Tensor) -> Tensor:
+    """Of points ``[..., 2]`` to segments ``[..., 2, 2]``."""
+    start, side = segments[..., 0, :], segments[..., 1, :] - segments[..., 0, :]
+    towards = points - start
+    along = (towards * side).sum(-1) / side.square().sum(-1).clamp(min=1e-12)
+    off = towards - along.clamp(0.0, 1.0).unsqueeze(-1) * side
+    # The clamp keeps the root's slope finite on the segment itself.
+    return off.square().sum(-1).clamp(min=1e-12).sqrt()
