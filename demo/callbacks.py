@@ -19,6 +19,7 @@ from demo import inputs, preparing, settings
 from demo.sessions import Session
 from demo.shelf import Shelf
 from demo.studio import Studio, checked_pose, preview_steps
+from zero123lib._optional import MissingExtraError
 from zero123lib.diffusion.card import about_model
 from zero123lib.views.poses import RelativePose, orbit, preset_pose
 
@@ -307,8 +308,8 @@ def preset(name: str, input_elevation: float = 0.0) -> tuple[float, float, float
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Wrong input becomes a message in the page, and for a client."""
+    """Wrong input, or an extra that is missing, becomes a message in the page and for a client."""
     try:
         yield
-    except ValueError as error:
+    except (ValueError, MissingExtraError) as error:
         raise gr.Error(" ".join(str(error).split()), print_exception=False) from error

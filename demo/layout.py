@@ -14,6 +14,7 @@ from demo.globe import GLOBE_OF_SLIDERS, SLIDERS_OF_GLOBE, object_picture
 from demo.guard import Guard
 from demo.sessions import Session
 from demo.shelf import Shelf
+from demo.solid import Solid
 from demo.theme import CSS, THEME
 from zero123lib.diffusion.apps import load_pipeline
 from zero123lib.diffusion.pipeline import Zero123Pipeline
@@ -57,10 +58,15 @@ def build(
                         view = parts.view()
                     with gr.Tab("Orbit"):
                         orbit = parts.orbit()
+                    with gr.Tab("3D"):
+                        mesh = parts.mesh()
         _connect_camera(source, camera, orbit)
         _connect_picture(actions, session, source, camera, view)
         _connect_view(actions, session, source, camera, view)
         _connect_orbit(actions, session, source, camera, orbit)
+        _connect_mesh(
+            Solid(actions.studio, options.recipe_overrides), session, source, camera, mesh
+        )
         _connect_model(actions, source, camera, head)
     blocks.queue(max_size=options.max_queue, default_concurrency_limit=8)
     return blocks
@@ -216,6 +222,35 @@ def _connect_orbit(
             **AT_ONCE,
         )
     orbit.stop.click(None, cancels=cast(Any, made), **AT_ONCE)
+
+
+def _connect_mesh(
+    solid: Solid, session: gr.State, source: parts.Source, camera: parts.Camera, mesh: parts.Mesh
+) -> None:
+    """A mesh, in a queue of its own: whoever turns an object need not wait for it."""
+    asked = [session, source.image, mesh.recipe, camera.seed, source.input_elevation]
+    mesh.button.click(
+        lambda: (gr.Row(visible=False), None), None, [mesh.downloads, mesh.viewer], **AT_ONCE
+    )
+    mesh.button.click(
+        solid.reconstruct,
+        [*asked, *source.framing(), source.model],
+        mesh.outputs(),
+        api_name="reconstruct",
+        preprocess=False,
+        concurrency_id="mesh",
+        concurrency_limit=1,
+        show_progress="hidden",
+    ).success(
+        # A generator's last answer comes twice, upon which Gradio's viewer shows nothing.
+        lambda glb: (gr.Row(visible=glb is not None), glb),
+        mesh.files[0],
+        [mesh.downloads, mesh.viewer],
+        **AT_ONCE,
+    )
+    mesh.stop.click(
+        solid.stop, session, mesh.stats, api_name="stop", queue=False, show_progress="hidden"
+    )
 
 
 def _connect_model(

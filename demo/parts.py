@@ -12,6 +12,7 @@ from demo import settings
 from demo.examples import example_files
 from demo.globe import globe
 from demo.shelf import Shelf
+from demo.solid import CHOICES
 from zero123lib.diffusion.apps import needs_input_elevation
 from zero123lib.diffusion.card import about_model
 from zero123lib.diffusion.pipeline import Zero123Pipeline
@@ -101,6 +102,24 @@ class Orbit:
     def outputs(self) -> list[Any]:
         """In the order in which the endpoints answer."""
         return [self.gallery, self.uncertainty, *self.files]
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """The object as a mesh."""
+
+    recipe: gr.Radio
+    button: gr.Button
+    stop: gr.Button
+    picture: gr.Image
+    stats: gr.Markdown
+    viewer: gr.Model3D
+    files: list[gr.DownloadButton]
+    downloads: gr.Row
+
+    def outputs(self) -> list[Any]:
+        """In the order in which the endpoint answers."""
+        return [self.picture, self.stats, *self.files]
 
 
 def badge(pipe: Zero123Pipeline) -> str:
@@ -298,3 +317,40 @@ def orbit() -> Orbit:
         files,
         downloads,
     )
+
+
+def mesh() -> Mesh:
+    """The tab with the mesh."""
+    recipe = gr.Radio(
+        [(label, name) for name, (label, _) in CHOICES.items()],
+        value="quick",
+        label="Recipe",
+    )
+    with gr.Row():
+        button = gr.Button("Make the mesh", variant="primary", scale=3)
+        stop = gr.Button("Stop and keep", scale=1, min_width=120)
+    with gr.Row():
+        picture = gr.Image(
+            label="As it grows",
+            format="png",
+            interactive=False,
+            height=240,
+            buttons=[],
+            scale=1,
+            min_width=200,
+            elem_id="turntable",
+        )
+        stats = gr.Markdown(
+            "Its surface grows here, seen from all around in turn.", elem_id="stats"
+        )
+    viewer = gr.Model3D(
+        label="Mesh",
+        height=380,
+        clear_color=(1.0, 1.0, 1.0, 1.0),
+        interactive=False,
+        buttons=[],
+        elem_id="mesh",
+    )
+    with gr.Row(elem_id="downloads-3d", visible=False) as downloads:
+        files = [gr.DownloadButton(name, size="sm") for name in ("GLB", "OBJ", "PLY", "Video")]
+    return Mesh(recipe, button, stop, picture, stats, viewer, files, downloads)

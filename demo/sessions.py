@@ -12,12 +12,14 @@ import tempfile
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event
 from typing import Any, TypeVar
 
 from gradio.utils import get_cache_folder
 
 Made = TypeVar("Made")
+
+# In a reconstruction's folder; it ends when this is gone, be it with the folder.
+WANTED = ".wanted"
 
 
 @dataclass(eq=False)
@@ -27,12 +29,10 @@ class Session:
     Attributes:
         folder: of the visitor's files, once there are any.
         camera: of the latest view in full quality, so that no late preview takes its place.
-        stop: set to end a reconstruction early.
     """
 
     folder: Path | None = None
     camera: tuple | None = None
-    stop: Event | None = None
     _latest: dict[str, tuple[Hashable, Any]] = field(default_factory=dict)
 
     def new_folder(self, name: str) -> Path:
@@ -54,10 +54,19 @@ class Session:
             self._latest[what] = known
         return known[1]
 
+    def halt(self) -> bool:
+        """Have the visitor's reconstruction end after its step at hand; whether there is one.
+
+        By a file, since on ZeroGPU it runs in another process.
+        """
+        if self.folder is None or not (self.folder / "mesh" / WANTED).exists():
+            return False
+        (self.folder / "mesh" / WANTED).unlink(missing_ok=True)
+        return True
+
     def close(self) -> None:
         """Stop what runs and remove the files."""
-        if self.stop is not None:
-            self.stop.set()
+        self.halt()
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
         self._latest.clear()

@@ -48,10 +48,12 @@ class Options:
     Attributes:
         max_queue: requests that may wait.
         models: names that visitors may choose besides the app's own; "any" is any name or path.
+        recipe_overrides: of every recipe's keys, for machines that should do less.
     """
 
     max_queue: int = MAX_WAITING
     models: str | tuple[str, ...] = ()
+    recipe_overrides: tuple[str, ...] = ()
 
 
 def parser() -> argparse.ArgumentParser:

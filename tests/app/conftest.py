@@ -8,7 +8,25 @@ from contextlib import contextmanager
 import pytest
 
 from demo.layout import build, launch_options
+from demo.settings import Options
 from zero123lib.diffusion.pipeline import Zero123Pipeline
+
+# Reconstructions that take a second and look like it.
+_EMBEDDED = "system.guidance.embedded"
+SMALL = Options(
+    recipe_overrides=(
+        f"{_EMBEDDED}.field.resolutions=[16]",
+        f"{_EMBEDDED}.field.milestones=[]",
+        f"{_EMBEDDED}.field.samples=24",
+        f"{_EMBEDDED}.views.azimuths=4",
+        f"{_EMBEDDED}.views.elevations_deg=[0.0]",
+        f"{_EMBEDDED}.fit.steps=30",
+        f"{_EMBEDDED}.fit.rays=256",
+        f"{_EMBEDDED}.outputs.frames=4",
+        f"{_EMBEDDED}.outputs.size=32",
+        f"{_EMBEDDED}.outputs.mesh_resolution=24",
+    )
+)
 
 
 @pytest.fixture(scope="session")
@@ -43,10 +61,11 @@ def told_url(told: Zero123Pipeline) -> Iterator[str]:
 
 
 @contextmanager
-def served(pipe: Zero123Pipeline) -> Iterator[str]:
-    blocks = build(pipe)
-    options = {**launch_options(), "share": False, "ssr_mode": False, "quiet": True}
-    _, local_url, share_url = blocks.launch(prevent_thread_lock=True, **options)
+def served(pipe: Zero123Pipeline, options: Options = SMALL) -> Iterator[str]:
+    """The app, served in this process."""
+    blocks = build(pipe, options)
+    how = {**launch_options(), "share": False, "ssr_mode": False, "quiet": True}
+    _, local_url, share_url = blocks.launch(prevent_thread_lock=True, **how)
     assert not share_url
     yield local_url
     blocks.close()

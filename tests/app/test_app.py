@@ -55,6 +55,8 @@ ENDPOINTS = {
     "/views": ["image", "azimuths", *MANY, "seeds", "transparent", "model"],
     "/orbit": ["image", "count", *MANY, "seeds", "transparent", "model"],
     "/model": ["model"],
+    "/reconstruct": ["image", "recipe", "seed", "input_elevation", *PICTURE_LAST, "model"],
+    "/stop": [],
 }
 
 

@@ -150,6 +150,20 @@ def test_an_orbit_is_made_and_taken_away(browser: Browser, url: str, tmp_path: P
         expect(page.locator(".toast-body")).to_contain_text("azimuths: expected finite numbers")
 
 
+def test_a_mesh_is_made_and_seen_in_the_viewer(browser: Browser, url: str) -> None:
+    with opened(browser, url, **DESKTOP) as page:
+        choose_example(page)
+        page.get_by_role("tab", name="3D").click()
+        page.get_by_role("button", name="Make the mesh").click()
+        expect(page.locator("#stats")).to_contain_text("Finished")
+        expect(page.locator("#stats table")).to_contain_text("Fitting")
+        expect(page.locator("#mesh canvas")).to_be_visible()
+        glb = page.locator("#downloads-3d").get_by_text("GLB")
+        with page.expect_download() as waiting:
+            glb.click()
+        assert Path(waiting.value.path()).read_bytes().startswith(b"glTF")
+
+
 def test_a_preset_of_an_example_on_a_phone(browser: Browser, url: str) -> None:
     with opened(browser, url, **PHONE) as page:
         choose_example(page)

@@ -1,0 +1,96 @@
+"""Meshes from the app: a small recipe runs to its files; one that is stopped keeps its result."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+
+from demo.examples import example_files
+from demo.sessions import Session
+from demo.settings import Options
+from demo.shelf import Shelf
+from demo.solid import CHOICES, Solid, recipe_for
+from demo.studio import Studio
+from tests.app.conftest import SMALL, served
+from zero123lib.diffusion.pipeline import Zero123Pipeline
+from zero123lib.meshes.load import load_mesh
+from zero123lib.reconstruction.recipes import recipe_names
+
+DUCK = example_files()[3]
+
+
+def test_a_quick_recipe_gives_a_mesh_in_every_format(url: str) -> None:
+    client = Client(url, verbose=False)
+    picture, stats, glb, obj, ply, video = client.predict(
+        handle_file(DUCK), "quick", input_elevation=20, api_name="/reconstruct"
+    )
+    counts = {len(load_mesh(file).faces) for file in (glb, obj, ply)}
+    assert len(counts) == 1 and min(counts) > 20
+    assert f"{min(counts):,} faces" in stats and "apache-2.0" in stats
+    assert "**Finished**" in stats and "| Fitting | 30 of 30 |" in stats
+    assert Path(video).suffix == ".mp4" and Path(picture).exists()
+
+
+def test_a_mesh_that_is_stopped_keeps_what_is_there_and_views_go_on(pipe: Zero123Pipeline) -> None:
+    endless = Options(recipe_overrides=(*SMALL.recipe_overrides[:-5], *ENDLESS))
+    with served(pipe, endless) as url:
+        client = Client(url, verbose=False)
+        assert client.predict(api_name="/stop") == "Nothing is being made."
+        job = client.submit(handle_file(DUCK), "quick", api_name="/reconstruct")
+        while not any("Fitting" in words for _, words, *_ in job.outputs()):
+            assert not job.done()
+            time.sleep(0.2)
+        other = Client(url, verbose=False)
+        assert other.predict(handle_file(DUCK), 0, 30, api_name="/preview")
+        assert other.predict(api_name="/stop") == "Nothing is being made."
+        assert client.predict(api_name="/stop").startswith("Stopping")
+        _, stats, glb, *_ = job.result(timeout=120)
+    assert "Stopped early" in stats and "of 100000" in stats
+    assert len(load_mesh(glb).faces) > 20
+
+
+ENDLESS = (
+    "system.guidance.embedded.fit.steps=100000",
+    "system.guidance.embedded.fit.rays=256",
+    *SMALL.recipe_overrides[-3:],
+)
+
+
+def test_wrong_input_is_one_line(url: str) -> None:
+    client = Client(url, verbose=False)
+    wrong: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"recipe": "magic"}, "recipe: expected one of quick, views, sds, got 'magic'"),
+        ({"seed": -1}, "seed: expected a whole number from 0"),
+        ({"input_elevation": 91}, "input_elevation: expected a number from -90 to 90"),
+    )
+    for arguments, message in wrong:
+        with pytest.raises(AppError, match=message):
+            client.predict(handle_file(DUCK), api_name="/reconstruct", **arguments)
+
+
+def test_every_choice_is_a_packaged_recipe(pipe: Zero123Pipeline, told: Zero123Pipeline) -> None:
+    names = {recipe_for(choice, one) for choice in CHOICES for one in (pipe, told)}
+    assert names < {*recipe_names()} and "stable-zero123-sds" in names
+
+
+def test_a_run_ends_with_its_visitor(
+    pipe: Zero123Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    copy = tmp_path / "duck.png"
+    copy.write_bytes(Path(DUCK).read_bytes())
+    session = Session()
+    studio = Studio(Shelf(pipe, Zero123Pipeline.from_pretrained))
+    overrides = (*SMALL.recipe_overrides[:-5], *ENDLESS)
+    running = Solid(studio, overrides).reconstruct(session, {"path": str(copy)})
+    next(running)
+    folder = session.folder
+    assert folder is not None and folder.exists()
+    session.close()
+    list(running)
+    assert not folder.exists()
