@@ -49,6 +49,7 @@ class Guard:
         most = MAX_UPLOAD_BYTES if path.rstrip("/").endswith("/upload") else MAX_BODY_BYTES
         length = dict(scope["headers"]).get(b"content-length", b"0")
         if not length.isdigit() or int(length) > most:
+            await drained(receive, most)
             await refuse(scope, send, 413, f"Expected at most {most} bytes.")
             return
         if most == MAX_BODY_BYTES and scope["method"] == "POST":
@@ -104,12 +105,20 @@ def bounded(receive: Receive, most: int) -> Receive:
 
 async def whole(receive: Receive, most: int) -> bytes:
     """The whole body of a request."""
-    receive_some, body, more = bounded(receive, most), b"", True
+    receive_some, parts, more = bounded(receive, most), [], True
     while more:
         message = await receive_some()
-        body += message.get("body", b"")
+        parts.append(message.get("body", b""))
         more = message["type"] == "http.request" and message.get("more_body", False)
-    return body
+    return b"".join(parts)
+
+
+async def drained(receive: Receive, most: int) -> None:
+    """Read on a little and throw it away: who still sends would not hear the answer."""
+    try:
+        await whole(receive, 2 * most)
+    except TooLarge:
+        return
 
 
 def replayed(body: bytes, receive: Receive) -> Receive:

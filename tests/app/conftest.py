@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from demo.layout import build, launch_options
 from demo.settings import Options
 from zero123lib.diffusion.pipeline import Zero123Pipeline
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+# SwiftShader stands in for a graphics card: the viewer of meshes wants WebGL.
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--enable-unsafe-swiftshader",
+    "--disable-background-networking",
+]
+PATIENCE_MS = 30_000
 
 # Reconstructions that take a second and look like it.
 _EMBEDDED = "system.guidance.embedded"
@@ -27,6 +40,16 @@ SMALL = Options(
         f"{_EMBEDDED}.outputs.mesh_resolution=24",
     )
 )
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One browser for all tests."""
+    expect.set_options(timeout=PATIENCE_MS)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")
