@@ -15,7 +15,7 @@ from demo.guard import Guard
 from demo.sessions import Session
 from demo.shelf import Shelf
 from demo.solid import Solid
-from demo.theme import CSS, THEME
+from demo.theme import CSS, JS, THEME
 from zero123lib.diffusion.apps import load_pipeline
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 
@@ -77,6 +77,7 @@ def launch_options(mcp: bool = False) -> dict[str, Any]:
     return {
         "theme": THEME,
         "css": CSS,
+        "js": JS,
         "max_file_size": settings.MAX_FILE_SIZE,
         "footer_links": ["api", "gradio"],
         "state_session_capacity": settings.MAX_SESSIONS,

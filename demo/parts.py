@@ -332,6 +332,7 @@ def mesh() -> Mesh:
     with gr.Row():
         picture = gr.Image(
             label="As it grows",
+            show_label=False,
             format="png",
             interactive=False,
             height=240,

@@ -63,4 +63,5 @@ THEME = gr.themes.Base(
     slider_color_dark="#8b86ff",
 )
 
+JS = (Path(__file__).parent / "names.js").read_text(encoding="utf-8")
 CSS = (Path(__file__).parent / "style.css").read_text(encoding="utf-8")
