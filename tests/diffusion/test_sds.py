@@ -11,7 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from zero123lib.diffusion.distillation.variants import ISM_INTERVAL, WEIGHTINGS, Variant, weight
+from zero123lib.diffusion.distillation.variants import (
+    ISM_INTERVAL,
+    ISM_STRIDE,
+    WEIGHTINGS,
+    Variant,
+    weight,
+)
 from zero123lib.diffusion.patches import PatchAutoencoder
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.diffusion.schedule import Schedule
@@ -73,6 +79,11 @@ def expected(
     def eps(x: Tensor, scale: float, at: int = t) -> Tensor:
         return plain_eps(pipe, guidance, x, at, scale)
 
+    def inverted(x: Tensor, at: int, to: int) -> Tensor:
+        """A step of DDIM towards more noise, without the condition."""
+        (a, b), (c, d), found = schedule.level(at), schedule.level(to), eps(x, 0.0, at)
+        return c * (x - b * found) / a + d * found
+
     noisy = alpha * x0 + sigma * noise
     if variant == "sds":
         return sigma**2 * (eps(noisy, 3.0) - noise)
@@ -82,12 +93,15 @@ def expected(
         varsigma = sigma / alpha
         denoised = (noisy - sigma * eps(noisy, 3.0)) / alpha
         return -(denoised - x0) / varsigma
-    s = max(t - round(ISM_INTERVAL * schedule.num_train_timesteps), 0)
-    alpha_s, sigma_s = schedule.level(s)
-    earlier = alpha_s * x0 + sigma_s * noise
-    inverted = eps(earlier, 0.0, s)
-    later = alpha * (earlier - sigma_s * inverted) / alpha_s + sigma * inverted
-    return sigma / alpha * (eps(later, 3.0) - inverted)
+    total = schedule.num_train_timesteps
+    s = max(t - round(ISM_INTERVAL * total), 0)
+    x, at = schedule.level(0)[0] * x0 + schedule.level(0)[1] * noise, 0
+    for to in [*range(s % round(ISM_STRIDE * total), s, round(ISM_STRIDE * total)), s]:
+        if to > at:
+            x, at = inverted(x, at, to), to
+    slope = eps(x, 0.0, s)
+    later = inverted(x, s, t)
+    return sigma / alpha * (eps(later, 3.0) - slope)
 
 
 @pytest.mark.parametrize("prediction_type", PREDICTIONS)
