@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 from collections.abc import Callable
@@ -50,7 +51,7 @@ def settings(picture_file: Path) -> dict[str, Any]:
 @pytest.fixture
 def make(threestudio: Any, settings: dict[str, Any]) -> Callable[..., Any]:
     """Our guidance as a recipe of threestudio's makes it."""
-    from omegaconf import OmegaConf
+    OmegaConf: Any = importlib.import_module("omegaconf").OmegaConf
 
     def build(**changes: Any) -> Any:
         return threestudio.find(GUIDANCE_TYPE)(OmegaConf.create({**settings, **changes}))
@@ -204,8 +205,6 @@ def test_mistakes_are_named(
 
 def test_the_true_camera_is_a_matter_of_four_numbers(threestudio: Any, parse: Any) -> None:
     """threestudio's own data module makes the rays of our 49.13 degree camera."""
-    import importlib
-
     image: Any = importlib.import_module("threestudio.data.image")
 
     class Rays(image.SingleImageDataBase):

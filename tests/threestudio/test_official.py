@@ -106,7 +106,7 @@ def test_the_guidance_term_is_the_official_one(
     family: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from omegaconf import OmegaConf
+    OmegaConf: Any = importlib.import_module("omegaconf").OmegaConf
 
     module: Any = importlib.import_module(
         f"threestudio.models.guidance.{family.replace('-', '_')}_guidance"
