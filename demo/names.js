@@ -21,6 +21,8 @@
     if (waiting) return;
     waiting = true;
     requestAnimationFrame(() => { waiting = false; name(); });
-  }).observe(document.body, { childList: true, subtree: true, characterData: true });
+  }).observe(document.body, {
+    childList: true, subtree: true, characterData: true, attributeFilter: ["src"],
+  });
   name();
 }

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
+from demo.examples import EXAMPLES
 from tests.app.conftest import CHROMIUM
 from tests.app.test_page import DESKTOP, PHONE, choose_example, opened
 
@@ -44,6 +45,7 @@ def test_axe_finds_nothing_serious(
     browser: Browser, url: str, device: dict[str, Any], scheme: str
 ) -> None:
     with opened(browser, url, **{**device, "color_scheme": scheme}) as page:
+        expect(page.locator("#examples .gallery-item[aria-label]")).to_have_count(len(EXAMPLES))
         assert serious(page) == []
         choose_example(page)
         page.get_by_text("Cut-out and framing").click()
