@@ -129,6 +129,19 @@ def test_overrides_reach_the_run(tmp_path: Path, recipe: Path, photo: Path) -> N
     assert not (tmp_path / "out" / "mesh.ply").exists()
 
 
+def test_a_models_file_is_named_from_here(
+    tmp_path: Path, recipe: Path, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my model.ckpt").touch()
+    key = "system.guidance.pretrained_model_name_or_path"
+    for name, seen in (("my model.ckpt", str(tmp_path / "my model.ckpt")), ("tiny", "tiny")):
+        clone, out = play(tmp_path / name.partition(" ")[0]), tmp_path / f"out-{seen[-4:]}"
+        for _ in launch(recipe, clone, photo, out, mesh=False, overrides=[f"{key}={name}"]):
+            pass
+        assert words_of(out / "threestudio.log")[key] == seen
+
+
 @pytest.mark.parametrize(
     ("behaviour", "message"),
     [

@@ -27,6 +27,7 @@ import yaml
 
 from zero123lib import __version__
 from zero123lib._files import whole_file, write_json
+from zero123lib.diffusion.checkpoints import sources
 from zero123lib.meshes.export import write_mesh
 from zero123lib.meshes.load import load_mesh
 from zero123lib.threestudio_plugin.clone import GUIDANCE_TYPE, Clone, open_clone
@@ -147,7 +148,10 @@ def launch(
         "tag": "run",
         "use_timestamp": False,
     }
-    words = [*overrides, *(f"{key}={json.dumps(value)}" for key, value in places.items())]
+    words = [
+        *map(_with_whole_path, overrides),
+        *(f"{key}={json.dumps(value)}" for key, value in places.items()),
+    ]
     command = [python, "launch.py", "--gpu", gpu]
     config = str(Path(recipe).absolute())
     total, start = _max_steps(content, overrides), time.monotonic()
@@ -196,6 +200,16 @@ def _checked(
             f"got {str(recipe)!r}, which the embedded engine alone can run"
         )
     return opened, content
+
+
+def _with_whole_path(override: str) -> str:
+    """A model's file is named from where we stand; threestudio stands in its clone."""
+    key, _, value = override.partition("=")
+    path = Path(value)
+    named = value in (*sources.bundled_models(), *sources.NAMED)
+    if key != "system.guidance.pretrained_model_name_or_path" or named or not path.exists():
+        return override
+    return f"{key}={json.dumps(str(path.absolute()))}"
 
 
 def _max_steps(content: Mapping[str, Any], overrides: Sequence[str]) -> int:
