@@ -27,7 +27,9 @@ from zero123lib.display import FAST
 
 FOLDER = Path(__file__).resolve().parent
 TIMEOUT_S = 900
-_WIDGET = "application/vnd.jupyter.widget-view+json"
+# Widgets without their kernel would be an error in place of a picture, viewers of meshes fill a
+# megabyte; the lines of text that come with both stay.
+_LIVE = ("application/vnd.jupyter.widget-view+json", "text/html")
 
 
 def notebooks() -> list[Path]:
@@ -52,6 +54,8 @@ def execute(path: Path, fast: bool = False) -> Any:
         kernel_name="python3",
         resources={"metadata": {"path": str(FOLDER)}},
         store_widget_state=False,
+        # It warns that kernels talk over TCP, as they do everywhere.
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],
     )
     with client.setup_kernel(env=environment):
         for index, cell in enumerate(notebook.cells):
@@ -60,10 +64,7 @@ def execute(path: Path, fast: bool = False) -> Any:
 
 
 def tidied(notebook: Any) -> Any:
-    """The notebook without what differs from machine to machine, in place.
-
-    Widgets go too: without their kernel they would be an error in place of a picture.
-    """
+    """The notebook without what differs from machine to machine or lives in a kernel, in place."""
     notebook.metadata = nbformat.from_dict(
         {
             "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -79,7 +80,8 @@ def tidied(notebook: Any) -> Any:
         count += 1
         cell.execution_count = count
         for output in cell.outputs:
-            output.get("data", {}).pop(_WIDGET, None)
+            for kind in _LIVE:
+                output.get("data", {}).pop(kind, None)
             output.pop("transient", None)
             if "execution_count" in output:
                 output["execution_count"] = count

@@ -1,0 +1,82 @@
+"""Pictures as small PNGs: figures, renderings and animations with a palette of their own."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, cast
+
+from zero123lib._optional import require
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from PIL import Image
+    from torch import Tensor
+
+    Picture = Image.Image | Tensor
+
+# Of palettes: what a page of a notebook needs, and no more.
+_COLORS = 256
+
+
+def as_picture(picture: Picture) -> Image.Image:
+    """A picture as a Pillow image."""
+    from PIL import Image
+
+    if isinstance(picture, Image.Image):
+        return picture
+    if picture.ndim != 3 or picture.shape[2] not in (3, 4):
+        raise ValueError(f"picture: expected [H, W, 3 or 4], got {list(picture.shape)}")
+    levels = (picture.detach().cpu().float().clamp(0, 1) * 255).round().byte()
+    return Image.fromarray(levels.numpy())
+
+
+def to_png(shown: Figure | Picture) -> bytes:
+    """A figure or a picture as a PNG of few colours; a picture on white."""
+    from PIL import Image
+
+    from zero123lib.views.framing import composite
+
+    if isinstance(shown, require("matplotlib.figure", "notebooks").Figure):
+        buffer = io.BytesIO()
+        cast("Figure", shown).savefig(buffer, format="png", facecolor="white")
+        picture = Image.open(buffer)
+    else:
+        picture = as_picture(cast("Picture", shown))
+    return save_png([composite(picture)])
+
+
+def beside(pictures: Sequence[Picture], gap_px: int = 4) -> Image.Image:
+    """Pictures side by side on white, as for the frames of an animation."""
+    from zero123lib.views.sheet import contact_sheet
+
+    return contact_sheet([as_picture(picture) for picture in pictures], len(pictures), None, gap_px)
+
+
+def save_png(frames: Sequence[Image.Image], frame_ms: int = 0) -> bytes:
+    """A PNG, animated if there are several frames, with one dithered palette for all of them."""
+    import numpy as np
+    from PIL import Image
+
+    strip = Image.new("RGB", (frames[0].width, sum(frame.height for frame in frames)))
+    top = 0
+    for frame in frames:
+        strip.paste(frame, (0, top))
+        top += frame.height
+    palette = strip.quantize(_COLORS - 1)
+    colors = (palette.getpalette() or [])[: 3 * (_COLORS - 1)]
+    colors += [0] * (3 * (_COLORS - 1) - len(colors))
+    palette.putpalette([*colors, 255, 255, 255])
+
+    def dithered(frame: Image.Image) -> Image.Image:
+        made = frame.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
+        # White stays white, and flat: errors of pixels beside it are not handed on to it.
+        white = (np.asarray(frame) == 255).all(-1)
+        made.paste(_COLORS - 1, mask=Image.fromarray(white))
+        return made
+
+    first, *rest = map(dithered, frames)
+    buffer = io.BytesIO()
+    several = {"save_all": True, "append_images": rest, "duration": frame_ms, "loop": 0}
+    first.save(buffer, format="png", optimize=True, **(several if rest else {}))
+    return buffer.getvalue()
