@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from zero123lib.fields import regularisers
 from zero123lib.fields.hull import silhouette_share
+from zero123lib.fields.levels import silhouette_level
 from zero123lib.fields.occupancy import OccupancyGrid, evaluate, lattice
 from zero123lib.fields.sampling import cube_spans
 from zero123lib.fields.volume import render
@@ -48,7 +49,7 @@ class FitSettings:
         least_density: what the fit takes as empty, per world unit.
     """
 
-    steps: int = 600
+    steps: int = 400
     resolutions: tuple[int, ...] = (48, 72, 96)
     milestones: tuple[float, ...] = (0.25, 0.5)
     rays: int = 2048
@@ -65,7 +66,7 @@ class FitSettings:
     robust: float = 1.0
     hull_tolerance: float = 0.0
     hull_margin_px: int = 1
-    hull_density: float = 20.0
+    hull_density: float = 150.0
     least_density: float = 0.5
 
     def __post_init__(self) -> None:
@@ -204,6 +205,13 @@ class Fitting:
         values = {name: float(loss.detach()) for name, loss in losses.items()}
         values["total"] = float(total.detach())
         return FitStep(self.step, s.steps, values, self.field)
+
+    def level(self) -> float:
+        """The density that parts solid from empty, by the views' silhouettes."""
+        masks = self._images[..., 3]
+        return silhouette_level(
+            self.field, masks, self._cameras, self._fov_deg, occupancy=self._occupancy
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """All that changes, as tensors and numbers, for ``torch.save``."""

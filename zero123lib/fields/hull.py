@@ -45,12 +45,7 @@ def silhouette_share(
     Alpha is interpolated between pixel centres and has to reach one half. A view sees what lies in
     its picture; what no view sees counts as inside.
     """
-    if masks.ndim != 3 or masks.shape[1] != masks.shape[2]:
-        raise ValueError(f"masks: expected square [V, H, H], got {list(masks.shape)}")
-    if cameras_to_world.shape != (len(masks), 4, 4):
-        raise ValueError(
-            f"cameras_to_world: expected [{len(masks)}, 4, 4], got {list(cameras_to_world.shape)}"
-        )
+    check_masks(masks, cameras_to_world)
     focal = focal_px(2, fov_deg)  # of a picture that spans [-1, 1], as grid_sample has it
     agree = points.new_zeros(len(points))
     seen = points.new_zeros(len(points))
@@ -66,3 +61,17 @@ def silhouette_share(
         seen += visible
         agree += visible & (alpha >= 0.5)
     return torch.where(seen > 0, agree / seen.clamp_min(1), 1.0)
+
+
+def check_masks(masks: Tensor, cameras_to_world: Tensor) -> None:
+    """Square masks ``[V, H, H]`` and a camera for each.
+
+    Raises:
+        ValueError: other shapes.
+    """
+    if masks.ndim != 3 or masks.shape[1] != masks.shape[2]:
+        raise ValueError(f"masks: expected square [V, H, H], got {list(masks.shape)}")
+    if cameras_to_world.shape != (len(masks), 4, 4):
+        raise ValueError(
+            f"cameras_to_world: expected [{len(masks)}, 4, 4], got {list(cameras_to_world.shape)}"
+        )

@@ -65,6 +65,17 @@ def importance_edges(
         return torch.lerp(edges.gather(-1, above - 1), edges.gather(-1, above), within)
 
 
+def spread_weights(weights: Tensor) -> Tensor:
+    """Weights ``[N, S]`` that count in the neighbouring intervals too.
+
+    Barron et al. 2021, "Mip-NeRF", equation 18, without its padding: half the sum of the larger of
+    each interval and either neighbour. A surface behind the middle of an interval is first seen in
+    the next one.
+    """
+    larger = functional.max_pool1d(functional.pad(weights, (1, 1))[:, None], 2, stride=1)[:, 0]
+    return (larger[:, 1:] + larger[:, :-1]) / 2
+
+
 def ray_weights(densities: Tensor, widths: Tensor) -> tuple[Tensor, Tensor]:
     """Weights ``[N, S]`` and optical depth ``[N]`` of intervals (Max 1995, equation 5).
 

@@ -24,6 +24,7 @@ from zero123lib.fields.sampling import (
     passed_before,
     places_within,
     ray_weights,
+    spread_weights,
     uniform_edges,
 )
 from zero123lib.views.cameras import FOV_DEG, rays
@@ -135,7 +136,7 @@ def render(
     if fine_samples:
         with torch.no_grad():
             coarse = _sampled(field, origins, directions, edges, occupancy, negligible, None)
-        fine = importance_edges(edges, coarse.weights, fine_samples, generator)
+        fine = importance_edges(edges, spread_weights(coarse.weights), fine_samples, generator)
         edges = torch.cat([edges, fine], -1).sort(-1).values
     sampled = _sampled(field, origins, directions, edges, occupancy, negligible, generator)
     weights, points = sampled.weights, sampled.points

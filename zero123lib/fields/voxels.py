@@ -119,7 +119,7 @@ class VoxelField(nn.Module):
     def nodes(self) -> Tensor:
         """Where the grids' nodes are, ``[X, Y, Z, 3]``."""
         ticks = [
-            (low + torch.arange(count)) * self.cell - self.half_extent
+            (low + torch.arange(count).double()) * self.cell - self.half_extent
             for low, count in zip(self.settings.first_node, self.settings.shape, strict=True)
         ]
         return torch.stack(torch.meshgrid(*ticks, indexing="ij"), -1).to(self.raw_density)
@@ -150,8 +150,8 @@ class VoxelField(nn.Module):
 
     @property
     def box(self) -> tuple[Tensor, Tensor]:
-        """Corners ``[3]`` of what the grids cover, world."""
-        low = torch.tensor(self.settings.first_node)
+        """Corners ``[3]`` of what the grids cover, world, double precision."""
+        low = torch.tensor(self.settings.first_node).double()
         high = low + torch.tensor(self.settings.shape) - 1
         return low * self.cell - self.half_extent, high * self.cell - self.half_extent
 
