@@ -65,13 +65,14 @@ def test_faces_laid_out_one_by_one_have_no_seams() -> None:
         assert error.max() * 255 < 0.75
 
 
-def test_no_texel_is_left_empty() -> None:
+@pytest.mark.parametrize("size", [16, 64])
+def test_no_texel_is_left_empty(size: int) -> None:
     """Every texel of a red object is red, so every mip level is, and nothing can bleed."""
 
     def red(points: torch.Tensor) -> torch.Tensor:
         return torch.tensor([1.0, 0.0, 0.0]).expand(len(points), 3)
 
-    made = bake(sphere(), red, 64)
+    made = bake(sphere(), red, size)
     assert made.materials[0].texture is not None
     assert (made.materials[0].texture == torch.tensor([255, 0, 0, 255])).all()
 

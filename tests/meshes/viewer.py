@@ -73,6 +73,7 @@ def screenshot(
         lamp: from one side as well as from all around.
     """
     assert THREE is not None
+    three = THREE
     settings = f"{{size: {size}, fov: {fov_deg}, eye: {list(eye)}, lamp: {str(lamp).lower()}}}"
 
     def answer(route: Route) -> None:
@@ -82,7 +83,7 @@ def screenshot(
         elif path == "model.glb":
             route.fulfill(body=model.read_bytes(), content_type="model/gltf-binary")
         elif path.startswith("three/"):
-            script = THREE / path.removeprefix("three/")
+            script = three / path.removeprefix("three/")
             route.fulfill(body=script.read_bytes(), content_type="text/javascript")
         else:
             route.abort()

@@ -35,7 +35,9 @@ class UnwrappingWarning(UserWarning):
     """Charts could not be made, and faces were laid out one by one."""
 
 
-def unwrap(mesh: Mesh, size: int = 1024, *, padding: int = 4, limit_s: float = 120.0) -> Mesh:
+def unwrap(
+    mesh: Mesh, size: int = 1024, *, padding: int | None = None, limit_s: float = 120.0
+) -> Mesh:
     """Give a mesh texture coordinates that do not overlap.
 
     Charts by xatlas. If it does not come back within its time, or fails, each face gets the same
@@ -45,7 +47,7 @@ def unwrap(mesh: Mesh, size: int = 1024, *, padding: int = 4, limit_s: float = 1
     Args:
         mesh: any; non-manifold, open and self-intersecting ones included.
         size: of the square texture that the coordinates are meant for, texels.
-        padding: texels between charts.
+        padding: texels between charts; None takes 4, or less where the texture is tiny.
         limit_s: seconds after which charts are given up.
 
     Returns:
@@ -59,6 +61,7 @@ def unwrap(mesh: Mesh, size: int = 1024, *, padding: int = 4, limit_s: float = 1
     """
     if not 16 <= size <= MAX_SIZE:
         raise ValueError(f"size: expected 16 to {MAX_SIZE} texels, got {size}")
+    padding = min(4, size // 8) if padding is None else padding
     if not 2 <= padding <= size // 8:
         raise ValueError(f"padding: expected 2 to {size // 8} texels, got {padding}")
     if len(mesh.faces) > MAX_FACES:
