@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any, cast
 
 import gradio as gr
-from starlette.middleware import Middleware
 
 from demo import parts, settings
 from demo.callbacks import Actions, preset
@@ -81,7 +80,7 @@ def launch_options(mcp: bool = False) -> dict[str, Any]:
         "max_file_size": settings.MAX_FILE_SIZE,
         "footer_links": ["api", "gradio"],
         "state_session_capacity": settings.MAX_SESSIONS,
-        "app_kwargs": {"middleware": [Middleware(Guard)]},
+        "app_kwargs": {"middleware": [(Guard, (), {})]},
         "mcp_server": mcp,
     }
 

@@ -328,7 +328,7 @@ def mesh() -> Mesh:
     )
     with gr.Row():
         button = gr.Button("Make the mesh", variant="primary", scale=3)
-        stop = gr.Button("Stop and keep", scale=1, min_width=120)
+        stop = gr.Button("Stop", scale=1, min_width=80)
     with gr.Row():
         picture = gr.Image(
             label="As it grows",

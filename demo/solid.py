@@ -39,7 +39,7 @@ from zero123lib.views.poses import Pose
 # What visitors choose from: what it is called, and what it means for the packaged recipe.
 CHOICES = {
     "quick": ("Quick: a rough shape", ["system.guidance.embedded.fit.steps=120"]),
-    "views": ("Views: fitted to 36 views", []),
+    "views": ("Views: fitted to many of them", []),
     "sds": ("Distillation: slow, in small steps", []),
 }
 STAGES = {"views": "Making views", "fit": "Fitting", "sds": "Distilling", "outputs": "Writing"}

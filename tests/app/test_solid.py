@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,16 @@ from zero123lib.reconstruction.recipes import recipe_names
 DUCK = example_files()[3]
 
 
+# Steps after which a fit of this size has a surface.
+ENOUGH = 300
+
+
+def steps(words: str) -> tuple[int, int]:
+    """Of fitting, in a table or a line on the way; zeros where it has not begun."""
+    found = re.search(r"Fitting\W+(\d+) of (\d+)", words)
+    return (0, 0) if found is None else (int(found[1]), int(found[2]))
+
+
 def test_a_quick_recipe_gives_a_mesh_in_every_format(url: str) -> None:
     client = Client(url, verbose=False)
     picture, stats, glb, obj, ply, video = client.predict(
@@ -32,7 +43,9 @@ def test_a_quick_recipe_gives_a_mesh_in_every_format(url: str) -> None:
     counts = {len(load_mesh(file).faces) for file in (glb, obj, ply)}
     assert len(counts) == 1 and min(counts) > 20
     assert f"{min(counts):,} faces" in stats and "apache-2.0" in stats
-    assert "**Finished**" in stats and "| Fitting | 30 of 30 |" in stats
+    assert "**Finished**" in stats
+    taken, total = steps(stats)
+    assert taken == total >= 30
     assert Path(video).suffix == ".mp4" and Path(picture).exists()
 
 
@@ -42,7 +55,7 @@ def test_a_mesh_that_is_stopped_keeps_what_is_there_and_views_go_on(pipe: Zero12
         client = Client(url, verbose=False)
         assert client.predict(api_name="/stop") == "Nothing is being made."
         job = client.submit(handle_file(DUCK), "quick", api_name="/reconstruct")
-        while not any("Fitting" in words for _, words, *_ in job.outputs()):
+        while not any(steps(words)[0] >= ENOUGH for _, words, *_ in job.outputs()):
             assert not job.done()
             time.sleep(0.2)
         other = Client(url, verbose=False)
@@ -50,7 +63,8 @@ def test_a_mesh_that_is_stopped_keeps_what_is_there_and_views_go_on(pipe: Zero12
         assert other.predict(api_name="/stop") == "Nothing is being made."
         assert client.predict(api_name="/stop").startswith("Stopping")
         _, stats, glb, *_ = job.result(timeout=120)
-    assert "Stopped early" in stats and "of 100000" in stats
+    taken, total = steps(stats)
+    assert "Stopped early" in stats and ENOUGH <= taken < total
     assert len(load_mesh(glb).faces) > 20
 
 
