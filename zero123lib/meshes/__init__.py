@@ -1,4 +1,6 @@
-"""Triangle meshes: read from files (`load`), seen by cameras (`rasterize`, `shading`, `render`).
+"""Triangle meshes: made from densities (`extract`), mended (`cleanup`), counted (`inspect`),
+coloured (`atlas`, `texture`), read and written (`load`, `export`), and seen by cameras
+(`rasterize`, `shading`, `render`).
 
-Needs what `views` needs; reading also needs trimesh, and rasterising Open3D or PyTorch3D.
+Needs what `views` needs; files also need trimesh, and most of the rest Open3D, or PyTorch3D.
 """
