@@ -45,6 +45,11 @@ CHOICES = {
 STAGES = {"views": "Making views", "fit": "Fitting", "sds": "Distilling", "outputs": "Writing"}
 FORMATS = ("glb", "obj", "ply")
 
+# The turning picture is made here; and whatever a run is stopped at has a surface.
+_OVERRIDES = (
+    "system.guidance.embedded.preview_every=0",
+    "system.guidance.embedded.outputs.mesh_level=null",
+)
 _LIVE_PX, _LIVE_TURN_DEG, _LIVE_ELEVATION_DEG, _LIVE_EVERY_S = 96, 30.0, 15.0, 1.5
 
 
@@ -137,7 +142,7 @@ class Solid:
             (folder / WANTED).touch()
             order = Order(
                 recipe_for(recipe, asked.pipe),
-                (*CHOICES[recipe][1], "system.guidance.embedded.preview_every=0", *self.overrides),
+                (*CHOICES[recipe][1], *_OVERRIDES, *self.overrides),
                 asked.seed,
                 asked.input_elevation_deg or 0.0,
                 str(folder),
