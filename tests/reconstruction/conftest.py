@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -42,25 +44,26 @@ def pipe() -> Zero123Pipeline:
 def latent_pipe(pipe: Zero123Pipeline) -> Zero123Pipeline:
     """The published kind: a KL autoencoder with 4 latent channels at an eighth of the size."""
     torch.manual_seed(0)
-    vae = AutoencoderKL(
-        block_out_channels=(8, 8, 8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        norm_num_groups=4,
-        latent_channels=4,
-        sample_size=32,
-    )
+    blocks: dict[str, Any] = {
+        "block_out_channels": (8, 8, 8, 8),
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "up_block_types": ("UpDecoderBlock2D",) * 4,
+    }
+    vae = AutoencoderKL(norm_num_groups=4, latent_channels=4, sample_size=32, **blocks)
+    attended: dict[str, Any] = {
+        "block_out_channels": (16, 16),
+        "down_block_types": ("CrossAttnDownBlock2D",) * 2,
+        "up_block_types": ("CrossAttnUpBlock2D",) * 2,
+        "cross_attention_dim": SMALL.context_width,
+    }
     unet = UNet2DConditionModel(
         sample_size=4,
         in_channels=8,
         out_channels=4,
-        block_out_channels=(16, 16),
         layers_per_block=1,
-        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-        cross_attention_dim=SMALL.context_width,
         attention_head_dim=2,
         norm_num_groups=8,
+        **attended,
     )
     projection = CameraProjection(SMALL.context_width, 4)
     scheduler = DDIMScheduler(beta_schedule="scaled_linear", clip_sample=False)

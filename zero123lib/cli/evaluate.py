@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from zero123lib.cli import files
 from zero123lib.cli.arguments import add_reading, number, one_of, whole
+from zero123lib.cli.evaluate_shape import add_evaluate_reconstruction
 from zero123lib.cli.views import DEVICES, SAMPLERS
 
 if TYPE_CHECKING:
@@ -41,7 +42,10 @@ def add_evaluate(verbs: Any) -> None:
         "evaluate", description="Measure a model by a fixed protocol.", allow_abbrev=False
     )
     protocols = verb.add_subparsers(
-        dest="protocol", required=True, metavar="PROTOCOL", help="scenes: held-out drawn objects"
+        dest="protocol",
+        required=True,
+        metavar="PROTOCOL",
+        help="scenes: views of held-out drawn objects; reconstruction: their shapes",
     )
     parser = protocols.add_parser(
         "scenes",
@@ -62,6 +66,7 @@ def add_evaluate(verbs: Any) -> None:
     _add_model(parser)
     _add_sampling(parser)
     parser.set_defaults(run=run)
+    add_evaluate_reconstruction(protocols)
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:

@@ -86,11 +86,14 @@ class Distilling:
             for name, value in asdict(self._recipe.loss).items()
         }
         embedded = self._recipe.embedded
-        weights["near_view"] = C(embedded.near_view, self.step)
-        weights["depth_smooth"] = C(embedded.depth_smooth, self.step)
-        weights["depth_smooth_input"] = C(embedded.depth_smooth_input, self.step)
+        for name in ("near_view", "depth_smooth", "depth_smooth_input", "density_variation"):
+            weights[name] = C(getattr(embedded, name), self.step)
         total, values = torch.zeros((), device=self._device), {}
-        for name, loss in [*self._input_losses(weights), *self._novel_losses(weights)]:
+        losses = [*self._input_losses(weights), *self._novel_losses(weights)]
+        if weights["density_variation"]:
+            rough = regularisers.total_variation(self.field.raw_density)
+            losses.append(("density_variation", rough))
+        for name, loss in losses:
             values[name] = values.get(name, 0.0) + float(loss.detach())
             total = total + weights[name] * loss
         values["total"] = float(total.detach())

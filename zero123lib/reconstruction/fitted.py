@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 import torch
+from torch.nn import functional
 
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.fields.fitting import FitSettings, Fitting, Schedule
+from zero123lib.fields.levels import silhouette_level
 from zero123lib.fields.voxels import VoxelField
 from zero123lib.reconstruction.cameras import ring_poses
 from zero123lib.reconstruction.pictures import InputView, cut_from_white, made_views
 from zero123lib.reconstruction.recipes import Recipe
 from zero123lib.reconstruction.schedules import C
 from zero123lib.views.cameras import camera_to_world
+
+_STEEPNESS = 3
+# Densities per world unit: opaque within a cell or two, and nothing to see.
+_SOLID, _EMPTY = 300.0, 1e-3
 
 
 class MakingViews:
@@ -69,17 +76,56 @@ class MakingViews:
 
 
 class FittingViews:
-    """A field that is fitted to the input and to the views that were made of it."""
+    """A field that is fitted to the input and to the views that were made of it.
+
+    Views that disagree leave it soft: its density says how many of them it satisfies. Where all
+    steps but the last `color_steps` are taken, it is made solid about the level at which it has the
+    input's silhouette; what is left goes to its colours.
+    """
 
     name = "fit"
 
     def __init__(self, recipe: Recipe, view: InputView, made: MakingViews, seed: int) -> None:
-        fit, voxels = recipe.embedded.fit, recipe.embedded.field
-        rgba = cut_from_white(made.pictures, recipe.embedded.views.opaque_darkness)
-        images = torch.cat([view.rgba[None], rgba])
-        poses = [view.shot.pose, *made.poses[: made.step]]
-        weights = torch.ones(len(images))
-        weights[0] = fit.input_weight
+        fit = recipe.embedded.fit
+        darkness = recipe.embedded.views.opaque_darkness or view.darkness
+        self._images = torch.cat([view.rgba[None], cut_from_white(made.pictures, darkness)])
+        self._cameras = camera_to_world([view.shot.pose, *made.poses[: made.step]])
+        self._weights = torch.ones(len(self._images))
+        self._weights[0] = fit.input_weight
+        self._recipe, self._fov_deg, self._seed = recipe, view.shot.fov_deg, seed
+        self._fitting = self._shaping()
+        self._shaped = False
+        self.total = fit.steps + fit.color_steps
+
+    @property
+    def step(self) -> int:
+        """Steps taken."""
+        return self._fitting.step + (self._recipe.embedded.fit.steps if self._shaped else 0)
+
+    @property
+    def field(self) -> VoxelField:
+        """As it stands."""
+        return self._fitting.field
+
+    def advance(self) -> Mapping[str, float]:
+        """Take a step."""
+        if self._fitting.finished and not self._shaped:
+            self._shaped, self._fitting = True, self._coloring(self._solid())
+        return self._fitting.advance().losses
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that changes."""
+        return {"shaped": self._shaped, **self._fitting.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state_dict` gave."""
+        self._shaped = state["shaped"]
+        if self._shaped:
+            self._fitting = self._coloring(self.field)
+        self._fitting.load_state_dict(state)
+
+    def _shaping(self) -> Fitting:
+        fit, voxels = self._recipe.embedded.fit, self._recipe.embedded.field
         settings = FitSettings(
             steps=fit.steps,
             resolutions=voxels.resolutions,
@@ -99,37 +145,57 @@ class FittingViews:
             hull_margin_px=fit.hull_margin_px,
             hull_density=fit.hull_density,
         )
-        self._fitting = Fitting(
-            images,
-            camera_to_world(poses),
-            view.shot.fov_deg,
-            settings,
-            seed=seed,
-            view_weights=weights,
+        return self._fit(settings, None)
+
+    def _coloring(self, field: VoxelField) -> Fitting:
+        fit, voxels = self._recipe.embedded.fit, self._recipe.embedded.field
+        settings = FitSettings(
+            steps=fit.color_steps,
+            resolutions=(field.resolution,),
+            milestones=(),
+            rays=fit.rays,
+            samples=2 * voxels.samples,
+            half_extent=voxels.half_extent,
+            density_rate=0.0,
+            color_rate=fit.color_rate,
+            density_variation=0.0,
+            color_variation=_scheduled(fit.color_variation),
+            robust=fit.robust,
         )
-        self.total = fit.steps
+        return self._fit(settings, field)
 
-    @property
-    def step(self) -> int:
-        """Steps taken."""
-        return self._fitting.step
+    def _fit(self, settings: FitSettings, field: VoxelField | None) -> Fitting:
+        return Fitting(
+            self._images,
+            self._cameras,
+            self._fov_deg,
+            settings,
+            seed=self._seed,
+            field=field,
+            view_weights=self._weights,
+        )
 
-    @property
-    def field(self) -> VoxelField:
-        """As it stands."""
-        return self._fitting.field
+    def _solid(self) -> VoxelField:
+        field = self._fitting.field
+        mask, camera = self._images[:1, ..., 3], self._cameras[:1]
+        try:
+            level = silhouette_level(field, mask, camera, self._fov_deg)
+        except ValueError:
+            return field  # empty, which the engine sees too and says
+        return solid(field, level)
 
-    def advance(self) -> Mapping[str, float]:
-        """Take a step."""
-        return self._fitting.advance().losses
 
-    def state_dict(self) -> dict[str, Any]:
-        """All that changes."""
-        return self._fitting.state_dict()
+def solid(field: VoxelField, level: float) -> VoxelField:
+    """A field whose density rises more steeply through a level; it has the same surface there.
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what :meth:`state_dict` gave."""
-        self._fitting.load_state_dict(state)
+    ``level (density / level) ^ 3``, at most :data:`_SOLID`; the old field stays.
+    """
+    with torch.no_grad():
+        density = field.settings.density_unit * functional.softplus(field.raw_density)
+        steep = (level * (density / level) ** _STEEPNESS).clamp(_EMPTY, _SOLID)
+        new = deepcopy(field)
+        new.raw_density.copy_(field.raw_of(steep))
+    return new
 
 
 def _scheduled(value: Any) -> Schedule:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -26,6 +27,7 @@ from zero123lib import __version__
 from zero123lib._files import whole_file, write_bytes, write_json
 from zero123lib._optional import MissingExtraError
 from zero123lib.diffusion.pipeline import Zero123Pipeline
+from zero123lib.fields.levels import silhouette_level
 from zero123lib.fields.occupancy import OccupancyGrid
 from zero123lib.fields.volume import View, render_camera
 from zero123lib.fields.voxels import VoxelField, VoxelSettings
@@ -37,7 +39,6 @@ from zero123lib.meshes.texture import with_vertex_colors
 from zero123lib.reconstruction import videos
 from zero123lib.reconstruction.cameras import Shot
 from zero123lib.reconstruction.decoded import decoded_field
-from zero123lib.reconstruction.level import silhouette_level
 from zero123lib.reconstruction.pictures import InputView
 from zero123lib.reconstruction.recipes import Recipe
 from zero123lib.views.cameras import camera_to_world
@@ -46,6 +47,8 @@ from zero123lib.views.poses import Pose, camera_label
 
 # What is left out of pictures, per world unit: over the cube's diagonal it hides 1 %.
 _LEAST_DENSITY = 0.005
+# Where the surface's density is looked for, per world unit.
+_LEVELS = (0.05, 500.0)
 
 
 class Outputs:
@@ -89,8 +92,7 @@ class Outputs:
         self.field = self.field.cpu().requires_grad_(False)
         if out is not None:
             self._write_field(out)
-        view, given = self._view, wanted.mesh_level
-        self.level = given or silhouette_level(self.field, view.rgba[..., 3], view.shot)
+        self.level = wanted.mesh_level or self._found_level()
         yield 1, total
         seen = []
         for index in range(frames):
@@ -100,9 +102,19 @@ class Outputs:
             self._write_turns(out, seen)
             self._write_views(out)
         yield frames + 2, total
-        if wanted.mesh_resolution:
-            self._make_mesh(out)
+        if wanted.mesh_resolution and self.level is not None:
+            self._make_mesh(out, self.level)
         yield total, total
+
+    def _found_level(self) -> float | None:
+        """The density whose surface has the picture's silhouette: the one that is known."""
+        view = self._view
+        masks, cameras = view.rgba[None, ..., 3], camera_to_world([view.shot.pose])
+        try:
+            return silhouette_level(self.field, masks, cameras, view.shot.fov_deg, between=_LEVELS)
+        except ValueError as error:
+            self.notes.append(f"no surface: {error}")
+            return None
 
     def metrics(
         self,
@@ -195,14 +207,14 @@ class Outputs:
         for file in write_field(out, self.field):
             self.files[file.name] = file
 
-    def _make_mesh(self, out: Path | None) -> None:
+    def _make_mesh(self, out: Path | None, level: float) -> None:
         wanted = self._recipe.embedded.outputs
         try:
             surface = extract(
                 self.field.density,
                 half_extent=self.field.half_extent,
                 resolution=wanted.mesh_resolution,
-                level=self.level or "auto",
+                level=level,
             )
         except ValueError as error:
             self.notes.append(f"no mesh: {error}")
@@ -270,7 +282,7 @@ def load_field(folder: str | Path) -> VoxelField:
             settings["box"] = tuple(map(tuple, settings["box"]))
         field = VoxelField(VoxelSettings(**settings))
         field.load_state_dict(load_file(folder / "field.safetensors"))
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"folder: expected a field in {str(folder)!r}, got {reason}") from error
     return field.requires_grad_(False)

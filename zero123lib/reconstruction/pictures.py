@@ -17,6 +17,8 @@ from zero123lib.views.poses import Pose
 
 # Views that are made at once: a stop is heard between them.
 VIEWS_AT_ONCE = 4
+# A made pixel this much darker than white is no noise of the sampler; this much is any object.
+LEAST_DARKNESS, MOST_DARKNESS = 0.08, 0.3
 _LEAST_PIXELS = 16
 
 
@@ -33,6 +35,16 @@ class InputView:
     prepared: Prepared
     rgba: Tensor
     shot: Shot
+
+    @property
+    def darkness(self) -> float:
+        """How much darker than white the object's light parts are: what to take for all object.
+
+        A fifth of its pixels are lighter. Between `LEAST_DARKNESS` and `MOST_DARKNESS`.
+        """
+        inside = self.rgba[self.rgba[..., 3] >= 0.5][:, :3]
+        light = float((1 - inside.amin(-1)).quantile(0.2))
+        return min(max(light, LEAST_DARKNESS), MOST_DARKNESS)
 
     @property
     def on_white(self) -> Tensor:
@@ -60,7 +72,7 @@ def input_view(
         prepared = pipe.prepare(image, recipe.embedded.preprocess)
     rgba = torch.from_numpy(np.array(prepared.rgba, np.float32) / 255)
     if bool((rgba[..., 3] >= 254 / 255).all()):
-        rgba = cut_from_white((prepared.tensor + 1) / 2, recipe.embedded.views.opaque_darkness)
+        rgba = cut_from_white((prepared.tensor + 1) / 2, MOST_DARKNESS)
     pixels = int((rgba[..., 3] >= 0.5).sum())
     if pixels < _LEAST_PIXELS:
         raise ValueError(

@@ -75,7 +75,11 @@ class Recipe:
     @property
     def steps(self) -> int:
         """Of optimisation, over all stages."""
-        counts = {"views": self.embedded.fit.steps, "sds": self.content.trainer.max_steps}
+        fit = self.embedded.fit
+        counts = {
+            "views": fit.steps + fit.color_steps,
+            "sds": self.content.trainer.max_steps,
+        }
         return sum(counts[stage] for stage in self.embedded.stages)
 
 

@@ -133,14 +133,14 @@ class Views:
         steps: ``num_inference_steps``; null is as the model recommends.
         sampler: see :data:`zero123lib.diffusion.samplers.Sampler`.
         opaque_darkness: how much darker than white a made pixel is that counts as all object;
-            from 0 to this its alpha rises.
+            from 0 to this its alpha rises. null is as dark as the input's light parts are.
     """
 
     elevations_deg: tuple[float, ...] = (-10.0, 15.0, 45.0)
     azimuths: int = 12
     steps: int | None = None
     sampler: Literal["ddim", "official", "unipc", "dpmpp", "euler"] = "ddim"
-    opaque_darkness: float = 0.3
+    opaque_darkness: float | None = None
 
     def __post_init__(self) -> None:
         checks.least(self, azimuths=1)
@@ -150,7 +150,7 @@ class Views:
             raise ValueError(
                 f"elevations_deg: expected degrees in [-90, 90], got {list(self.elevations_deg)}"
             )
-        if not 0 < self.opaque_darkness <= 1:
+        if self.opaque_darkness is not None and not 0 < self.opaque_darkness <= 1:
             raise ValueError(
                 f"opaque_darkness: expected above 0 and at most 1, got {self.opaque_darkness:g}"
             )
@@ -162,10 +162,12 @@ class Fit:
     :class:`zero123lib.fields.fitting.FitSettings`.
 
     Attributes:
+        color_steps: further steps, of the colours alone, of a field that was made solid.
         input_weight: how much a pixel of the input counts against one of a made view.
     """
 
     steps: int = 400
+    color_steps: int = 100
     rays: int = 2048
     density_rate: float = 0.2
     color_rate: float = 0.1
@@ -231,6 +233,7 @@ class Embedded:
         near_view, depth_smooth, depth_smooth_input: weights of the official recipe's losses on
             depth: between near views, and among neighbouring pixels of novel views and the input's.
         near_view_shift: how far a near view's eye is moved, scene units.
+        density_variation: weight of the voxels' total variation, of distillation.
         preview_every: steps between previews of progress; 0 makes none.
     """
 
@@ -243,6 +246,7 @@ class Embedded:
     depth_smooth: Any = 0.0
     depth_smooth_input: Any = 0.0
     near_view_shift: float = 0.05
+    density_variation: Any = 0.0
     field: FieldSection = FieldSection()
     views: Views = Views()
     fit: Fit = Fit()
@@ -257,7 +261,9 @@ class Embedded:
             )
         if self.field.latent and "views" in self.stages:
             raise ValueError("field.latent: expected false where there is a stage views, got true")
-        checks.schedules(self, "near_view", "depth_smooth", "depth_smooth_input")
+        checks.schedules(
+            self, "near_view", "depth_smooth", "depth_smooth_input", "density_variation"
+        )
         checks.least(self, preview_every=0, near_view_shift=0)
 
 

@@ -1,0 +1,261 @@
+"""How well a recipe finds the shape of objects whose shape is known: held-out procedural scenes.
+
+The input is the picture of :func:`held_out_questions` with its alpha; the recipe is told the camera
+that took it, so that both shapes lie in one world. Volume IoU is over the midpoints of a grid on
+the cube that holds every object, Chamfer distance between points drawn evenly on both surfaces. Two
+answers that need no model stand beside: the visual hull of the input's silhouette within the unit
+box, and the ball at the origin whose silhouette has the input's area.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from scipy.spatial import KDTree
+from torch import Tensor
+
+from zero123lib.diffusion.pipeline import Zero123Pipeline
+from zero123lib.evaluation.questions import Question, held_out_questions
+from zero123lib.evaluation.report import versions
+from zero123lib.fields.hull import visual_hull
+from zero123lib.fields.occupancy import evaluate, lattice
+from zero123lib.metrics import volume_iou
+from zero123lib.reconstruction.cameras import Shot, equal_distance
+from zero123lib.reconstruction.engine import Finished, Progress, reconstruct
+from zero123lib.reconstruction.outputs import look
+from zero123lib.reconstruction.recipes import read_recipe
+from zero123lib.scenes import Scene, render
+from zero123lib.views.cameras import FOV_DEG, camera_to_world, focal_px
+from zero123lib.views.poses import Pose
+
+HALF_EXTENT, CELLS = 0.6, 96
+_SURFACE_POINTS = 20_000
+# A point of a part's shell that is this deep inside another part is no surface.
+_BURIED = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """One object.
+
+    Attributes:
+        index, seed, kind: of the object.
+        iou: of volumes, in [0, 1].
+        chamfer: mean distance of either surface's points to the other surface, of both ways, in
+            hundredths of the object's longest side; NaN without a mesh.
+        hull_iou, ball_iou: of the two answers that need no model.
+        seconds: stage by stage.
+        input, truth, found: pictures ``[H, W, 3]`` in [0, 1]: what was given, and the object and
+            the field from the side.
+    """
+
+    index: int
+    seed: int
+    kind: str
+    iou: float
+    chamfer: float
+    hull_iou: float
+    ball_iou: float
+    seconds: dict[str, float]
+    input: Tensor
+    truth: Tensor
+    found: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class ShapeReport:
+    """All objects."""
+
+    model: str
+    recipe: str
+    seed: int
+    scored: Sequence[Scored]
+
+    def mean(self, name: str) -> float:
+        """Of a number of all objects, those that have it."""
+        return float(np.nanmean([getattr(one, name) for one in self.scored]))
+
+    @property
+    def seconds(self) -> list[float]:
+        """Per object, outputs left out."""
+        return [sum(v for k, v in one.seconds.items() if k != "outputs") for one in self.scored]
+
+    def to_dict(self, command: str | None = None) -> dict[str, Any]:
+        """For JSON."""
+        names = ("iou", "chamfer", "hull_iou", "ball_iou")
+        return {
+            "protocol": "reconstruction",
+            "model": self.model,
+            "recipe": self.recipe,
+            "seed": self.seed,
+            "objects": [
+                {
+                    "seed": one.seed,
+                    "kind": one.kind,
+                    **{n: _number(getattr(one, n)) for n in names},
+                    "seconds": {k: round(v, 1) for k, v in one.seconds.items()},
+                }
+                for one in self.scored
+            ],
+            "mean": {name: _number(self.mean(name)) for name in names},
+            "versions": versions(),
+            "command": command,
+        }
+
+    def table(self) -> str:
+        """Some lines of text for people."""
+        rows = [f"{'object':14} {'IoU':>6} {'Chamfer':>8} {'hull':>6} {'ball':>6} {'seconds':>8}"]
+        for one, seconds in zip(self.scored, self.seconds, strict=True):
+            rows.append(
+                f"{one.kind:14} {one.iou:6.3f} {one.chamfer:8.2f} {one.hull_iou:6.3f} "
+                f"{one.ball_iou:6.3f} {seconds:8.1f}"
+            )
+        means = [self.mean(name) for name in ("iou", "chamfer", "hull_iou", "ball_iou")]
+        rows.append(
+            f"{'mean':14} {means[0]:6.3f} {means[1]:8.2f} {means[2]:6.3f} {means[3]:6.3f} "
+            f"{float(np.mean(self.seconds)):8.1f}"
+        )
+        return "\n".join(rows)
+
+
+def score_recipe(
+    pipe: Zero123Pipeline,
+    recipe: str,
+    objects: int,
+    *,
+    overrides: Sequence[str] = (),
+    seed: int = 0,
+) -> Iterator[Progress | Scored]:
+    """Reconstruct one held-out object after the other.
+
+    Args:
+        recipe: as :func:`zero123lib.reconstruction.recipes.read_recipe` takes it.
+        objects: how many, at least 1.
+        overrides: of the recipe's keys.
+
+    Yields:
+        The progress of an object, and then its scores.
+
+    Raises:
+        ValueError: an argument is out of range; the message names it.
+    """
+    read_recipe(recipe, overrides)
+    questions = held_out_questions(objects, 1, pipe.image_size)
+    return _scores(pipe, recipe, questions, overrides, seed)
+
+
+def _scores(
+    pipe: Zero123Pipeline,
+    name: str,
+    questions: Iterator[Question],
+    overrides: Sequence[str],
+    seed: int,
+) -> Iterator[Progress | Scored]:
+    fov_deg = read_recipe(name, overrides).data.default_fovy_deg
+    for question in questions:
+        camera = question.condition_pose
+        scene = question.scene.turned(-camera.azimuth_deg)
+        pose = Pose(camera.elevation_deg, 0.0, camera.radius)
+        distance = equal_distance(camera.radius, FOV_DEG, fov_deg)
+        told = [
+            f"data.default_camera_distance={distance}",
+            f"data.random_camera.camera_distance_range=[{distance}, {distance}]",
+            "system.guidance.embedded.preprocess=none",
+            f"system.guidance.embedded.field.half_extent={HALF_EXTENT}",
+        ]
+        rgba = render(scene, [pose], pipe.image_size).rgba[0]
+        picture = Image.fromarray((rgba * 255).round().to(torch.uint8).numpy())
+        end = None
+        for end in reconstruct(
+            picture,
+            read_recipe(name, [*overrides, *told]),
+            pipe=pipe,
+            seed=seed,
+            input_elevation_deg=camera.elevation_deg,
+        ):
+            if isinstance(end, Progress):
+                yield end
+        assert isinstance(end, Finished)
+        yield _scored(question, scene, pose, rgba, end)
+
+
+def _scored(question: Question, scene: Scene, pose: Pose, rgba: Tensor, end: Finished) -> Scored:
+    points = lattice(CELLS, HALF_EXTENT, centers=True)
+    truth = scene.inside(points)
+    found = evaluate(end.field.density, points) > (end.metrics["surface_level"] or math.inf)
+    alpha = rgba[..., 3]
+    side = Pose(20.0, 120.0, pose.radius)
+    white = render(scene, [side], len(rgba), background="white").rgba[0, ..., :3]
+    return Scored(
+        question.index,
+        question.seed,
+        scene.name,
+        float(volume_iou(found, truth)),
+        _chamfer(end, scene),
+        float(volume_iou(_hull(alpha, pose, points), truth)),
+        float(volume_iou(points.norm(dim=-1) < ball_radius(alpha, pose.radius), truth)),
+        dict(end.metrics["seconds"]),
+        rgba[..., :3] * alpha[..., None] + 1 - alpha[..., None],
+        white,
+        look(end.field, Shot(side), len(rgba), normals=False).rgb,
+    )
+
+
+def ball_radius(alpha: Tensor, distance: float) -> float:
+    """Of the ball at the origin whose silhouette covers as much as a picture's.
+
+    Args:
+        alpha: ``[S, S]``.
+        distance: of the camera.
+    """
+    share = math.sqrt(float(alpha.mean()) / math.pi) * 2  # its radius, in halves of the picture
+    angle = math.atan(share / focal_px(2))
+    return distance * math.sin(angle)
+
+
+def chamfer(a: np.ndarray, b: np.ndarray) -> float:
+    """The mean over two sets of points ``[N, 3]`` of the mean distance to the other set."""
+    there, back = KDTree(b).query(a)[0], KDTree(a).query(b)[0]
+    return float(np.mean(there) + np.mean(back)) / 2
+
+
+def surface_points(
+    vertices: np.ndarray, faces: np.ndarray, count: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points ``[N, 3]`` drawn evenly on triangles, and the unit normals there."""
+    random = np.random.default_rng(seed)
+    a, b, c = (vertices[faces[:, i]] for i in range(3))
+    across = np.cross(b - a, c - a)
+    area = np.linalg.norm(across, axis=-1)
+    face = random.choice(len(faces), count, p=area / area.sum())
+    u, v = random.random((2, count, 1))
+    u, v = np.where(u + v > 1, 1 - u, u), np.where(u + v > 1, 1 - v, v)
+    points = a[face] + u * (b - a)[face] + v * (c - a)[face]
+    return points, across[face] / area[face, None]
+
+
+def _chamfer(end: Finished, scene: Scene) -> float:
+    if end.mesh is None:
+        return math.nan
+    true = scene.mesh()
+    points, normals = surface_points(true.vertices, true.faces, 2 * _SURFACE_POINTS, 0)
+    buried = scene.inside(torch.from_numpy(points + _BURIED * normals)).numpy()
+    faces = end.mesh.faces.numpy()
+    found, _ = surface_points(end.mesh.vertices.double().numpy(), faces, _SURFACE_POINTS, 0)
+    return 100 * chamfer(found, points[~buried][:_SURFACE_POINTS])
+
+
+def _hull(alpha: Tensor, pose: Pose, points: Tensor) -> Tensor:
+    camera = camera_to_world([pose])
+    hull = visual_hull(alpha[None], camera, FOV_DEG, CELLS, half_extent=HALF_EXTENT)
+    return hull & (points.abs().amax(-1) <= 0.5)
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 4)
