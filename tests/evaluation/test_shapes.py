@@ -1,0 +1,87 @@
+"""The protocol on known shapes: its baselines and distances in closed form, and a run of it."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from zero123lib.cli import main
+from zero123lib.evaluation.reconstruction import (
+    ball_radius,
+    chamfer,
+    score_recipe,
+    surface_points,
+)
+from zero123lib.training.recipe import Architecture, tiny_pipeline
+from zero123lib.views.cameras import camera_to_world, rays
+from zero123lib.views.poses import Pose
+
+QUICK = [
+    "system.guidance.embedded.field.resolutions=[16]",
+    "system.guidance.embedded.field.milestones=[]",
+    "system.guidance.embedded.views.azimuths=2",
+    "system.guidance.embedded.views.elevations_deg=[0.0]",
+    "system.guidance.embedded.fit.steps=3",
+    "system.guidance.embedded.fit.color_steps=1",
+    "system.guidance.embedded.fit.rays=64",
+    "system.guidance.embedded.outputs.mesh_resolution=24",
+    "system.guidance.embedded.outputs.mesh_level=null",
+]
+
+
+@pytest.mark.parametrize(("radius", "distance"), [(0.3, 1.5), (0.5, 2.2)])
+def test_the_ball_of_a_balls_silhouette_is_that_ball(radius: float, distance: float) -> None:
+    origins, directions = rays(camera_to_world(Pose(10.0, 20.0, distance)), 256)
+    nearest = torch.linalg.cross(origins, directions).norm(dim=-1)
+    assert ball_radius((nearest < radius).float(), distance) == pytest.approx(radius, rel=0.01)
+
+
+def test_chamfer_of_points_that_were_moved() -> None:
+    line = np.stack([np.arange(50.0), np.zeros(50), np.zeros(50)], -1)
+    assert chamfer(line, line) == 0
+    assert chamfer(line, line + np.array([0, 0.25, 0])) == pytest.approx(0.25)
+    assert chamfer(line, line[:1]) == pytest.approx((0 + 24.5) / 2)
+
+
+def test_surface_points_lie_on_their_triangles_evenly() -> None:
+    vertices = np.array([[0, 0, 0], [2, 0, 0], [0, 2, 0], [0, 0, 5], [0, 1, 5], [1, 0, 5.0]])
+    points, normals = surface_points(vertices, np.array([[0, 1, 2], [3, 4, 5]]), 20_000, 0)
+    low = points[:, 2] == 0
+    assert low.mean() == pytest.approx(0.8, abs=0.01)  # areas 2 and 1/2
+    assert np.allclose(points[low].mean(0), [2 / 3, 2 / 3, 0], atol=0.02)
+    assert (points[:, :2] >= 0).all() and (points[low, :2].sum(1) <= 2).all()
+    assert np.allclose(normals[low], [0, 0, 1]) and np.allclose(normals[~low], [0, 0, -1])
+
+
+def test_a_run_of_the_protocol(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pipe = tiny_pipeline(
+        Architecture(
+            image_size=32, patch_size=4, block_out_channels=(16, 16), attention_heads=(2, 2),
+            transformer_layers_per_block=1, clip_width=16, clip_layers=1, context_width=16,
+        ),
+        0,
+    )  # fmt: skip
+    pipe.save_pretrained(tmp_path / "model")
+    words = ["evaluate", "reconstruction", "--model", str(tmp_path / "model"), "--encoding"]
+    words += ["zero123", "--objects", "1", "--out", str(tmp_path / "report")]
+    assert main([*words, *(word for one in QUICK for word in ("--set", one))]) == 0
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    (one,) = report["objects"]
+    assert report["mean"]["iou"] == one["iou"]
+    # These have nothing to do with the model: the first object's own numbers.
+    assert one["kind"] == "truck"
+    assert one["hull_iou"] == pytest.approx(0.21, abs=0.03)
+    assert one["ball_iou"] == pytest.approx(0.31, abs=0.03)
+    assert 0 <= one["iou"] <= 1 and not math.isnan(one["chamfer"] or 0)
+    assert "truck" in capsys.readouterr().out
+    assert (tmp_path / "report" / "sheet.png").stat().st_size > 0
+
+
+def test_a_recipe_that_does_not_fit_is_refused_before_the_first_object() -> None:
+    with pytest.raises(ValueError, match="did you mean 'lambda_rgb'"):
+        score_recipe(None, "tiny-views", 1, overrides=["system.loss.lambda_rgbb=1"])  # pyright: ignore[reportArgumentType]
