@@ -136,6 +136,7 @@ class Fitting:
 
     Attributes:
         field: as it stands.
+        occupancy: outside it the field is empty, to ``least_density``; for rendering it faster.
         step: how many steps were taken.
     """
 
@@ -210,7 +211,7 @@ class Fitting:
         """The density that parts solid from empty, by the views' silhouettes."""
         masks = self._images[..., 3]
         return silhouette_level(
-            self.field, masks, self._cameras, self._fov_deg, occupancy=self._occupancy
+            self.field, masks, self._cameras, self._fov_deg, occupancy=self.occupancy
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -221,7 +222,7 @@ class Fitting:
             "field": self.field.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "generator": self._generator.get_state(),
-            "occupancy": self._occupancy.cells,
+            "occupancy": self.occupancy.cells,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -270,7 +271,7 @@ class Fitting:
             self.field = field = field.cropped(*grid.bounds())
         else:
             grid = OccupancyGrid(cells, field.half_extent)
-        self._occupancy = grid
+        self.occupancy = grid
         self._pool = _ray_pool(self._images, self._cameras, self._fov_deg, grid)
         self._optimizer = torch.optim.Adam(
             [{"params": [field.raw_density]}, {"params": [field.raw_color]}],
@@ -289,7 +290,7 @@ class Fitting:
             pool.directions[drawn],
             samples=s.samples,
             background=behind,
-            occupancy=self._occupancy,
+            occupancy=self.occupancy,
             spans=(pool.near[drawn], pool.far[drawn]),
             generator=self._generator,
             negligible=1e-4,
