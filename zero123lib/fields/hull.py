@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -26,7 +25,7 @@ def visual_hull(
         cameras_to_world: OpenGL, ``[V, 4, 4]``.
         resolution: R, cells along each axis of the cube.
         half_extent: half the side of the cube.
-        tolerance: share of the views that see a cell and may disagree, for silhouettes that do not
+        tolerance: share of the views that may disagree about a cell, for silhouettes that do not
             fit one another.
 
     Returns:
@@ -40,15 +39,15 @@ def visual_hull(
 def silhouette_share(
     points: Tensor, masks: Tensor, cameras_to_world: Tensor, fov_deg: float = FOV_DEG
 ) -> Tensor:
-    """The share ``[P]`` of the views seeing points ``[P, 3]`` whose silhouette has them inside.
+    """The share ``[P]`` of the views whose silhouette has points ``[P, 3]`` inside.
 
-    Alpha is interpolated between pixel centres and has to reach one half. A view sees what lies in
-    its picture; what no view sees counts as inside.
+    Alpha is interpolated between pixel centres and has to reach one half. Outside its picture a
+    silhouette goes on as it is at the border: pictures show all of the object, or what they cut
+    off goes on. What lies behind a camera counts as inside.
     """
     check_masks(masks, cameras_to_world)
     focal = focal_px(2, fov_deg)  # of a picture that spans [-1, 1], as grid_sample has it
     agree = points.new_zeros(len(points))
-    seen = points.new_zeros(len(points))
     for mask, camera in zip(masks, cameras_to_world.to(points), strict=True):
         local = (points - camera[:3, 3]) @ camera[:3, :3]
         depth = -local[:, 2]
@@ -57,10 +56,8 @@ def silhouette_share(
             mask.to(points)[None, None], places[None, None], padding_mode="border",
             align_corners=False,
         )[0, 0, 0]  # fmt: skip
-        visible = (places.abs() <= 1).all(-1) & (depth > 0)
-        seen += visible
-        agree += visible & (alpha >= 0.5)
-    return torch.where(seen > 0, agree / seen.clamp_min(1), 1.0)
+        agree += (alpha >= 0.5) | (depth <= 0)
+    return agree / len(masks)
 
 
 def check_masks(masks: Tensor, cameras_to_world: Tensor) -> None:

@@ -5,8 +5,11 @@ All are >= 0 and have finite gradients everywhere, at zero density and full opac
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 _SPARSE = 0.01
 _CLEAR = 1e-3
@@ -81,8 +84,30 @@ def total_variation(grid: Tensor, axes: int = 3) -> Tensor:
         grid: ``[..., *spatial]``.
         axes: how many of the last axes are spatial.
     """
-    total = grid.new_zeros(())
-    for axis in range(-axes, 0):
-        if grid.shape[axis] > 1:
-            total = total + grid.diff(dim=axis).square().mean()
-    return total
+    return _TotalVariation.apply(grid, axes)
+
+
+class _TotalVariation(torch.autograd.Function):
+    """In a third of the passes over memory that autograd's own gradient takes."""
+
+    @staticmethod
+    def forward(ctx: Any, grid: Tensor, axes: int) -> Tensor:
+        ctx.save_for_backward(grid)
+        ctx.axes = [axis for axis in range(-axes, 0) if grid.shape[axis] > 1]
+        total = grid.new_zeros(())
+        for axis in ctx.axes:
+            steps = grid.diff(dim=axis).flatten()
+            total += steps.dot(steps) / steps.numel()
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor, None]:
+        (grid,) = ctx.saved_tensors
+        gradient = torch.zeros_like(grid)
+        for axis in ctx.axes:
+            steps = grid.diff(dim=axis)
+            steps *= 2 * scale / steps.numel()
+            gradient.narrow(axis, 1, steps.shape[axis]).add_(steps)
+            gradient.narrow(axis, 0, steps.shape[axis]).sub_(steps)
+        return gradient, None
