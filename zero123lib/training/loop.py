@@ -193,7 +193,7 @@ def _place(pipe: Zero123Pipeline, config: ComputeConfig, device: torch.device) -
             _lay_channels_last(network)
 
 
-def _attention(config: ComputeConfig) -> AbstractContextManager[None]:
+def _attention(config: ComputeConfig) -> AbstractContextManager[Any]:
     return sdpa_kernel(SDPBackend.MATH) if config.attention == "plain" else nullcontext()
 
 
