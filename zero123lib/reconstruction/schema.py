@@ -169,8 +169,8 @@ class Fit:
     steps: int = 400
     color_steps: int = 100
     rays: int = 2048
-    density_rate: float = 0.2
-    color_rate: float = 0.1
+    density_rate: float = 0.05
+    color_rate: float = 0.2
     rgb: Any = 1.0
     mask: Any = 0.5
     opaque: Any = 0.0
