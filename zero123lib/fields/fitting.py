@@ -154,7 +154,7 @@ class Fitting:
         """Start from the hull of the views.
 
         Args:
-            images: ``[V, H, H, 4]`` in [0, 1], straight alpha.
+            images: ``[V, H, H, 4]`` in [0, 1], straight alpha, on the CPU.
             cameras_to_world: OpenGL, ``[V, 4, 4]``.
             fov_deg: of all views.
             seed: of the rays drawn and the places along them.
@@ -362,6 +362,8 @@ def _check_views(images: Tensor, cameras: Tensor, weights: Tensor | None) -> Non
     if weights is not None and weights.shape != (len(images),):
         raise ValueError(f"view_weights: expected [{len(images)}], got {list(weights.shape)}")
     for name, value in (("images", images), ("cameras_to_world", cameras)):
+        if value.device.type != "cpu":
+            raise ValueError(f"{name}: expected a tensor on the CPU, got one on {value.device}")
         if not bool(torch.isfinite(value).all()):
             raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")
     if not bool((images[..., 3] >= 0.5).any()):
