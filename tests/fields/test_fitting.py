@@ -170,13 +170,17 @@ def test_views_that_cannot_be_fitted_are_named(duck):
     assert "view_weights: expected [12]" in complaint(images, cameras, view_weights=torch.ones(3))
 
 
-def test_a_field_that_turned_empty_has_no_level(duck):
+def test_a_field_that_turned_empty_has_no_level_and_no_next_stage(duck):
     _, images, cameras = duck
     fitting = Fitting(images, cameras, FOV_DEG, SMALL)
+    for _ in range(6):
+        fitting.advance()
     with torch.no_grad():
         fitting.field.raw_density.fill_(-20)
     with pytest.raises(ValueError, match="field: expected densities above 0.5.*empty"):
         fitting.level()
+    with pytest.raises(ValueError, match="got none after 6 steps: it turned empty"):
+        fitting.advance()
 
 
 def test_volume_iou_by_hand():

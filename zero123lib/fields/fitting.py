@@ -273,6 +273,11 @@ class Fitting:
             grid = OccupancyGrid(cells, field.half_extent)
         self.occupancy = grid
         self._pool = _ray_pool(self._images, self._cameras, self._fov_deg, grid)
+        if not len(self._pool.views):
+            raise ValueError(
+                f"field: expected densities above {s.least_density:g} in the views, got none after "
+                f"{self.step} steps: it turned empty; weigh mask and rgb more, or smooth less"
+            )
         self._optimizer = torch.optim.Adam(
             [{"params": [field.raw_density]}, {"params": [field.raw_color]}],
             betas=(0.9, 0.99),
