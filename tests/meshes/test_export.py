@@ -158,14 +158,16 @@ def header_of(path: Path) -> dict[str, Any]:
 
 
 def test_a_glb_stands_upright_and_says_so(tmp_path: Path) -> None:
-    # Our top is z, our front x: in glTF they are y and z.
+    # Our (x, y, z) is glTF's (x, z, -y).
     mesh = sharp()
     mesh = replace(mesh, vertices=mesh.vertices + torch.tensor([10.0, 20.0, 30.0]))
     write_mesh(tmp_path / "a.glb", replace(mesh, info={"copyright": "by me"}))
     header = header_of(tmp_path / "a.glb")
     position = header["meshes"][0]["primitives"][0]["attributes"]["POSITION"]
-    assert header["accessors"][position]["max"] == pytest.approx([20.35, 30.5, 10.2])
-    assert header["asset"]["extras"]["axes"] == "y up, front along +z, right-handed"
+    assert header["accessors"][position]["max"] == pytest.approx([10.2, 30.5, -19.65])
+    assert (
+        header["asset"]["extras"]["axes"] == "y up, the camera of azimuth 0 along +x, right-handed"
+    )
     assert header["asset"]["generator"].startswith("zero123lib")
     assert load_mesh(tmp_path / "a.glb").info["copyright"] == "by me"
     (material,) = header["materials"]
@@ -177,7 +179,9 @@ def test_a_glb_stands_upright_and_says_so(tmp_path: Path) -> None:
 )
 def test_text_in_the_other_formats_says_the_axes(tmp_path: Path, suffix: str, up: bytes) -> None:
     write_mesh(tmp_path / f"a{suffix}", smooth())
-    assert up + b", front along" in (tmp_path / f"a{suffix}").read_bytes()[:200]
+    assert (
+        up + b", the camera of azimuth 0 along +x" in (tmp_path / f"a{suffix}").read_bytes()[:200]
+    )
 
 
 def test_an_obj_is_replaced_together_with_its_files(tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ from zero123lib.meshes.shading import AMBIENT, to_linear
 from zero123lib.views.poses import Pose
 
 SIZE = 32
+# The azimuth from which a y-up file's +z side is seen.
+FRONT = -90.0
 # A file's axes by colour: a long box along y, a red knob at its +x side, a green one at its +z
 # side, a blue one on top. Nothing is mirrored where all three are found.
 KNOBS = {"red": ([0.3, 0.2, 0.0], [255, 0, 0]), "green": ([0.0, 0.2, 0.3], [0, 255, 0]),
@@ -60,8 +62,8 @@ def write_signpost(path: Path) -> None:
     elif path.suffix == ".obj":
         mesh.export(path, include_normals=False)
     else:
-        # z-up formats: the inverse of what "y" means, so that the same object comes in.
-        mesh.vertices = mesh.vertices[:, [2, 0, 1]]
+        # z-up formats: what "y" means done by hand, so that the same object comes in.
+        mesh.vertices = mesh.vertices[:, [0, 2, 1]] * [1, -1, 1]
         mesh.export(path)
 
 
@@ -79,7 +81,7 @@ def place(seen: Rendering, channel: int) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("suffix", [".glb", ".gltf", ".obj", ".ply"])
-def test_the_front_faces_azimuth_0_and_nothing_is_mirrored(tmp_path: Path, suffix: str) -> None:
+def test_axes_are_blenders_and_nothing_is_mirrored(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"signpost{suffix}"
     if suffix == ".gltf":
         write_signpost(tmp_path / "signpost.glb")
@@ -90,7 +92,7 @@ def test_the_front_faces_azimuth_0_and_nothing_is_mirrored(tmp_path: Path, suffi
     else:
         write_signpost(path)
     mesh = load_mesh(path)
-    front, right, back = look(mesh, 0.0), look(mesh, 90.0), look(mesh, 180.0)
+    front, right, back = (look(mesh, FRONT + turn) for turn in (0.0, 90.0, 180.0))
     (red, _), (green, _), (blue, above) = (place(front, channel) for channel in range(3))
     # The file's +z looks at the camera, its +x is to the right, its +y is up.
     assert red - blue > 3 and abs(green - blue) < 1
@@ -106,7 +108,9 @@ def test_the_front_faces_azimuth_0_and_nothing_is_mirrored(tmp_path: Path, suffi
 def test_up_can_be_named(tmp_path: Path) -> None:
     write_signpost(tmp_path / "a.glb")
     by_y, by_z = (load_mesh(tmp_path / "a.glb", up) for up in ("y", "z"))
-    torch.testing.assert_close(by_y.vertices, by_z.vertices[:, [2, 0, 1]])
+    torch.testing.assert_close(
+        by_y.vertices, by_z.vertices[:, [0, 2, 1]] * torch.tensor([1, -1, 1])
+    )
     with pytest.raises(ValueError, match="up: expected one of auto, y, z, got 'x'"):
         load_mesh(tmp_path / "a.glb", "x")
 
@@ -146,7 +150,7 @@ def quarters(mode: str = "RGB") -> Image.Image:
 
 
 def quarters_seen(mesh: Mesh) -> torch.Tensor:
-    seen = look(mesh, 0.0).color
+    seen = look(mesh, FRONT).color
     return torch.stack([seen[row, column] for row in (12, 20) for column in (12, 20)])
 
 
@@ -172,7 +176,7 @@ def test_palettes_and_colour_factors(tmp_path: Path) -> None:
 def test_alpha_modes(tmp_path: Path, mode: str | None, alpha: float) -> None:
     picture = Image.new("RGBA", (4, 4), (255, 0, 0, 64))
     textured_square(picture, alphaMode=mode, alphaCutoff=0.5).export(tmp_path / "a.glb")
-    seen = look(load_mesh(tmp_path / "a.glb"), 0.0).color[SIZE // 2, SIZE // 2, 3]
+    seen = look(load_mesh(tmp_path / "a.glb"), FRONT).color[SIZE // 2, SIZE // 2, 3]
     assert seen == pytest.approx(alpha, abs=0.01)
 
 
@@ -195,7 +199,7 @@ def test_several_materials_stay_apart(tmp_path: Path) -> None:
     scene.export(tmp_path / "a.glb")
     mesh = load_mesh(tmp_path / "a.glb")
     assert len(mesh.materials) == 3
-    row = look(mesh, 0.0).color[SIZE // 2, [11, 16, 20], :3]
+    row = look(mesh, FRONT).color[SIZE // 2, [11, 16, 20], :3]
     torch.testing.assert_close(row, torch.eye(3), atol=0.01, rtol=0)
 
 
@@ -217,7 +221,7 @@ def test_normals_of_the_file_are_kept_where_they_are_of_use(tmp_path: Path) -> N
     part.export(tmp_path / "a.glb", include_normals=True)
     normals = load_mesh(tmp_path / "a.glb").normals
     assert normals is not None
-    kept = (normals - torch.tensor([0.0, 0.6, 0.8])).abs().amax(-1) < 1e-5
+    kept = (normals - torch.tensor([0.6, 0.0, 0.8])).abs().amax(-1) < 1e-5
     # On the faces whose outside is on the normal's side; elsewhere they are made.
     assert kept.any() and not kept.all()
     torch.testing.assert_close(normals.norm(dim=-1), torch.ones(12, 3))
@@ -448,7 +452,7 @@ def test_real_meshes_load_textured(shared_data: Path) -> None:
 def test_the_cow_stands_with_its_spots_where_they_belong(shared_data: Path) -> None:
     # Keenan Crane's Spot looks along -z in its file: we see its pink muzzle from azimuth 180,
     # below its dark eyes, and hooves at the bottom.
-    seen = look(load_mesh(shared_data / "meshes" / "spot.glb"), 180.0)
+    seen = look(load_mesh(shared_data / "meshes" / "spot.glb"), FRONT + 180.0)
     color, mask = seen.color, seen.mask
     rows = mask.any(1).nonzero().flatten()
     top, bottom = int(rows[0]), int(rows[-1])

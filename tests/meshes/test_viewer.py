@@ -119,14 +119,14 @@ def test_a_scene_textured_from_its_views_as_glb_is_the_source_view(
     reason="ZERO123LIB_NODE_MODULES names no node_modules folder with three (npm install three)",
 )
 def test_in_three_js_it_stands_upright_with_its_texture(tmp_path: Path) -> None:
-    """The viewer's camera in glTF's axes: y up, before the front along +z, which is our +x."""
+    """The viewer's camera in the file's axes: y up, our +y away along its -z."""
     scene = random_scene(SCENES[0])
     mesh = mesh_of(scene)
     made = bake(mesh, true_colors(scene, mesh, INPUT), TEXELS)
     write_mesh(tmp_path / "scene.glb", made)
     x, y, z = camera_to_world(INPUT)[:3, 3].tolist()
     with viewer.opened() as page:
-        shown = viewer.screenshot(page, tmp_path / "scene.glb", (y, z, x), 256, FOV_DEG, False)
+        shown = viewer.screenshot(page, tmp_path / "scene.glb", (x, z, -y), 256, FOV_DEG, False)
     picture = torch.from_numpy(shown.copy()) / 255.0
     expected = on_white(render(made, Camera.at(INPUT, 256), AMBIENT).color)
     # Its edges are smoothed with fewer samples than ours.

@@ -84,7 +84,7 @@ def test_meshes_are_the_field_in_their_files_axes(end: Finished) -> None:
     np.testing.assert_allclose(ply.bounds, [world.min(0), world.max(0)], atol=1e-5)
     glb = trimesh.load_scene(end.files["mesh.glb"]).to_geometry()
     x, y, z = world.T
-    turned = np.stack([y, z, x], -1)
+    turned = np.stack([x, z, -y], -1)
     np.testing.assert_allclose(glb.bounds, [turned.min(0), turned.max(0)], atol=1e-5)
     assert load_mesh(end.files["mesh.glb"]).vertex_colors is not None
 

@@ -23,7 +23,8 @@ from PIL import Image
 
 from zero123lib.cli import main, render
 from zero123lib.datasets.folder import FolderPairs, find_objects
-from zero123lib.meshes.load import UPS, load_mesh
+from zero123lib.meshes.axes import UPS
+from zero123lib.meshes.load import load_mesh
 from zero123lib.meshes.mesh import Camera
 from zero123lib.meshes.rasterize import BACKENDS, rasterize
 from zero123lib.rendering import dataset, objects

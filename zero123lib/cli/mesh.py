@@ -158,11 +158,11 @@ def _add_render(verbs: Any) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--views", type=whole(1, 1000), default=8, metavar="N",
-        help="cameras evenly around the object, counter-clockwise from its front (8)",
+        help="cameras evenly around the object, counter-clockwise from its +x side (8)",
     )  # fmt: skip
     angles = (
         ("elevation", 20.0, "above the horizon"),
-        ("azimuth", 0.0, "of the first camera, counter-clockwise from the front"),
+        ("azimuth", 0.0, "of the first camera, counter-clockwise from the +x side"),
     )
     for name, default, what in angles:
         parser.add_argument(

@@ -1,9 +1,7 @@
 """Meshes as files that others open: GLB, OBJ with MTL and PNG, PLY and STL.
 
-Axes. GLB and OBJ are written y-up with the front along +z, as glTF defines it, so that a viewer
-first shows the side that the camera of azimuth 0 saw: our (x, y, z) is the file's (y, z, x). PLY
-and STL are written as they are, z-up with the front along +x. `load.load_mesh` reads each back to
-the same numbers, and every file says its axes in words.
+GLB and OBJ are written y-up, PLY and STL as they are, z-up; :mod:`zero123lib.meshes.axes` says how.
+`load.load_mesh` reads each back to the same numbers, and every file says its axes in words.
 
 Files appear whole or not at all.
 """
@@ -23,9 +21,9 @@ from zero123lib import __version__
 from zero123lib._files import write_bytes
 from zero123lib._optional import require
 from zero123lib.meshes import obj
+from zero123lib.meshes.axes import FORMATS, IN_WORDS, UPS, Up, to_file
 from zero123lib.meshes.colors import is_plain, vertex_colors
 from zero123lib.meshes.corners import distinct_corners, per_vertex
-from zero123lib.meshes.load import FORMATS, UPS, Up
 from zero123lib.meshes.mesh import Material, Mesh
 from zero123lib.meshes.shading import to_linear
 
@@ -33,11 +31,6 @@ from zero123lib.meshes.shading import to_linear
 SUFFIXES = (".glb", ".obj", ".ply", ".stl")
 
 GENERATOR = f"zero123lib {__version__}"
-_AXES: dict[str, list[int]] = {"y": [1, 2, 0], "z": [0, 1, 2]}
-AXES_IN_WORDS: dict[str, str] = {
-    "y": "y up, front along +z, right-handed",
-    "z": "z up, front along +x, right-handed",
-}
 SCALE = "no physical size: 1 unit is the side of the box that a reconstructed object fits in"
 # What vertices' colours are called until they get the name that trimesh keeps for bytes.
 _COLORS = "_COLOR_LINEAR"
@@ -85,7 +78,7 @@ def write_mesh(path: str | Path, mesh: Mesh, up: str = "auto") -> Written:
     axis: Any = FORMATS[suffix] if up == "auto" else up
     mesh = _turned(mesh.to("cpu"), axis)
     if suffix == ".obj":
-        notes = [f"{GENERATOR}: {AXES_IN_WORDS[axis]}", SCALE, *_copyright(mesh)]
+        notes = [f"{GENERATOR}: {IN_WORDS[axis]}", SCALE, *_copyright(mesh)]
         return Written(tuple(obj.write_obj(path, mesh, notes)), tuple(obj.dropped(mesh)))
     trimesh = require("trimesh", "meshes")
     write, dropped = {
@@ -99,11 +92,10 @@ def write_mesh(path: str | Path, mesh: Mesh, up: str = "auto") -> Written:
 
 def _turned(mesh: Mesh, up: Up) -> Mesh:
     """The mesh in the file's axes, without gradients and in float32."""
-    axes = _AXES[up]
     return replace(
         mesh,
-        vertices=mesh.vertices.detach().float()[:, axes],
-        normals=None if mesh.normals is None else mesh.normals.detach().float()[..., axes],
+        vertices=to_file(mesh.vertices.detach().float(), up),
+        normals=None if mesh.normals is None else to_file(mesh.normals.detach().float(), up),
         uv=None if mesh.uv is None else mesh.uv.detach().float(),
         vertex_colors=None if mesh.vertex_colors is None else mesh.vertex_colors.detach().float(),
     )
@@ -125,7 +117,7 @@ def _glb(trimesh: Any, mesh: Mesh, up: Up) -> bytes:
 
     def describe(tree: dict[str, Any]) -> None:
         tree["asset"]["generator"] = GENERATOR
-        tree["asset"]["extras"] = {"axes": AXES_IN_WORDS[up], "scale": SCALE}
+        tree["asset"]["extras"] = {"axes": IN_WORDS[up], "scale": SCALE}
         if mesh.info.get("copyright"):
             tree["asset"]["copyright"] = mesh.info["copyright"]
         _exact_colors(tree, kept)
@@ -211,7 +203,7 @@ def _ply(trimesh: Any, mesh: Mesh, up: Up) -> bytes:
         made.visual = trimesh.visual.ColorVisuals(made, vertex_colors=colors)
     content = trimesh.exchange.ply.export_ply(made, vertex_normal=normals is not None)
     magic, form, rest = content.split(b"\n", 2)
-    comments = [f"{GENERATOR}: {AXES_IN_WORDS[up]}", SCALE, *_copyright(mesh)]
+    comments = [f"{GENERATOR}: {IN_WORDS[up]}", SCALE, *_copyright(mesh)]
     header = [magic, form, *(f"comment {line}".encode("ascii", "replace") for line in comments)]
     return b"\n".join([*header, rest])
 
@@ -229,5 +221,5 @@ def _stl(trimesh: Any, mesh: Mesh, up: Up) -> bytes:
     made = trimesh.Trimesh(mesh.vertices.numpy(), mesh.faces.numpy(), process=False)
     content = trimesh.exchange.stl.export_stl(made)
     # Not the word "solid" first: readers would take the file for text.
-    header = f"{GENERATOR}: {AXES_IN_WORDS[up]}".encode("ascii", "replace")[:80]
+    header = f"{GENERATOR}: {IN_WORDS[up]}".encode("ascii", "replace")[:80]
     return header.ljust(80) + content[80:]

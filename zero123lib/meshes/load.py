@@ -1,11 +1,6 @@
 """Mesh files from outside, read safely into one form: GLB, glTF, OBJ, PLY and STL, by trimesh.
 
-Up and front. A file's axes become ours, z-up, so that its front looks along +x, where the camera
-of azimuth 0 stands:
-
-    up "y"   (x, y, z) of the file is (z, x, y) here. glTF says so: y is up, the front looks
-             along +z; OBJ usually does.
-    up "z"   as they are. The usual case of PLY and STL.
+A file's axes become ours, see :mod:`zero123lib.meshes.axes`.
 
 Nothing is fetched, and no file outside the mesh file's own folder is read.
 """
@@ -16,30 +11,23 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import torch
 
 from zero123lib._optional import require
 from zero123lib.meshes import gltf
+from zero123lib.meshes.axes import FORMATS, UPS, Up, from_file
 from zero123lib.meshes.materials import read_material, vertex_colors
 from zero123lib.meshes.mesh import Material, Mesh
 from zero123lib.meshes.nearby import Nearby
 from zero123lib.meshes.normals import crease_normals
 
-Up = Literal["y", "z"]
-UPS = ("auto", *get_args(Up))
-
-# What "auto" takes for up.
-FORMATS: dict[str, Up] = {".glb": "y", ".gltf": "y", ".obj": "y", ".ply": "z", ".stl": "z"}
-
 MAX_FILE_BYTES = 2**30
 MAX_TRIANGLES = 5_000_000
 # All textures of a mesh together; larger ones are made smaller.
 MAX_TEXELS = 2**24
-
-_AXES: dict[Up, list[int]] = {"y": [2, 0, 1], "z": [0, 1, 2]}
 
 
 class MeshError(ValueError):
@@ -66,7 +54,7 @@ def load_mesh(path: str | Path, up: str = "auto", normalise: bool = True) -> Mes
 
     Args:
         path: .glb, .gltf, .obj (with its .mtl and textures), .ply or .stl.
-        up: the file's axis that is up, "y", "z", or "auto" by its format (see `FORMATS`).
+        up: the file's axis that is up, "y", "z", or "auto" by its format (see `axes.FORMATS`).
         normalise: centre the bounding box at the origin and make its longest side 1.
 
     Returns:
@@ -98,8 +86,8 @@ def load_mesh(path: str | Path, up: str = "auto", normalise: bool = True) -> Mes
         pieces = list(_pieces(trimesh, path, header))
         if suffix == ".ply":
             _check_promise(path, sum(len(piece.faces) for piece in pieces))
-        axes = _AXES[FORMATS[suffix] if up == "auto" else up]  # pyright: ignore[reportArgumentType]
-        return _join(pieces, axes, normalise, _info(header))
+        kind: Any = FORMATS[suffix] if up == "auto" else up
+        return _join(pieces, kind, normalise, _info(header))
     except Exception as error:
         # Parsers meet damaged files with errors of any type; all mean the same to the caller.
         reason = " ".join(str(error).split())[:300]
@@ -172,13 +160,13 @@ def _piece(geometry: Any, transform: np.ndarray, header: dict[str, Any]) -> _Pie
     )
 
 
-def _join(pieces: list[_Piece], axes: list[int], normalise: bool, info: dict[str, str]) -> Mesh:
+def _join(pieces: list[_Piece], up: Up, normalise: bool, info: dict[str, str]) -> Mesh:
     """One mesh of all pieces, in our axes."""
     if not pieces:
         raise ValueError("expected a surface of triangles, got none")
     firsts = np.cumsum([0, *(len(piece.vertices) for piece in pieces)])
     faces = np.concatenate([p.faces + first for p, first in zip(pieces, firsts, strict=False)])
-    vertices = np.concatenate([piece.vertices for piece in pieces])[:, axes]
+    vertices = from_file(np.concatenate([piece.vertices for piece in pieces]), up)
     if not np.isfinite(vertices[faces]).all():
         raise ValueError("expected finite vertices, got NaN or infinity")
     used, faces = np.unique(faces, return_inverse=True)
@@ -195,7 +183,7 @@ def _join(pieces: list[_Piece], axes: list[int], normalise: bool, info: dict[str
         face_material,
         uv=_corners(pieces, "uv", 2),
         vertex_colors=_colors(pieces, used),
-        normals=_normals(pieces, axes, positions, faces),
+        normals=_normals(pieces, up, positions, faces),
         info=info,
     )
 
@@ -251,14 +239,14 @@ def _colors(pieces: list[_Piece], used: np.ndarray) -> torch.Tensor | None:
 
 
 def _normals(
-    pieces: list[_Piece], axes: list[int], vertices: torch.Tensor, faces: torch.Tensor
+    pieces: list[_Piece], up: Up, vertices: torch.Tensor, faces: torch.Tensor
 ) -> torch.Tensor:
     """Unit normals ``[F, 3, 3]``: those of the files where they are of use, else made here."""
     own = crease_normals(vertices, faces)
     given = _corners(pieces, "normals", 3)
     if given is None:
         return own
-    given = given[..., axes]
+    given = from_file(given, up)
     length = torch.linalg.vector_norm(given, dim=-1, keepdim=True)
     # A normal that is missing, or on the other side of its face, would be shaded wrongly.
     good = torch.isfinite(length) & (length > 1e-6) & ((given * own).sum(-1, keepdim=True) > 0)

@@ -17,7 +17,8 @@ import torch
 from zero123lib import __version__
 from zero123lib._files import write_json
 from zero123lib.datasets.folder import write_object
-from zero123lib.meshes.load import FORMATS, MeshError, load_mesh
+from zero123lib.meshes.axes import FORMATS
+from zero123lib.meshes.load import MeshError, load_mesh
 from zero123lib.meshes.mesh import Camera, Mesh
 from zero123lib.meshes.rasterize import choose_backend
 from zero123lib.meshes.render import renderer

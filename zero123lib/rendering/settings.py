@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
-from zero123lib.meshes.load import UPS
+from zero123lib.meshes.axes import UPS
 from zero123lib.meshes.render import MAX_SAMPLES_PER_SIDE
 
 # fixed: the same for all objects. random: drawn for each object, one for all its views.

@@ -1,0 +1,45 @@
+"""The axes of mesh files, and ours: z-up, with the camera of azimuth 0 on the +x side.
+
+up "y"   our (x, y, z) is the file's (x, z, -y), and the file's (x, y, z) is our (x, -z, y), as
+         Blender has it, and as the official training views were made. What glTF calls the
+         front, +z, is seen from azimuth -90.
+up "z"   as they are.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeVar, get_args
+
+import numpy as np
+import torch
+
+Up = Literal["y", "z"]
+UPS = ("auto", *get_args(Up))
+
+# What "auto" takes for up.
+FORMATS: dict[str, Up] = {".glb": "y", ".gltf": "y", ".obj": "y", ".ply": "z", ".stl": "z"}
+
+IN_WORDS: dict[Up, str] = {
+    "y": "y up, the camera of azimuth 0 along +x, right-handed",
+    "z": "z up, the camera of azimuth 0 along +x, right-handed",
+}
+
+Vectors = TypeVar("Vectors", np.ndarray, torch.Tensor)
+
+
+def from_file(vectors: Vectors, up: Up) -> Vectors:
+    """A file's points or normals ``[..., 3]`` in our axes."""
+    if up == "z":
+        return vectors
+    vectors = vectors[..., [0, 2, 1]]
+    vectors[..., 1] *= -1
+    return vectors
+
+
+def to_file(vectors: Vectors, up: Up) -> Vectors:
+    """Our points or normals ``[..., 3]`` in a file's axes."""
+    if up == "z":
+        return vectors
+    vectors = vectors[..., [0, 2, 1]]
+    vectors[..., 2] *= -1
+    return vectors
