@@ -14,7 +14,6 @@ from zero123lib import RelativePose, Zero123Pipeline
 from zero123lib.diffusion.checkpoints.sources import MODELS
 from zero123lib.evaluation import evaluate_scenes
 from zero123lib.scenes import HELD_OUT_SEED, random_scene, render
-from zero123lib.views.images import prepare
 from zero123lib.views.poses import Pose
 
 TINY = MODELS / "tiny"
@@ -93,7 +92,7 @@ def test_says_which_pictures_are_far_from_its_world(pipe, shared_data):
     silent = 0
     for seed in range(HELD_OUT_SEED + 400, HELD_OUT_SEED + 440):
         rgba = render(random_scene(seed), [Pose(20, 30, 1.8)], 256).rgba[0].numpy()
-        silent += pipe.notice(prepare(rgba, pipe.image_size)) is None
+        silent += pipe.notice(pipe.prepare(rgba)) is None
     assert silent >= 32
 
 
