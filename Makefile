@@ -26,8 +26,8 @@ test: setup-browser ## all tests but the soak, nothing fetched from outside
 soak: setup ## the full sizes: many clients, kills, malformed files, many meshes
 	HF_HUB_OFFLINE=1 $(PY) -m pytest -m soak $(ARGS)
 
-bench: setup ## run each benchmarks/*.py, which write their ratios as JSON
-	@set -e; for script in benchmarks/*.py; do \
+bench: setup ## run the benchmarks/, which write their ratios as JSON
+	@set -e; for script in benchmarks/[!_]*.py; do \
 		echo "== $$script"; HF_HUB_OFFLINE=1 $(PY) "$$script" $(ARGS); \
 	done
 

@@ -20,17 +20,12 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import torch
+from _measuring import metric
 from gradio_client import Client, handle_file
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = sorted((ROOT / "demo" / "examples").glob("*.png"))
 PATIENCE_S = 300.0
-
-
-def metric(name: str, value: float, unit: str, better: str) -> dict:
-    """One line of the report."""
-    print(f"{name:56s} {value:8.2f} {unit}")
-    return {"name": name, "value": round(value, 3), "unit": unit, "better": better}
 
 
 def wait_for_page(url: str, server: subprocess.Popen) -> None:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from _measuring import metric, ratio, seconds
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
@@ -36,31 +37,10 @@ from zero123lib.scenes import HELD_OUT_SEED, random_scene, render
 from zero123lib.views.images import prepare
 from zero123lib.views.poses import Pose, RelativePose, orbit
 
-ROUNDS, STEPS = 3, 60
+STEPS = 60
 FIT_POSES = [RelativePose(10, 45), RelativePose(0, 180), RelativePose(30, -90)]
 FULL_NEEDS_BYTES = 8e9
 CONFIGS = Path(checkpoints.__file__).parent / "configs"
-
-
-def seconds(action: Callable[[], object]) -> float:
-    """Wall time of one call."""
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
-
-
-def ratio(slow: Callable[[], object], fast: Callable[[], object]) -> tuple[float, float]:
-    """Fastest round of each, in turn, after one warm-up: ``(slow, fast)`` in seconds."""
-    slow()
-    fast()
-    pairs = [(seconds(slow), seconds(fast)) for _ in range(ROUNDS)]
-    return min(pair[0] for pair in pairs), min(pair[1] for pair in pairs)
-
-
-def metric(name: str, value: float, unit: str, better: str) -> dict:
-    """One line of the report."""
-    print(f"{name:56s} {value:8.2f} {unit}")
-    return {"name": name, "value": round(value, 3), "unit": unit, "better": better}
 
 
 def bundled() -> list[dict]:

@@ -12,12 +12,11 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from _measuring import metric, ratio, seconds
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -30,7 +29,6 @@ from zero123lib.scenes import render as render_scene
 from zero123lib.views.cameras import FOV_DEG, camera_to_world, rays
 from zero123lib.views.poses import Pose
 
-ROUNDS = 5
 VIEWS = [Pose(elevation, 45.0 * k - 180, 1.85) for elevation in (-10, 15, 45) for k in range(8)]
 POINTS, RESOLUTION, COMPONENTS = 40_000, 96, 16
 
@@ -55,27 +53,6 @@ class Planes(nn.Module):
         planes = functional.grid_sample(self.planes, on_planes[:, :, None], **kinds)[..., 0]
         lines = functional.grid_sample(self.lines, on_lines[:, :, None], **kinds)[..., 0]
         return self.mix((planes * lines).reshape(-1, len(places)).T)
-
-
-def seconds(action: Callable[[], object]) -> float:
-    """Wall time of one call."""
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
-
-
-def ratio(slow: Callable[[], object], fast: Callable[[], object]) -> tuple[float, float]:
-    """Fastest round of each, in turn, after one warm-up: ``(slow, fast)`` in seconds."""
-    slow()
-    fast()
-    pairs = [(seconds(slow), seconds(fast)) for _ in range(ROUNDS)]
-    return min(pair[0] for pair in pairs), min(pair[1] for pair in pairs)
-
-
-def metric(name: str, value: float, unit: str, better: str) -> dict:
-    """One line of the report."""
-    print(f"{name:52s} {value:8.2f} {unit}", flush=True)
-    return {"name": name, "value": round(value, 3), "unit": unit, "better": better}
 
 
 def lookups() -> dict:

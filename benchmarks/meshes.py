@@ -10,17 +10,12 @@ the extraction; a learned field's own time comes on top. --full adds the largest
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
-import resource
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from _measuring import peak_mib, processor_time, tabulate
 from torch import Tensor
 
 from zero123lib.meshes.cleanup import Cleaning, clean
@@ -52,13 +47,8 @@ def colorful(points: Tensor) -> Tensor:
 
 def spent(action: Callable[[], object]) -> tuple[object, float]:
     """What an action returns, and its processor time in seconds."""
-    before = resource.getrusage(resource.RUSAGE_SELF)
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    result = action()
-    after = resource.getrusage(resource.RUSAGE_SELF)
-    later = resource.getrusage(resource.RUSAGE_CHILDREN)
-    own = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return result, own + later.ru_utime + later.ru_stime - children.ru_utime - children.ru_stime
+    before = processor_time()
+    return action(), processor_time() - before
 
 
 def surface(faces: int) -> Mesh:
@@ -68,7 +58,6 @@ def surface(faces: int) -> Mesh:
 
 def row(kind: str, size: int) -> dict:
     """One row of the table, measured in this process."""
-    torch.set_num_threads(1)
     faces = None
     if kind == "libraries loaded":
         extract(knobbly, resolution=8, level=25.0)
@@ -96,16 +85,12 @@ def row(kind: str, size: int) -> dict:
                 "read": lambda: load_mesh(path),
             }
             _, seconds = spent(actions[kind])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    # Kilobytes, but bytes on a Mac.
-    unit = 2**20 if sys.platform == "darwin" else 2**10
     return {
         "kind": kind,
         "size": size,
         "faces": faces,
         "cpu_s": round(seconds, 2),
-        "peak_mib": round(max(peak, children) / unit),
+        "peak_mib": peak_mib(),
     }
 
 
@@ -120,27 +105,5 @@ def rows(full: bool) -> list[tuple[str, int]]:
     ]
 
 
-def main() -> None:
-    """Print the table and write it as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--full", action="store_true", help="the largest sizes, too")
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
-    parser.add_argument("--row", nargs=2, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.row:
-        print(json.dumps(row(options.row[0], int(options.row[1]))))
-        return
-    table = []
-    for kind, size in rows(options.full):
-        command = [sys.executable, __file__, "--row", kind, str(size)]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
-        table.append(json.loads(done.stdout.splitlines()[-1]))
-        found = table[-1]
-        print(f"{kind:18s} {size:8d} {found['faces'] or '':>9} {found['cpu_s']:8.2f} s "
-              f"{found['peak_mib']:6d} MiB", flush=True)  # fmt: skip
-    machine = f"{platform.machine()}, 1 thread, torch {torch.__version__}"
-    options.out.write_text(json.dumps({"machine": machine, "rows": table}, indent=2) + "\n")
-
-
 if __name__ == "__main__":
-    main()
+    tabulate(__file__, __doc__, rows, row)

@@ -13,10 +13,10 @@ import argparse
 import json
 import platform
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from _measuring import metric, ratio, seconds
 
 from zero123lib import RelativePose, Zero123Pipeline
 from zero123lib.diffusion.model import disable_one_token, enable_one_token
@@ -24,30 +24,8 @@ from zero123lib.scenes import HELD_OUT_SEED, random_scene, render
 from zero123lib.views.images import prepare
 from zero123lib.views.poses import Pose, orbit
 
-ROUNDS = 3
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOS, EXAMPLES = ROOT.parent / "shared" / "data" / "images", ROOT / "demo" / "examples"
-
-
-def seconds(action: Callable[[], object]) -> float:
-    """Wall time of one call."""
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
-
-
-def ratio(slow: Callable[[], object], fast: Callable[[], object]) -> tuple[float, float]:
-    """Fastest round of each, in turn, after one warm-up: ``(slow, fast)`` in seconds."""
-    slow()
-    fast()
-    pairs = [(seconds(slow), seconds(fast)) for _ in range(ROUNDS)]
-    return min(pair[0] for pair in pairs), min(pair[1] for pair in pairs)
-
-
-def metric(name: str, value: float, unit: str, better: str) -> dict:
-    """One line of the report."""
-    print(f"{name:48s} {value:8.2f} {unit}")
-    return {"name": name, "value": round(value, 3), "unit": unit, "better": better}
 
 
 def measure(photos: list[Path]) -> list[dict]:

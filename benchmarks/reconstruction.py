@@ -16,17 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _measuring import metric
 
 from zero123lib import Zero123Pipeline
 from zero123lib.evaluation.reconstruction import Scored, score_recipe
 
 RECIPES = ("tiny-views", "tiny-sds")
-
-
-def metric(name: str, value: float, unit: str, better: str) -> dict:
-    """One line of the report."""
-    print(f"{name:48s} {value:8.2f} {unit}")
-    return {"name": name, "value": round(value, 3), "unit": unit, "better": better}
 
 
 def measure(objects: int) -> list[dict]:

@@ -9,17 +9,11 @@ The mesh is a ball with bumps, its colours a formula. --full adds the largest si
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
-import resource
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 import trimesh
+from _measuring import peak_mib, processor_time, tabulate
 from torch import Tensor
 
 from zero123lib.meshes.atlas import unwrap
@@ -58,12 +52,6 @@ def pictures(mesh: Mesh, count: int) -> tuple[Tensor, list[Camera]]:
     return torch.stack([render(colored, c, AMBIENT, 2).color for c in cameras]), cameras
 
 
-def processor_time() -> float:
-    """Of this process and of those that it has waited for, in seconds."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
-
-
 def prepared(kind: str, number: int) -> Callable[[], object]:
     """What a row measures."""
     mesh = bumpy(number if kind == "unwrap" else USUAL_FACES)
@@ -85,19 +73,15 @@ def prepared(kind: str, number: int) -> Callable[[], object]:
 
 def row(kind: str, number: int) -> dict:
     """One row of the table, measured in this process."""
-    torch.set_num_threads(1)
     action = prepared(kind, number) if number else lambda: bake(bumpy(20), colorful, 16)
     before = processor_time()
     action()
     seconds = processor_time() - before
-    peaks = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    # Kilobytes, but bytes on a Mac.
-    unit = 2**20 if sys.platform == "darwin" else 2**10
     return {
         "kind": kind,
         "number": number,
         "cpu_s": round(seconds, 2),
-        "peak_mib": round(max(peak.ru_maxrss for peak in peaks) / unit),
+        "peak_mib": peak_mib(),
     }
 
 
@@ -113,28 +97,5 @@ def rows(full: bool) -> list[tuple[str, int]]:
     ]
 
 
-def main() -> None:
-    """Print the table and write it as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--full", action="store_true", help="the largest sizes, too")
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
-    parser.add_argument("--row", nargs=2, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.row:
-        print(json.dumps(row(options.row[0], int(options.row[1]))))
-        return
-    table = []
-    for kind, number in rows(options.full):
-        command = [sys.executable, __file__, "--row", kind, str(number)]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
-        table.append(json.loads(done.stdout.splitlines()[-1]))
-        found = table[-1]
-        print(
-            f"{kind:20s} {number:8d} {found['cpu_s']:8.2f} s {found['peak_mib']:6d} MiB", flush=True
-        )
-    machine = f"{platform.machine()}, 1 thread, torch {torch.__version__}"
-    options.out.write_text(json.dumps({"machine": machine, "rows": table}, indent=2) + "\n")
-
-
 if __name__ == "__main__":
-    main()
+    tabulate(__file__, __doc__, rows, row)

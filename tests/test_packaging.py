@@ -204,7 +204,8 @@ RUNTIME = [extra for extra in EXTRAS if extra != "dev"]
     ],
 )
 def test_every_import_is_declared(folder: str, extras: list[str]) -> None:
-    own = {"zero123lib", "demo", "app", "tests"} | {path.stem for path, _ in parsed("tests")}
+    own = {"zero123lib", "demo", "app", "tests"}
+    own |= {path.stem for place in ("tests", "benchmarks") for path, _ in parsed(place)}
     foreign = sys.stdlib_module_names | own | SPACE_ONLY | NOT_ON_PYPI
     owners = module_owners()
     for path, tree in parsed(folder):

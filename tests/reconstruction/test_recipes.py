@@ -164,3 +164,9 @@ def test_unknown_names_list_the_known_ones() -> None:
 def test_recipes_are_values() -> None:
     first, second = read_recipe("views"), read_recipe("views")
     assert isinstance(first, Recipe) and first == second
+
+
+@pytest.mark.parametrize("key", ["encoding", "use_ema", "variant", "weighting", "max_batch_size"])
+def test_keys_of_the_plug_in_alone_are_named_as_ignored(key: str) -> None:
+    recipe = read_recipe("zero123-sds", [f"system.guidance.{key}=1"])
+    assert f"system.guidance.{key}" in recipe.ignored

@@ -84,6 +84,9 @@ def run_threestudio(args: argparse.Namespace) -> int:
         named = {
             "system.guidance.pretrained_model_name_or_path": args.model,
             "data.default_elevation_deg": args.input_elevation,
+            "system.guidance.encoding": None if args.encoding == "auto" else args.encoding,
+            "system.guidance.pretrained_config": args.original_config
+            and args.original_config.absolute(),
             "seed": args.seed,
         }
         overrides += [f"{key}={value}" for key, value in named.items() if value is not None]

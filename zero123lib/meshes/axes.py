@@ -8,7 +8,7 @@ up "z"   as they are.
 
 from __future__ import annotations
 
-from typing import Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -31,15 +31,15 @@ def from_file(vectors: Vectors, up: Up) -> Vectors:
     """A file's points or normals ``[..., 3]`` in our axes."""
     if up == "z":
         return vectors
-    vectors = vectors[..., [0, 2, 1]]
-    vectors[..., 1] *= -1
-    return vectors
+    turned: Any = vectors[..., [0, 2, 1]]
+    turned[..., 1] *= -1
+    return turned
 
 
 def to_file(vectors: Vectors, up: Up) -> Vectors:
     """Our points or normals ``[..., 3]`` in a file's axes."""
     if up == "z":
         return vectors
-    vectors = vectors[..., [0, 2, 1]]
-    vectors[..., 2] *= -1
-    return vectors
+    turned: Any = vectors[..., [0, 2, 1]]
+    turned[..., 2] *= -1
+    return turned

@@ -48,7 +48,8 @@ IGNORED: dict[str, tuple[str, ...]] = {
     "system.loggers": ("*",),
     "system.guidance": (
         "pretrained_config", "vram_O", "cond_image_path", "cond_elevation_deg",
-        "cond_azimuth_deg", "cond_camera_distance", "half_precision_weights", "max_items_eval"),
+        "cond_azimuth_deg", "cond_camera_distance", "half_precision_weights", "max_items_eval",
+        "encoding", "use_ema", "variant", "weighting", "max_batch_size"),
     "system.freq": ("ref_only_steps", "guidance_eval", "n_ref", "ref_or_zero123"),
     "system.loss": ("lambda_depth", "lambda_depth_rel", "lambda_normal",
                     "lambda_normal_consistency", "lambda_laplacian_smoothness"),
