@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -82,6 +83,8 @@ def test_data_of_no_use_is_one_line_whoever_loads_it(tmp_path, capsys, workers):
     told = capsys.readouterr().err.strip().splitlines()[-1]
     assert told.startswith("zero123 train: error: path: expected at least one object with two")
     assert "Traceback" not in told
+    # A worker that outlives its run would hold up the interpreter's exit.
+    assert not multiprocessing.active_children()
 
 
 def test_validation_is_fixed_and_free_of_dropout(tmp_path, renders):

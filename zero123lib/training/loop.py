@@ -6,7 +6,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -227,11 +227,20 @@ def train(
             the step before.
         ValueError: no usable data is left.
     """
+    config = state.config
+    micro, accumulate = micro_batch(config, state.accelerator.num_processes)
+    dataset = _dataset(state, source, micro, accumulate)
+    with _loaded(_loader(dataset, config.data.workers)) as batches:
+        yield from _steps(state, dataset, batches, stop)
+
+
+def _steps(
+    state: TrainState, dataset: PairDataset, batches: Iterator[Batch], stop: Callable[[], bool]
+) -> Generator[TrainProgress, None, None]:
+    """The steps of :func:`train`, with the batches to come."""
     config, accelerator = state.config, state.accelerator
     micro, accumulate = micro_batch(config, accelerator.num_processes)
     shape = _latent_shape(state.pipe)
-    dataset = _dataset(state, source, micro, accumulate)
-    batches = iter(_loader(dataset, config.data.workers))
     clock = time.monotonic()
     while (done := spent(state)) < 1:
         factor = rate_factor(state.step, done, config.schedule)
@@ -304,6 +313,18 @@ def _loader(dataset: PairDataset, workers: int) -> DataLoader:
     return DataLoader(
         dataset, batch_size=None, num_workers=workers, worker_init_fn=start_worker, **more
     )
+
+
+@contextmanager
+def _loaded(loader: DataLoader) -> Iterator[Iterator[Batch]]:
+    """The loader's batches. Its workers end with it, whatever traceback still holds them: they do
+    not hear of SIGTERM, by which an interpreter that exits would end them and wait."""
+    batches: Any = iter(loader)
+    try:
+        yield batches
+    finally:
+        if loader.num_workers:
+            batches._shutdown_workers()
 
 
 def _next(batches: Iterator[Batch]) -> Batch:
