@@ -223,6 +223,31 @@ def test_hollows_go_and_solids_within_solids_stay() -> None:
     assert volume(beside.mesh) == pytest.approx(volume(ball) + volume(inner), rel=1e-5)
 
 
+def test_smoothing_makes_one_of_vertices_that_come_together() -> None:
+    """As files do: the numbers told are those of the mesh that is handed over."""
+    ball = sphere(0.5, 3)
+    cap = ball.vertices[:, :1] > 0.42
+    small = torch.tensor([0.45, 0.1, 0.2]) + 1e-6 * ball.vertices
+    pinched = replace(ball, vertices=torch.where(cap, small, ball.vertices))
+    cleaned = clean(pinched, replace(BARE, smooth=100))
+    told, found = cleaned.steps[-1].after, facts(cleaned.mesh)
+    assert found.watertight and told.watertight
+    assert told.faces == found.faces < len(ball.faces) and told.places == found.places
+
+
+@pytest.mark.parametrize("rounds", [10, 28, 100])
+def test_smoothing_does_not_open_a_part_that_shrinks_to_nothing(rounds: int) -> None:
+    corners = 0.01 * torch.cat([torch.zeros(1, 3), torch.eye(3)])
+    faces = torch.tensor([[0, 2, 1], [0, 1, 3], [1, 2, 3], [0, 3, 2]])
+    speck, ball = moved(Mesh(corners, faces), 0.7, 0.1, 0.2), sphere(0.5, 2)
+    smooth = replace(BARE, smooth=rounds)
+    found = facts(clean(together(ball, speck), smooth).mesh)
+    assert found.watertight and found.faces >= len(ball.faces)
+    if rounds == 100:
+        with pytest.raises(ValueError, match="smooth: expected fewer rounds, got 100, in which"):
+            clean(speck, smooth)
+
+
 def test_smoothing_takes_noise_and_leaves_the_volume() -> None:
     ball = sphere(0.5, 4)
     rough = torch.randn(ball.vertices.shape, generator=torch.Generator().manual_seed(0))
@@ -294,7 +319,7 @@ def test_numbers_of_a_known_mesh() -> None:
     [
         ({"min_share": 1.5}, "min_share: expected a share from 0 to 1, got 1.5"),
         ({"max_hole": -0.1}, "max_hole: expected a share from 0 to 1, got -0.1"),
-        ({"smooth": -1}, "smooth: expected 0 to 1000 rounds, got -1"),
+        ({"smooth": -1}, "smooth: expected 0 to 100 rounds, got -1"),
         ({"max_faces": 3}, "max_faces: expected at least 4, got 3"),
     ],
 )

@@ -101,8 +101,8 @@ def _add_clean(verbs: Any) -> None:
         "--keep-hollows", action="store_true", help="leave closed hollows that nobody can see"
     )
     parser.add_argument(
-        "--smooth", type=whole(0, 1000), default=0, metavar="N",
-        help="rounds of Taubin smoothing, which leaves the volume (0)",
+        "--smooth", type=whole(0, 100), default=0, metavar="N",
+        help="rounds of Taubin smoothing; a few leave the volume (0)",
     )  # fmt: skip
     parser.add_argument(
         "--faces", type=whole(4, 100_000_000), metavar="N", dest="max_faces",

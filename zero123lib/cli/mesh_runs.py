@@ -93,7 +93,8 @@ def clean(args: argparse.Namespace) -> None:
             cleaned = clean_mesh(mesh, settings, tell)
         except ValueError as error:
             argument, colon, complaint = str(error).partition(": ")
-            flag = {"max_faces": "--faces", "mesh": "MESH"}.get(argument, argument)
+            flags = {"max_faces": "--faces", "smooth": "--smooth", "mesh": "MESH"}
+            flag = flags.get(argument, argument)
             raise ValueError(f"{flag}{colon}{complaint}") from error
     written = write_mesh(args.out, cleaned.mesh, args.out_up)
     _report(written, cleaned.mesh, cleaned.dropped)

@@ -6,7 +6,7 @@ The steps, in order. Each is left out where its setting says so.
     orientation  neighbours agree on which side is outside, and closed parts face outwards
     holes        small holes are closed
     cavities     closed hollows inside a solid, which nobody can see, go
-    smoothing    Taubin (1995), by Open3D: noise goes, volume stays
+    smoothing    Taubin (1995), by Open3D: noise goes, and far less volume than by plain averaging
     decimation   quadric error (Garland and Heckbert 1997), by Open3D, to a number of faces
 """
 
@@ -31,12 +31,17 @@ from zero123lib.meshes.texture import surface_colors
 from zero123lib.meshes.topology import (
     areas,
     distinct,
+    edges,
     first_of_each,
     shells,
     slivers,
     vertex_components,
     volumes,
+    weld,
 )
+
+# The filter lets coarse shape grow a little with each round: far more of them make a balloon.
+MAX_ROUNDS = 100
 
 # Hollows are looked for in so many of the largest solids.
 _SOLIDS = 100
@@ -55,7 +60,7 @@ class Cleaning:
         max_hole: holes of up to this radius are closed, as a share of the longest side of the
             bounding box; 0 closes none.
         fill_cavities: remove closed hollows inside solids, unless a material lets see through.
-        smooth: rounds of Taubin smoothing.
+        smooth: rounds of Taubin smoothing, up to 100; the volume drifts with them.
         max_faces: thinned to this many; None keeps all.
 
     Raises:
@@ -73,8 +78,8 @@ class Cleaning:
             raise ValueError(f"min_share: expected a share from 0 to 1, got {self.min_share:g}")
         if not 0.0 <= self.max_hole <= 1.0:
             raise ValueError(f"max_hole: expected a share from 0 to 1, got {self.max_hole:g}")
-        if not 0 <= self.smooth <= 1000:
-            raise ValueError(f"smooth: expected 0 to 1000 rounds, got {self.smooth}")
+        if not 0 <= self.smooth <= MAX_ROUNDS:
+            raise ValueError(f"smooth: expected 0 to {MAX_ROUNDS} rounds, got {self.smooth}")
         if self.max_faces is not None and self.max_faces < 4:
             raise ValueError(f"max_faces: expected at least 4, got {self.max_faces}")
 
@@ -118,7 +123,8 @@ def clean(
         tell: called after each step.
 
     Raises:
-        ValueError: the mesh has no face with an area, or none is left when it is thinned.
+        ValueError: the mesh has no face with an area, none is left when it is thinned, or
+            smoothing would open what is closed.
         MissingExtraError: Open3D is not installed, and smoothing, thinning or hollows need it.
     """
     settings = settings or Cleaning()
@@ -160,14 +166,12 @@ def _whole_faces(surface: Surface) -> Surface:
         surface = surface.take(whole)
     surface = without_slivers(surface)
     firsts = first_of_each(surface.faces)
-    if len(firsts) < len(surface.faces):
-        surface = surface.take(firsts)
-    if slivers(surface.triangles).all():
-        raise ValueError("mesh: expected a surface, got triangles without any area")
-    return surface
+    return surface.take(firsts) if len(firsts) < len(surface.faces) else surface
 
 
 def _large_parts(surface: Surface, min_share: float) -> Surface:
+    if slivers(surface.triangles).all():
+        raise ValueError("mesh: expected a surface, got triangles without any area")
     part = vertex_components(surface.faces, len(surface.places))
     size = np.bincount(part, areas(surface.triangles))
     # Of several largest parts "the largest alone" is one.
@@ -238,7 +242,26 @@ def _smoothed(surface: Surface, rounds: int) -> Surface:
     places = surface.places.copy()
     used = np.unique(surface.faces)
     places[used] = np.asarray(smooth.vertices)[used]
-    return replace(surface, places=places)
+    made = _rounded(replace(surface, places=places))
+    if not len(made.faces) or (_is_closed(surface) and not _is_closed(made)):
+        raise ValueError(
+            f"smooth: expected fewer rounds, got {rounds}, in which parts of the surface shrink to "
+            "nothing; small ones do so first"
+        )
+    return made
+
+
+def _is_closed(surface: Surface) -> bool:
+    return bool((edges(surface.faces).counts == 2).all())
+
+
+def _rounded(surface: Surface) -> Surface:
+    """At places that float32 tells apart, as files do, and without the faces that this flattens."""
+    places = surface.places.astype(np.float32).astype(np.float64)
+    place, firsts = weld(places)
+    colors = None if surface.colors is None else surface.colors[firsts]
+    made = replace(surface, places=places[firsts], faces=place[surface.faces], colors=colors)
+    return without_slivers(made.take(distinct(made.faces)))
 
 
 def _thinned(surface: Surface, budget: int) -> Surface:
