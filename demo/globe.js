@@ -1,8 +1,9 @@
 /* The camera globe: drag, wheel, pinch or arrow keys move the target camera around the object.
 
    Gradio runs this as a function body with `element`, `trigger`, `props` and `watch`. The value is
-   {elevation, azimuth, zoom, input, around}: degrees and scene units relative to the picture's
-   camera, whose own elevation is `input`; `around` lists the azimuths of an orbit. Two events go
+   {elevation, azimuth, zoom, input, around, sliders}: degrees and scene units relative to the
+   picture's camera, whose own elevation is `input`; `around` lists the azimuths of an orbit,
+   `sliders` the elevation, azimuth and zoom that the sliders were last seen at. Two events go
    out: "input" while the camera moves, "release" once it rests. The picture of the view, #view, is
    dragged the other way round: there the hand holds the object, here it holds the camera. */
 const LOOK_FROM = { azimuth: -38, elevation: 24 };
@@ -10,7 +11,9 @@ const INPUT_RADIUS = 1.85;
 const MAX_ZOOM = 0.5;
 const DEGREES_PER_PX = 0.6;
 const REST_MS = 350;
-const SYNC_MS = 90;
+/* How often to look whether the sliders have followed, and how long to wait for them. */
+const SYNC_MS = 60;
+const PATIENCE_MS = 3000;
 
 const canvas = element.querySelector("canvas");
 const readout = element.querySelector("output");
@@ -39,9 +42,17 @@ const { right: eyeRight, up: eyeUp } = axes(LOOK_FROM.elevation, LOOK_FROM.azimu
 let picture = null;
 let pictureSource = "";
 
+/* Where the hand has moved the camera to. The sliders follow a moment later, and until they have,
+   what comes back from them is old. */
+let held = null;
 const value = () => ({
-  elevation: 0, azimuth: 0, zoom: 0, input: 0, around: [], ...(props.value || {}),
+  elevation: 0, azimuth: 0, zoom: 0, input: 0, around: [], sliders: [], ...(props.value || {}),
+  ...held,
 });
+const followed = () => {
+  const v = value();
+  return [v.elevation, v.azimuth, v.zoom].every((x, i) => Math.abs(x - v.sliders[i]) < 1e-6);
+};
 
 function describe(v) {
   const side = v.azimuth > 0 ? " right" : v.azimuth < 0 ? " left" : "";
@@ -210,14 +221,27 @@ function move(change) {
   next.azimuth = Math.round(wrap(next.azimuth));
   next.zoom = Math.round(clamp(next.zoom, -MAX_ZOOM, MAX_ZOOM) * 20) / 20;
   if (next.elevation === v.elevation && next.azimuth === v.azimuth && next.zoom === v.zoom) return;
+  held = { elevation: next.elevation, azimuth: next.azimuth, zoom: next.zoom };
   props.value = next;
   draw();
   if (announced) return;
   announced = true;
-  requestAnimationFrame(() => { announced = false; trigger("input"); });
+  requestAnimationFrame(() => {
+    announced = false;
+    props.value = value();
+    trigger("input");
+  });
 }
-/* Waits, so that the sliders have followed before the view is asked for. */
-const rest = (ms) => { clearTimeout(resting); resting = setTimeout(() => trigger("release"), ms); };
+/* Asks for the view once the sliders have followed: the request carries their numbers. */
+function rest(ms, patience = PATIENCE_MS) {
+  clearTimeout(resting);
+  resting = setTimeout(() => {
+    if (!followed() && patience > 0) { rest(SYNC_MS, patience - SYNC_MS); return; }
+    held = null;
+    draw();
+    trigger("release");
+  }, ms);
+}
 
 function draggable(area, sign, accepts) {
   const fingers = new Map();
@@ -258,7 +282,7 @@ function draggable(area, sign, accepts) {
     if (!fingers.delete(event.pointerId)) return;
     if (fingers.size) { begin(); return; }
     start = null;
-    if (moved) rest(SYNC_MS);
+    if (moved || held) rest(SYNC_MS);
     moved = false;
   };
   for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) {

@@ -28,11 +28,18 @@ aria-valuemin="-180" aria-valuemax="180" aria-valuenow="0" aria-valuetext="0°, 
 # Between the globe and the sliders, in the browser.
 SLIDERS_OF_GLOBE = "(globe) => [globe.elevation, globe.azimuth, globe.zoom]"
 GLOBE_OF_SLIDERS = """(elevation, azimuth, zoom, input, count, globe) => ({
-  ...globe, elevation, azimuth, zoom, input,
+  ...globe, elevation, azimuth, zoom, input, sliders: [elevation, azimuth, zoom],
   around: count > 1 ? Array.from({length: count}, (_, i) => i * 360 / count) : [],
 })"""
 
-START: dict[str, Any] = {"elevation": 0, "azimuth": 0, "zoom": 0, "input": 0, "around": []}
+START: dict[str, Any] = {
+    "elevation": 0,
+    "azimuth": 0,
+    "zoom": 0,
+    "input": 0,
+    "around": [],
+    "sliders": [0, 0, 0],
+}
 
 
 def globe(**options: Any) -> gr.HTML:
