@@ -41,6 +41,13 @@ def test_skipping_what_is_truly_empty_changes_no_bit_and_no_gradient():
     assert torch.equal(wanted, found)
 
 
+def test_a_field_elsewhere_is_asked_where_it_is():
+    # The device "meta" refuses a mix with the CPU as a GPU does.
+    field = VoxelField(VoxelSettings(8)).to("meta")
+    grid = OccupancyGrid.of(field.density, 0.6, 7, 0.05, device="meta").dilated()
+    assert grid.cells.device.type == "meta" and grid.cells.shape == (7, 7, 7)
+
+
 @pytest.mark.parametrize("least", [0.0, 0.05, 2.0])
 def test_skipping_stays_within_the_stated_bound(least):
     field = lumpy_field()

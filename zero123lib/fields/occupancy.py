@@ -36,6 +36,7 @@ class OccupancyGrid:
         least_density: float,
         *,
         finer: int = 1,
+        device: torch.device | str = "cpu",
     ) -> OccupancyGrid:
         """The cells that have a node of more than ``least_density``.
 
@@ -49,8 +50,9 @@ class OccupancyGrid:
             density: per world unit ``[...]`` of points ``[..., 3]``.
             resolution: R.
             finer: looks at this many times more nodes along each axis.
+            device: of the points that the density is asked at, and so of the cells.
         """
-        nodes = evaluate(density, lattice(resolution * finer + 1, half_extent))
+        nodes = evaluate(density, lattice(resolution * finer + 1, half_extent).to(device))
         most = functional.max_pool3d(nodes[None, None], finer + 1, stride=finer)[0, 0]
         return OccupancyGrid(most > least_density, half_extent)
 

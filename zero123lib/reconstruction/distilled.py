@@ -147,7 +147,11 @@ class Distilling:
     def _occupied(self) -> OccupancyGrid:
         field = self.field
         grid = OccupancyGrid.of(
-            field.density, field.half_extent, field.resolution - 1, LEAST_DENSITY
+            field.density,
+            field.half_extent,
+            field.resolution - 1,
+            LEAST_DENSITY,
+            device=self._device,
         )
         return grid.dilated()
 
