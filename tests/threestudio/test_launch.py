@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import pytest
 from PIL import Image
 
 from tests.threestudio.test_clone import make_clone
+from zero123lib.cli import main
 from zero123lib.meshes.load import load_mesh
 from zero123lib.threestudio_plugin.clone import TESTED_COMMIT, install
 from zero123lib.threestudio_plugin.launch import (
@@ -140,6 +143,7 @@ def test_a_models_file_is_named_from_here(
         for _ in launch(recipe, clone, photo, out, mesh=False, overrides=[f"{key}={name}"]):
             pass
         assert words_of(out / "threestudio.log")[key] == seen
+        assert json.loads((out / "metrics.json").read_text())["model"] == name
 
 
 @pytest.mark.parametrize(
@@ -192,10 +196,29 @@ def test_closing_stops_the_process(tmp_path: Path, recipe: Path, photo: Path) ->
             time.sleep(0.1)
 
 
+def test_sigterm_stops_the_process_too(tmp_path: Path, recipe: Path, photo: Path) -> None:
+    pid = tmp_path / "pid"
+    behaviour = f"open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    clone = play(tmp_path, behaviour)
+
+    def terminate() -> None:
+        while not (pid.exists() and pid.read_text()):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=terminate, daemon=True).start()
+    words = ["reconstruct", photo, "--config", recipe, "--engine", "threestudio"]
+    words += ["--threestudio-root", clone, "--out", tmp_path / "out"]
+    assert main([str(word) for word in words]) == 130
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"overrides": ["seed 7"]}, "overrides: expected dotted.key=value, got 'seed 7'"),
+        ({"overrides": ["trainer.max_steps=ten"]}, "trainer.max_steps: expected a whole number"),
         ({"recipe": "views"}, "recipe: expected a whole threestudio config"),
         ({"recipe": "broken"}, "recipe: "),
         ({"recipe": "absent"}, "recipe: "),

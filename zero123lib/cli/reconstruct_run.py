@@ -6,6 +6,7 @@ Loaded when there is something to reconstruct.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,7 +74,7 @@ def run_embedded(args: argparse.Namespace) -> int:
 
 def run_threestudio(args: argparse.Namespace) -> int:
     """By threestudio, in a process of its own; see :func:`zero123lib.cli.reconstruct.run`."""
-    with _flags():
+    with _flags(), _terminated_as_interrupted():
         for name in ("resume", "max_steps"):
             if getattr(args, name):
                 raise ValueError(
@@ -112,6 +113,16 @@ def _config(args: argparse.Namespace) -> str | Path:
     if args.config is not None:
         return args.config
     return "tiny-views" if args.model in (None, "tiny") else "views"
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM ends us as Ctrl-C does: threestudio does not go on without us."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -164,10 +164,10 @@ def _clone_findings(clone: Clone) -> Iterator[Finding]:
 
 def _python_findings(answer: dict[str, Any]) -> Iterator[Finding]:
     modern = tuple(map(int, answer["python"].split(".")[:2])) >= (3, 11)
-    mend = None if modern else "zero123lib needs Python 3.11: see environment.yml"
+    mend = None if modern else "zero123lib needs Python 3.11: see environment-threestudio.yml"
     yield Finding("Python", modern, answer["python"], mend)
     if answer["torch"] is None:
-        yield Finding("torch", False, "not installed", "see environment.yml")
+        yield Finding("torch", False, "not installed", "see environment-threestudio.yml")
     else:
         mend = None if answer["cuda"] else "threestudio needs an NVIDIA GPU and torch's CUDA build"
         found = f"{answer['torch']} on {answer['cuda'] or 'no GPU'}"

@@ -39,6 +39,7 @@ PROGRESS_VARIABLE = "ZERO123LIB_PROGRESS"
 
 # Pixels of the input view on the disk: the most that threestudio's recipes compare it at.
 _INPUT_SIZE = 512
+_MODEL = "system.guidance.pretrained_model_name_or_path"
 _POLL_S = 0.2
 _STOP_S = 20.0
 
@@ -132,6 +133,7 @@ def launch(
         LaunchError: threestudio stopped. What it had written stays.
     """
     opened, content = _checked(recipe, clone, overrides)
+    total, model = _max_steps(content, overrides), _told(content, overrides, _MODEL)
     home = Path(out).absolute()
     run = home / "threestudio" / "run"
     if run.exists():
@@ -154,7 +156,7 @@ def launch(
     ]
     command = [python, "launch.py", "--gpu", gpu]
     config = str(Path(recipe).absolute())
-    total, start = _max_steps(content, overrides), time.monotonic()
+    start = time.monotonic()
     try:
         child = _Child([*command, "--config", config, "--train", *words], opened, log, progress)
         for step, losses in child.watch():
@@ -174,7 +176,7 @@ def launch(
         except LaunchError as error:
             notices.append(f"no mesh: {error}")
         seconds["export"] = time.monotonic() - start - seconds["train"]
-    yield _gathered(home, run, opened, content, seconds, notices)
+    yield _gathered(home, run, opened, model, seconds, notices)
 
 
 def _checked(
@@ -207,14 +209,29 @@ def _with_whole_path(override: str) -> str:
     key, _, value = override.partition("=")
     path = Path(value)
     named = value in (*sources.bundled_models(), *sources.NAMED)
-    if key != "system.guidance.pretrained_model_name_or_path" or named or not path.exists():
+    if key != _MODEL or named or not path.exists():
         return override
     return f"{key}={json.dumps(str(path.absolute()))}"
 
 
+def _told(content: Mapping[str, Any], overrides: Sequence[str], key: str) -> Any:
+    """What the run is told for a dotted key; None where nothing is."""
+    given = [text.partition("=")[2] for text in overrides if text.partition("=")[0] == key]
+    if given:
+        return yaml.safe_load(given[-1])
+    value: Any = content
+    for name in key.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
 def _max_steps(content: Mapping[str, Any], overrides: Sequence[str]) -> int:
-    given = [text.partition("=")[2] for text in overrides if text.startswith("trainer.max_steps=")]
-    return int(given[-1] if given else (content.get("trainer") or {}).get("max_steps", 0))
+    steps = _told(content, overrides, "trainer.max_steps")
+    if steps is None:
+        return 0
+    if type(steps) is not int or steps < 1:
+        raise ValueError(f"trainer.max_steps: expected a whole number above 0, got {steps!r}")
+    return steps
 
 
 class _Child:
@@ -287,7 +304,7 @@ def _gathered(
     home: Path,
     run: Path,
     clone: Clone,
-    content: Mapping[str, Any],
+    model: Any,
     seconds: Mapping[str, float],
     notices: list[str],
 ) -> Launched:
@@ -313,7 +330,7 @@ def _gathered(
         "engine": "threestudio",
         "threestudio": {"version": clone.version, "commit": clone.commit},
         "zero123lib": __version__,
-        "model": content["system"].get("guidance", {}).get("pretrained_model_name_or_path"),
+        "model": model,
         "seconds": {name: round(value, 2) for name, value in seconds.items()},
         "losses": _last_losses(run),
         "notices": notices,
