@@ -244,7 +244,11 @@ def look(field: VoxelField, shot: Shot, size: int, *, normals: bool = True) -> V
     device = field.raw_density.device
     with torch.no_grad():
         occupancy = OccupancyGrid.of(
-            field.density, field.half_extent, field.resolution - 1, _LEAST_DENSITY
+            field.density,
+            field.half_extent,
+            field.resolution - 1,
+            _LEAST_DENSITY,
+            device=device,
         )
         camera = camera_to_world(shot.pose).to(device)
         return render_camera(

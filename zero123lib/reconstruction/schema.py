@@ -121,6 +121,12 @@ class FieldSection:
                 f"milestones: expected {len(self.resolutions) - 1}, one fewer than resolutions, "
                 f"got {list(self.milestones)}"
             )
+        ascending = list(self.milestones) == sorted(self.milestones)
+        if not ascending or not all(0 < share < 1 for share in self.milestones):
+            raise ValueError(
+                "milestones: expected ascending shares of the steps, above 0 and below 1, "
+                f"got {list(self.milestones)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -184,8 +190,12 @@ class Fit:
 
     def __post_init__(self) -> None:
         checks.least(
-            self, steps=1, rays=1, density_rate=0, color_rate=0, input_weight=0, hull_margin_px=0
-        )
+            self, steps=1, color_steps=0, rays=1, density_rate=0, color_rate=0, input_weight=0,
+            hull_margin_px=0,
+        )  # fmt: skip
+        for name in ("robust", "hull_density"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name}: expected above 0, got {getattr(self, name):g}")
         checks.schedules(self, "rgb", "mask", "opaque", "density_variation", "color_variation")
         if not 0 <= self.hull_tolerance < 1:
             raise ValueError(
