@@ -15,7 +15,9 @@ from zero123lib._optional import MissingExtraError
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.fields.levels import densest_along_rays
 from zero123lib.fields.voxels import VoxelField, VoxelSettings
+from zero123lib.meshes import atlas
 from zero123lib.meshes.load import load_mesh
+from zero123lib.meshes.shading import base_color, to_srgb
 from zero123lib.metrics import silhouette_iou
 from zero123lib.reconstruction import videos
 from zero123lib.reconstruction.engine import Finished, reconstruct, result
@@ -86,6 +88,34 @@ def test_meshes_are_the_field_in_their_files_axes(end: Finished) -> None:
     x, y, z = world.T
     turned = np.stack([x, z, -y], -1)
     np.testing.assert_allclose(glb.bounds, [turned.min(0), turned.max(0)], atol=1e-5)
+
+
+def test_the_glb_has_the_fields_colours_in_a_texture(end: Finished) -> None:
+    mesh = load_mesh(end.files["mesh.glb"], normalise=False)
+    assert mesh.materials[0].texture is not None and mesh.vertex_colors is None
+    assert mesh.materials[0].texture.shape == (64, 64, 4)
+    ids, middle = torch.arange(len(mesh.faces)), torch.full((len(mesh.faces), 3), 1 / 3)
+    seen = to_srgb(base_color(mesh, ids, middle))[:, :3]
+    there = end.field.color(mesh.triangles.mean(1))
+    assert float((seen - there).abs().mean()) < 0.25 * float((there - there.mean(0)).abs().mean())
+
+
+def test_without_a_texture_the_glb_has_colours_at_its_vertices(
+    end: Finished, photo: Image.Image, pipe: Zero123Pipeline, tmp_path: Path
+) -> None:
+    words = [*TINY, "system.guidance.embedded.outputs.texture_size=0"]
+    plain = result(reconstruct(photo, read_recipe("tiny-views", words), pipe=pipe, out=tmp_path))
+    mesh = load_mesh(plain.files["mesh.glb"], normalise=False)
+    assert mesh.vertex_colors is not None and mesh.materials[0].texture is None
+
+
+def test_a_texture_that_cannot_be_made_is_a_note(
+    photo: Image.Image, pipe: Zero123Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(atlas, "MAX_FACES", 1)
+    end = result(reconstruct(photo, read_recipe("tiny-views", TINY), pipe=pipe, out=tmp_path))
+    (note,) = end.notes
+    assert note.startswith("mesh.glb has colours at its vertices, and no texture: mesh: expected")
     assert load_mesh(end.files["mesh.glb"]).vertex_colors is not None
 
 

@@ -20,6 +20,7 @@ TINY = [
     "system.guidance.embedded.outputs.size=16",
     "system.guidance.embedded.outputs.mesh_resolution=16",
     "system.guidance.embedded.outputs.mesh_level=null",
+    "system.guidance.embedded.outputs.texture_size=64",
     "system.guidance.embedded.preprocess=none",
     f"data.default_camera_distance={INPUT.radius}",
     f"data.default_elevation_deg={INPUT.elevation_deg}",

@@ -22,7 +22,7 @@ from torch import Tensor
 from zero123lib._optional import require
 from zero123lib.meshes.mesh import Material, Mesh
 
-MAX_SIZE = 8192
+MIN_SIZE, MAX_SIZE = 16, 8192
 MAX_FACES = 1_000_000
 
 # A cell of two triangles, that does not mix them when looked up bilinearly, is at least this wide.
@@ -59,8 +59,8 @@ def unwrap(
             cannot be made, too many for the size.
         MissingExtraError: xatlas is not installed.
     """
-    if not 16 <= size <= MAX_SIZE:
-        raise ValueError(f"size: expected 16 to {MAX_SIZE} texels, got {size}")
+    if not MIN_SIZE <= size <= MAX_SIZE:
+        raise ValueError(f"size: expected {MIN_SIZE} to {MAX_SIZE} texels, got {size}")
     padding = min(4, size // 8) if padding is None else padding
     if not 2 <= padding <= size // 8:
         raise ValueError(f"padding: expected 2 to {size // 8} texels, got {padding}")

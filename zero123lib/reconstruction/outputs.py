@@ -3,7 +3,8 @@
 turntable.gif, .mp4     the field from all around; depth.mp4 and normals.mp4 likewise
 views.png               the input and the model's views of it, where there are any
 field.safetensors, .json  the field: ``load_field`` reads it
-mesh.ply, mesh.glb      its surface: z-up as our world is, and y-up as glTF is
+mesh.ply, mesh.glb      its surface: z-up as our world is, with colours at the vertices; and y-up
+                        as glTF is, with a texture
 metrics.json            how it came about, and how long it took; the last
 """
 
@@ -35,7 +36,7 @@ from zero123lib.meshes.cleanup import clean
 from zero123lib.meshes.export import write_mesh
 from zero123lib.meshes.extract import extract
 from zero123lib.meshes.mesh import Mesh
-from zero123lib.meshes.texture import with_vertex_colors
+from zero123lib.meshes.texture import bake, with_vertex_colors
 from zero123lib.reconstruction import videos
 from zero123lib.reconstruction.cameras import Shot
 from zero123lib.reconstruction.decoded import decoded_field
@@ -56,7 +57,7 @@ class Outputs:
 
     Attributes:
         field: with colours in [0, 1].
-        mesh: None before it is made, or where there is none.
+        mesh: with colours at its vertices; None before it is made, or where there is none.
         level: the density per world unit that is its surface.
         files: by name, those written.
         notes: what to tell the user.
@@ -226,12 +227,24 @@ class Outputs:
         self.mesh = with_vertex_colors(surface, self.field.color)
         if out is None:
             return
+        made = {"mesh.ply": self.mesh, "mesh.glb": self._textured(surface) or self.mesh}
         try:
-            for name in ("mesh.ply", "mesh.glb"):
-                write_mesh(out / name, self.mesh)
+            for name, mesh in made.items():
+                write_mesh(out / name, mesh)
                 self.files[name] = out / name
         except MissingExtraError as error:
             self.notes.append(f"no mesh files: {error}")
+
+    def _textured(self, surface: Mesh) -> Mesh | None:
+        """The surface with the field's colours in a texture; None where there is to be none."""
+        size = self._recipe.embedded.outputs.texture_size
+        if not size:
+            return None
+        try:
+            return bake(surface, self.field.color, size)
+        except (ValueError, MissingExtraError) as error:  # more faces than can be unwrapped, say
+            self.notes.append(f"mesh.glb has colours at its vertices, and no texture: {error}")
+            return None
 
     def _mesh_facts(self) -> dict[str, Any] | None:
         if self.mesh is None:

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from zero123lib.meshes.atlas import MAX_SIZE, MIN_SIZE
 from zero123lib.reconstruction import checks
 
 # views: generated views, to which a field is fitted
@@ -214,6 +215,8 @@ class Outputs:
         mesh_resolution: nodes along the cube's side; 0 writes no mesh.
         mesh_level: density per world unit where the surface is; null takes the one that has the
             picture's silhouette.
+        texture_size: side of the texture in mesh.glb, texels; 0 gives it vertices' colours, as
+            mesh.ply has them.
     """
 
     frames: int = 36
@@ -221,9 +224,15 @@ class Outputs:
     elevation_deg: float = 15.0
     mesh_resolution: int = 128
     mesh_level: float | None = None
+    texture_size: int = 1024
 
     def __post_init__(self) -> None:
         checks.least(self, frames=1, size=8, mesh_resolution=0)
+        if self.texture_size and not MIN_SIZE <= self.texture_size <= MAX_SIZE:
+            raise ValueError(
+                f"texture_size: expected 0, or {MIN_SIZE} to {MAX_SIZE} texels, "
+                f"got {self.texture_size}"
+            )
         if not -90 <= self.elevation_deg <= 90:
             raise ValueError(
                 f"elevation_deg: expected degrees in [-90, 90], got {self.elevation_deg:g}"
