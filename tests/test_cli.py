@@ -369,3 +369,18 @@ def test_every_shared_picture_gets_its_views(shared_data: Path, tmp_path: Path) 
     for photo in photos:
         assert names_in(out / photo.stem) == {"000.png", "contact_sheet.png", "transforms.json"}
         assert pixels(out / photo.stem / "000.png").std() > 1
+
+
+@pytest.mark.parametrize(("given", "seen"), [(None, "passive"), ("active", "active")])
+def test_threads_wait_asleep_unless_the_user_says(given: str | None, seen: str) -> None:
+    code = (
+        "import os, sys; from zero123lib.cli import main; early = 'torch' in sys.modules; "
+        "main(['mesh', 'inspect', 'absent.ply']); print(early, os.environ['OMP_WAIT_POLICY'])"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    if given:
+        environment["OMP_WAIT_POLICY"] = given
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+    )
+    assert done.stdout.split() == ["False", seen]

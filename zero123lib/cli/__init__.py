@@ -8,6 +8,7 @@ got ...`, exit status 2, and nothing is written.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -65,6 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = build_parser().parse_args(argv)
     except SystemExit as stop:
         return int(stop.code or 0)
+    # Before torch loads: its threads sleep while they wait for one another. Spinning, as they do
+    # otherwise, takes a busy machine several times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         status = args.run(args)
     except KeyboardInterrupt:
