@@ -23,6 +23,7 @@ from zero123lib.meshes.materials import read_material, vertex_colors
 from zero123lib.meshes.mesh import Material, Mesh
 from zero123lib.meshes.nearby import Nearby
 from zero123lib.meshes.normals import crease_normals
+from zero123lib.meshes.topology import areas
 
 MAX_FILE_BYTES = 2**30
 MAX_TRIANGLES = 5_000_000
@@ -173,7 +174,7 @@ def _join(pieces: list[_Piece], up: Up, normalise: bool, info: dict[str, str]) -
     vertices = _placed(vertices[used], normalise)
     faces = torch.from_numpy(faces.reshape(-1, 3))
     positions = torch.from_numpy(vertices.astype(np.float32))
-    if not bool(_areas(positions, faces).any()):
+    if not areas(positions[faces].numpy()).any():
         raise ValueError("expected a surface, got triangles without any area")
     materials, face_material = _materials(pieces)
     return Mesh(
@@ -195,11 +196,6 @@ def _placed(vertices: np.ndarray, normalise: bool) -> np.ndarray:
     if not 0.0 < longest < np.inf:
         raise ValueError(f"expected an extent above 0, got {longest:g}")
     return (vertices - 0.5 * (low + high)) / longest if normalise else vertices
-
-
-def _areas(vertices: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
-    a, b, c = vertices[faces].unbind(1)
-    return torch.linalg.vector_norm(torch.linalg.cross(b - a, c - a), dim=-1)
 
 
 def _materials(pieces: list[_Piece]) -> tuple[tuple[Material, ...], torch.Tensor]:

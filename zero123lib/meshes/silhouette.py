@@ -8,7 +8,6 @@ and gives vertices of the edge a gradient on either rasteriser.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zero123lib.meshes.mesh import Camera
+from zero123lib.views.cameras import focal_px
 
 # So many pairs of a pixel and an edge at once.
 _PAIRS = 2**22
@@ -82,7 +82,7 @@ def coverage(
         raise ValueError(
             f"cameras: expected the mesh at least {camera.near:g} before them, got {nearest:g}"
         )
-    focal = 0.5 * camera.size / math.tan(math.radians(0.5 * camera.fov_deg))
+    focal = focal_px(camera.size, camera.fov_deg)
     # Pixels' centres at whole numbers, x right and y down.
     flipped = local[:, :2] * local.new_tensor([1.0, -1.0]) / -local[:, 2:]
     screen = flipped * focal + 0.5 * (camera.size - 1)
