@@ -4,6 +4,8 @@ PY := $(VENV)/bin/python
 # Passed on: make test ARGS="tests/views -x", make demo ARGS="--help"
 ARGS ?=
 export VENV
+# Threads sleep while they wait for one another: tests start processes that want the same cores.
+export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-browser demo test soak bench notebooks lint format clean
