@@ -10,7 +10,6 @@ import os
 from importlib import import_module
 from types import ModuleType
 
-
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
