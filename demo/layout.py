@@ -9,6 +9,7 @@ import gradio as gr
 
 from demo import parts, settings
 from demo.callbacks import Actions, preset
+from demo.examples import ELEVATION_DEG
 from demo.globe import GLOBE_OF_SLIDERS, SLIDERS_OF_GLOBE, object_picture
 from demo.guard import Guard
 from demo.sessions import Session
@@ -112,6 +113,9 @@ def _connect_picture(
     view: parts.View,
 ) -> None:
     """A picture, or how it is framed, shown as the model is given it."""
+    # The elevation goes with the picture: known of an example, level unless told of one's own.
+    source.examples.click(lambda: ELEVATION_DEG, None, source.input_elevation, **AT_ONCE)
+    source.image.upload(lambda: 0, None, source.input_elevation, **AT_ONCE)
     framed = gr.State()
     gr.on(
         [
@@ -243,8 +247,11 @@ def _connect_mesh(
         show_progress="hidden",
     ).success(
         # A generator's last answer comes twice, upon which Gradio's viewer shows nothing.
-        lambda glb: (gr.Row(visible=glb is not None), glb),
-        mesh.files[0],
+        lambda glb, up: (
+            gr.Row(visible=glb is not None),
+            gr.Model3D(glb, camera_position=parts.seen_from_picture(up)),
+        ),
+        [mesh.files[0], source.input_elevation],
         [mesh.downloads, mesh.viewer],
         **AT_ONCE,
     )

@@ -42,6 +42,7 @@ class Source:
     """The picture and how it is prepared."""
 
     image: gr.Image
+    examples: gr.Dataset
     before_after: gr.ImageSlider
     note: gr.Markdown
     ratio: gr.Slider
@@ -152,7 +153,7 @@ def source(shelf: Shelf) -> Source:
         buttons=[],
         elem_id="picture",
     )
-    gr.Examples(
+    examples = gr.Examples(
         [[file] for file in example_files()],
         [image],
         label="Examples, rendered by this project",
@@ -208,7 +209,17 @@ def source(shelf: Shelf) -> Source:
         load = gr.Button("Load", size="sm")
         about = gr.Markdown(f"{about_model(pipe)}.", elem_id="about")
     return Source(
-        image, before_after, note, ratio, recentre, method, input_elevation, model, load, about
+        image,
+        examples.dataset,
+        before_after,
+        note,
+        ratio,
+        recentre,
+        method,
+        input_elevation,
+        model,
+        load,
+        about,
     )
 
 
@@ -317,6 +328,15 @@ def orbit() -> Orbit:
         files,
         downloads,
     )
+
+
+def seen_from_picture(input_elevation: float) -> tuple[float, float, None]:
+    """Where the viewer of meshes looks from first: where the picture's camera is.
+
+    Its angles are those of a file, whose x is ours and whose y is our z: degrees from x about y,
+    and from y downwards.
+    """
+    return 0, 90 - input_elevation, None
 
 
 def mesh() -> Mesh:

@@ -17,6 +17,8 @@ from zero123lib.views.poses import Pose
 
 FOLDER = Path(__file__).parent
 SIZE_PX = 256
+# Of the camera that looks at them: from a little above.
+ELEVATION_DEG = 20.0
 
 # Kind of object, which of the held-out ones, and the azimuth that shows it well.
 EXAMPLES = (
@@ -30,9 +32,9 @@ EXAMPLES = (
 
 
 def example_picture(kind: str, number: int, azimuth_deg: float) -> Image.Image:
-    """One object on a transparent background, RGBA, seen from a little above."""
+    """One object on a transparent background, RGBA."""
     scene = random_scene(HELD_OUT_SEED + number, kind)
-    rgba = render(scene, [Pose(20.0, azimuth_deg)], SIZE_PX).rgba[0]
+    rgba = render(scene, [Pose(ELEVATION_DEG, azimuth_deg)], SIZE_PX).rgba[0]
     return Image.fromarray((rgba * 255).round().byte().numpy())
 
 

@@ -40,6 +40,9 @@ SMALL = Options(
         f"{_EMBEDDED}.outputs.mesh_resolution=24",
     )
 )
+# The same, but they only end when they are stopped; after so many steps they have a surface.
+ENDLESS = Options(recipe_overrides=(*SMALL.recipe_overrides, f"{_EMBEDDED}.fit.steps=100000"))
+ENOUGH = 300
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,8 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from demo.examples import example_files
-from tests.app.conftest import CHROMIUM, PATIENCE_MS
+from tests.app.conftest import CHROMIUM, ENDLESS, PATIENCE_MS, served
+from zero123lib.diffusion.pipeline import Zero123Pipeline
 
 PHONE: dict[str, Any] = {
     "viewport": {"width": 390, "height": 844},
@@ -102,6 +104,25 @@ def test_the_object_is_turned_by_hand(browser: Browser, url: str) -> None:
         expect(page.locator("#globe output")).to_have_text("0°, 0°")
 
 
+def test_the_globe_is_not_held_back_by_sliders_that_follow(browser: Browser, url: str) -> None:
+    with opened(browser, url, **DESKTOP) as page:
+        choose_example(page)
+        page.locator("#globe canvas").evaluate(  # faster than the sliders can answer
+            """async (canvas) => {
+              canvas.focus();
+              for (let i = 0; i < 12; i++) {
+                canvas.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight" }));
+                await new Promise((resolve) => setTimeout(resolve, i));
+              }
+            }"""
+        )
+        expect(page.locator("#caption")).to_contain_text("60° · 2 steps")
+        expect(page.locator("#globe output")).to_have_text("60° right, 0°")
+        expect(number(page, "Azimuth")).to_have_value("60")
+        page.get_by_role("button", name="Left").click()  # once it rests, the sliders lead again
+        expect(page.locator("#globe output")).to_have_text("90° left, 0°")
+
+
 def test_an_orbit_is_made_and_taken_away(browser: Browser, url: str, tmp_path: Path) -> None:
     with opened(browser, url, **DESKTOP) as page:
         choose_example(page)
@@ -144,6 +165,21 @@ def test_a_mesh_is_made_and_seen_in_the_viewer(browser: Browser, url: str) -> No
         assert Path(waiting.value.path()).read_bytes().startswith(b"glTF")
 
 
+def test_a_mesh_that_is_stopped_midway_is_seen_and_kept(
+    browser: Browser, pipe: Zero123Pipeline
+) -> None:
+    with served(pipe, ENDLESS) as url, opened(browser, url, **DESKTOP) as page:
+        choose_example(page)
+        page.get_by_role("tab", name="3D").click()
+        page.get_by_role("button", name="Make the mesh").click()
+        stats = page.locator("#stats")
+        expect(stats).to_contain_text(re.compile(r"Fitting · (\d{4,}|[3-9]\d\d) of"))
+        page.get_by_role("button", name="Stop", exact=True).click()
+        expect(stats).to_contain_text("Stopped early")
+        expect(page.locator("#mesh canvas")).to_be_visible()
+        expect(page.locator("#downloads-3d").get_by_text("GLB")).to_be_visible()
+
+
 def test_a_preset_of_an_example_on_a_phone(browser: Browser, url: str) -> None:
     with opened(browser, url, **PHONE) as page:
         choose_example(page)
@@ -163,8 +199,13 @@ def test_a_model_that_needs_the_inputs_elevation_is_told_it(
         choose_example(page)
         page.get_by_text("Cut-out and framing").click()
         expect(page.locator("#framing")).to_contain_text("This model has to be told")
-        number(page, "Elevation of your picture's camera").fill("20")
-        number(page, "Elevation of your picture's camera").press("Enter")
+        known = number(page, "Elevation of your picture's camera")
+        expect(known).to_have_value("20")  # as the examples were rendered
+        known.fill("30")
+        known.press("Enter")
         page.get_by_role("button", name="Above").click()
-        expect(number(page, "Elevation, ° up")).to_have_value("70")  # straight above: 20 + 70
-        expect(page.locator("#caption")).to_contain_text("0°, 70° up · 2 steps")
+        expect(number(page, "Elevation, ° up")).to_have_value("60")  # straight above: 30 + 60
+        expect(page.locator("#caption")).to_contain_text("0°, 60° up · 2 steps")
+        page.locator("#picture").get_by_role("button", name="Remove Image").click()
+        page.locator("#picture input[type=file]").set_input_files(example_files()[1])
+        expect(known).to_have_value("0")

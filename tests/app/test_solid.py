@@ -13,20 +13,15 @@ from gradio_client.exceptions import AppError
 
 from demo.examples import example_files
 from demo.sessions import Session
-from demo.settings import Options
 from demo.shelf import Shelf
 from demo.solid import CHOICES, Solid, recipe_for
 from demo.studio import Studio
-from tests.app.conftest import SMALL, served
+from tests.app.conftest import ENDLESS, ENOUGH, served
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.meshes.load import load_mesh
 from zero123lib.reconstruction.recipes import recipe_names
 
 DUCK = example_files()[3]
-
-
-# Steps after which a fit of this size has a surface.
-ENOUGH = 300
 
 
 def steps(words: str) -> tuple[int, int]:
@@ -50,8 +45,7 @@ def test_a_quick_recipe_gives_a_mesh_in_every_format(url: str) -> None:
 
 
 def test_a_mesh_that_is_stopped_keeps_what_is_there_and_views_go_on(pipe: Zero123Pipeline) -> None:
-    endless = Options(recipe_overrides=(*SMALL.recipe_overrides[:-5], *ENDLESS))
-    with served(pipe, endless) as url:
+    with served(pipe, ENDLESS) as url:
         client = Client(url, verbose=False)
         assert client.predict(api_name="/stop") == "Nothing is being made."
         job = client.submit(handle_file(DUCK), "quick", api_name="/reconstruct")
@@ -66,13 +60,6 @@ def test_a_mesh_that_is_stopped_keeps_what_is_there_and_views_go_on(pipe: Zero12
     taken, total = steps(stats)
     assert "Stopped early" in stats and ENOUGH <= taken < total
     assert len(load_mesh(glb).faces) > 20
-
-
-ENDLESS = (
-    "system.guidance.embedded.fit.steps=100000",
-    "system.guidance.embedded.fit.rays=256",
-    *SMALL.recipe_overrides[-3:],
-)
 
 
 def test_wrong_input_is_one_line(url: str) -> None:
@@ -100,8 +87,8 @@ def test_a_run_ends_with_its_visitor(
     copy.write_bytes(Path(DUCK).read_bytes())
     session = Session()
     studio = Studio(Shelf(pipe, Zero123Pipeline.from_pretrained))
-    overrides = (*SMALL.recipe_overrides[:-5], *ENDLESS)
-    running = Solid(studio, overrides).reconstruct(session, {"path": str(copy)})
+    solid = Solid(studio, ENDLESS.recipe_overrides)
+    running = solid.reconstruct(session, {"path": str(copy)})
     next(running)
     folder = session.folder
     assert folder is not None and folder.exists()
