@@ -38,6 +38,7 @@ SMALL = Options(
         f"{_EMBEDDED}.outputs.frames=4",
         f"{_EMBEDDED}.outputs.size=32",
         f"{_EMBEDDED}.outputs.mesh_resolution=24",
+        f"{_EMBEDDED}.outputs.texture_size=64",
     )
 )
 # The same, but they only end when they are stopped; after so many steps they have a surface.

@@ -32,6 +32,9 @@ def opened(browser: Browser, url: str, **device: Any) -> Iterator[Page]:
     """The page on a device; nothing may go wrong in it, or be asked of another host."""
     context = browser.new_context(**device)
     context.set_default_timeout(PATIENCE_MS)
+    # The viewer of meshes tries WebGPU first. Without a graphics card its adapter comes and goes
+    # with the machine's load, and the viewer then complains before it falls back to WebGL.
+    context.add_init_script("delete Navigator.prototype.gpu")
     page = context.new_page()
     complaints: list[str] = []
     elsewhere: list[str] = []

@@ -52,6 +52,8 @@ def test_a_run_tells_what_it_does_and_writes(
          "--resume: expected none"),
         (["photo.png", "--engine", "threestudio", "--threestudio-root", "x", "--config", "views"],
          "--threestudio-root: "),
+        (["photo.png", "--engine", "threestudio", "--threestudio-root", "x", "--device", "cpu"],
+         "--device: expected auto"),
         (["empty.png"], "image: "),
     ],
 )  # fmt: skip

@@ -81,6 +81,10 @@ def run_threestudio(args: argparse.Namespace) -> int:
                     f"{name}: expected none with --engine threestudio, which has "
                     "resume=CHECKPOINT and trainer.max_steps=N, got it"
                 )
+        if args.device != "auto":
+            raise ValueError(
+                f"device: expected auto with --engine threestudio, got {args.device!r}"
+            )
         overrides = [*args.overrides]
         named = {
             "system.guidance.pretrained_model_name_or_path": args.model,
