@@ -46,6 +46,10 @@ def add_evaluate_reconstruction(protocols: Any) -> None:
         "--objects", type=whole(1, 10_000), default=10, metavar="N", help="how many (10)"
     )
     parser.add_argument(
+        "--first", type=whole(0, 10_000), default=0, metavar="N",
+        help="number of the first one: choose settings on others than those that you report (0)",
+    )  # fmt: skip
+    parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE",
         help="another value for a key of the recipe; may be repeated",
     )  # fmt: skip
@@ -82,7 +86,9 @@ def run(args: argparse.Namespace) -> None:
     pipe = load_pipeline(args.model, args.device, args.encoding, args.original_config)
     print(f"model {about_model(pipe)}; recipe {args.recipe}", flush=True)
     scored = []
-    steps = score_recipe(pipe, args.recipe, args.objects, overrides=args.set, seed=args.seed)
+    steps = score_recipe(
+        pipe, args.recipe, args.objects, first=args.first, overrides=args.set, seed=args.seed
+    )
     with tqdm(total=args.objects, unit="object", disable=None) as bar:
         for step in steps:
             if isinstance(step, Scored):
@@ -125,5 +131,6 @@ def _csv(report: ShapeReport) -> bytes:
 
 def _command(args: argparse.Namespace) -> str:
     words = ["zero123", "evaluate", "reconstruction", "--model", args.model]
-    words += ["--recipe", args.recipe, "--objects", str(args.objects), "--seed", str(args.seed)]
+    words += ["--recipe", args.recipe, "--objects", str(args.objects), "--first", str(args.first)]
+    words += ["--seed", str(args.seed)]
     return shlex.join([*words, *(word for one in args.set for word in ("--set", one))])

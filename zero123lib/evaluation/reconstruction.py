@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -129,6 +130,7 @@ def score_recipe(
     recipe: str,
     objects: int,
     *,
+    first: int = 0,
     overrides: Sequence[str] = (),
     seed: int = 0,
 ) -> Iterator[Progress | Scored]:
@@ -137,6 +139,7 @@ def score_recipe(
     Args:
         recipe: as :func:`zero123lib.reconstruction.recipes.read_recipe` takes it.
         objects: how many, at least 1.
+        first: number of the first one; settings are chosen on others than those of the report.
         overrides: of the recipe's keys.
 
     Yields:
@@ -146,8 +149,10 @@ def score_recipe(
         ValueError: an argument is out of range; the message names it.
     """
     read_recipe(recipe, overrides)
-    questions = held_out_questions(objects, 1, pipe.image_size)
-    return _scores(pipe, recipe, questions, overrides, seed)
+    if first < 0:
+        raise ValueError(f"first: expected at least 0, got {first}")
+    questions = held_out_questions(first + objects, 1, pipe.image_size)
+    return _scores(pipe, recipe, islice(questions, first, None), overrides, seed)
 
 
 def _scores(
