@@ -115,7 +115,7 @@ def parser() -> argparse.ArgumentParser:
         "--mcp",
         action="store_true",
         default=os.environ.get("ZERO123_MCP", "") not in ("", "0", "false"),
-        help="serve the endpoints as MCP tools too; wants gradio[mcp] (ZERO123_MCP=1)",
+        help="serve the endpoints as MCP tools too; needs zero123lib[mcp] (ZERO123_MCP=1)",
     )
     result.add_argument(
         "--share", action="store_true", help="make a public link, through Gradio's servers"

@@ -88,10 +88,10 @@ def told_url(told: Zero123Pipeline) -> Iterator[str]:
 
 
 @contextmanager
-def served(pipe: Zero123Pipeline, options: Options = SMALL) -> Iterator[str]:
+def served(pipe: Zero123Pipeline, options: Options = SMALL, *, mcp: bool = False) -> Iterator[str]:
     """The app, served in this process."""
     blocks = build(pipe, options)
-    how = {**launch_options(), "share": False, "ssr_mode": False, "quiet": True}
+    how = {**launch_options(mcp), "share": False, "ssr_mode": False, "quiet": True}
     _, local_url, share_url = blocks.launch(prevent_thread_lock=True, **how)
     assert not share_url
     yield local_url
