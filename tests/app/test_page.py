@@ -195,6 +195,39 @@ def test_a_preset_of_an_example_on_a_phone(browser: Browser, url: str) -> None:
         expect(page.locator("#globe output")).to_have_text("90° left, 0°")
 
 
+def touch(page: Page, locator: Locator, *ways: list[tuple[float, float]]) -> None:
+    """Fingers touch something, go their ways in pixels from its middle, and are lifted."""
+    locator.scroll_into_view_if_needed()
+    box = locator.bounding_box()
+    assert box is not None
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    hand = page.context.new_cdp_session(page)
+    for moment, points in enumerate(zip(*ways, strict=True)):
+        fingers = [
+            {"x": middle[0] + x, "y": middle[1] + y, "id": i} for i, (x, y) in enumerate(points)
+        ]
+        kind = "touchMove" if moment else "touchStart"
+        hand.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})
+    hand.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+
+def test_fingers_turn_and_zoom_and_do_not_scroll_the_page(browser: Browser, url: str) -> None:
+    with opened(browser, url, **PHONE) as page:
+        choose_example(page)
+        globe, view = page.locator("#globe canvas"), page.locator("#view img")
+        globe.scroll_into_view_if_needed()
+        before = page.evaluate("scrollY")
+        touch(page, globe, [(0, 0), (20, -10), (50, -40)])
+        expect(page.locator("#globe output")).to_have_text("30° right, 24° up")
+        expect(page.locator("#caption")).to_contain_text("30°, 24° up · 2 steps")
+        touch(page, globe, [(-20, 0), (-30, 0), (-45, 0)], [(20, 0), (30, 0), (45, 0)])
+        expect(page.locator("#globe output")).to_have_text("30° right, 24° up, closer")
+        expect(number(page, "Zoom")).to_have_value("-0.2")
+        assert page.evaluate("scrollY") == before
+        touch(page, view, [(0, 0), (25, 20), (50, 40)])  # the hand that holds the object
+        expect(page.locator("#globe output")).to_have_text("0°, 48° up, closer")
+
+
 def test_a_model_that_needs_the_inputs_elevation_is_told_it(
     browser: Browser, told_url: str
 ) -> None:
