@@ -22,7 +22,7 @@ def is_plain(mesh: Mesh) -> bool:
     )
 
 
-def vertex_colors(mesh: Mesh) -> Tensor:
+def colors_at_vertices(mesh: Mesh) -> Tensor:
     """sRGB with straight alpha ``[V, 4]`` at the vertices, of textures and materials too.
 
     A vertex on a seam has the colour of one of its corners; one without faces is white.

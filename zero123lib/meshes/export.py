@@ -22,7 +22,7 @@ from zero123lib._files import write_bytes
 from zero123lib._optional import require
 from zero123lib.meshes import obj
 from zero123lib.meshes.axes import FORMATS, IN_WORDS, UPS, Up, to_file
-from zero123lib.meshes.colors import is_plain, vertex_colors
+from zero123lib.meshes.colors import colors_at_vertices, is_plain
 from zero123lib.meshes.corners import distinct_corners, per_vertex
 from zero123lib.meshes.mesh import Material, Mesh
 from zero123lib.meshes.shading import to_linear
@@ -199,7 +199,7 @@ def _ply(trimesh: Any, mesh: Mesh, up: Up) -> bytes:
         process=False,
     )
     if not is_plain(mesh):
-        colors = (vertex_colors(mesh) * 255.0).round().to(torch.uint8).numpy()
+        colors = (colors_at_vertices(mesh) * 255.0).round().to(torch.uint8).numpy()
         made.visual = trimesh.visual.ColorVisuals(made, vertex_colors=colors)
     content = trimesh.exchange.ply.export_ply(made, vertex_normal=normals is not None)
     magic, form, rest = content.split(b"\n", 2)

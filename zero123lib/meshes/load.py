@@ -19,7 +19,7 @@ import torch
 from zero123lib._optional import require
 from zero123lib.meshes import gltf
 from zero123lib.meshes.axes import FORMATS, UPS, Up, from_file
-from zero123lib.meshes.materials import read_material, vertex_colors
+from zero123lib.meshes.materials import read_material, read_vertex_colors
 from zero123lib.meshes.mesh import Material, Mesh
 from zero123lib.meshes.nearby import Nearby
 from zero123lib.meshes.normals import crease_normals
@@ -156,7 +156,7 @@ def _piece(geometry: Any, transform: np.ndarray, header: dict[str, Any]) -> _Pie
         faces[:, ::-1] if mirrored else faces,
         material,
         None if uv is None or len(uv) != len(vertices) else np.asarray(uv, np.float64)[:, :2],
-        vertex_colors(visual, len(vertices), linear=bool(header)),
+        read_vertex_colors(visual, len(vertices), linear=bool(header)),
         normals,
     )
 

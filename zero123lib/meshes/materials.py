@@ -54,7 +54,7 @@ def read_material(source: Any, max_texels: int, colored: bool) -> Material:
     )
 
 
-def vertex_colors(visual: Any, count: int, linear: bool) -> np.ndarray | None:
+def read_vertex_colors(visual: Any, count: int, linear: bool) -> np.ndarray | None:
     """sRGB colours with alpha ``[V, 4]`` in [0, 1] of a trimesh visual, or None.
 
     Args:

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from zero123lib._files import write_bytes
-from zero123lib.meshes.colors import is_plain, vertex_colors
+from zero123lib.meshes.colors import colors_at_vertices, is_plain
 from zero123lib.meshes.corners import number_rows
 from zero123lib.meshes.mesh import Material, Mesh
 from zero123lib.meshes.shading import to_linear, to_srgb
@@ -147,7 +147,7 @@ def _lines(mesh: Mesh, notes: Sequence[str], mtl: str | None) -> Iterator[str]:
         yield f"mtllib {mtl}"
     columns = mesh.vertices
     if mesh.vertex_colors is not None and not _textured(mesh):
-        columns = torch.cat([columns, vertex_colors(mesh)[:, :3]], dim=1)
+        columns = torch.cat([columns, colors_at_vertices(mesh)[:, :3]], dim=1)
     yield from _rows("v", columns)
     corners = [mesh.faces.flatten().numpy() + 1]
     for word, values in (("vt", mesh.uv), ("vn", mesh.normals)):

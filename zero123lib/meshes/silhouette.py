@@ -22,8 +22,8 @@ _PAIRS = 2**22
 
 
 @dataclass(frozen=True, eq=False)
-class Edges:
-    """The edges of faces, each once.
+class EdgeTensors:
+    """The edges of faces, each once; `topology.Edges` has them as arrays, by half edges.
 
     Attributes:
         ends: int64 ``[E, 2]``, indices of vertices.
@@ -37,17 +37,17 @@ class Edges:
     pairs: Tensor
 
 
-def edges_of(faces: Tensor) -> Edges:
+def edges_of(faces: Tensor) -> EdgeTensors:
     """The edges of faces ``[F, 3]``."""
     ends = torch.stack([faces, faces.roll(-1, 1)], -1).flatten(0, 1).sort(-1).values
     unique, sides = torch.unique(ends, dim=0, return_inverse=True)
     order = torch.argsort(sides, stable=True)
     same = sides[order[1:]] == sides[order[:-1]]
     pairs = torch.stack([order[:-1][same], order[1:][same]], -1)
-    return Edges(unique, sides, torch.div(pairs, 3, rounding_mode="floor"))
+    return EdgeTensors(unique, sides, torch.div(pairs, 3, rounding_mode="floor"))
 
 
-def contour(positions: Tensor, faces: Tensor, edges: Edges, centre: Tensor) -> Tensor:
+def contour(positions: Tensor, faces: Tensor, edges: EdgeTensors, centre: Tensor) -> Tensor:
     """Which edges may be on the silhouette seen from `centre` ``[3]``: bool ``[E]``.
 
     Those of one face alone, and those between a face that looks at the camera and one that looks
@@ -62,7 +62,7 @@ def contour(positions: Tensor, faces: Tensor, edges: Edges, centre: Tensor) -> T
 
 
 def coverage(
-    positions: Tensor, faces: Tensor, edges: Edges, camera: Camera, covered: Tensor
+    positions: Tensor, faces: Tensor, edges: EdgeTensors, camera: Camera, covered: Tensor
 ) -> Tensor:
     """The share of each pixel that the mesh covers ``[S, S]``, differentiable.
 
