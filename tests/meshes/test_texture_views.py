@@ -69,8 +69,9 @@ def ball() -> Mesh:
 
 def samples_of(mesh: Mesh, backend: str = "open3d") -> tuple[Samples, torch.Tensor]:
     images = pictures(mesh, AROUND[:2])
-    fit = ViewFit()
-    return sample_views(plain(mesh), images, cameras(AROUND[:2]), 64, fit, backend), images
+    alike = torch.ones(2)
+    found = sample_views(plain(mesh), images, cameras(AROUND[:2]), 64, ViewFit(), backend, alike)
+    return found, images
 
 
 def test_pixels_are_predicted_as_the_renderer_makes_them(ball: Mesh, backend: str) -> None:
@@ -90,7 +91,7 @@ def test_what_is_given_back_is_the_gradient_through_the_shader() -> None:
     uv = 0.07 + 0.86 * torch.rand(30, 2, generator=draw, dtype=torch.float64)
     texels, shares = footprint(uv, 8)
     ones = torch.ones(30, dtype=torch.float64)
-    samples = Samples(texels, shares, ones[:, None].expand(-1, 3), ones, ones)
+    samples = Samples(texels, shares, ones[:, None].expand(-1, 3), ones, ones, ones)
     # Alpha is looked up as it is, colours after they are made linear: it serves for all here.
     texture = torch.rand(8, 8, 4, generator=draw, dtype=torch.float64, requires_grad=True)
     values = torch.rand(30, 1, generator=draw, dtype=torch.float64)

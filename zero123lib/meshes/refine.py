@@ -25,8 +25,8 @@ from zero123lib.meshes.rasterize import (
     rasterizer,
 )
 from zero123lib.meshes.shading import look_up, to_linear, to_srgb
-from zero123lib.meshes.silhouette import Edges, coverage, edges_of
-from zero123lib.meshes.texture_views import check_views
+from zero123lib.meshes.silhouette import EdgeTensors, coverage, edges_of
+from zero123lib.meshes.texture_views import check_views, check_worth
 from zero123lib.views.cameras import rays
 
 
@@ -90,6 +90,7 @@ def refine(
     *,
     seed: int = 0,
     backend: str = "auto",
+    worth: Tensor | None = None,
 ) -> Iterator[Refinement]:
     """Refine a mesh against pictures; colours are compared unlit.
 
@@ -103,6 +104,7 @@ def refine(
         settings: see `RefineSettings`.
         seed: of the order of pictures.
         backend: of `rasterizer`.
+        worth: how much each picture counts, above 0 ``[V]``; None counts all alike.
 
     Yields:
         After each step; the last one has the mesh.
@@ -118,7 +120,9 @@ def refine(
         raise ValueError("images: expected alpha, which the silhouette is taken from, got none")
     if len(mesh.materials) != 1:
         raise ValueError(f"mesh: expected one material, got {len(mesh.materials)}: bake it first")
-    return _steps(_Model(mesh), images.to(mesh.vertices), cameras, settings, seed, backend)
+    values = check_worth(worth, len(images)).tolist()
+    pictures = images.to(mesh.vertices)
+    return _steps(_Model(mesh), pictures, cameras, values, settings, seed, backend)
 
 
 class _Model:
@@ -185,6 +189,7 @@ def _steps(
     model: _Model,
     images: Tensor,
     cameras: Sequence[Camera],
+    worth: Sequence[float],
     settings: RefineSettings,
     seed: int,
     backend: str,
@@ -207,8 +212,9 @@ def _steps(
         look = rasterizer(model.shape(), backend)
         for view in these:
             color, mask = _picture_losses(model, images[view], look(cameras[view]), cameras[view])
-            losses["color"] = losses.get("color", 0.0) + settings.color / count * color
-            losses["mask"] = losses.get("mask", 0.0) + settings.mask / count * mask
+            share = worth[view] / count
+            losses["color"] = losses.get("color", 0.0) + settings.color * share * color
+            losses["mask"] = losses.get("mask", 0.0) + settings.mask * share * mask
         torch.stack(list(losses.values())).sum().backward()
         descent.step()
         schedule.step()
@@ -248,7 +254,7 @@ def _regularisers(model: _Model, settings: RefineSettings) -> dict[str, Tensor]:
     }
 
 
-def laplacian_loss(values: Tensor, edges: Edges) -> Tensor:
+def laplacian_loss(values: Tensor, edges: EdgeTensors) -> Tensor:
     """Mean distance of vertices' values ``[P, 3]`` from the mean of their neighbours'.
 
     PyTorch3D's `mesh_laplacian_smoothing(method="uniform")` (Nealen et al. 2006).
@@ -260,7 +266,7 @@ def laplacian_loss(values: Tensor, edges: Edges) -> Tensor:
     return _length(total / count.unsqueeze(-1) - values).mean()
 
 
-def normal_loss(positions: Tensor, faces: Tensor, edges: Edges) -> Tensor:
+def normal_loss(positions: Tensor, faces: Tensor, edges: EdgeTensors) -> Tensor:
     """Mean of 1 - cosine between normals of faces that share an edge.
 
     PyTorch3D's `mesh_normal_consistency`, for meshes whose edges have two faces at most.

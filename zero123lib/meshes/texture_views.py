@@ -81,6 +81,7 @@ class Samples:
         targets: the pixels' colours, sRGB ``[P, 3]``.
         inner: 1 within silhouettes, less near them ``[P]``, above 0.
         facing: cosine of the surface towards the camera ``[P]``.
+        worth: how much their pictures count ``[P]``.
     """
 
     texels: Tensor
@@ -88,6 +89,7 @@ class Samples:
     targets: Tensor
     inner: Tensor
     facing: Tensor
+    worth: Tensor
 
     def predicted(self, texture: Tensor) -> Tensor:
         """Colours of the pixels ``[P, C]`` by those of the texels ``[T, C]``, both linear."""
@@ -115,6 +117,8 @@ def texture_from_views(
     size: int = 1024,
     fit: ViewFit | None = None,
     backend: str = "auto",
+    *,
+    worth: Tensor | None = None,
 ) -> Mesh:
     """Give a mesh the texture that pictures show. Their light becomes part of it.
 
@@ -129,6 +133,7 @@ def texture_from_views(
         size: of the square texture, texels.
         fit: see `ViewFit`.
         backend: of `rasterizer`.
+        worth: how much each picture counts, above 0 ``[V]``; None counts all alike.
 
     Returns:
         The mesh with an opaque uint8 texture ``[size, size, 4]``; to be shown with
@@ -140,9 +145,10 @@ def texture_from_views(
     """
     fit = fit or ViewFit()
     check_views(images, cameras)
+    worth = check_worth(worth, len(images))
     mesh = mesh if mesh.uv is not None else unwrap(mesh, size)
     texels = atlas_texels(mesh, size)
-    samples = sample_views(mesh, images, cameras, size, fit, backend)
+    samples = sample_views(mesh, images, cameras, size, fit, backend, worth)
     used, compact = torch.unique(samples.texels, return_inverse=True)
     samples = replace(samples, texels=compact)
     texture = mesh.vertices.new_zeros(size * size, 3)
@@ -173,20 +179,34 @@ def check_views(images: Tensor, cameras: Sequence[Camera]) -> None:
             )
 
 
+def check_worth(worth: Tensor | None, count: int) -> Tensor:
+    """How much each of `count` pictures counts, with mean 1; or ValueError."""
+    worth = torch.ones(count) if worth is None else worth.detach().float().cpu()
+    if list(worth.shape) != [count] or not bool(((worth > 0.0) & worth.isfinite()).all()):
+        raise ValueError(f"worth: expected {count} numbers above 0, one per picture, got {worth}")
+    return worth / worth.mean()
+
+
 def sample_views(
-    mesh: Mesh, images: Tensor, cameras: Sequence[Camera], size: int, fit: ViewFit, backend: str
+    mesh: Mesh,
+    images: Tensor,
+    cameras: Sequence[Camera],
+    size: int,
+    fit: ViewFit,
+    backend: str,
+    worth: Tensor,
 ) -> Samples:
     """What pictures show of a texture of that size: see `Samples`."""
     solid = replace(mesh, materials=(Material(),), face_material=None)
     look = rasterizer(solid, backend)
     parts = []
-    pairs = zip(images.to(mesh.vertices), cameras, strict=True)
-    for image, camera in tqdm(pairs, "views", len(images), delay=2, disable=None):
+    pairs = zip(images.to(mesh.vertices), cameras, worth.tolist(), strict=True)
+    for image, camera, value in tqdm(pairs, "views", len(images), delay=2, disable=None):
         fine = replace(camera, size=camera.size * fit.supersample)
-        parts.append(_samples(mesh, image, fine, look(fine), size, fit))
+        parts.append(_samples(mesh, image, fine, look(fine), size, fit, value))
     joined = {
         name: torch.cat([getattr(part, name) for part in parts])
-        for name in ("texels", "shares", "targets", "inner", "facing")
+        for name in ("texels", "shares", "targets", "inner", "facing", "worth")
     }
     if not len(joined["inner"]):
         raise ValueError("images: expected pictures that show the mesh, got none that does")
@@ -245,7 +265,13 @@ def edge_weights(
 
 
 def _samples(
-    mesh: Mesh, image: Tensor, fine: Camera, fragments: Fragments, size: int, fit: ViewFit
+    mesh: Mesh,
+    image: Tensor,
+    fine: Camera,
+    fragments: Fragments,
+    size: int,
+    fit: ViewFit,
+    worth: float,
 ) -> Samples:
     """The samples of one picture."""
     factor = fit.supersample
@@ -273,7 +299,8 @@ def _samples(
     per_pixel = 4 * factor**2
     shares = shares.reshape(-1, per_pixel) / factor**2
     texels = texels.reshape(-1, per_pixel)
-    return Samples(texels, shares, image[..., :3][use], inner[use], cosine[use])
+    worths = torch.full_like(inner[use], worth)
+    return Samples(texels, shares, image[..., :3][use], inner[use], cosine[use], worths)
 
 
 def _by_pixel(samples: Tensor, factor: int) -> Tensor:
@@ -285,7 +312,7 @@ def _by_pixel(samples: Tensor, factor: int) -> Tensor:
 def fit_texels(samples: Samples, count: int, fit: ViewFit) -> Tensor:
     """Linear colours ``[count, 3]`` of texels whose pixels are those of the pictures."""
     give_back = samples.returner(count)
-    weights = (samples.inner * samples.facing**fit.sharpness).unsqueeze(-1)
+    weights = (samples.worth * samples.inner * samples.facing**fit.sharpness).unsqueeze(-1)
     colors = to_linear(give_back(weights * samples.targets) / _at_least(give_back(weights)))
     goal = to_linear(samples.targets)
     for _ in tqdm(range(fit.steps), "texture", delay=2, disable=None):

@@ -118,7 +118,7 @@ def reconstruct(
         input_elevation_deg: of the camera that took the picture; None is the recipe's.
         max_steps: of optimisation in all stages together; the result is that of a stopped run.
         resume: go on from the checkpoint in ``out``, if there is one.
-        stop: asked between steps; True ends the run with what is there.
+        stop: asked between steps; True ends the run with what is there, its mesh unrefined.
 
     Returns:
         An iterator of :class:`Progress`, whose last item is :class:`Finished`.
@@ -328,7 +328,9 @@ class _Run:
         assert field is not None, "the last stage of a recipe has a field"
         first = self.stages[0]
         made = (first.pictures, first.poses) if isinstance(first, MakingViews) else None
-        writing = outputs.Outputs(self.recipe, self.view, self.pipe, field, made)
+        writing = outputs.Outputs(
+            self.recipe, self.view, self.pipe, field, made, seed=self.seed, stop=self.stop
+        )
         for step, total in writing.make(self.out):
             seconds = time.perf_counter() - started
             yield Progress("outputs", step, total, {}, None, writing.field, seconds)

@@ -14,7 +14,7 @@ from zero123lib.fields.fitting import FitSettings, Fitting, Schedule
 from zero123lib.fields.levels import silhouette_level
 from zero123lib.fields.voxels import VoxelField
 from zero123lib.reconstruction.cameras import ring_poses
-from zero123lib.reconstruction.pictures import InputView, cut_from_white, made_views
+from zero123lib.reconstruction.pictures import InputView, made_views, with_made
 from zero123lib.reconstruction.recipes import Recipe
 from zero123lib.reconstruction.schedules import C
 from zero123lib.views.cameras import camera_to_world
@@ -87,8 +87,7 @@ class FittingViews:
 
     def __init__(self, recipe: Recipe, view: InputView, made: MakingViews, seed: int) -> None:
         fit = recipe.embedded.fit
-        darkness = recipe.embedded.views.opaque_darkness or view.darkness
-        self._images = torch.cat([view.rgba[None], cut_from_white(made.pictures, darkness)])
+        self._images = with_made(view, made.pictures, recipe)
         self._cameras = camera_to_world([view.shot.pose, *made.poses[: made.step]])
         self._weights = torch.ones(len(self._images))
         self._weights[0] = fit.input_weight

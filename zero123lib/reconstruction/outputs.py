@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -32,14 +32,12 @@ from zero123lib.fields.levels import silhouette_level
 from zero123lib.fields.occupancy import OccupancyGrid
 from zero123lib.fields.volume import View, render_camera
 from zero123lib.fields.voxels import VoxelField, VoxelSettings
-from zero123lib.meshes.cleanup import clean
 from zero123lib.meshes.export import write_mesh
-from zero123lib.meshes.extract import extract
 from zero123lib.meshes.mesh import Mesh
-from zero123lib.meshes.texture import bake, with_vertex_colors
 from zero123lib.reconstruction import videos
 from zero123lib.reconstruction.cameras import Shot
 from zero123lib.reconstruction.decoded import decoded_field
+from zero123lib.reconstruction.meshed import Meshing, Pictures
 from zero123lib.reconstruction.pictures import InputView
 from zero123lib.reconstruction.recipes import Recipe
 from zero123lib.views.cameras import camera_to_world
@@ -70,24 +68,31 @@ class Outputs:
         pipe: Zero123Pipeline,
         field: VoxelField,
         made: tuple[Tensor, Sequence[Pose]] | None = None,
+        *,
+        seed: int = 0,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
         """
         Args:
             field: as the last stage left it.
             made: views on white ``[N, 3, S, S]`` in [0, 1], and the cameras of these and others.
+            seed: of all that is drawn.
+            stop: asked between steps of refinement; True leaves the mesh unrefined.
         """
         self.field = field
         self.mesh: Mesh | None = None
         self.files: dict[str, Path] = {}
         self.notes: list[str] = []
         self.level: float | None = None
+        self._refined: dict[str, Any] | None = None
         self._recipe, self._view, self._pipe, self._made = recipe, view, pipe, made
+        self._seed, self._stop = seed, stop
 
     def make(self, out: Path | None) -> Iterator[tuple[int, int]]:
         """Make all, and write it where there is a folder; yields steps done and steps in all."""
         wanted = self._recipe.embedded.outputs
         frames = wanted.frames if out is not None else 0
-        total = frames + 3
+        total = frames + 3 + self._recipe.embedded.refine.steps
         if self._recipe.embedded.field.latent:
             self.field = decoded_field(self.field, self._pipe, self._recipe, self._view)
         self.field = self.field.cpu().requires_grad_(False)
@@ -104,7 +109,8 @@ class Outputs:
             self._write_views(out)
         yield frames + 2, total
         if wanted.mesh_resolution and self.level is not None:
-            self._make_mesh(out, self.level)
+            for step in self._make_mesh(out, self.level):
+                yield frames + 2 + step, total
         yield total, total
 
     def _found_level(self) -> float | None:
@@ -208,26 +214,25 @@ class Outputs:
         for file in write_field(out, self.field):
             self.files[file.name] = file
 
-    def _make_mesh(self, out: Path | None, level: float) -> None:
-        wanted = self._recipe.embedded.outputs
-        try:
-            surface = extract(
-                self.field.density,
-                half_extent=self.field.half_extent,
-                resolution=wanted.mesh_resolution,
-                level=level,
-            )
-        except ValueError as error:
-            self.notes.append(f"no mesh: {error}")
+    def _make_mesh(self, out: Path | None, level: float) -> Iterator[int]:
+        """The mesh and its files; yields after each step of refinement."""
+        pictures = None
+        if self._made is not None:
+            pictures = Pictures.of(self._recipe, self._view, *self._made)
+        making = Meshing(
+            self._recipe,
+            self.field,
+            pictures,
+            seed=self._seed,
+            device=self._pipe.device if self._pipe.device.type == "cuda" else torch.device("cpu"),
+            stop=self._stop,
+        )
+        yield from making.make(level, texture=out is not None)
+        self.mesh, self._refined = making.mesh, making.refined
+        self.notes += making.notes
+        if out is None or self.mesh is None:
             return
-        try:
-            surface = clean(surface).mesh
-        except MissingExtraError as error:
-            self.notes.append(f"the mesh is as it was extracted, not cleaned: {error}")
-        self.mesh = with_vertex_colors(surface, self.field.color)
-        if out is None:
-            return
-        made = {"mesh.ply": self.mesh, "mesh.glb": self._textured(surface) or self.mesh}
+        made = {"mesh.ply": self.mesh, "mesh.glb": making.textured or self.mesh}
         try:
             for name, mesh in made.items():
                 write_mesh(out / name, mesh)
@@ -235,21 +240,11 @@ class Outputs:
         except MissingExtraError as error:
             self.notes.append(f"no mesh files: {error}")
 
-    def _textured(self, surface: Mesh) -> Mesh | None:
-        """The surface with the field's colours in a texture; None where there is to be none."""
-        size = self._recipe.embedded.outputs.texture_size
-        if not size:
-            return None
-        try:
-            return bake(surface, self.field.color, size)
-        except (ValueError, MissingExtraError) as error:  # more faces than can be unwrapped, say
-            self.notes.append(f"mesh.glb has colours at its vertices, and no texture: {error}")
-            return None
-
     def _mesh_facts(self) -> dict[str, Any] | None:
         if self.mesh is None:
             return None
-        return {"vertices": len(self.mesh.vertices), "faces": len(self.mesh.faces)}
+        counts = {"vertices": len(self.mesh.vertices), "faces": len(self.mesh.faces)}
+        return {**counts, "refined": self._refined}
 
 
 def look(field: VoxelField, shot: Shot, size: int, *, normals: bool = True) -> View:

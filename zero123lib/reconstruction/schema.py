@@ -7,12 +7,13 @@ may be schedules or lists are ``Any``, as in threestudio, since OmegaConf knows 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from zero123lib.meshes.atlas import MAX_SIZE, MIN_SIZE
 from zero123lib.reconstruction import checks
+from zero123lib.reconstruction.schema_outputs import Outputs, Refine
 
 # views: generated views, to which a field is fitted
 # sds: score distillation, from the field that is there already, or from a first one
@@ -205,41 +206,6 @@ class Fit:
 
 
 @dataclass(frozen=True)
-class Outputs:
-    """``embedded.outputs``: what is written at the end.
-
-    Attributes:
-        frames: of the turntable and of the depth and normal videos.
-        size: their side, pixels.
-        elevation_deg: of their cameras.
-        mesh_resolution: nodes along the cube's side; 0 writes no mesh.
-        mesh_level: density per world unit where the surface is; null takes the one that has the
-            picture's silhouette.
-        texture_size: side of the texture in mesh.glb, texels; 0 gives it vertices' colours, as
-            mesh.ply has them.
-    """
-
-    frames: int = 36
-    size: int = 160
-    elevation_deg: float = 15.0
-    mesh_resolution: int = 128
-    mesh_level: float | None = None
-    texture_size: int = 1024
-
-    def __post_init__(self) -> None:
-        checks.least(self, frames=1, size=8, mesh_resolution=0)
-        if self.texture_size and not MIN_SIZE <= self.texture_size <= MAX_SIZE:
-            raise ValueError(
-                f"texture_size: expected 0, or {MIN_SIZE} to {MAX_SIZE} texels, "
-                f"got {self.texture_size}"
-            )
-        if not -90 <= self.elevation_deg <= 90:
-            raise ValueError(
-                f"elevation_deg: expected degrees in [-90, 90], got {self.elevation_deg:g}"
-            )
-
-
-@dataclass(frozen=True)
 class Embedded:
     """``system.guidance.embedded``: what threestudio has no key for.
 
@@ -269,7 +235,8 @@ class Embedded:
     field: FieldSection = FieldSection()
     views: Views = Views()
     fit: Fit = Fit()
-    outputs: Outputs = Outputs()
+    outputs: Outputs = dataclasses.field(default_factory=Outputs)
+    refine: Refine = dataclasses.field(default_factory=Refine)
     preview_every: int = 25
 
     def __post_init__(self) -> None:
@@ -280,6 +247,14 @@ class Embedded:
             )
         if self.field.latent and "views" in self.stages:
             raise ValueError("field.latent: expected false where there is a stage views, got true")
+        if "views" not in self.stages and self.outputs.texture_from == "views":
+            raise ValueError(
+                "outputs.texture_from: expected field where there is no stage views, got views"
+            )
+        if "views" not in self.stages and self.refine.steps:
+            raise ValueError(
+                f"refine.steps: expected 0 where there is no stage views, got {self.refine.steps}"
+            )
         checks.schedules(
             self, "near_view", "depth_smooth", "depth_smooth_input", "density_variation"
         )

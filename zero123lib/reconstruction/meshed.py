@@ -1,0 +1,191 @@
+"""The mesh of a finished field: its surface, refined against the views and coloured.
+
+The colours are the field's or, where the recipe says so, those of the input and of the views that
+the field was fitted to. Whatever fails leaves the mesh of the step before, and a note.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zero123lib._optional import MissingExtraError
+from zero123lib.fields.voxels import VoxelField
+from zero123lib.meshes.cleanup import Cleaning, clean
+from zero123lib.meshes.colors import colors_at_vertices
+from zero123lib.meshes.extract import extract
+from zero123lib.meshes.mesh import Camera, Mesh
+from zero123lib.meshes.refine import Refinement, RefineSettings, refine
+from zero123lib.meshes.texture import bake, surface_colors, with_vertex_colors
+from zero123lib.meshes.texture_views import texture_from_views
+from zero123lib.reconstruction.pictures import InputView, with_made
+from zero123lib.reconstruction.recipes import Recipe
+from zero123lib.views.cameras import camera_to_world
+from zero123lib.views.poses import Pose
+
+# Where the input is to count nothing.
+_LEAST_WORTH = 1e-6
+# Of a refined mesh: what has lost its area goes, and nothing else.
+_MEND = Cleaning(min_share=0.0, max_hole=0.0, fill_cavities=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """What the mesh should look like.
+
+    Attributes:
+        images: straight alpha in [0, 1] ``[V, S, S, 4]``, the input first.
+        cameras: of the images.
+        worth: how much each counts ``[V]``.
+    """
+
+    images: Tensor
+    cameras: Sequence[Camera]
+    worth: Tensor
+
+    @classmethod
+    def of(cls, recipe: Recipe, view: InputView, made: Tensor, poses: Sequence[Pose]) -> Pictures:
+        """The input and the views that were made of it, on white ``[N, 3, S, S]`` in [0, 1].
+
+        The input counts as much as it does in the fit, ``embedded.fit.input_weight``.
+
+        Args:
+            poses: of these and of others.
+        """
+        images = with_made(view, made, recipe)
+        shots = camera_to_world([view.shot.pose, *poses[: len(made)]])
+        cameras = [Camera(one, images.shape[1], view.shot.fov_deg) for one in shots]
+        worth = torch.ones(len(images))
+        worth[0] = max(recipe.embedded.fit.input_weight, _LEAST_WORTH)
+        return cls(images, cameras, worth)
+
+
+class Meshing:
+    """A mesh that is made step by step.
+
+    Attributes:
+        mesh: with colours at its vertices; None where there is no surface.
+        textured: with a texture; None where there is none.
+        notes: what to tell the user.
+        refined: numbers of the refinement, for JSON; None without.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        field: VoxelField,
+        pictures: Pictures | None,
+        *,
+        seed: int,
+        device: torch.device,
+        stop: Callable[[], bool],
+    ) -> None:
+        """
+        Args:
+            field: on the CPU, without gradients.
+            pictures: None where the recipe has no stage ``views``.
+            seed: of the order in which pictures are taken.
+            device: to refine on.
+            stop: asked between steps of refinement; True leaves the mesh unrefined.
+        """
+        self.mesh: Mesh | None = None
+        self.textured: Mesh | None = None
+        self.notes: list[str] = []
+        self.refined: dict[str, Any] | None = None
+        self._recipe, self._field, self._pictures = recipe, field, pictures
+        self._seed, self._device, self._stop = seed, device, stop
+
+    def make(self, level: float, *, texture: bool) -> Iterator[int]:
+        """Make all; yields after each step of refinement.
+
+        Args:
+            level: the density per world unit that is the surface.
+            texture: whether one is wanted.
+        """
+        surface = self._surface(level)
+        if surface is None:
+            return
+        outputs = self._recipe.embedded.outputs
+        self.mesh = with_vertex_colors(surface, self._field.color)
+        if self._recipe.embedded.refine.steps and self._pictures is not None:
+            yield from self._refine(self.mesh, self._pictures)
+        if outputs.texture_from == "views" and self._pictures is not None:
+            self._paint(self.mesh, self._pictures)
+        if texture and outputs.texture_size and self.textured is None:
+            self.textured = self._baked(self.mesh)
+
+    def _surface(self, level: float) -> Mesh | None:
+        try:
+            surface = extract(
+                self._field.density,
+                half_extent=self._field.half_extent,
+                resolution=self._recipe.embedded.outputs.mesh_resolution,
+                level=level,
+            )
+        except ValueError as error:
+            self.notes.append(f"no mesh: {error}")
+            return None
+        try:
+            return clean(surface).mesh
+        except MissingExtraError as error:
+            self.notes.append(f"the mesh is as it was extracted, not cleaned: {error}")
+            return surface
+
+    def _refine(self, mesh: Mesh, pictures: Pictures) -> Iterator[int]:
+        settings = RefineSettings(**asdict(self._recipe.embedded.refine))
+        taken: list[Refinement] = []
+        started = time.perf_counter()
+        try:
+            for one in refine(
+                mesh.to(self._device),
+                pictures.images,
+                pictures.cameras,
+                settings,
+                seed=self._seed,
+                worth=pictures.worth,
+            ):
+                taken.append(one)
+                yield one.step
+                if one.mesh is None and self._stop():
+                    self.notes.append("the mesh is not refined: the run was stopped")
+                    return
+            refined = taken[-1].mesh
+            assert refined is not None, "the last step has the mesh"
+            self.mesh = clean(refined.to("cpu"), _MEND).mesh
+        except (ValueError, RuntimeError, MissingExtraError) as error:
+            # RuntimeError is PyTorch's, of a device that has not the memory, say.
+            self.notes.append(f"the mesh is not refined: {error}")
+            return
+        self.refined = {
+            "steps": len(taken),
+            "seconds": round(time.perf_counter() - started, 2),
+            "first_losses": dict(taken[0].losses),
+            "last_losses": dict(taken[-1].losses),
+        }
+
+    def _paint(self, mesh: Mesh, pictures: Pictures) -> None:
+        """The views' colours in a texture, and at the vertices."""
+        size = self._recipe.embedded.outputs.texture_size
+        bare = replace(mesh, vertex_colors=None)
+        try:
+            self.textured = texture_from_views(
+                bare, pictures.images, pictures.cameras, size, worth=pictures.worth
+            )
+        except (ValueError, RuntimeError, MissingExtraError) as error:
+            self.notes.append(f"the mesh has the field's colours, not the views': {error}")
+            return
+        self.mesh = replace(mesh, vertex_colors=colors_at_vertices(self.textured))
+
+    def _baked(self, mesh: Mesh) -> Mesh | None:
+        """The mesh with a texture of the field's colours, or of refined ones; None without."""
+        try:
+            color = self._field.color if self.refined is None else surface_colors(mesh)
+            return bake(mesh, color, self._recipe.embedded.outputs.texture_size)
+        except (ValueError, MissingExtraError) as error:  # more faces than can be unwrapped, say
+            self.notes.append(f"mesh.glb has colours at its vertices, and no texture: {error}")
+            return None

@@ -1,0 +1,81 @@
+"""What a recipe says of its results: the sections ``embedded.outputs`` and ``embedded.refine``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from zero123lib.meshes.atlas import MAX_SIZE, MIN_SIZE
+from zero123lib.reconstruction import checks
+
+# field: the colours of the field
+# views: those of the input and the generated views, by `texture_from_views`
+TextureSource = Literal["field", "views"]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """``embedded.outputs``: what is written at the end.
+
+    Attributes:
+        frames: of the turntable and of the depth and normal videos.
+        size: their side, pixels.
+        elevation_deg: of their cameras.
+        mesh_resolution: nodes along the cube's side; 0 writes no mesh.
+        mesh_level: density per world unit where the surface is; null takes the one that has the
+            picture's silhouette.
+        texture_size: side of the texture in mesh.glb, texels; 0 gives it vertices' colours, as
+            mesh.ply has them.
+        texture_from: see :data:`TextureSource`.
+    """
+
+    frames: int = 36
+    size: int = 160
+    elevation_deg: float = 15.0
+    mesh_resolution: int = 128
+    mesh_level: float | None = None
+    texture_size: int = 1024
+    texture_from: TextureSource = "field"
+
+    def __post_init__(self) -> None:
+        checks.least(self, frames=1, size=8, mesh_resolution=0)
+        if self.texture_size and not MIN_SIZE <= self.texture_size <= MAX_SIZE:
+            raise ValueError(
+                f"texture_size: expected 0, or {MIN_SIZE} to {MAX_SIZE} texels, "
+                f"got {self.texture_size}"
+            )
+        if self.texture_from == "views" and not self.texture_size:
+            raise ValueError(
+                f"texture_size: expected {MIN_SIZE} to {MAX_SIZE} texels where texture_from is "
+                "views, got 0"
+            )
+        if not -90 <= self.elevation_deg <= 90:
+            raise ValueError(
+                f"elevation_deg: expected degrees in [-90, 90], got {self.elevation_deg:g}"
+            )
+
+
+@dataclass(frozen=True)
+class Refine:
+    """``embedded.refine``: the mesh's shape and colours, changed until it looks as the input and
+    the generated views do, see :class:`zero123lib.meshes.refine.RefineSettings`.
+
+    Attributes:
+        steps: 0 leaves the mesh as it was extracted.
+    """
+
+    steps: int = 0
+    views_per_step: int = 4
+    vertex_rate: float = 5e-3
+    color_rate: float = 0.02
+    color: float = 1.0
+    mask: float = 1.0
+    laplacian: float = 0.02
+    edges: float = 0.01
+    normals: float = 0.01
+
+    def __post_init__(self) -> None:
+        checks.least(
+            self, steps=0, views_per_step=1, vertex_rate=0, color_rate=0, color=0, mask=0,
+            laplacian=0, edges=0, normals=0,
+        )  # fmt: skip
