@@ -6,6 +6,7 @@ import importlib
 import json
 import math
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.diffusion.sds import Guidance
 from zero123lib.scenes import HELD_OUT_SEED, random_scene, render
 from zero123lib.threestudio_plugin.clone import GUIDANCE_TYPE, TESTED_VERSION
+from zero123lib.threestudio_plugin.complaints import GUIDANCE_KEYS
 from zero123lib.threestudio_plugin.launch import PROGRESS_VARIABLE
 from zero123lib.views.cameras import FOV_DEG, camera_to_world, rays
 from zero123lib.views.images import to_pil
@@ -83,6 +85,11 @@ def test_its_own_loader_of_custom_picks_us_up(threestudio: Any) -> None:
         "zero123-system",
         "implicit-volume",
     } <= threestudio.__modules__.keys()
+
+
+def test_launch_knows_its_keys(threestudio: Any) -> None:
+    known = {field.name for field in fields(threestudio.find(GUIDANCE_TYPE).Config)}
+    assert known == set(GUIDANCE_KEYS)
 
 
 @pytest.mark.parametrize("variant", ["sds", "sjc", "csd", "ism"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -150,7 +151,25 @@ def test_a_models_file_is_named_from_here(
     ("behaviour", "message"),
     [
         ("raise KeyError('zero123lib-guidance')", "our guidance did not load; ask `zero123 three"),
-        ("import absent_cuda_thing", "No module named 'absent_cuda_thing'; ask `zero123 three"),
+        ("import absent_cuda_thing", "No module named 'absent_cuda_thing': `zero123 threestudio"),
+        (
+            "raise ModuleNotFoundError(\"No module named 'igl.core'\")",
+            "No module named 'igl.core': pip install 'libigl==2.5.1'; `zero123 threestudio doctor",
+        ),
+        (
+            "raise ModuleNotFoundError(\"No module named 'tinycudann'\")",
+            "No module named 'tinycudann': see https://github.com/threestudio-project",
+        ),
+        (
+            "raise RuntimeError('PyTorch was compiled without CUDA support')",
+            "threestudio needs an NVIDIA GPU and torch's CUDA build",
+        ),
+        (
+            'raise TypeError("DataConfig.__init__() got an unexpected keyword argument '
+            "'defalt_fovy_deg'\")",
+            "the recipe has a key 'defalt_fovy_deg', which its DataConfig does not have, "
+            "did you mean 'default_fovy_deg'?",
+        ),
         ("raise RuntimeError('CUDA out of memory. Tried')", "the GPU's memory is full; try system"),
         (
             "raise RuntimeError('No supported gpu backend found!')",
@@ -173,6 +192,44 @@ def test_what_stops_it_is_one_line(
     assert message in text and "\n" not in text and "threestudio.log" in text
     assert (tmp_path / "out" / "threestudio.log").exists()
     assert not (tmp_path / "out" / ".progress.jsonl").exists()
+
+
+def test_what_never_took_a_step_is_not_in_the_way(
+    tmp_path: Path, recipe: Path, photo: Path
+) -> None:
+    """threestudio makes its folder of a run before it looks for a GPU."""
+    ready = "os.makedirs(given['exp_root_dir'] + '/threestudio/run'); "
+    for behaviour in ("raise RuntimeError('Found no NVIDIA driver')", "raise OSError('disk')"):
+        clone = play(tmp_path / behaviour[-5:-2], ready + behaviour)
+        with pytest.raises(LaunchError):
+            list(launch(recipe, clone, photo, tmp_path / "out"))
+        left = {path.name for path in (tmp_path / "out").iterdir()}
+        assert left == {"input.png", "threestudio.log"}
+    clone = play(tmp_path / "well")
+    *_, end = launch(recipe, clone, photo, tmp_path / "out", mesh=False)
+    assert isinstance(end, Launched) and end.notices == ()
+
+
+def test_a_clone_at_another_commit_is_told_with_the_mend(
+    tmp_path: Path, recipe: Path, photo: Path
+) -> None:
+    mend = f"tested is {TESTED_COMMIT[:7]}: git -C '{tmp_path}/a b/threestudio' checkout"
+    for behaviour in ("", "raise RuntimeError('it changed')"):
+        clone = play(tmp_path / "a b", behaviour)
+        (clone / ".git" / "HEAD").write_text("0" * 40)
+        run = launch(recipe, clone, photo, tmp_path / f"out{len(behaviour)}", mesh=False)
+        if behaviour:
+            with pytest.raises(LaunchError) as error:
+                list(run)
+            text = str(error.value)
+            assert "it changed; the clone is at 0000000" in text and "\n" not in text
+        else:
+            *_, end = run
+            assert isinstance(end, Launched)
+            (text,) = end.notices
+            assert end.metrics["notices"] == [text]
+        assert mend in text
+        shutil.rmtree(clone)
 
 
 def test_without_a_mesh_the_rest_comes_home(tmp_path: Path, recipe: Path, photo: Path) -> None:
@@ -219,6 +276,11 @@ def test_sigterm_stops_the_process_too(tmp_path: Path, recipe: Path, photo: Path
     [
         ({"overrides": ["seed 7"]}, "overrides: expected dotted.key=value, got 'seed 7'"),
         ({"overrides": ["trainer.max_steps=ten"]}, "trainer.max_steps: expected a whole number"),
+        (
+            {"overrides": ["system.guidance.guidence_scale=3"]},
+            "system.guidance: unknown key 'guidence_scale', did you mean 'guidance_scale'?",
+        ),
+        ({"recipe": "typo"}, "system.guidance: unknown key 'min_steps_percent', did you mean"),
         ({"recipe": "views"}, "recipe: expected a whole threestudio config"),
         ({"recipe": "broken"}, "recipe: "),
         ({"recipe": "absent"}, "recipe: "),
@@ -232,6 +294,7 @@ def test_mistakes_are_told_before_anything_is_written(
     tmp_path: Path, recipe: Path, photo: Path, change: dict[str, Any], message: str
 ) -> None:
     files = {"views": "name: views\nsystem: {}\n", "broken": "a: [", "recipe": RECIPE}
+    files["typo"] = RECIPE.replace("pretrained_model_name_or_path", "min_steps_percent")
     for name, text in files.items():
         (tmp_path / f"{name}.yaml").write_text(text)
     make_clone(tmp_path / "bare")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -154,11 +155,11 @@ def _clone_findings(clone: Clone) -> Iterator[Finding]:
     version, commit = clone.version or "no version", clone.commit or "unknown commit"
     good = clone.version == TESTED_VERSION and clone.commit in (None, TESTED_COMMIT)
     found = f"{version} at {commit[:7] if clone.commit else commit}"
-    checkout = f"git -C {clone.root} checkout {TESTED_COMMIT[:7]}"
+    checkout = f"git -C {shlex.quote(str(clone.root))} checkout {TESTED_COMMIT[:7]}"
     yield Finding("threestudio", good, found, None if good else f"tested with: {checkout}")
     good = clone.has_hook
     found = "installed" if good else "not installed"
-    mend = None if good else f"zero123 threestudio install {clone.root}"
+    mend = None if good else f"zero123 threestudio install {shlex.quote(str(clone.root))}"
     yield Finding("our hook", good, found, mend)
 
 

@@ -14,6 +14,7 @@ import json
 import math
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -31,7 +32,9 @@ from zero123lib.diffusion.checkpoints import sources
 from zero123lib.meshes.export import write_mesh
 from zero123lib.meshes.load import load_mesh
 from zero123lib.threestudio_plugin.clone import GUIDANCE_TYPE, Clone, open_clone
-from zero123lib.threestudio_plugin.doctor import child_environment, last_line
+from zero123lib.threestudio_plugin.complaints import GUIDANCE_KEYS, complaint, version_notice
+from zero123lib.threestudio_plugin.doctor import child_environment
+from zero123lib.threestudio_plugin.settings import check_keys
 from zero123lib.views.images import ImageSource, Preprocess, prepare
 
 # As in guidance.py, which only threestudio's process can import.
@@ -42,20 +45,6 @@ _INPUT_SIZE = 512
 _MODEL = "system.guidance.pretrained_model_name_or_path"
 _POLL_S = 0.2
 _STOP_S = 20.0
-
-_CAUSES = (
-    (
-        rf"KeyError: '{GUIDANCE_TYPE}'",
-        "our guidance did not load; ask `zero123 threestudio doctor`",
-    ),
-    (r"ModuleNotFoundError: (No module named .*)", "\\1; ask `zero123 threestudio doctor`"),
-    (
-        r"out of memory",
-        "the GPU's memory is full; try system.guidance.half_precision_weights=true or a smaller "
-        "data.random_camera.batch_size",
-    ),
-    (r"No supported gpu backend|Found no NVIDIA driver", "threestudio needs an NVIDIA GPU"),
-)
 
 
 class LaunchError(OSError):
@@ -130,14 +119,17 @@ def launch(
 
     Raises:
         ValueError: an argument is of no use; the message names it.
-        LaunchError: threestudio stopped. What it had written stays.
+        LaunchError: threestudio stopped. What it had written stays, if there was a step.
     """
     opened, content = _checked(recipe, clone, overrides)
     total, model = _max_steps(content, overrides), _told(content, overrides, _MODEL)
     home = Path(out).absolute()
     run = home / "threestudio" / "run"
     if run.exists():
-        raise ValueError(f"out: expected a folder without an earlier run, got {str(out)!r}")
+        raise ValueError(
+            f"out: expected a folder without an earlier run, got {str(out)!r}: name another one, "
+            f"or remove {home / 'threestudio'}"
+        )
     prepared = prepare(image, _INPUT_SIZE, preprocess)
     home.mkdir(parents=True, exist_ok=True)
     picture, log, progress = home / "input.png", home / "threestudio.log", home / ".progress.jsonl"
@@ -156,16 +148,21 @@ def launch(
     ]
     command = [python, "launch.py", "--gpu", gpu]
     config = str(Path(recipe).absolute())
-    start = time.monotonic()
+    start, done = time.monotonic(), 0
     try:
         child = _Child([*command, "--config", config, "--train", *words], opened, log, progress)
         for step, losses in child.watch():
-            yield LaunchProgress("sds", step + 1, total, losses, time.monotonic() - start)
+            done = step + 1
+            yield LaunchProgress("sds", done, total, losses, time.monotonic() - start)
+    except LaunchError:
+        if not done:  # what it made ready is no run, and would be in the way of the next attempt
+            shutil.rmtree(home / "threestudio", ignore_errors=True)
+        raise
     finally:
         progress.unlink(missing_ok=True)
     seconds = {"train": time.monotonic() - start}
     yield LaunchProgress("outputs", total, total, {}, seconds["train"])
-    notices: list[str] = []
+    notices = [notice for notice in [version_notice(opened)] if notice]
     if mesh:
         wanted = ["--export", f"resume={json.dumps(str(run / 'ckpts' / 'last.ckpt'))}"]
         wanted += ["system.exporter_type=mesh-exporter", "system.exporter.context_type=cuda"]
@@ -186,7 +183,7 @@ def _checked(
     if not opened.has_hook:
         raise ValueError(
             f"clone: expected our hook in {str(clone)!r}, got none: "
-            f"zero123 threestudio install {clone}"
+            f"zero123 threestudio install {shlex.quote(str(clone))}"
         )
     for text in overrides:
         if not re.match(r"[\w.]+=", text):
@@ -200,6 +197,16 @@ def _checked(
         raise ValueError(
             "recipe: expected a whole threestudio config, with data_type, system_type and system, "
             f"got {str(recipe)!r}, which the embedded engine alone can run"
+        )
+    if content["system"].get("guidance_type") == GUIDANCE_TYPE:
+        # Now: threestudio would load its data and its field first, and then complain.
+        section = "system.guidance."
+        given = [text.partition("=")[0] for text in overrides if text.startswith(section)]
+        told = [key.removeprefix(section).partition(".")[0] for key in given]
+        written = content["system"].get("guidance")
+        check_keys(
+            dict.fromkeys([*(written if isinstance(written, Mapping) else ()), *told]),
+            GUIDANCE_KEYS,
         )
     return opened, content
 
@@ -238,7 +245,7 @@ class _Child:
     """threestudio at work, its words added to a log and its steps read from a file."""
 
     def __init__(self, command: list[str], clone: Clone, log: Path, progress: Path | None) -> None:
-        self._log, self._progress = log, progress
+        self._log, self._progress, self._clone = log, progress, clone
         environment = child_environment()
         # Checkpoints of this very run, which torch's default would not read back.
         environment["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"
@@ -292,12 +299,8 @@ class _Child:
         with self._log.open("rb") as file:
             file.seek(self._begin)
             words = file.read().decode(errors="replace")
-        for pattern, cause in _CAUSES:
-            found = re.search(pattern, words)
-            if found:
-                return f"threestudio: {found.expand(cause)} (all it said: {self._log})"
-        status = f"exit status {self._process.returncode}"
-        return f"threestudio: {last_line(words) or status} (all it said: {self._log})"
+        why = complaint(words, self._clone, f"exit status {self._process.returncode}")
+        return f"threestudio: {why} (all it said: {self._log})"
 
 
 def _gathered(
