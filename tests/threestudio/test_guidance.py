@@ -18,8 +18,8 @@ from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.diffusion.sds import Guidance
 from zero123lib.scenes import HELD_OUT_SEED, random_scene, render
 from zero123lib.threestudio_plugin.clone import GUIDANCE_TYPE, TESTED_VERSION
-from zero123lib.threestudio_plugin.complaints import GUIDANCE_KEYS
 from zero123lib.threestudio_plugin.launch import PROGRESS_VARIABLE
+from zero123lib.threestudio_plugin.settings import KEYS
 from zero123lib.views.cameras import FOV_DEG, camera_to_world, rays
 from zero123lib.views.images import to_pil
 from zero123lib.views.poses import Pose, RelativePose
@@ -89,7 +89,7 @@ def test_its_own_loader_of_custom_picks_us_up(threestudio: Any) -> None:
 
 def test_launch_knows_its_keys(threestudio: Any) -> None:
     known = {field.name for field in fields(threestudio.find(GUIDANCE_TYPE).Config)}
-    assert known == set(GUIDANCE_KEYS)
+    assert known == set(KEYS)
 
 
 @pytest.mark.parametrize("variant", ["sds", "sjc", "csd", "ism"])

@@ -68,6 +68,9 @@ trainer: {max_steps: 3}
 
 def play(root: Path, behaviour: str = "") -> Path:
     clone = make_clone(root / "threestudio", commit=TESTED_COMMIT)
+    (clone / "threestudio" / "data.py").write_text(
+        "class DataConfig:\n    default_fovy_deg: float = 20.0\n"
+    )
     (clone / "launch.py").write_text(PLAYER.replace("BEHAVIOUR", behaviour))
     install(clone)
     return clone

@@ -5,20 +5,12 @@ from __future__ import annotations
 import difflib
 import re
 import shlex
-from dataclasses import fields
 
-from zero123lib.reconstruction.known import IGNORED
-from zero123lib.reconstruction.schema import Data, Guidance, Loss, Optimizer, RandomCamera
 from zero123lib.threestudio_plugin.clone import GUIDANCE_TYPE, TESTED_COMMIT, Clone
 from zero123lib.threestudio_plugin.doctor import REQUIREMENTS, last_line
 
-# Keys of `system.guidance` that our guidance takes; a test holds them to its own list.
-GUIDANCE_KEYS = tuple(
-    sorted({*(field.name for field in fields(Guidance)), *IGNORED["system.guidance"]})
-)
-
 _ABSENT = r"ModuleNotFoundError: No module named '([\w.]+)'"
-_UNKNOWN = r"TypeError: (\w+)\.__init__\(\) got an unexpected keyword argument '([^']+)'"
+_UNKNOWN = r"TypeError: ([\w.]+)\.__init__\(\) got an unexpected keyword argument '([^']+)'"
 _CAUSES = (
     (rf"KeyError: '{GUIDANCE_TYPE}'", "our guidance did not load; ask `{doctor}`"),
     (
@@ -78,15 +70,16 @@ def _cause(words: str, clone: Clone) -> str | None:
     unknown = re.search(_UNKNOWN, words)
     if unknown:
         owner, key = unknown.groups()
-        near = difflib.get_close_matches(key, _known_keys(), 1)
+        near = difflib.get_close_matches(key, _known_keys(clone), 1)
         hint = f", did you mean {near[0]!r}?" if near else ""
         return f"the recipe has a key {key!r}, which its {owner} does not have{hint}"
     return None
 
 
-def _known_keys() -> list[str]:
-    """Of all sections: what threestudio complains about has no more than its last name."""
-    kinds = (Data, RandomCamera, Guidance, Loss, Optimizer)
-    names = {field.name for kind in kinds for field in fields(kind)}
-    names.update(*IGNORED.values())
-    return sorted(names | {"system", "data", "trainer", "checkpoint"} - {"*"})
+def _known_keys(clone: Clone) -> list[str]:
+    """The fields of all its classes, and the arguments of its functions, as its source has them."""
+    names: set[str] = set()
+    for path in sorted((clone.root / "threestudio").rglob("*.py")):
+        text = path.read_text(encoding="utf-8", errors="replace")
+        names.update(re.findall(r"^ +(\w+): \S", text, re.MULTILINE))
+    return sorted(names)

@@ -32,9 +32,9 @@ from zero123lib.diffusion.checkpoints import sources
 from zero123lib.meshes.export import write_mesh
 from zero123lib.meshes.load import load_mesh
 from zero123lib.threestudio_plugin.clone import GUIDANCE_TYPE, Clone, open_clone
-from zero123lib.threestudio_plugin.complaints import GUIDANCE_KEYS, complaint, version_notice
+from zero123lib.threestudio_plugin.complaints import complaint, version_notice
 from zero123lib.threestudio_plugin.doctor import child_environment
-from zero123lib.threestudio_plugin.settings import check_keys
+from zero123lib.threestudio_plugin.settings import KEYS, check_keys
 from zero123lib.views.images import ImageSource, Preprocess, prepare
 
 # As in guidance.py, which only threestudio's process can import.
@@ -206,7 +206,7 @@ def _checked(
         written = content["system"].get("guidance")
         check_keys(
             dict.fromkeys([*(written if isinstance(written, Mapping) else ()), *told]),
-            GUIDANCE_KEYS,
+            KEYS,
         )
     return opened, content
 

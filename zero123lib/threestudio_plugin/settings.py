@@ -19,6 +19,15 @@ from zero123lib.views.poses import Encoding
 
 SECTION = "system.guidance"
 
+# The fields of guidance.py's Config, which only threestudio's process can import.
+KEYS = (
+    "pretrained_model_name_or_path", "pretrained_config", "encoding", "use_ema",
+    "half_precision_weights", "vram_O", "cond_image_path", "cond_elevation_deg",
+    "cond_azimuth_deg", "cond_camera_distance", "guidance_scale", "min_step_percent",
+    "max_step_percent", "grad_clip", "variant", "weighting", "max_batch_size", "max_items_eval",
+    "embedded",
+)  # fmt: skip
+
 # threestudio's `C(value, epoch, global_step)`.
 Scheduled = Callable[[Any, int, int], float]
 
