@@ -11,12 +11,16 @@ import pytest
 import torch
 from shapes import box, joined, sphere, square
 
+from zero123lib.meshes import silhouette
+from zero123lib.meshes.inspect import facts
 from zero123lib.meshes.mesh import Camera, Material, Mesh
 from zero123lib.meshes.rasterize import rasterize
 from zero123lib.meshes.refine import (
     Refinement,
     RefineSettings,
+    diffusion,
     laplacian_loss,
+    mended,
     normal_loss,
     refine,
 )
@@ -108,6 +112,18 @@ def test_moving_outwards_covers_more() -> None:
     radius = focal_px(96) * 0.4 / math.sqrt(1.85**2 - 0.4**2)
     growth = 2.0 * math.pi * radius**2 * 1.85**2 / (1.85**2 - 0.4**2)
     assert float(slope) == pytest.approx(growth, rel=0.1)
+
+
+def test_looking_for_short_edges_around_pixels_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mesh, camera = sphere(0.45, 4), Camera.at(AROUND[1], 96)
+    shares = []
+    for short in (4.0, 0.0):
+        monkeypatch.setattr(silhouette, "_SHORT", short)
+        shares.append(covered(mesh, camera))
+    assert torch.equal(*shares)
+    assert ((shares[0] > 0.0) & (shares[0] < 1.0)).sum() > 100
 
 
 def test_the_contour_of_a_box_has_six_edges_and_an_open_square_its_border() -> None:
@@ -222,6 +238,56 @@ def test_each_step_is_told_and_the_last_has_the_mesh() -> None:
         return [dict(one.losses) for one in steps]
 
     assert numbers(runs[0]) == numbers(runs[1]) != numbers(runs[2])
+
+
+def test_a_picture_that_counts_more_wins() -> None:
+    """Of two pictures by one camera that show colours apart."""
+    ball, poses = sphere(0.5, 2), [Pose(0.0, 0.0, 1.85)] * 2
+    images = pictures(ball, poses)
+    images[..., :3] = torch.tensor([0.2, 0.8]).reshape(2, 1, 1, 1)
+    settings = RefineSettings(steps=80, views_per_step=2, vertex_rate=0.0)
+    start = with_vertex_colors(ball, lambda points: torch.full((len(points), 3), 0.5))
+    for worth, least, most in ((None, 0.45, 0.55), (torch.tensor([50.0, 1.0]), 0.19, 0.25)):
+        steps = refine(start, images, where(poses), settings, backend="open3d", worth=worth)
+        seen = pictures(last(steps), poses[:1])[0, 14:-14, 14:-14, :3]
+        assert least < seen.min() and seen.max() < most
+    with pytest.raises(ValueError, match="worth: expected 2 numbers above 0"):
+        refine(start, images, where(poses), settings, worth=torch.ones(1))
+
+
+def test_diffusion_undoes_the_laplacian_and_keeps_the_mean() -> None:
+    ball = sphere(0.5, 1)
+    edges, count = edges_of(ball.faces), len(ball.vertices)
+    matrix = torch.zeros(count, count)
+    for first, second in edges.ends.tolist():
+        matrix[first, second] = matrix[second, first] = -1.0
+    matrix -= torch.diag(matrix.sum(1))
+    values = torch.randn(count, 3, generator=torch.Generator().manual_seed(0))
+    smooth = diffusion(edges, count, 3.0)(values)
+    torch.testing.assert_close(smooth + 9.0 * matrix @ smooth, values, atol=1e-5, rtol=0)
+    torch.testing.assert_close(smooth.mean(0), values.mean(0))
+    torch.testing.assert_close(diffusion(edges, count, 0.0)(values), values)
+
+
+def test_a_fine_mesh_stays_smooth() -> None:
+    """Of more vertices than pixels; each by itself would follow the noise of its pixel."""
+    truth, start = ellipsoid(), with_vertex_colors(sphere(0.45, 4), waves)
+    rough = []
+    for smoothness in (0.05, 0.0):
+        settings = RefineSettings(steps=15, vertex_rate=0.01, smoothness=smoothness)
+        got = last(refine(start, pictures(truth), where(), settings, backend="open3d"))
+        rough.append(float(normal_loss(got.vertices, got.faces, edges_of(got.faces))))
+    assert rough[0] < 0.1 * rough[1]
+
+
+def test_what_has_lost_its_area_is_mended() -> None:
+    ball = sphere(0.5, 2)
+    vertices = ball.vertices.clone()
+    first, second = ball.faces[0, :2]
+    vertices[first] = vertices[second]
+    got = mended(replace(ball, vertices=vertices))
+    assert facts(got).watertight and facts(got).degenerate_faces == 0
+    assert 0 < len(ball.faces) - len(got.faces) <= 4
 
 
 def test_normals_follow_the_shape() -> None:

@@ -8,13 +8,19 @@ does: PyTorch3D, on a GPU, or Open3D.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.sparse import coo_array, diags_array, eye_array
+from scipy.sparse.linalg import splu
 from torch import Tensor
 
+from zero123lib.meshes.cleanup import Cleaning, clean
 from zero123lib.meshes.mesh import Camera, Material, Mesh
 from zero123lib.meshes.normals import crease_normals
 from zero123lib.meshes.rasterize import (
@@ -29,15 +35,19 @@ from zero123lib.meshes.silhouette import EdgeTensors, coverage, edges_of
 from zero123lib.meshes.texture_views import check_views, check_worth
 from zero123lib.views.cameras import rays
 
+_BETAS = (0.9, 0.99)
+
 
 @dataclass(frozen=True)
 class RefineSettings:
     """How a mesh is refined.
 
     Attributes:
-        steps: of Adam (Kingma and Ba 2015).
+        steps: of Adam (Kingma and Ba 2015), for vertices of :class:`_Descent`.
         views_per_step: pictures that a step sees, drawn without repeats.
         vertex_rate: learning rate of positions, as a share of the mesh's longest side.
+        smoothness: how far around a vertex a step moves the surface along, as a share of the
+            mesh's longest side. 0 moves each for itself, which makes fine meshes rough.
         color_rate: learning rate of texels, or of vertices' colours, in sRGB.
         color, mask: weights of the mean squared errors of colours and of coverage.
         laplacian: weight of `laplacian_loss` of what the vertices have moved by, over the longest
@@ -49,6 +59,7 @@ class RefineSettings:
     steps: int = 200
     views_per_step: int = 4
     vertex_rate: float = 5e-3
+    smoothness: float = 0.05
     color_rate: float = 0.02
     color: float = 1.0
     mask: float = 1.0
@@ -60,8 +71,8 @@ class RefineSettings:
         for name in ("steps", "views_per_step"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        names = ("vertex_rate", "color_rate", "color", "mask", "laplacian", "edges", "normals")
-        for name in names:
+        names = ("vertex_rate", "smoothness", "color_rate", "color", "mask", "laplacian", "edges")
+        for name in (*names, "normals"):
             if not 0.0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name}: expected at least 0, got {getattr(self, name)}")
 
@@ -122,18 +133,24 @@ def refine(
         raise ValueError(f"mesh: expected one material, got {len(mesh.materials)}: bake it first")
     values = check_worth(worth, len(images)).tolist()
     pictures = images.to(mesh.vertices)
-    return _steps(_Model(mesh), pictures, cameras, values, settings, seed, backend)
+    model = _Model(mesh, settings.smoothness)
+    return _steps(model, pictures, cameras, values, settings, seed, backend)
+
+
+def mended(mesh: Mesh) -> Mesh:
+    """A refined mesh without faces that have lost their area, as closed as it was."""
+    return clean(mesh, Cleaning(min_share=0.0, max_hole=0.0, fill_cavities=False)).mesh
 
 
 class _Model:
     """What is refined: places of vertices and colours of texels or vertices, in sRGB."""
 
-    def __init__(self, mesh: Mesh) -> None:
+    def __init__(self, mesh: Mesh, smoothness: float) -> None:
         self.mesh = mesh
         self.start, self.place = torch.unique(mesh.vertices.detach(), dim=0, return_inverse=True)
         self.faces = self.place[mesh.faces]
         self.extent = float((self.start.amax(0) - self.start.amin(0)).max())
-        self.moved = torch.zeros_like(self.start, requires_grad=True)
+        self.raw = torch.zeros_like(self.start, requires_grad=True)
         texture = mesh.materials[0].texture if mesh.uv is not None else None
         self.textured = texture is not None
         if texture is not None:
@@ -148,6 +165,16 @@ class _Model:
         self.colors = to_srgb(linear).detach().clone().requires_grad_()
 
         self.edges = edges_of(self.faces)
+        sides = (self.start[one] for one in self.edges.ends.unbind(1))
+        edge = float(torch.linalg.vector_norm(torch.sub(*sides), dim=-1).mean())
+        reach = smoothness * self.extent / edge
+        self._solve = diffusion(self.edges, len(self.start), reach)
+
+    @property
+    def moved(self) -> Tensor:
+        """What the places have moved by, over the longest side ``[P, 3]``."""
+        made: Any = _Diffused.apply(self.raw, self._solve)
+        return made
 
     def shape(self) -> Mesh:
         """The shape alone, as it is now."""
@@ -195,19 +222,17 @@ def _steps(
     backend: str,
 ) -> Iterator[Refinement]:
     draw = torch.Generator().manual_seed(seed)
-    groups = [
-        {"params": [model.moved], "lr": settings.vertex_rate},
-        {"params": [model.colors], "lr": settings.color_rate},
-    ]
-    descent = torch.optim.Adam(groups, betas=(0.9, 0.99))
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(descent, settings.steps)
+    shaping = _Descent(model.raw, settings.vertex_rate)
+    coloring = torch.optim.Adam([model.colors], settings.color_rate, betas=_BETAS)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(coloring, settings.steps)
     order: list[int] = []
     count = min(settings.views_per_step, len(images))
     for step in range(1, settings.steps + 1):
         if len(order) < count:
             order += torch.randperm(len(images), generator=draw).tolist()
         these, order = order[:count], order[count:]
-        descent.zero_grad()
+        model.raw.grad = None
+        coloring.zero_grad()
         losses = _regularisers(model, settings)
         look = rasterizer(model.shape(), backend)
         for view in these:
@@ -216,11 +241,69 @@ def _steps(
             losses["color"] = losses.get("color", 0.0) + settings.color * share * color
             losses["mask"] = losses.get("mask", 0.0) + settings.mask * share * mask
         torch.stack(list(losses.values())).sum().backward()
-        descent.step()
+        shaping.step(0.5 + 0.5 * math.cos(math.pi * (step - 1) / settings.steps))
+        coloring.step()
         schedule.step()
         numbers = {name: float(loss.detach()) for name, loss in losses.items()}
         last = model.result() if step == settings.steps else None
         yield Refinement(step, settings.steps, numbers, last)
+
+
+class _Diffused(torch.autograd.Function):
+    """A symmetric linear map, and its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, solve: Callable[[Tensor], Tensor]) -> Tensor:
+        ctx.solve = solve
+        return solve(values)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return ctx.solve(gradients[0]), None
+
+
+def diffusion(edges: EdgeTensors, count: int, reach: float) -> Callable[[Tensor], Tensor]:
+    """(I + reach^2 L)^-1 for values of vertices ``[count, 3]``, L the graph's Laplacian.
+
+    Reach is in edges. Steps in what it is applied to are smooth on the surface, however fine the
+    mesh (Nicolet et al. 2021, "Large steps in inverse rendering of geometry").
+    """
+    first, second = edges.ends.cpu().numpy().T
+    ones = np.ones(len(first))
+    adjacent = coo_array((ones, (first, second)), shape=(count, count))
+    adjacent = (adjacent + adjacent.T).tocsc()
+    laplacian = diags_array(adjacent.sum(0)) - adjacent
+    solver = splu((eye_array(count) + reach**2 * laplacian).tocsc())
+
+    def solve(values: Tensor) -> Tensor:
+        made = solver.solve(values.detach().cpu().numpy().astype(np.float64))
+        return torch.from_numpy(made).to(values)
+
+    return solve
+
+
+class _Descent:
+    """Adam with one length of steps for all numbers, as in Nicolet et al.: smooth gradients make
+    smooth steps."""
+
+    def __init__(self, values: Tensor, rate: float) -> None:
+        self._values, self._rate, self._count = values, rate, 0
+        self._mean, self._square = torch.zeros_like(values), torch.zeros_like(values)
+
+    def step(self, share: float) -> None:
+        """Take a step with a share of the rate."""
+        gradient = self._values.grad
+        assert gradient is not None, "a loss was brought back to the values"
+        self._count += 1
+        self._mean.lerp_(gradient, 1.0 - _BETAS[0])
+        self._square.lerp_(gradient.square(), 1.0 - _BETAS[1])
+        mean, square = (
+            value / (1.0 - beta**self._count)
+            for value, beta in zip((self._mean, self._square), _BETAS, strict=True)
+        )
+        length = square.max().sqrt() + 1e-12
+        with torch.no_grad():
+            self._values -= share * self._rate * mean / length
 
 
 def _picture_losses(

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.spatial import KDTree
 from torch import Tensor
 
 from zero123lib.meshes.mesh import Camera
@@ -19,6 +21,8 @@ from zero123lib.views.cameras import focal_px
 
 # So many pairs of a pixel and an edge at once.
 _PAIRS = 2**22
+# Half the length in pixels from which on edges are few.
+_SHORT = 4.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,8 +97,9 @@ def coverage(
     if not len(rows) or not len(segments):
         return result
     pixels = torch.stack([columns, rows], -1).to(positions)
-    chosen = _nearest(segments.detach(), pixels)
-    away = _distance(segments[chosen], pixels)
+    near, chosen = _nearest(segments.detach(), pixels)
+    rows, columns = rows[near], columns[near]
+    away = _distance(segments[chosen], pixels[near])
     sign = torch.where(covered[rows, columns], 1.0, -1.0)
     return result.index_put((rows, columns), (0.5 + sign * away).clamp(0.0, 1.0))
 
@@ -107,13 +112,29 @@ def _border(covered: Tensor) -> Tensor:
     return most != least
 
 
-def _nearest(segments: Tensor, pixels: Tensor) -> Tensor:
-    """Which segment ``[E, 2, 2]`` is nearest to each pixel ``[N, 2]``."""
+def _nearest(segments: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Pixels, of ``[N, 2]``, and which segment ``[E, 2, 2]`` is nearest to each.
+
+    Pixels that all segments are half a pixel away from, which are covered wholly or not at all, may
+    be left out. Fine meshes have many short segments: theirs are looked for around the pixels.
+    """
+    half = 0.5 * float((segments[:, 1] - segments[:, 0]).square().sum(-1).max().sqrt())
+    if half < _SHORT:
+        around = KDTree(pixels.cpu().numpy())
+        middles = KDTree(segments.mean(1).cpu().numpy())
+        pairs = around.sparse_distance_matrix(middles, half + 0.5 + 1e-3, output_type="ndarray")
+        pixel, segment = (torch.from_numpy(pairs[name]).to(pixels.device) for name in ("i", "j"))
+        away = _distance(segments[segment], pixels[pixel])
+        order = np.lexsort([one.cpu().numpy() for one in (segment, away, pixel)])
+        pixel, segment = pixel[order], segment[order]
+        first = torch.ones_like(pixel, dtype=torch.bool)
+        first[1:] = pixel[1:] != pixel[:-1]
+        return pixel[first], segment[first]
     found = []
     for part in pixels.split(max(_PAIRS // len(segments), 1)):
         away = _distance(segments.unsqueeze(0), part.unsqueeze(1))
         found.append(away.argmin(1))
-    return torch.cat(found)
+    return torch.arange(len(pixels), device=pixels.device), torch.cat(found)
 
 
 def _distance(segments: Tensor, points: Tensor) -> Tensor:

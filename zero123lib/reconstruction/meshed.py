@@ -16,11 +16,11 @@ from torch import Tensor
 
 from zero123lib._optional import MissingExtraError
 from zero123lib.fields.voxels import VoxelField
-from zero123lib.meshes.cleanup import Cleaning, clean
+from zero123lib.meshes.cleanup import clean
 from zero123lib.meshes.colors import colors_at_vertices
 from zero123lib.meshes.extract import extract
 from zero123lib.meshes.mesh import Camera, Mesh
-from zero123lib.meshes.refine import Refinement, RefineSettings, refine
+from zero123lib.meshes.refine import Refinement, RefineSettings, mended, refine
 from zero123lib.meshes.texture import bake, surface_colors, with_vertex_colors
 from zero123lib.meshes.texture_views import texture_from_views
 from zero123lib.reconstruction.pictures import InputView, with_made
@@ -30,8 +30,6 @@ from zero123lib.views.poses import Pose
 
 # Where the input is to count nothing.
 _LEAST_WORTH = 1e-6
-# Of a refined mesh: what has lost its area goes, and nothing else.
-_MEND = Cleaning(min_share=0.0, max_hole=0.0, fill_cavities=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +154,7 @@ class Meshing:
                     return
             refined = taken[-1].mesh
             assert refined is not None, "the last step has the mesh"
-            self.mesh = clean(refined.to("cpu"), _MEND).mesh
+            self.mesh = mended(refined.to("cpu"))
         except (ValueError, RuntimeError, MissingExtraError) as error:
             # RuntimeError is PyTorch's, of a device that has not the memory, say.
             self.notes.append(f"the mesh is not refined: {error}")

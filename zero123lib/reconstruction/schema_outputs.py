@@ -67,6 +67,7 @@ class Refine:
     steps: int = 0
     views_per_step: int = 4
     vertex_rate: float = 5e-3
+    smoothness: float = 0.05
     color_rate: float = 0.02
     color: float = 1.0
     mask: float = 1.0
@@ -76,6 +77,6 @@ class Refine:
 
     def __post_init__(self) -> None:
         checks.least(
-            self, steps=0, views_per_step=1, vertex_rate=0, color_rate=0, color=0, mask=0,
-            laplacian=0, edges=0, normals=0,
+            self, steps=0, views_per_step=1, vertex_rate=0, smoothness=0, color_rate=0, color=0,
+            mask=0, laplacian=0, edges=0, normals=0,
         )  # fmt: skip
