@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from zero123lib.meshes.inspect import facts
 from zero123lib.meshes.load import load_mesh
 from zero123lib.meshes.mesh import Material
 from zero123lib.meshes.rasterize import BACKENDS
+from zero123lib.meshes.texture import with_vertex_colors
 from zero123lib.views.cameras import cameras_from_transforms
 
 
@@ -108,6 +110,60 @@ def test_bake_takes_the_colours_of_another_mesh(painted: Path, tmp_path: Path) -
     }
 
 
+def test_bake_takes_another_mesh_in_its_own_axes(painted: Path, tmp_path: Path) -> None:
+    bare, turned = tmp_path / "bare.stl", tmp_path / "turned.obj"
+    run("convert", painted, bare)
+    run("convert", painted, turned, "--out-up", "z")
+    words = ["bake", bare, tmp_path / "a.ply", "--vertices", "--colors-of", turned]
+    assert run(*words, "--colors-up", "z") == 0
+    colors = load_mesh(tmp_path / "a.ply", normalise=False)
+    assert colors.vertex_colors is not None
+    left = colors.vertices[:, 1] < 0
+    assert (colors.vertex_colors[left, 2] > 0.9).all() and (
+        colors.vertex_colors[~left, 0] > 0.9
+    ).all()
+
+
+def test_texture_paints_what_render_has_pictured(
+    painted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare, views, out = tmp_path / "bare.stl", tmp_path / "views", tmp_path / "out.glb"
+    run("convert", painted, bare)
+    assert run("render", painted, views, "--views", 4, "--size", 48, "--light", "ambient") == 0
+    assert run("texture", bare, views, out, "--size", 64, "--normalise") == 0
+    assert capsys.readouterr().out.endswith(f"wrote 4 faces to {out}\n")
+    assert run("render", out, tmp_path / "again", "--views", 1, "--size", 48, "--elevation", 0,
+               "--light", "ambient") == 0  # fmt: skip
+    picture = np.asarray(Image.open(tmp_path / "again" / "000.png")).astype(int)
+    assert abs(picture[24, 14] - [0, 0, 255, 255]).max() < 12
+    assert abs(picture[24, 34] - [255, 0, 0, 255]).max() < 12
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "RGB"])
+def test_texture_refines_the_shape(mode: str, tmp_path: Path) -> None:
+    """A ball becomes the flatter one of the pictures, with alpha and without."""
+    truth = sphere(0.5, 3)
+    truth = replace(truth, vertices=truth.vertices * torch.tensor([1.0, 1.0, 0.7]))
+    truth = with_vertex_colors(truth, lambda points: 0.5 + 0.4 * torch.sin(8.0 * points))
+    write_mesh(tmp_path / "truth.glb", truth)
+    write_mesh(tmp_path / "ball.ply", sphere(0.45, 3))
+    run("render", tmp_path / "truth.glb", tmp_path / "views", "--views", 6, "--size", 48,
+        "--light", "ambient", "--elevation", 10)  # fmt: skip
+    for file in (tmp_path / "views").glob("*.png"):
+        picture = Image.open(file)
+        if mode == "RGB":
+            white = Image.new("RGBA", picture.size, "white")
+            picture = Image.alpha_composite(white, picture).convert("RGB")
+        picture.save(file)
+    out = tmp_path / "out.glb"
+    words = ["texture", tmp_path / "ball.ply", tmp_path / "views", out, "--size", 64]
+    assert run(*words, "--refine", 120) == 0
+    made = load_mesh(out, normalise=False)
+    assert made.materials[0].texture is not None and facts(made).watertight
+    sides = made.vertices.amax(0) - made.vertices.amin(0)
+    assert sides.tolist() == pytest.approx([1.0, 1.0, 0.7], abs=0.06)
+
+
 def test_render_writes_pictures_with_alpha_and_their_cameras(painted: Path, tmp_path: Path) -> None:
     out = tmp_path / "views"
     assert run("render", painted, out, "--views", 4, "--size", 32, "--azimuth", 10) == 0
@@ -149,6 +205,15 @@ def test_inspect_for_people_and_programs(scan: Path, capsys: pytest.CaptureFixtu
         (["bake", "SCAN", "a.ply"], "OUT: expected .glb or .obj for a texture, got 'a.ply'"),
         (["convert", "SCAN", "a.glb", "--up", "x"], "--up: expected one of auto, y, z, got 'x'"),
         (["render", "SCAN", "SCAN"], "--out: expected a folder, got"),
+        (["texture", "SCAN", "gone", "a.ply"], "OUT: expected .glb or .obj for a texture, got"),
+        (
+            ["texture", "SCAN", "gone", "a.glb"],
+            "VIEWS: expected pictures with a transforms.json in",
+        ),
+        (
+            ["texture", "SCAN", "gone", "a.glb", "--refine", "-1"],
+            "--refine: expected a whole number",
+        ),
     ],
 )
 def test_what_is_wrong_is_one_line_and_nothing_is_written(
@@ -170,7 +235,7 @@ def test_the_choices_are_those_of_the_library() -> None:
     assert set(SUFFIXES) <= set(FORMATS)
 
 
-@pytest.mark.parametrize("verb", [[], ["inspect"], ["clean"], ["bake"], ["convert"], ["render"]])
-def test_help_has_examples(verb: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(*verb, "--help") == 0
+@pytest.mark.parametrize("verb", ["", "inspect", "clean", "bake", "texture", "convert", "render"])
+def test_help_has_examples(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*verb.split(), "--help") == 0
     assert "examples:\n  zero123 mesh " in capsys.readouterr().out

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from tests.meshes.shapes import box, joined, sphere, square
 from zero123lib import _files
+from zero123lib.meshes.axes import FORMATS
 from zero123lib.meshes.export import SUFFIXES, write_mesh
 from zero123lib.meshes.load import load_mesh
 from zero123lib.meshes.mesh import Camera, Material, Mesh
@@ -174,14 +175,23 @@ def test_a_glb_stands_upright_and_says_so(tmp_path: Path) -> None:
     assert material["pbrMetallicRoughness"]["metallicFactor"] == 0.0
 
 
-@pytest.mark.parametrize(
-    ("suffix", "up"), [(".obj", b"y up"), (".ply", b"z up"), (".stl", b"z up")]
-)
-def test_text_in_the_other_formats_says_the_axes(tmp_path: Path, suffix: str, up: bytes) -> None:
-    write_mesh(tmp_path / f"a{suffix}", smooth())
-    assert (
-        up + b", the camera of azimuth 0 along +x" in (tmp_path / f"a{suffix}").read_bytes()[:200]
-    )
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("up", ["auto", "y", "z"])
+def test_every_format_says_its_axes_and_its_scale(tmp_path: Path, suffix: str, up: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    write_mesh(path, smooth(), up)
+    axis = FORMATS[suffix] if up == "auto" else up
+    if suffix == ".glb":
+        said = " ".join(header_of(path)["asset"]["extras"].values())
+    else:
+        said = path.read_bytes()[: 80 if suffix == ".stl" else 400].decode("ascii", "replace")
+    azimuth = "azimuth 0 at +x" if suffix == ".stl" else "the camera of azimuth 0 along +x"
+    assert f"{axis} up" in said and azimuth in said
+    assert "no physical size" in said and "box" in said
+    content = path.read_bytes()
+    assert b"zero123lib" in content[: 80 if suffix == ".stl" else None]
+    # Text comes first in an STL file of text alone.
+    assert suffix != ".stl" or not content.startswith(b"solid")
 
 
 def test_an_obj_is_replaced_together_with_its_files(tmp_path: Path) -> None:

@@ -163,6 +163,17 @@ def test_a_picture_that_disagrees_does_not_blur_the_others(ball: Mesh) -> None:
     assert errors[0] < 0.05 and errors[0] < 0.7 * errors[1]
 
 
+def test_a_picture_that_counts_more_wins(ball: Mesh) -> None:
+    poses = [Pose(0.0, 0.0, 1.85)] * 3
+    images = pictures(ball, poses)
+    images[..., :3] = torch.tensor([0.2, 0.5, 0.5]).reshape(3, 1, 1, 1)
+    worth = torch.tensor([100.0, 1.0, 1.0])
+    for given, middle in ((None, 0.5), (worth, 0.2), (5 * worth, 0.2)):
+        got = texture_from_views(plain(ball), images, cameras(poses), 64, worth=given)
+        seen = pictures(got, poses[:1])[0, 20:44, 20:44, :3]
+        assert (seen - middle).abs().max() < 0.02
+
+
 def test_unseen_surface_is_filled_from_its_border() -> None:
     """Harmonic: nowhere beyond what is seen, and a single colour stays one all around."""
 
@@ -263,6 +274,9 @@ def test_wrong_arguments_are_named(ball: Mesh) -> None:
         texture_from_views(ball, images, [where[0], Camera.at(AROUND[1], 9)], 16)
     with pytest.raises(ValueError, match="images: expected pictures that show the mesh, got none"):
         texture_from_views(ball, images, where, 16)
+    for worth in (torch.ones(3), torch.tensor([1.0, 0.0]), torch.tensor([1.0, float("nan")])):
+        with pytest.raises(ValueError, match="worth: expected 2 numbers above 0, one per picture"):
+            texture_from_views(ball, images, where, 16, worth=worth)
     with pytest.raises(ValueError, match="robust: expected a number above 0, got 0"):
         ViewFit(robust=0)
     with pytest.raises(ValueError, match="supersample: expected at least 1, got 0"):

@@ -1,4 +1,4 @@
-"""`zero123 mesh`: look at mesh files, repair, recolour, convert and picture them."""
+"""`zero123 mesh`: look at mesh files, repair, colour, convert and picture them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ EPILOG = """examples:
   zero123 mesh inspect chair.glb
   zero123 mesh clean scan.ply chair.glb --keep 0.02 --faces 20000
   zero123 mesh bake chair.glb chair.obj --colors-of scan.glb --size 2048
+  zero123 mesh texture chair.ply views/ chair.glb --refine 200
   zero123 mesh convert chair.obj chair.glb
   zero123 mesh render chair.glb views/ --views 8
 
@@ -32,22 +33,25 @@ def add_mesh(verbs: Any) -> None:
     """Add the verb `mesh` and its own verbs to a parser's verbs."""
     parser = verbs.add_parser(
         "mesh",
-        description="Mesh files: inspect, clean, bake, convert, render.",
+        description="Mesh files: inspect, clean, bake, texture, convert, render.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     inner = parser.add_subparsers(
-        dest="mesh_verb", required=True, metavar="inspect|clean|bake|convert|render"
+        dest="mesh_verb", required=True, metavar="inspect|clean|bake|texture|convert|render"
     )
     _add_inspect(inner)
     _add_clean(inner)
     _add_bake(inner)
+    _add_texture(inner)
     _add_convert(inner)
     _add_render(inner)
 
 
-def _add(verbs: Any, name: str, description: str, examples: str, out: str | None) -> Any:
+def _add(
+    verbs: Any, name: str, description: str, examples: str, out: str | None, *between: str
+) -> Any:
     parser = verbs.add_parser(
         name,
         description=description,
@@ -56,6 +60,8 @@ def _add(verbs: Any, name: str, description: str, examples: str, out: str | None
         allow_abbrev=False,
     )
     parser.add_argument("mesh", type=Path, metavar="MESH", help="a mesh file")
+    for one in between:
+        parser.add_argument(one, type=Path, metavar=one.upper(), help="a folder")
     if out:
         parser.add_argument("out", type=Path, metavar="OUT", help=out)
     parser.add_argument("--up", type=one_of(UPS), default="auto", metavar="AXIS",
@@ -124,12 +130,54 @@ def _add_bake(verbs: Any) -> None:
         help="take the colours of this mesh, at its points nearest to OUT's (MESH)",
     )  # fmt: skip
     parser.add_argument(
-        "--size", type=whole(16, 8192), default=1024, metavar="PX",
-        help="texels along the texture's side (1024)",
+        "--colors-up", type=one_of(UPS), default="auto", metavar="AXIS",
+        help=f"of the mesh of --colors-of: {_UP_HELP}",
     )  # fmt: skip
+    _add_size(parser)
     parser.add_argument(
         "--vertices", action="store_true", help="colour the vertices, and make no texture"
     )
+    _add_writing(parser)
+
+
+def _add_size(parser: Any) -> None:
+    parser.add_argument(
+        "--size", type=whole(16, 8192), default=1024, metavar="PX",
+        help="texels along the texture's side (1024)",
+    )  # fmt: skip
+
+
+def _add_normalise(parser: Any, why: str = "") -> None:
+    parser.add_argument(
+        "--normalise", action="store_true",
+        help=f"centre the bounding box and make its longest side 1{why} (as large as it is)",
+    )  # fmt: skip
+
+
+def _add_device(parser: Any) -> None:
+    parser.add_argument(
+        "--device", type=one_of(DEVICES), default="cpu", metavar="NAME", help="cpu or cuda (cpu)"
+    )
+
+
+def _add_texture(verbs: Any) -> None:
+    parser = _add(
+        verbs, "texture",
+        "Give a mesh one new texture with the colours of pictures, and change its shape until it "
+        "looks as they do, if told so. VIEWS is a folder with pictures and a transforms.json, as "
+        "`zero123 orbit` and `zero123 mesh render` write it; its cameras stand in the mesh's "
+        "world. Pictures without alpha are taken to be on white.",
+        "  zero123 mesh texture scan.ply views/ painted.glb\n"
+        "  zero123 mesh texture scan.ply views/ refined.glb --refine 200",
+        "a .glb or .obj file", "views",
+    )  # fmt: skip
+    parser.add_argument(
+        "--refine", type=whole(0, 100_000), default=0, metavar="N",
+        help="steps in which the shape is changed, too (0)",
+    )  # fmt: skip
+    _add_size(parser)
+    _add_normalise(parser, ", as `mesh render` does")
+    _add_device(parser)
     _add_writing(parser)
 
 
@@ -140,10 +188,7 @@ def _add_convert(verbs: Any) -> None:
         "  zero123 mesh convert scan.stl chair.glb --up y --normalise",
         "a .glb, .obj, .ply or .stl file",
     )  # fmt: skip
-    parser.add_argument(
-        "--normalise", action="store_true",
-        help="centre the bounding box and make its longest side 1 (as large as it is)",
-    )  # fmt: skip
+    _add_normalise(parser)
     _add_writing(parser)
 
 
@@ -191,9 +236,7 @@ def _add_render(verbs: Any) -> None:
         help="what rasterises: open3d, pytorch3d, or auto: pytorch3d on a GPU where it is "
         "installed (auto)",
     )  # fmt: skip
-    parser.add_argument(
-        "--device", type=one_of(DEVICES), default="cpu", metavar="NAME", help="cpu or cuda (cpu)"
-    )
+    _add_device(parser)
 
 
 def _run(name: str, args: argparse.Namespace) -> None:

@@ -107,12 +107,12 @@ def bake(args: argparse.Namespace) -> None:
     from zero123lib.meshes.texture import surface_colors, with_vertex_colors
 
     _check_out(args.out)
-    if not args.vertices and args.out.suffix.lower() not in (".glb", ".obj"):
-        raise ValueError(f"OUT: expected .glb or .obj for a texture, got {str(args.out)!r}")
+    if not args.vertices:
+        _check_textured(args.out)
     mesh = load_mesh(args.mesh, args.up, normalise=False)
     source = mesh
     if args.colors_of is not None:
-        source = load_mesh(args.colors_of, "auto", normalise=False)
+        source = load_mesh(args.colors_of, args.colors_up, normalise=False)
     with tqdm(total=2, unit="step", disable=None, leave=False) as bar:
         if args.vertices:
             made = with_vertex_colors(mesh, surface_colors(source))
@@ -122,6 +122,38 @@ def bake(args: argparse.Namespace) -> None:
             bar.update()
             bar.set_description("baking")
             made = bake_texture(mesh, surface_colors(source), args.size)
+    _report(write_mesh(args.out, made, args.out_up), made)
+
+
+def texture(args: argparse.Namespace) -> None:
+    """Texture a mesh from pictures, refine it against them if told so, and write it."""
+    from zero123lib.meshes.atlas import unwrap
+    from zero123lib.meshes.pictured import read_pictures
+    from zero123lib.meshes.refine import RefineSettings, mended, refine
+    from zero123lib.meshes.texture_views import texture_from_views
+    from zero123lib.reconstruction.pictures import LEAST_DARKNESS, cut_from_white
+
+    _check_out(args.out)
+    _check_textured(args.out)
+    _check_device(args.device)
+    mesh = load_mesh(args.mesh, args.up, normalise=args.normalise)
+    try:
+        images, cameras = read_pictures(args.views)
+        if bool((images[..., 3] == 1.0).all()):
+            images = cut_from_white(images[..., :3].movedim(-1, 1), LEAST_DARKNESS)
+        mesh = unwrap(dataclasses.replace(mesh, vertex_colors=None), args.size)
+        made = texture_from_views(mesh, images, cameras, args.size)
+        if args.refine:
+            steps = refine(made.to(args.device), images, cameras, RefineSettings(args.refine))
+            refined = None
+            for step in tqdm(steps, "refining", args.refine, unit="step", disable=None):
+                refined = step.mesh
+            assert refined is not None, "the last step has the mesh"
+            made = texture_from_views(mended(refined.to("cpu")), images, cameras, args.size)
+    except ValueError as error:
+        argument, colon, complaint = str(error).partition(": ")
+        name = {"images": "VIEWS", "cameras": "VIEWS", "views": "VIEWS"}.get(argument, argument)
+        raise ValueError(f"{name}{colon}{complaint}") from error
     _report(write_mesh(args.out, made, args.out_up), made)
 
 
@@ -135,8 +167,7 @@ def convert(args: argparse.Namespace) -> None:
 def render(args: argparse.Namespace) -> None:
     """Write pictures of a mesh and their cameras."""
     files.check_folder(args.out)
-    if args.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device: expected a device that is here, got 'cuda'")
+    _check_device(args.device)
     check_backend(choose_backend(args.backend, torch.device(args.device)))
     mesh = load_mesh(args.mesh, args.up).to(args.device)
     take = renderer(mesh, args.supersample, args.backend)
@@ -151,6 +182,16 @@ def render(args: argparse.Namespace) -> None:
     content["transforms.json"] = files.json_text(listing)
     files.write_folder(args.out, content)
     print(f"{args.mesh}: wrote {_count(args.views, 'picture')} and transforms.json to {args.out}")
+
+
+def _check_device(name: str) -> None:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device: expected a device that is here, got 'cuda'")
+
+
+def _check_textured(out: Path) -> None:
+    if out.suffix.lower() not in (".glb", ".obj"):
+        raise ValueError(f"OUT: expected .glb or .obj for a texture, got {str(out)!r}")
 
 
 def _check_out(out: Path) -> None:

@@ -32,6 +32,11 @@ SUFFIXES = (".glb", ".obj", ".ply", ".stl")
 
 GENERATOR = f"zero123lib {__version__}"
 SCALE = "no physical size: 1 unit is the side of the box that a reconstructed object fits in"
+# For the 80 bytes of an STL file.
+_SHORT: dict[Up, str] = {
+    "y": "y up, azimuth 0 at +x; no physical size: 1 = object's box",
+    "z": "z up, azimuth 0 at +x; no physical size: 1 = object's box",
+}
 # What vertices' colours are called until they get the name that trimesh keeps for bytes.
 _COLORS = "_COLOR_LINEAR"
 
@@ -221,5 +226,5 @@ def _stl(trimesh: Any, mesh: Mesh, up: Up) -> bytes:
     made = trimesh.Trimesh(mesh.vertices.numpy(), mesh.faces.numpy(), process=False)
     content = trimesh.exchange.stl.export_stl(made)
     # Not the word "solid" first: readers would take the file for text.
-    header = f"{GENERATOR}: {IN_WORDS[up]}".encode("ascii", "replace")[:80]
+    header = f"{_SHORT[up]}; {GENERATOR}".encode("ascii", "replace")[:80]
     return header.ljust(80) + content[80:]
