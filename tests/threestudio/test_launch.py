@@ -165,7 +165,7 @@ def test_a_models_file_is_named_from_here(
         ),
         (
             "raise RuntimeError('PyTorch was compiled without CUDA support')",
-            "threestudio needs an NVIDIA GPU and torch's CUDA build",
+            "needs an NVIDIA GPU and torch's CUDA build",
         ),
         (
             'raise TypeError("DataConfig.__init__() got an unexpected keyword argument '
@@ -176,7 +176,7 @@ def test_a_models_file_is_named_from_here(
         ("raise RuntimeError('CUDA out of memory. Tried')", "the GPU's memory is full; try system"),
         (
             "raise RuntimeError('No supported gpu backend found!')",
-            "threestudio needs an NVIDIA GPU",
+            "needs an NVIDIA GPU",
         ),
         (
             "raise ValueError('system.guidance: unknown key')",

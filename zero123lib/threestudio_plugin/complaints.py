@@ -20,12 +20,11 @@ _CAUSES = (
     ),
     (
         r"No supported gpu backend|Found no NVIDIA driver|No CUDA GPUs are available",
-        "threestudio needs an NVIDIA GPU, and sees none; the embedded engine needs none: "
-        "--engine embedded",
+        "needs an NVIDIA GPU, and sees none; the embedded engine needs none: --engine embedded",
     ),
     (
         r"not compiled with CUDA enabled|compiled without CUDA support",
-        "threestudio needs an NVIDIA GPU and torch's CUDA build (environment-threestudio.yml); "
+        "needs an NVIDIA GPU and torch's CUDA build (environment-threestudio.yml); "
         "the embedded engine needs neither: --engine embedded",
     ),
 )
