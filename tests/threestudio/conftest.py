@@ -30,7 +30,7 @@ STAND_INS = {
     "tinycudann", "torchvision", "wandb",
 }  # fmt: skip
 # Imported before the stand-ins are in place: each would ask one of them what it can do.
-_FIRST = ("pytorch_lightning", "torchmetrics", "diffusers", "transformers")
+FIRST = ("pytorch_lightning", "torchmetrics", "diffusers", "transformers")
 
 
 class StandIns:
@@ -77,18 +77,14 @@ def threestudio_clone() -> Path:
     return Path(folder).resolve()
 
 
-@pytest.fixture(scope="session")
-def imported(
-    threestudio_clone: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[ModuleType]:
+@contextmanager
+def loaded(clone: Path, root: Path) -> Iterator[Any]:
     """threestudio, with all that is under `custom/` loaded by its own `launch.py`.
 
-    The clone stays as it is: a folder of links stands for it, with our hook in its own `custom`.
+    The clone stays as it is: an empty folder is filled with links to stand for it, with our hook in
+    its own `custom`.
     """
-    for name in _FIRST:
-        pytest.importorskip(name, reason=f"{name} is not installed; see {__file__}")
-    root = tmp_path_factory.mktemp("threestudio")
-    for entry in threestudio_clone.iterdir():
+    for entry in clone.iterdir():
         if entry.name not in ("custom", "outputs"):
             (root / entry.name).symlink_to(entry)
     (root / HOOK).parents[1].mkdir(parents=True)
@@ -97,6 +93,8 @@ def imported(
     os.chdir(root)
     sys.path.insert(0, str(root))
     try:
+        for name in FIRST:
+            importlib.import_module(name)
         with standing_in():
             launch = importlib.import_module("launch")
             launch.load_custom_modules()
@@ -107,12 +105,29 @@ def imported(
         sys.path[:] = held
 
 
-@pytest.fixture
-def threestudio(imported: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """threestudio on the CPU, in a folder of its own to write into."""
+@contextmanager
+def without_gpu() -> Iterator[None]:
+    """Within, what threestudio makes is made on the CPU, and the stand-ins are there."""
     base = importlib.import_module("threestudio.utils.base")
-    monkeypatch.setattr(base, "get_device", lambda: torch.device("cpu"))
-    with standing_in():
+    with pytest.MonkeyPatch.context() as patch, standing_in():
+        patch.setattr(base, "get_device", lambda: torch.device("cpu"))
+        yield
+
+
+@pytest.fixture(scope="session")
+def imported(
+    threestudio_clone: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ModuleType]:
+    for name in FIRST:
+        pytest.importorskip(name, reason=f"{name} is not installed; see {__file__}")
+    with loaded(threestudio_clone, tmp_path_factory.mktemp("threestudio")) as module:
+        yield module
+
+
+@pytest.fixture
+def threestudio(imported: ModuleType) -> Iterator[Any]:
+    """threestudio on the CPU."""
+    with without_gpu():
         yield imported
 
 

@@ -13,6 +13,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -34,10 +35,8 @@ PARITY = Path(__file__).parents[1] / "parity"
 SCHEDULES = {"min_step_percent": [0, 0.4, 0.2, 200], "max_step_percent": [0, 0.85, 0.5, 200]}
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def write_files(folder: Path) -> dict[str, str]:
     """The checkpoint, its YAML as the official code names things, and the picture."""
-    folder = tmp_path_factory.mktemp("official")
     write_checkpoint(folder / "model.ckpt", read_layout(dict(np.load(PARITY / "small.npz"))))
     text = (
         (PARITY / "small.yaml").read_text().replace("target: ldm.", "target: extern.ldm_zero123.")
@@ -55,16 +54,22 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {name: str(folder / name) for name in ("model.ckpt", "model.yaml", "input.png")}
 
 
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return write_files(tmp_path_factory.mktemp("official"))
+
+
 def read_picture(path: str, flag: Any) -> np.ndarray:
     """What OpenCV would give of an RGBA file; the stand-in's colour conversion does nothing."""
     return np.asarray(Image.open(path).convert("RGBA"))
 
 
-@pytest.fixture
-def official_imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+@contextmanager
+def official_modules() -> Iterator[None]:
+    """Within, the official model's code of `extern/` can be imported, and reads its checkpoint."""
     spec = importlib.util.find_spec("clip")
     if spec is None:
-        pytest.skip("openai-clip is not installed, which the official model is made of")
+        raise ModuleNotFoundError("openai-clip is not installed, of which the official model is")
     clip = ModuleType("clip")
     clip.__path__ = list(spec.submodule_search_locations or [])
     clip.__dict__["load"] = lambda **kwargs: (official._clip(official.SMALL_CLIP), None)
@@ -83,14 +88,51 @@ def official_imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         "taming.modules.vqvae": MagicMock(),
         "taming.modules.vqvae.quantize": MagicMock(),
     }
-    for name, module in names.items():
-        monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     before = set(sys.modules)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        for name, module in names.items():
+            patch.setitem(sys.modules, name, module)
+        patch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+        yield
     for name in set(sys.modules) - before:
         if name.partition(".")[0] in ("extern", "clip"):
             del sys.modules[name]
+
+
+@pytest.fixture
+def official_imports() -> Iterator[None]:
+    if importlib.util.find_spec("clip") is None:  # importing it would ask for torchvision
+        pytest.skip("openai-clip is not installed, of which the official model is made")
+    with official_modules():
+        yield
+
+
+def guidance_module(family: str, patch: pytest.MonkeyPatch) -> Any:
+    """threestudio's module of a guidance, with what it uses of OpenCV."""
+    module: Any = importlib.import_module(
+        f"threestudio.models.guidance.{family.replace('-', '_')}_guidance"
+    )
+    cv2 = SimpleNamespace(
+        IMREAD_UNCHANGED=None, COLOR_BGRA2RGBA=None, INTER_AREA=None,
+        imread=read_picture,
+        cvtColor=lambda picture, code: picture,
+        resize=lambda picture, size, interpolation: picture,
+    )  # fmt: skip
+    patch.setattr(module, "cv2", cv2)
+    return module
+
+
+def settings(files: dict[str, str]) -> dict[str, Any]:
+    """What both codes are told."""
+    return {
+        "pretrained_model_name_or_path": files["model.ckpt"],
+        "pretrained_config": files["model.yaml"],
+        "cond_image_path": files["input.png"],
+        "cond_elevation_deg": 10.0,
+        "cond_camera_distance": 3.8,
+        "guidance_scale": 3.0,
+        **SCHEDULES,
+    }
 
 
 def views() -> Tensor:
@@ -108,25 +150,8 @@ def test_the_guidance_term_is_the_official_one(
 ) -> None:
     OmegaConf: Any = importlib.import_module("omegaconf").OmegaConf
 
-    module: Any = importlib.import_module(
-        f"threestudio.models.guidance.{family.replace('-', '_')}_guidance"
-    )
-    cv2 = SimpleNamespace(
-        IMREAD_UNCHANGED=None, COLOR_BGRA2RGBA=None, INTER_AREA=None,
-        imread=read_picture,
-        cvtColor=lambda picture, code: picture,
-        resize=lambda picture, size, interpolation: picture,
-    )  # fmt: skip
-    monkeypatch.setattr(module, "cv2", cv2)
-    shared = {
-        "pretrained_model_name_or_path": files["model.ckpt"],
-        "pretrained_config": files["model.yaml"],
-        "cond_image_path": files["input.png"],
-        "cond_elevation_deg": 10.0,
-        "cond_camera_distance": 3.8,
-        "guidance_scale": 3.0,
-        **SCHEDULES,
-    }
+    guidance_module(family, monkeypatch)
+    shared = settings(files)
     theirs = threestudio.find(f"{family}-guidance")(OmegaConf.create(shared))
     ours = threestudio.find(GUIDANCE_TYPE)(OmegaConf.create({**shared, "encoding": family}))
     where = {

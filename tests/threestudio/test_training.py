@@ -94,8 +94,7 @@ def pictures() -> SimpleNamespace:
     )  # fmt: skip
 
 
-@pytest.fixture
-def on_cpu(threestudio: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def cut_loose(patch: pytest.MonkeyPatch) -> None:
     """Its ties to CUDA, nerfacc and OpenCV, replaced."""
     module = importlib.import_module
     renderer: Any = module("threestudio.models.renderers.nerf_volume_renderer")
@@ -104,15 +103,20 @@ def on_cpu(threestudio: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         render_weight_from_density=weights_of_density,
         accumulate_along_rays=accumulated,
     )
-    monkeypatch.setattr(renderer, "nerfacc", nerfacc)
+    patch.setattr(renderer, "nerfacc", nerfacc)
     for name in ("data.image", "utils.saving"):
-        monkeypatch.setattr(module(f"threestudio.{name}"), "cv2", pictures())
+        patch.setattr(module(f"threestudio.{name}"), "cv2", pictures())
     # A rank is where tensors are sent.
     for name in ("data.image", "utils.misc", "models.networks", "systems.base"):
         target: Any = module(f"threestudio.{name}")
         for function, value in (("get_rank", "cpu"), ("get_device", torch.device("cpu"))):
             if hasattr(target, function):
-                monkeypatch.setattr(target, function, lambda value=value: value)
+                patch.setattr(target, function, lambda value=value: value)
+
+
+@pytest.fixture
+def on_cpu(threestudio: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_loose(monkeypatch)
 
 
 @pytest.mark.parametrize("recipe", ["zero123-sds", "stable-zero123-sds"])
