@@ -1,9 +1,9 @@
 """The real threestudio, from a clone outside the tree, without what only a GPU's machine has.
 
 `ZERO123_THREESTUDIO` names the clone. Its Python dependencies that install anywhere
-(`omegaconf==2.3.0 pytorch-lightning jaxtyping typeguard einops`, and `openai-clip` for the official
-guidance) come from a folder on `PYTHONPATH` (`pip install --no-deps --target FOLDER ...`), so
-that they need not stand in this project's environment. Ten others are stand-ins.
+(`pytorch-lightning jaxtyping typeguard einops`, and `openai-clip` for the official guidance) come
+from a folder on `PYTHONPATH` (`pip install --no-deps --target FOLDER ...`), so that they need not
+stand in this project's environment. Ten others are stand-ins.
 """
 
 from __future__ import annotations
