@@ -1,7 +1,7 @@
 """What a reconstruction's mesh gains from the views: in its texture, and in its shape.
 
-    python benchmarks/meshes_from_views.py [--objects N] [--first N] [--threads N] [--out FILE]
-        [key=value ...]
+    python benchmarks/meshes_from_views.py [--objects N] [--first N] [--views model true]
+        [--meshes KIND ...] [--threads N] [--out FILE] [key=value ...]
 
 Held-out objects whose shape is known, by the bundled model and the recipe `tiny-views`, or with the
 objects' own pictures in place of the model's views ("true"), which parts the meshing's error from
@@ -47,9 +47,16 @@ from zero123lib.scenes import Scene, render
 from zero123lib.views.poses import Pose
 
 PLACE = "system.guidance.embedded"
-VIEWS, REFINED = f"{PLACE}.outputs.texture_from=views", f"{PLACE}.refine.steps=100"
-KINDS = {"field": [], "views": [VIEWS], "refined": [REFINED], "refined, views": [VIEWS, REFINED]}
+FIELD, VIEWS = (f"{PLACE}.outputs.texture_from={name}" for name in ("field", "views"))
+REFINED = f"{PLACE}.refine.steps=100"
+KINDS = {
+    "field": [FIELD],
+    "views": [VIEWS],
+    "refined": [FIELD, REFINED],
+    "refined, views": [VIEWS, REFINED],
+}
 HELD_OUT = [Pose(20.0 + 20.0 * (-1) ** i, 22.5 + 45.0 * i, 1.85) for i in range(8)]
+SOURCES = ("model", "true")
 SIZE, POINTS = 128, 20_000
 
 
@@ -64,9 +71,9 @@ class Case:
 
 
 def cases(
-    pipe: Zero123Pipeline, first: int, objects: int, words: Sequence[str]
+    pipe: Zero123Pipeline, first: int, objects: int, words: Sequence[str], sources: Sequence[str]
 ) -> Iterator[tuple[str, Case]]:
-    """Each object by the model's views, and by its own."""
+    """Each object by the model's views ("model"), and by its own ("true")."""
     questions = list(held_out_questions(first + objects, 1, pipe.image_size))[first:]
     for question in questions:
         camera = question.condition_pose
@@ -76,7 +83,7 @@ def cases(
         rgba = render(scene, [pose], pipe.image_size).rgba[0]
         picture = Image.fromarray((rgba * 255).round().to(torch.uint8).numpy())
         view = input_view(picture, recipe, pipe, camera.elevation_deg)
-        for source in ("model", "true"):
+        for source in sources:
             made = MakingViews(recipe, view, pipe, 0)
             if source == "true":
                 true = render(scene, made.poses, pipe.image_size, background="white").rgba
@@ -149,13 +156,13 @@ def shape_scores(mesh: Mesh, scene: Scene) -> tuple[float, float]:
 
 
 def measure(
-    first: int, objects: int, words: Sequence[str], kinds: Sequence[str]
+    first: int, objects: int, words: Sequence[str], sources: Sequence[str], kinds: Sequence[str]
 ) -> list[dict[str, Any]]:
     """A row for each object, source of views and kind of mesh; printed as they come."""
     pipe = Zero123Pipeline.from_pretrained("tiny")
     pipe.set_progress_bar_config(disable=True)
     rows = []
-    for source, case in cases(pipe, first, objects, words):
+    for source, case in cases(pipe, first, objects, words, sources):
         for kind in kinds:
             mesh, seconds = meshed(pipe, case, [*KINDS[kind], *words])
             iou, distance = shape_scores(mesh, case.scene)
@@ -195,6 +202,7 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=4)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--views", nargs="+", choices=SOURCES, default=SOURCES)
     parser.add_argument("--meshes", nargs="+", choices=list(KINDS), default=list(KINDS))
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     parser.add_argument("words", nargs="*", metavar="key=value", help="of the recipe")
@@ -202,7 +210,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     # It would say of every input how far it is from what the model knows.
     logging.getLogger("zero123lib.diffusion.pipeline").setLevel(logging.ERROR)
-    rows = measure(options.first, options.objects, options.words, options.meshes)
+    rows = measure(options.first, options.objects, options.words, options.views, options.meshes)
     table = means(rows)
     for row in table:
         print("  ".join(f"{name} {value}" for name, value in row.items()))

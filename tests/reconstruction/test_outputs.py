@@ -29,6 +29,7 @@ from zero123lib.views.poses import Pose
 
 from tiny_runs import INPUT, TINY  # isort: skip
 
+FIELD = "system.guidance.embedded.outputs.texture_from=field"
 FILES = {
     "field.safetensors", "field.json", "turntable.gif", "turntable.mp4", "depth.mp4",
     "normals.mp4", "views.png", "mesh.ply", "mesh.glb", "metrics.json",
@@ -39,7 +40,8 @@ FILES = {
 def end(photo: Image.Image, pipe: Zero123Pipeline, tmp_path_factory: Any) -> Finished:
     """A finished run with all its files."""
     folder = tmp_path_factory.mktemp("run")
-    return result(reconstruct(photo, read_recipe("tiny-views", TINY), pipe=pipe, out=folder))
+    recipe = read_recipe("tiny-views", [*TINY, FIELD])
+    return result(reconstruct(photo, recipe, pipe=pipe, out=folder))
 
 
 def test_all_files_are_there_and_nothing_else(end: Finished) -> None:
@@ -113,7 +115,8 @@ def test_a_texture_that_cannot_be_made_is_a_note(
     photo: Image.Image, pipe: Zero123Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(atlas, "MAX_FACES", 1)
-    end = result(reconstruct(photo, read_recipe("tiny-views", TINY), pipe=pipe, out=tmp_path))
+    recipe = read_recipe("tiny-views", [*TINY, FIELD])
+    end = result(reconstruct(photo, recipe, pipe=pipe, out=tmp_path))
     (note,) = end.notes
     assert note.startswith("mesh.glb has colours at its vertices, and no texture: mesh: expected")
     assert load_mesh(end.files["mesh.glb"]).vertex_colors is not None

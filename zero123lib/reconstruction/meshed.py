@@ -28,6 +28,8 @@ from zero123lib.reconstruction.recipes import Recipe
 from zero123lib.views.cameras import camera_to_world
 from zero123lib.views.poses import Pose
 
+# Of a texture that gives its colours to the vertices alone, texels.
+_SIZE_FOR_VERTICES = 1024
 # Where the input is to count nothing.
 _LEAST_WORTH = 1e-6
 
@@ -103,7 +105,7 @@ class Meshing:
 
         Args:
             level: the density per world unit that is the surface.
-            texture: whether one is wanted.
+            texture: whether one is wanted; without, the mesh keeps the field's colours.
         """
         surface = self._surface(level)
         if surface is None:
@@ -112,7 +114,7 @@ class Meshing:
         self.mesh = with_vertex_colors(surface, self._field.color)
         if self._recipe.embedded.refine.steps and self._pictures is not None:
             yield from self._refine(self.mesh, self._pictures)
-        if outputs.texture_from == "views" and self._pictures is not None:
+        if texture and outputs.texture_from == "views" and self._pictures is not None:
             self._paint(self.mesh, self._pictures)
         if texture and outputs.texture_size and self.textured is None:
             self.textured = self._baked(self.mesh)
@@ -171,13 +173,18 @@ class Meshing:
         size = self._recipe.embedded.outputs.texture_size
         bare = replace(mesh, vertex_colors=None)
         try:
-            self.textured = texture_from_views(
-                bare, pictures.images, pictures.cameras, size, worth=pictures.worth
+            painted = texture_from_views(
+                bare,
+                pictures.images,
+                pictures.cameras,
+                size or _SIZE_FOR_VERTICES,
+                worth=pictures.worth,
             )
         except (ValueError, RuntimeError, MissingExtraError) as error:
             self.notes.append(f"the mesh has the field's colours, not the views': {error}")
             return
-        self.mesh = replace(mesh, vertex_colors=colors_at_vertices(self.textured))
+        self.mesh = replace(mesh, vertex_colors=colors_at_vertices(painted))
+        self.textured = painted if size else None
 
     def _baked(self, mesh: Mesh) -> Mesh | None:
         """The mesh with a texture of the field's colours, or of refined ones; None without."""

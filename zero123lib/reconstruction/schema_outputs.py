@@ -26,7 +26,7 @@ class Outputs:
             picture's silhouette.
         texture_size: side of the texture in mesh.glb, texels; 0 gives it vertices' colours, as
             mesh.ply has them.
-        texture_from: see :data:`TextureSource`.
+        texture_from: see :data:`TextureSource`; of files, a mesh without has the field's colours.
     """
 
     frames: int = 36
@@ -43,11 +43,6 @@ class Outputs:
             raise ValueError(
                 f"texture_size: expected 0, or {MIN_SIZE} to {MAX_SIZE} texels, "
                 f"got {self.texture_size}"
-            )
-        if self.texture_from == "views" and not self.texture_size:
-            raise ValueError(
-                f"texture_size: expected {MIN_SIZE} to {MAX_SIZE} texels where texture_from is "
-                "views, got 0"
             )
         if not -90 <= self.elevation_deg <= 90:
             raise ValueError(
