@@ -234,7 +234,7 @@ def embedded(picture: Path, words: list[str]) -> Tensor:
             last = one
             if one.step == STEPS:
                 break
-    assert last is not None and last.step == STEPS, "all steps"
+    assert last is not None and last.step == STEPS and last.field is not None, "all steps"
     shot = input_shot(recipe, recipe.data.default_elevation_deg)
     with torch.no_grad():
         eye = camera_to_world(shot.pose)
