@@ -22,7 +22,7 @@ from zero123lib.meshes.extract import extract
 from zero123lib.meshes.mesh import Camera, Mesh
 from zero123lib.meshes.refine import Refinement, RefineSettings, mended, refine
 from zero123lib.meshes.texture import bake, surface_colors, with_vertex_colors
-from zero123lib.meshes.texture_views import texture_from_views
+from zero123lib.meshes.texture_views import ViewFit, texture_from_views
 from zero123lib.reconstruction.pictures import InputView, with_made
 from zero123lib.reconstruction.recipes import Recipe
 from zero123lib.views.cameras import camera_to_world
@@ -178,6 +178,7 @@ class Meshing:
                 pictures.images,
                 pictures.cameras,
                 size or _SIZE_FOR_VERTICES,
+                ViewFit(steps=self._recipe.embedded.outputs.texture_steps),
                 worth=pictures.worth,
             )
         except (ValueError, RuntimeError, MissingExtraError) as error:

@@ -27,6 +27,8 @@ class Outputs:
         texture_size: side of the texture in mesh.glb, texels; 0 gives it vertices' colours, as
             mesh.ply has them.
         texture_from: see :data:`TextureSource`; of files, a mesh without has the field's colours.
+        texture_steps: of the descent to the views' colours. 0 leaves each texel the mean of what
+            the views show of it; many speckle it where views disagree.
     """
 
     frames: int = 36
@@ -36,9 +38,10 @@ class Outputs:
     mesh_level: float | None = None
     texture_size: int = 1024
     texture_from: TextureSource = "field"
+    texture_steps: int = 4
 
     def __post_init__(self) -> None:
-        checks.least(self, frames=1, size=8, mesh_resolution=0)
+        checks.least(self, frames=1, size=8, mesh_resolution=0, texture_steps=0)
         if self.texture_size and not MIN_SIZE <= self.texture_size <= MAX_SIZE:
             raise ValueError(
                 f"texture_size: expected 0, or {MIN_SIZE} to {MAX_SIZE} texels, "
