@@ -211,6 +211,37 @@ def test_a_diverging_loss_says_what_to_change_and_leaves_files_intact(
     assert result(again).metrics["stages"]["sds"]["steps"] == 3
 
 
+def test_the_voxels_own_learning_rate_takes_the_place_of_the_optimizers(
+    photo: Image.Image, pipe: Zero123Pipeline
+) -> None:
+    own = ["system.guidance.embedded.field.learning_rate=0.07", "system.optimizer.args.lr=0.01"]
+    one, other, slow = (
+        result(reconstruct(photo, read_recipe("tiny-sds", [*TINY, *words]), pipe=pipe))
+        for words in (own, ["system.optimizer.args.lr=0.07"], own[1:])
+    )
+    density = [run.field.raw_density for run in (one, other, slow)]
+    assert torch.equal(density[0], density[1]) and not torch.equal(density[0], density[2])
+
+
+@pytest.mark.parametrize("name", ["zero123-sds", "stable-zero123-sds"])
+def test_threestudios_recipes_soon_have_the_input_view(
+    name: str, photo: Image.Image, pipe: Zero123Pipeline
+) -> None:
+    sizes = ["data", "data.random_camera"]
+    small = [f"{where}.{side}=[16,16,16]" for where in sizes for side in ("height", "width")]
+    small += ["data.random_camera.batch_size=[1,1,1]", "trainer.max_steps=30",
+              "system.guidance.embedded.field.resolutions=[16,24]",
+              "system.guidance.embedded.field.samples=32",
+              "system.guidance.embedded.preprocess=none",
+              "system.guidance.embedded.outputs.mesh_resolution=0"]  # fmt: skip
+    losses = [
+        progress.losses["rgb"]
+        for progress in reconstruct(photo, read_recipe(name, small), pipe=pipe)
+        if isinstance(progress, Progress) and progress.losses
+    ]
+    assert losses[-1] < losses[0] / 10
+
+
 def test_a_field_that_turned_empty_says_what_to_change(
     photo: Image.Image, pipe: Zero123Pipeline
 ) -> None:

@@ -20,12 +20,13 @@ _ELEVATIONS_DEG, _AZIMUTHS = (-10.0, 20.0, 50.0), 8
 
 
 def decoded_field(
-    latents: VoxelField, pipe: Zero123Pipeline, recipe: Recipe, view: InputView, seed: int = 0
+    latents: VoxelField, pipe: Zero123Pipeline, recipe: Recipe, view: InputView, seed: int
 ) -> VoxelField:
     """A field of the same density with colours in [0, 1].
 
     Args:
         latents: colours are the model's latents.
+        seed: of the rays that are drawn.
     """
     radius, fov_deg = view.shot.pose.radius, view.shot.fov_deg
     poses = [view.shot.pose] + [

@@ -139,7 +139,9 @@ class Distilling:
     def _begin(self, cells: Tensor | None = None) -> None:
         optimizer = self._recipe.optimizer
         kind = getattr(torch.optim, optimizer.name)
-        self._optimizer = kind(self.field.parameters(), **asdict(optimizer.args))
+        rate = self._recipe.embedded.field.learning_rate
+        args = {**asdict(optimizer.args), **({} if rate is None else {"lr": rate})}
+        self._optimizer = kind(self.field.parameters(), **args)
         self._occupancy = (
             self._occupied() if cells is None else OccupancyGrid(cells, self.field.half_extent)
         )

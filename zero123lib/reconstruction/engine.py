@@ -283,8 +283,10 @@ class _Run:
                 fit = self.recipe.embedded.fit
                 change = f"system.guidance.embedded.fit.density_rate ({fit.density_rate:g} now)"
             else:
-                rate = self.recipe.optimizer.args.lr
-                change = f"system.optimizer.args.lr ({rate:g} now) or system.loss.lambda_{named}"
+                key, rate = "system.optimizer.args.lr", self.recipe.optimizer.args.lr
+                if (own := self.recipe.embedded.field.learning_rate) is not None:
+                    key, rate = "system.guidance.embedded.field.learning_rate", own
+                change = f"{key} ({rate:g} now) or system.loss.lambda_{named}"
             raise ReconstructionError(
                 f"{stage.name}: expected finite losses, got {named} = {losses[named]} at step "
                 f"{stage.step + 1} of {stage.total}; lower {change}{self._kept()}"

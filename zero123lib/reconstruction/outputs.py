@@ -94,7 +94,7 @@ class Outputs:
         frames = wanted.frames if out is not None else 0
         total = frames + 3 + self._recipe.embedded.refine.steps
         if self._recipe.embedded.field.latent:
-            self.field = decoded_field(self.field, self._pipe, self._recipe, self._view)
+            self.field = decoded_field(self.field, self._pipe, self._recipe, self._view, self._seed)
         self.field = self.field.cpu().requires_grad_(False)
         if out is not None:
             self._write_field(out)

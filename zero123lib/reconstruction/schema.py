@@ -103,6 +103,8 @@ class FieldSection:
         half_extent: half the side of the cube, world units; nothing is outside.
         samples: along each ray.
         initial: see :data:`Initial`; of distillation that begins from nothing.
+        learning_rate: of distillation; null is ``optimizer.args.lr``. threestudio's is for a
+            network, by which a step changes every place at once; voxels need larger ones.
         latent: colours are latents, rendered at the model's latent size (the official recipe).
     """
 
@@ -111,10 +113,13 @@ class FieldSection:
     half_extent: float = 0.6
     samples: int = 64
     initial: Initial = "blob"
+    learning_rate: float | None = None
     latent: bool = False
 
     def __post_init__(self) -> None:
         checks.least(self, samples=1)
+        if self.learning_rate is not None:
+            checks.least(self, learning_rate=0)
         checks.least(self, resolutions=2)
         if not 0 < self.half_extent < math.inf:
             raise ValueError(f"half_extent: expected above 0, got {self.half_extent:g}")
