@@ -194,6 +194,8 @@ class _Run:
             raise ValueError(
                 f"out: expected one run at a time in {str(out)!r}, got a second"
             ) from error
+        for left in out.glob(".making-*"):  # by a run that was killed while it wrote
+            left.unlink(missing_ok=True)
 
     def _names(self) -> list[str]:
         parts = {"views": ["views", "fit"], "sds": ["sds"]}
