@@ -253,6 +253,15 @@ def test_a_field_that_turned_empty_says_what_to_change(
         result(reconstruct(photo, recipe, pipe=pipe))
 
 
+def test_what_a_killed_run_had_half_written_goes(
+    photo: Image.Image, pipe: Zero123Pipeline, tmp_path: Path
+) -> None:
+    half = tmp_path / ".making-0badcafe-mesh.glb"
+    half.write_bytes(b"glTF")
+    result(reconstruct(photo, read_recipe("tiny-views", TINY), pipe=pipe, out=tmp_path))
+    assert not half.exists() and (tmp_path / "mesh.glb").exists()
+
+
 @pytest.mark.parametrize("color", [(0, 0, 0, 0), (255, 255, 255, 255), (255, 255, 255, 0)])
 def test_pictures_without_an_object_are_refused(
     color: tuple[int, ...], pipe: Zero123Pipeline, tmp_path: Path

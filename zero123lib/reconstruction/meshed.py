@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from zero123lib.meshes.cleanup import clean
 from zero123lib.meshes.colors import colors_at_vertices
 from zero123lib.meshes.extract import extract
 from zero123lib.meshes.mesh import Camera, Mesh
-from zero123lib.meshes.refine import Refinement, RefineSettings, mended, refine
+from zero123lib.meshes.refine import Refinement, mended, refine
 from zero123lib.meshes.texture import bake, surface_colors, with_vertex_colors
 from zero123lib.meshes.texture_views import ViewFit, texture_from_views
 from zero123lib.reconstruction.pictures import InputView, with_made
@@ -137,7 +137,6 @@ class Meshing:
             return surface
 
     def _refine(self, mesh: Mesh, pictures: Pictures) -> Iterator[int]:
-        settings = RefineSettings(**asdict(self._recipe.embedded.refine))
         taken: list[Refinement] = []
         started = time.perf_counter()
         try:
@@ -145,7 +144,7 @@ class Meshing:
                 mesh.to(self._device),
                 pictures.images,
                 pictures.cameras,
-                settings,
+                self._recipe.embedded.refine,
                 seed=self._seed,
                 worth=pictures.worth,
             ):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from zero123lib.meshes.atlas import MAX_SIZE, MIN_SIZE
+from zero123lib.meshes.refine import RefineSettings
 from zero123lib.reconstruction import checks
 
 # field: the colours of the field
@@ -54,27 +55,17 @@ class Outputs:
 
 
 @dataclass(frozen=True)
-class Refine:
+class Refine(RefineSettings):
     """``embedded.refine``: the mesh's shape and colours, changed until it looks as the input and
-    the generated views do, see :class:`zero123lib.meshes.refine.RefineSettings`.
+    the generated views do.
 
     Attributes:
         steps: 0 leaves the mesh as it was extracted.
     """
 
     steps: int = 0
-    views_per_step: int = 4
-    vertex_rate: float = 5e-3
-    smoothness: float = 0.05
-    color_rate: float = 0.02
-    color: float = 1.0
-    mask: float = 1.0
-    laplacian: float = 0.02
-    edges: float = 0.01
-    normals: float = 0.01
 
     def __post_init__(self) -> None:
-        checks.least(
-            self, steps=0, views_per_step=1, vertex_rate=0, smoothness=0, color_rate=0, color=0,
-            mask=0, laplacian=0, edges=0, normals=0,
-        )  # fmt: skip
+        checks.least(self, steps=0)
+        # The other keys are held to what they are there, also where nothing is refined.
+        RefineSettings(**{**vars(self), "steps": max(self.steps, 1)})
