@@ -137,6 +137,14 @@ def test_texture_paints_what_render_has_pictured(
     picture = np.asarray(Image.open(tmp_path / "again" / "000.png")).astype(int)
     assert abs(picture[24, 14] - [0, 0, 255, 255]).max() < 12
     assert abs(picture[24, 34] - [255, 0, 0, 255]).max() < 12
+    busy = np.asarray(Image.open(views / "000.png")).copy()
+    busy[::2, ::2, :3] = 255 - busy[::2, ::2, :3]
+    Image.fromarray(busy).save(views / "000.png")
+    made = set()
+    for words in ([], ["--steps", 4], ["--steps", 0]):  # 4 unless told
+        assert run("texture", bare, views, out, "--size", 64, "--normalise", *words) == 0
+        made.add(out.read_bytes())
+    assert len(made) == 2
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "RGB"])
@@ -214,6 +222,7 @@ def test_inspect_for_people_and_programs(scan: Path, capsys: pytest.CaptureFixtu
             ["texture", "SCAN", "gone", "a.glb", "--refine", "-1"],
             "--refine: expected a whole number",
         ),
+        (["texture", "SCAN", "gone", "a.glb", "--steps", "-1"], "--steps: expected a whole number"),
     ],
 )
 def test_what_is_wrong_is_one_line_and_nothing_is_written(

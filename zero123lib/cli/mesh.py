@@ -175,6 +175,11 @@ def _add_texture(verbs: Any) -> None:
         "--refine", type=whole(0, 100_000), default=0, metavar="N",
         help="steps in which the shape is changed, too (0)",
     )  # fmt: skip
+    parser.add_argument(
+        "--steps", type=whole(0, 1000), default=4, metavar="N",
+        help="steps that sharpen the texture: 20 for photos or renders, 0 for made views that "
+        "disagree, which it speckles (4)",
+    )  # fmt: skip
     _add_size(parser)
     _add_normalise(parser, ", as `mesh render` does")
     _add_device(parser)

@@ -130,7 +130,7 @@ def texture(args: argparse.Namespace) -> None:
     from zero123lib.meshes.atlas import unwrap
     from zero123lib.meshes.pictured import read_pictures
     from zero123lib.meshes.refine import RefineSettings, mended, refine
-    from zero123lib.meshes.texture_views import texture_from_views
+    from zero123lib.meshes.texture_views import ViewFit, texture_from_views
     from zero123lib.reconstruction.pictures import LEAST_DARKNESS, cut_from_white
 
     _check_out(args.out)
@@ -142,14 +142,15 @@ def texture(args: argparse.Namespace) -> None:
         if bool((images[..., 3] == 1.0).all()):
             images = cut_from_white(images[..., :3].movedim(-1, 1), LEAST_DARKNESS)
         mesh = unwrap(dataclasses.replace(mesh, vertex_colors=None), args.size)
-        made = texture_from_views(mesh, images, cameras, args.size)
+        fit = ViewFit(steps=args.steps)
+        made = texture_from_views(mesh, images, cameras, args.size, fit)
         if args.refine:
             steps = refine(made.to(args.device), images, cameras, RefineSettings(args.refine))
             refined = None
             for step in tqdm(steps, "refining", args.refine, unit="step", disable=None):
                 refined = step.mesh
             assert refined is not None, "the last step has the mesh"
-            made = texture_from_views(mended(refined.to("cpu")), images, cameras, args.size)
+            made = texture_from_views(mended(refined.to("cpu")), images, cameras, args.size, fit)
     except ValueError as error:
         argument, colon, complaint = str(error).partition(": ")
         name = {"images": "VIEWS", "cameras": "VIEWS", "views": "VIEWS"}.get(argument, argument)
