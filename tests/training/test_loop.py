@@ -120,7 +120,7 @@ def test_bfloat16_trains_every_prediction_type(tmp_path, prediction_type):
 
 def test_half_precision_needs_a_gpu(tmp_path):
     config = toy_config(tmp_path, "compute.precision=fp16", "compute.device=cpu")
-    with pytest.raises(ValueError, match="compute.precision: expected fp32 or bf16 on a CPU"):
+    with pytest.raises(ValueError, match="compute.precision: expected auto, fp32 or bf16 on a CPU"):
         make_accelerator(config.compute)
 
 

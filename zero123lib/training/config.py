@@ -181,7 +181,9 @@ class ComputeConfig(Section):
 
     Attributes:
         device: "auto" takes a GPU before the CPU.
-        precision: of the trained networks' arithmetic; their weights stay in float32.
+        precision: of the trained networks' arithmetic; their weights stay in float32. "auto" is
+            bf16 where the device computes in it, else fp32: most CPUs only imitate it, at a tenth
+            of the speed.
         frozen_precision: of the weights that are not trained.
         gradient_checkpointing: less memory, about a third more time.
         compile: the UNet by ``torch.compile``.
@@ -192,7 +194,7 @@ class ComputeConfig(Section):
     """
 
     device: Literal["auto", "cpu"] = "auto"
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
     frozen_precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     gradient_checkpointing: bool = False
     compile: bool = False

@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -29,6 +29,7 @@ from zero123lib.training.optimization import (
     make_optimizer,
     rate_factor,
 )
+from zero123lib.training.precision import on_cpu, with_precision
 from zero123lib.training.recipe import TrainedModel
 from zero123lib.training.workers import start_worker
 
@@ -103,11 +104,9 @@ def make_accelerator(config: ComputeConfig) -> Accelerator:
     """
     # A second run in one process may have another precision than the first.
     AcceleratorState._reset_state()
-    cpu = config.device == "cpu" or not (
-        torch.cuda.is_available() or torch.backends.mps.is_available()
-    )
+    cpu = on_cpu(config)
     if cpu and config.precision == "fp16":
-        raise ValueError("compute.precision: expected fp32 or bf16 on a CPU, got fp16")
+        raise ValueError("compute.precision: expected auto, fp32 or bf16 on a CPU, got fp16")
     wrapping = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
     accelerator = Accelerator(
         mixed_precision="no" if config.precision == "fp32" else config.precision,
@@ -141,6 +140,7 @@ def start(config: TrainConfig) -> TrainState:
     Raises:
         ValueError: something in the config does not fit the model or the machine.
     """
+    config = replace(config, compute=with_precision(config.compute))
     # How often gradients accumulate depends on the number of processes, which it tells.
     accelerator = make_accelerator(config.compute)
     _, accumulate = micro_batch(config, accelerator.num_processes)

@@ -1,0 +1,31 @@
+"""In which precision a device computes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from zero123lib.training.config import ComputeConfig
+
+
+def on_cpu(config: ComputeConfig) -> bool:
+    """Whether a run is on the CPU, because it is told so or there is nothing else."""
+    gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
+    return config.device == "cpu" or not gpu
+
+
+def with_precision(config: ComputeConfig) -> ComputeConfig:
+    """The same with "auto" decided: bf16 where the device has instructions for it, else fp32."""
+    if config.precision != "auto":
+        return config
+    return replace(config, precision="bf16" if _computes_bf16(on_cpu(config)) else "fp32")
+
+
+def _computes_bf16(cpu: bool) -> bool:
+    if not cpu:
+        cuda = torch.cuda.is_available()
+        return cuda and torch.cuda.is_bf16_supported(including_emulation=False)
+    # A torch that does not say gets fp32, in which every CPU computes.
+    found = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
