@@ -17,7 +17,7 @@ from zero123lib.views.images import to_pil
 from zero123lib.views.poses import Pose, RelativePose
 from zero123lib.views.sheet import contact_sheet
 
-KINDS = ("car", "chair", "mug", "house", "duck", "train")
+KINDS = ("car", "chair", "mug", "house", "duck", "bear")
 AZIMUTHS_DEG = (0, 60, 120, 180, 240, 300)
 CONDITION = Pose(elevation_deg=20, azimuth_deg=0, radius=1.7)
 

@@ -66,6 +66,8 @@ def test_config_and_weights_come_back(make_pipeline: MakePipeline, tmp_path: Pat
         "guidance_scale": 2.5,
         "domain": "drawn objects",
         "domain_statistics": {"grain_threshold": 0.25},
+        "foreground_ratio": 0.7,
+        "scene_kinds": ["mug", "car"],  # two texts, as of a component
     }
     pipe = make_pipeline(**config)
     pipe.save_pretrained(tmp_path)

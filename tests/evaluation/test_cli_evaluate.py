@@ -12,6 +12,7 @@ from PIL import Image
 from zero123lib.cli import evaluate, main
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.evaluation import evaluate_scenes, questions, sweep
+from zero123lib.scenes import KINDS
 
 SMALL = ["evaluate", "scenes", "--objects", "2", "--views", "2", "--device", "cpu"]
 
@@ -37,7 +38,7 @@ def test_a_small_run_writes_what_the_library_measures(tmp_path, capsys):
     assert (report["model"], report["licence"]) == (pipe.model_name, pipe.licence)
     assert report["command"] == (
         "zero123 evaluate scenes --model tiny --objects 2 --views 2 --steps 1 --guidance 1 "
-        "--sampler ddim --seed 0"
+        f"--sampler ddim --seed 0 --kinds {' '.join(pipe.config['scene_kinds'])}"
     )
     assert f"{report['psnr_db']:.2f}" in printed and "PSNR above the best" in printed
     with Image.open(out / "contact_sheet.png") as sheet:
@@ -60,15 +61,34 @@ def test_the_reports_command_repeats_its_guidance_to_the_last_digit(tmp_path):
     assert "--guidance 1.23456789 " in report["command"]
 
 
+def test_kinds_are_the_models_own_unless_told(tmp_path, capsys):
+    few = [*SMALL[:3], "1", "--views", "1", "--steps", "1"]
+    found = {}
+    for told in ((), ("--kinds", "all"), ("--kinds", "apple", "mug", "mug")):
+        assert main([*few, *told, "--out", str(tmp_path)]) == 0
+        found[told] = json.loads((tmp_path / "report.json").read_text())
+        assert f"kinds of objects: {', '.join(found[told]['kinds'])}\n" in capsys.readouterr().out
+    own = Zero123Pipeline.from_pretrained("tiny").config["scene_kinds"]
+    assert [report["kinds"] for report in found.values()] == [own, list(KINDS), ["mug", "apple"]]
+    ends = [report["command"].partition(" --kinds ")[2] for report in found.values()]
+    assert ends == [" ".join(own), "all", "mug apple"]
+
+
+def test_an_unknown_kind_is_one_line(capsys):
+    assert main([*SMALL, "--kinds", "mug", "unicorn"]) == 2
+    error = capsys.readouterr().err
+    assert "--kinds: expected all alone, or some of chair, " in error and "got 'unicorn'" in error
+
+
 def test_a_sweep_asks_again_where_the_mean_of_training_pictures_has_changed(tmp_path, monkeypatch):
     command = [*SMALL[:3], "1", "--views", "1", "--sweep-steps", "1", "--out", str(tmp_path)]
     found = []
     for scenes in (2, 3):
         monkeypatch.setattr(questions, "_MEAN_SCENES", scenes)
-        questions.mean_training_picture.cache_clear()
+        questions._mean_picture.cache_clear()
         assert main(command) == 0
         found.append(list(csv.DictReader((tmp_path / "curves.csv").read_text().splitlines())))
-    questions.mean_training_picture.cache_clear()
+    questions._mean_picture.cache_clear()
     before, after = ({row["answer"]: row for row in rows} for rows in found)
     assert [name for name in before if before[name] != after[name]] == ["mean"]
 

@@ -47,6 +47,28 @@ def test_objects_are_held_out_and_seen_from_the_stated_cameras(asked):
     assert all(-10 <= pose.elevation_deg <= 60 and 1.5 <= pose.radius <= 2.2 for pose in poses)
 
 
+def test_kinds_are_drawn_from_those_asked_for():
+    found = list(held_out_questions(6, 1, SIZE, ["duck", "mug"]))
+    assert {question.scene.name for question in found} == {"duck", "mug"}
+    assert {question.kinds for question in found} == {frozenset({"duck", "mug"})}
+    again = next(held_out_questions(1, 1, SIZE, ["mug", "duck"]))
+    assert again.fingerprint() == found[0].fingerprint()
+    with pytest.raises(ValueError, match="kinds: expected some of chair, .*, got 'unicorn'"):
+        held_out_questions(1, 1, SIZE, ["duck", "unicorn"])
+
+
+def test_the_mean_is_of_the_same_kinds():
+    of_lamps = mean_training_picture(16, ["lamp"])
+    pictures = []
+    random = torch.Generator().manual_seed(0)
+    for seed in range(questions._MEAN_SCENES):
+        pose = questions.random_camera(random)
+        scene = questions.random_scene(seed, "lamp")
+        pictures.append(questions.render(scene, [pose], 16, background="white").rgba[0, ..., :3])
+    expected = torch.stack(pictures).mean(0).permute(2, 0, 1)
+    assert torch.allclose(of_lamps, expected, atol=1e-6)
+
+
 def test_elevations_are_uniform_in_their_sine():
     random = torch.Generator().manual_seed(0)
     drawn = [questions.held_out_camera(random) for _ in range(4000)]
@@ -105,7 +127,7 @@ def test_refuses_to_ask_nothing(numbers):
 
 def test_the_mean_is_that_of_training_pictures(monkeypatch):
     monkeypatch.setattr(questions, "_MEAN_SCENES", 3)
-    mean_training_picture.cache_clear()
+    questions._mean_picture.cache_clear()
     random = torch.Generator().manual_seed(0)
     views = [
         render(random_scene(seed), [random_camera(random)], 16, background="white").rgba[0, ..., :3]
@@ -113,4 +135,4 @@ def test_the_mean_is_that_of_training_pictures(monkeypatch):
     ]
     expected = torch.stack(views).mean(0).permute(2, 0, 1)
     assert torch.allclose(mean_training_picture(16), expected, atol=1e-6)
-    mean_training_picture.cache_clear()
+    questions._mean_picture.cache_clear()

@@ -17,6 +17,7 @@ from zero123lib.evaluation.reconstruction import (
     score_recipe,
     surface_points,
 )
+from zero123lib.scenes import KINDS
 from zero123lib.training.recipe import Architecture, tiny_pipeline
 from zero123lib.views.cameras import camera_to_world, rays
 from zero123lib.views.poses import Pose
@@ -85,6 +86,7 @@ def test_a_run_of_the_protocol(
     (one,) = report["objects"]
     assert report["mean"]["iou"] == one["iou"]
     assert one["kind"] == kind
+    assert report["kinds"] == list(KINDS) and " --kinds all --set " in report["command"]
     assert one["hull_iou"] == pytest.approx(hull, abs=0.03)
     assert one["ball_iou"] == pytest.approx(ball, abs=0.03)
     assert 0 <= one["iou"] <= 1 and not math.isnan(one["chamfer"] or 0)

@@ -42,6 +42,16 @@ def test_objects_fill_the_unit_box_and_repeat_by_seed(kind):
         assert scene.parts != random_scene(seed + 1000, kind).parts
 
 
+def test_kinds_are_drawn_from_those_given():
+    names = {random_scene(seed, kinds=["duck", "car"]).name for seed in range(20)}
+    assert names == {"duck", "car"}
+    assert random_scene(5, kinds=KINDS) == random_scene(5)
+    assert random_scene(5, "mug", kinds=["duck"]) == random_scene(5, "mug")
+    for wrong, got in ((["unicorn", "duck"], "'unicorn'"), ([], "none")):
+        with pytest.raises(ValueError, match=f"kinds: expected some of chair, .*, got {got}"):
+            random_scene(5, kinds=wrong)
+
+
 def test_every_kind_is_drawn():
     assert {random_scene(seed).name for seed in range(400)} == set(KINDS)
 

@@ -66,6 +66,11 @@ def test_architectures_are_named_or_sized():
         ("optimizer.rate=1", "optimizer.rate: expected one of learning_rate, .* an unknown key"),
         ("seed=1.5", "seed: expected a whole number of at least 0, got 1.5"),
         ("batch.size=true", "batch.size: expected a whole number of at least 1, got True"),
+        (
+            "data.scenes.kinds=[mug, unicorn]",
+            "data.scenes.kinds: expected some of .* got 'unicorn'",
+        ),
+        ("data.scenes.kinds=mug", "data.scenes.kinds: expected a list of entries, each a text"),
         ("data=3", "data: expected a mapping, got 3"),
         ("optimizer.betas=[1]", r"optimizer.betas: expected a list of 2 entries, each a number"),
         ("trained.unet=some", "trained.unet: expected one of all, lora, got 'some'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from tests.training.toy import NumberedPairs, toy_config, weights_of
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.training import lora
 from zero123lib.training.checkpoints import resume, save_checkpoint
+from zero123lib.training.config import DataConfig, ScenesConfig
 from zero123lib.training.data import training_pairs
 from zero123lib.training.loop import make_accelerator, micro_batch, start, train
 from zero123lib.training.output import averaged_pipeline, write_model
@@ -217,6 +219,18 @@ def test_lora_resumes(tmp_path):
     resume(tmp_path / "run", again)
     assert before + run(again, NumberedPairs()) == losses
     assert not lora.has_adapters(averaged_pipeline(again).unet)
+
+
+def test_the_result_knows_what_its_start_knew_and_what_it_saw(tmp_path):
+    state = start(toy_config(tmp_path))
+    state.pipe.register_to_config(foreground_ratio=0.5, scene_kinds=["mug"])
+    known = averaged_pipeline(state).config
+    assert (known["foreground_ratio"], known["scene_kinds"]) == (0.5, ["mug"])
+    scenes = DataConfig(source="scenes", scenes=ScenesConfig(kinds=("car", "duck")))
+    state.config = replace(state.config, data=scenes)
+    assert averaged_pipeline(state).config["scene_kinds"] == ["car", "duck"]
+    state.config = replace(state.config, data=replace(scenes, scenes=ScenesConfig()))
+    assert averaged_pipeline(state).config["scene_kinds"] is None
 
 
 def test_the_result_is_a_pipeline_of_the_averages(tmp_path):

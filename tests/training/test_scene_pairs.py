@@ -38,6 +38,22 @@ def test_batches_follow_from_their_number():
     assert not equal(other[0], whole[0])
 
 
+def test_objects_are_of_the_kinds_asked_for(monkeypatch):
+    seen = []
+
+    def noted(seed, **options):
+        scene = random_scene(seed, **options)
+        seen.append(scene.name)
+        return scene
+
+    monkeypatch.setattr(scene_pairs, "random_scene", noted)
+    config = ScenesConfig(views=2, pool_scenes=8, lanes=1, kinds=("mug", "car"))
+    for held_out in (False, True):
+        seen.clear()
+        take(ScenePairs(config, 8, held_out=held_out), 4)
+        assert set(seen) == {"mug", "car"}
+
+
 def test_workers_change_nothing():
     source = ScenePairs(SMALL, 16)
     loader = torch.utils.data.DataLoader(PairDataset(source, 1, 2, 2), None, num_workers=2)
@@ -86,7 +102,9 @@ def test_pose_of_a_pair_is_target_minus_condition(monkeypatch):
 def test_each_scene_is_rendered_once(monkeypatch):
     drawn = []
     monkeypatch.setattr(
-        scene_pairs, "random_scene", lambda seed: drawn.append(seed) or random_scene(seed)
+        scene_pairs,
+        "random_scene",
+        lambda seed, **more: drawn.append(seed) or random_scene(seed, **more),
     )
     source = ScenePairs(SMALL, 16)
     take(source, 12)

@@ -7,13 +7,14 @@ import csv
 import io
 import itertools
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zero123lib.cli import files
 from zero123lib.cli.arguments import add_reading, number, one_of, whole
 from zero123lib.cli.evaluate_shape import add_evaluate_reconstruction
+from zero123lib.cli.kinds import add_kinds, kinds_told, kinds_words
 from zero123lib.cli.views import DEVICES, SAMPLERS
 
 if TYPE_CHECKING:
@@ -24,10 +25,11 @@ EPILOG = """examples:
   zero123 evaluate scenes --model tiny --out report/
   zero123 evaluate scenes --sweep-steps 1 2 4 8 20 --sweep-guidance 1 1.5 3 --out curves/
 
-It asks about held-out procedural objects, always the same ones from the same cameras, and prints
-PSNR, SSIM, silhouette IoU and the error of the azimuth from which the made view shows the object,
-over the picture and inside the input's and the target's silhouettes, beside the scores of three
-trivial answers: the input unchanged, a blank picture, the mean of training pictures.
+It asks about held-out procedural objects, always the same ones from the same cameras, of the kinds
+that the model was trained on where it says them (--kinds all: of all). It prints PSNR, SSIM,
+silhouette IoU and the error of the azimuth from which the made view shows the object, over the
+picture and inside the input's and the target's silhouettes, beside the scores of three trivial
+answers: the input unchanged, a blank picture, the mean of training pictures.
 
 --out also writes contact_sheet.png, views.csv (every view) and report.json; a sweep writes
 curves.csv and curves.png, and keeps every object's scores in cells/, so that the same command goes
@@ -63,6 +65,7 @@ def add_evaluate(verbs: Any) -> None:
     parser.add_argument(
         "--views", type=whole(1, 1000), default=8, metavar="N", help="target views of each (8)"
     )
+    add_kinds(parser)
     _add_model(parser)
     _add_sampling(parser)
     parser.set_defaults(run=run)
@@ -121,15 +124,16 @@ def run(args: argparse.Namespace) -> None:
 
     from zero123lib.diffusion.card import about_model
 
+    kinds = kinds_told(args)
     pipe = _load(args)
     # It would say of every input how far it is from what the model knows.
     logging.getLogger("zero123lib.diffusion.pipeline").setLevel(logging.ERROR)
     settings = _settings(pipe, args)
     print(f"model {about_model(pipe)}", flush=True)
     if args.sweep_steps or args.sweep_guidance:
-        _sweep(pipe, settings, args)
+        _sweep(pipe, settings, kinds, args)
     else:
-        _report(pipe, settings[0], args)
+        _report(pipe, settings[0], kinds, args)
 
 
 def _load(args: argparse.Namespace) -> Zero123Pipeline:
@@ -165,7 +169,9 @@ def _settings(pipe: Zero123Pipeline, args: argparse.Namespace) -> list[Setting]:
     return list(dict.fromkeys(settings))
 
 
-def _report(pipe: Zero123Pipeline, setting: Setting, args: argparse.Namespace) -> None:
+def _report(
+    pipe: Zero123Pipeline, setting: Setting, kinds: list[str] | None, args: argparse.Namespace
+) -> None:
     from tqdm import tqdm
 
     from zero123lib.evaluation import answer_scenes, report_scenes
@@ -181,7 +187,7 @@ def _report(pipe: Zero123Pipeline, setting: Setting, args: argparse.Namespace) -
             lines.extend(_view_lines(answer))
             yield answer
 
-    answers = answer_scenes(pipe, setting, args.objects, args.views)
+    answers = answer_scenes(pipe, setting, args.objects, args.views, kinds)
     report = report_scenes(pipe, setting, noted(answers))
     print(
         f"{report.objects} objects, {report.views} views each; {setting.steps} steps of "
@@ -192,7 +198,7 @@ def _report(pipe: Zero123Pipeline, setting: Setting, args: argparse.Namespace) -
         content = {
             "contact_sheet.png": files.png(evaluation_sheet(shown)),
             "views.csv": _csv([_VIEW_COLUMNS, *lines]),
-            "report.json": files.json_text(report.to_dict(_command(setting, args))),
+            "report.json": files.json_text(report.to_dict(_command(setting, report.kinds, args))),
         }
         _write(args.out, content)
 
@@ -219,18 +225,24 @@ def _view_lines(answer: Answered) -> Iterator[list[Any]]:
             ]
 
 
-def _sweep(pipe: Zero123Pipeline, settings: list[Setting], args: argparse.Namespace) -> None:
+def _sweep(
+    pipe: Zero123Pipeline,
+    settings: list[Setting],
+    kinds: list[str] | None,
+    args: argparse.Namespace,
+) -> None:
     from tqdm import tqdm
 
+    from zero123lib.evaluation import kinds_asked
     from zero123lib.evaluation.pictures import curves_picture
     from zero123lib.evaluation.sweep import curves, sweep_scenes
 
     cache = None if args.out is None else args.out / _CELLS
-    steps = sweep_scenes(pipe, settings, args.objects, args.views, cache)
+    steps = sweep_scenes(pipe, settings, args.objects, args.views, cache, kinds)
     found = curves(tqdm(steps, total=args.objects, unit="object", disable=None))
     print(
         f"{args.objects} objects, {args.views} views each; {args.sampler}, seed {args.seed}\n"
-        f"{found.table()}"
+        f"{found.table()}\nkinds of objects: {', '.join(kinds_asked(pipe, kinds))}"
     )
     if args.out is not None:
         content = {
@@ -240,7 +252,7 @@ def _sweep(pipe: Zero123Pipeline, settings: list[Setting], args: argparse.Namesp
         _write(args.out, content)
 
 
-def _command(setting: Setting, args: argparse.Namespace) -> str:
+def _command(setting: Setting, kinds: Sequence[str], args: argparse.Namespace) -> str:
     """The line that gives the same report, whatever the model comes to recommend."""
     words = ["zero123", "evaluate", "scenes", "--model", args.model]
     if args.encoding != "auto":
@@ -250,7 +262,8 @@ def _command(setting: Setting, args: argparse.Namespace) -> str:
     words += ["--objects", str(args.objects), "--views", str(args.views)]
     guidance = str(setting.guidance).removesuffix(".0")
     words += ["--steps", str(setting.steps), "--guidance", guidance]
-    return shlex.join([*words, "--sampler", setting.sampler, "--seed", str(setting.seed)])
+    words += ["--sampler", setting.sampler, "--seed", str(setting.seed)]
+    return shlex.join([*words, *kinds_words(kinds)])
 
 
 def _csv(lines: list[list[Any]]) -> bytes:

@@ -6,11 +6,13 @@ import argparse
 import csv
 import io
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zero123lib.cli import files
 from zero123lib.cli.arguments import add_reading, one_of, whole
+from zero123lib.cli.kinds import add_kinds, kinds_told, kinds_words
 from zero123lib.cli.views import DEVICES
 
 if TYPE_CHECKING:
@@ -19,10 +21,11 @@ if TYPE_CHECKING:
 EPILOG = """example:
   zero123 evaluate reconstruction --recipe tiny-views --objects 10 --out report/
 
-It reconstructs held-out procedural objects, always the same ones, each from one picture whose
-camera is told, and prints volume IoU and Chamfer distance (hundredths of the longest side) to the
-true shape, beside the IoU of two answers that need no model: the visual hull of the input's
-silhouette within the unit box, and the ball whose silhouette has the input's area.
+It reconstructs held-out procedural objects, always the same ones, of the kinds that the model was
+trained on where it says them (--kinds all: of all), each from one picture whose camera is told. It
+prints volume IoU and Chamfer distance (hundredths of the longest side) to the true shape, beside
+the IoU of two answers that need no model: the visual hull of the input's silhouette within the unit
+box, and the ball whose silhouette has the input's area.
 
 --out also writes report.json, objects.csv and sheet.png: input, truth and result from the side."""
 
@@ -49,6 +52,7 @@ def add_evaluate_reconstruction(protocols: Any) -> None:
         "--first", type=whole(0, 10_000), default=0, metavar="N",
         help="number of the first one: choose settings on others than those that you report (0)",
     )  # fmt: skip
+    add_kinds(parser)
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE",
         help="another value for a key of the recipe; may be repeated",
@@ -81,13 +85,22 @@ def run(args: argparse.Namespace) -> None:
 
     from zero123lib.diffusion.apps import load_pipeline
     from zero123lib.diffusion.card import about_model
+    from zero123lib.evaluation import kinds_asked
     from zero123lib.evaluation.reconstruction import Scored, ShapeReport, score_recipe
 
+    told = kinds_told(args)
     pipe = load_pipeline(args.model, args.device, args.encoding, args.original_config)
+    kinds = kinds_asked(pipe, told)
     print(f"model {about_model(pipe)}; recipe {args.recipe}", flush=True)
     scored = []
     steps = score_recipe(
-        pipe, args.recipe, args.objects, first=args.first, overrides=args.set, seed=args.seed
+        pipe,
+        args.recipe,
+        args.objects,
+        first=args.first,
+        overrides=args.set,
+        seed=args.seed,
+        kinds=kinds,
     )
     with tqdm(total=args.objects, unit="object", disable=None) as bar:
         for step in steps:
@@ -96,13 +109,14 @@ def run(args: argparse.Namespace) -> None:
                 bar.update()
             else:
                 bar.set_postfix_str(f"{step.stage} {step.step}/{step.total}")
-    report = ShapeReport(pipe.model_name, args.recipe, args.seed, scored)
+    report = ShapeReport(pipe.model_name, args.recipe, args.seed, kinds, scored)
     print(report.table())
     if args.out is not None:
+        command = _command(args, kinds)
         content = {
             "sheet.png": files.png(_sheet(scored)),
             "objects.csv": _csv(report),
-            "report.json": files.json_text(report.to_dict(_command(args))),
+            "report.json": files.json_text(report.to_dict(command)),
         }
         files.write_folder(args.out, content)
         print(f"wrote {args.out}/: {', '.join(content)}")
@@ -129,8 +143,8 @@ def _csv(report: ShapeReport) -> bytes:
     return text.getvalue().encode()
 
 
-def _command(args: argparse.Namespace) -> str:
+def _command(args: argparse.Namespace, kinds: Sequence[str]) -> str:
     words = ["zero123", "evaluate", "reconstruction", "--model", args.model]
     words += ["--recipe", args.recipe, "--objects", str(args.objects), "--first", str(args.first)]
-    words += ["--seed", str(args.seed)]
+    words += ["--seed", str(args.seed), *kinds_words(kinds)]
     return shlex.join([*words, *(word for one in args.set for word in ("--set", one))])

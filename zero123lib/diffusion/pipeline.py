@@ -98,6 +98,9 @@ class Zero123Pipeline(DiffusionPipeline):
         domain: what the model's training pictures show, a plural noun phrase such as
             "simple drawn objects"; None when it knows photos of anything.
         domain_statistics: :meth:`DomainStatistics.to_config` of those pictures.
+        scene_kinds: of the procedural objects that it was trained on, names in
+            ``zero123lib.scenes.KINDS``: evaluation asks about these. None where it was trained on
+            all of them, or on none.
     """
 
     model_cpu_offload_seq = "image_encoder->camera_projection->unet->vae"
@@ -124,6 +127,7 @@ class Zero123Pipeline(DiffusionPipeline):
         foreground_ratio: float = FOREGROUND_RATIO,
         domain: str | None = None,
         domain_statistics: dict | None = None,
+        scene_kinds: list[str] | None = None,
     ) -> None:
         super().__init__()
         if encoding not in get_args(Encoding):
@@ -145,6 +149,7 @@ class Zero123Pipeline(DiffusionPipeline):
             foreground_ratio=foreground_ratio,
             domain=domain,
             domain_statistics=domain_statistics,
+            scene_kinds=scene_kinds,
         )
         self._interrupt = False
         self._num_timesteps = 0

@@ -6,7 +6,7 @@ or ``zero123 evaluate scenes``. Every number stands beside three trivial answers
 question: the input unchanged, a blank (white) picture, and the mean of the training pictures.
 """
 
-from zero123lib.evaluation.answers import Answered, Setting, answer_scenes
+from zero123lib.evaluation.answers import Answered, Setting, answer_scenes, kinds_asked
 from zero123lib.evaluation.questions import Question, held_out_questions, mean_training_picture
 from zero123lib.evaluation.report import Report, evaluate_scenes, report_scenes
 from zero123lib.evaluation.scores import Entry, Scores, ViewScore
@@ -22,6 +22,7 @@ __all__ = [
     "answer_scenes",
     "evaluate_scenes",
     "held_out_questions",
+    "kinds_asked",
     "mean_training_picture",
     "report_scenes",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.diffusion.samplers import Sampler
 from zero123lib.evaluation.questions import Question, held_out_questions, mean_training_picture
 from zero123lib.evaluation.scores import ViewScore, score_answers
+from zero123lib.scenes import KINDS, check_kinds
 
 # input: the input unchanged;  blank: a white picture;  mean: the mean of training pictures
 TRIVIAL = ("input", "blank", "mean")
@@ -70,18 +71,40 @@ class Answered:
     seconds: float
 
 
+def kinds_asked(pipe: Zero123Pipeline, kinds: Collection[str] | None = None) -> list[str]:
+    """The kinds of objects that a model is asked about: those given, else its own, else all.
+
+    Raises:
+        ValueError: one of them is unknown, or none is given.
+    """
+    if kinds is None:
+        kinds = pipe.config["scene_kinds"] or KINDS
+        try:
+            check_kinds(kinds)
+        except ValueError as error:
+            expected = str(error).partition(": ")[2]
+            raise ValueError(f"scene_kinds of {pipe.model_name}: {expected}") from error
+    check_kinds(kinds)
+    return [kind for kind in KINDS if kind in kinds]
+
+
 def answer_scenes(
-    pipe: Zero123Pipeline, setting: Setting, objects: int, views: int
+    pipe: Zero123Pipeline,
+    setting: Setting,
+    objects: int,
+    views: int,
+    kinds: Collection[str] | None = None,
 ) -> Iterator[Answered]:
     """Ask about one object after the other.
 
     Args:
         objects, views: how many held-out objects, and target views of each.
+        kinds: of the objects; None takes what :func:`kinds_asked` says.
 
     Raises:
         ValueError: an argument is out of range; the message names it.
     """
-    questions = held_out_questions(objects, views, pipe.image_size)
+    questions = held_out_questions(objects, views, pipe.image_size, kinds_asked(pipe, kinds))
     return (_answered(pipe, setting, question) for question in questions)
 
 
@@ -113,5 +136,5 @@ def make_views(pipe: Zero123Pipeline, setting: Setting, question: Question) -> T
 def trivial_answers(question: Question) -> dict[str, Tensor]:
     """The answers of :data:`TRIVIAL`, each one picture ``[3, S, S]`` in [0, 1] for all views."""
     same = (question.condition + 1) / 2
-    mean = mean_training_picture(same.shape[-1])
+    mean = mean_training_picture(same.shape[-1], question.kinds)
     return dict(zip(TRIVIAL, (same, torch.ones_like(same), mean), strict=True))

@@ -1,24 +1,33 @@
 """What is asked: held-out objects whose other sides are known, always the same ones.
 
-Object seeds count up from ``HELD_OUT_SEED``. The cameras of an object follow from its own seed
-alone: radius U(1.5, 2.2), any azimuth, elevation -10 to 60 degrees, uniform in its sine. Cameras
-from which the object covers at least half of less than 15 % of the pixels are passed over; an
-object that has too few others among the first eight times as many gives way to the next seed. So
-question number i does not depend on how many are asked.
+Object seeds count up from ``HELD_OUT_SEED``; their kinds are drawn from all, or from those asked
+for. The cameras of an object follow from its own seed alone: radius U(1.5, 2.2), any azimuth,
+elevation -10 to 60 degrees, uniform in its sine. Cameras from which the object covers at least half
+of less than 15 % of the pixels are passed over; an object that has too few others among the first
+eight times as many gives way to the next seed. So question number i does not depend on how many are
+asked.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from zero123lib.scenes import HELD_OUT_SEED, Scene, random_camera, random_scene, render
+from zero123lib.scenes import (
+    HELD_OUT_SEED,
+    KINDS,
+    Scene,
+    check_kinds,
+    random_camera,
+    random_scene,
+    render,
+)
 from zero123lib.views.poses import Pose
 
 ELEVATIONS_DEG = (-10.0, 60.0)
@@ -44,6 +53,7 @@ class Question:
         targets: ``[N, 3, S, S]`` in [0, 1] on white.
         silhouettes: ``[N, S, S]``, where the target shows any of the object.
         inside: ``[N, S, S]``, where the input or the target shows any of the object.
+        kinds: that the object's was drawn from.
     """
 
     index: int
@@ -54,6 +64,7 @@ class Question:
     targets: Tensor
     silhouettes: Tensor
     inside: Tensor
+    kinds: frozenset[str]
 
     @property
     def seed(self) -> int:
@@ -75,34 +86,42 @@ class Question:
         return digest.hexdigest()
 
 
-def held_out_questions(objects: int, views: int, size: int) -> Iterator[Question]:
+def held_out_questions(
+    objects: int, views: int, size: int, kinds: Collection[str] | None = None
+) -> Iterator[Question]:
     """Always the same questions; a prefix of those for more objects.
 
     Args:
         objects: how many, at least 1.
         views: targets per object, at least 1.
         size: S, pixels.
+        kinds: of objects, names in ``zero123lib.scenes.KINDS``; None for all.
 
     Raises:
-        ValueError: for a number below 1.
+        ValueError: for a number below 1, or an unknown kind.
     """
     for name, value in (("objects", objects), ("views", views), ("size", size)):
         if value < 1:
             raise ValueError(f"{name}: expected at least 1, got {value}")
-    return _questions(objects, views, size)
+    if kinds is not None:
+        check_kinds(kinds)
+    chosen = frozenset(KINDS if kinds is None else kinds)
+    return _questions(objects, views, size, chosen)
 
 
-def _questions(objects: int, views: int, size: int) -> Iterator[Question]:
+def _questions(objects: int, views: int, size: int, kinds: frozenset[str]) -> Iterator[Question]:
     seed = HELD_OUT_SEED
     for index in range(objects):
         question = None
         while question is None:
-            question = _question(index, random_scene(seed), seed, views, size)
+            question = _question(index, random_scene(seed, kinds=kinds), seed, views, size, kinds)
             seed += 1
         yield question
 
 
-def _question(index: int, scene: Scene, seed: int, views: int, size: int) -> Question | None:
+def _question(
+    index: int, scene: Scene, seed: int, views: int, size: int, kinds: frozenset[str]
+) -> Question | None:
     """The question about a scene, or None where too few cameras show enough of it."""
     random = torch.Generator().manual_seed(seed)
     poses: list[Pose] = []
@@ -131,6 +150,7 @@ def _question(index: int, scene: Scene, seed: int, views: int, size: int) -> Que
         pictures[1:],
         alpha[1:] > 0,
         (alpha[1:] > 0) | (alpha[0] > 0),
+        kinds,
     )
 
 
@@ -142,13 +162,22 @@ def held_out_camera(random: torch.Generator) -> Pose:
     return Pose(elevation_deg, 360 * v - 180, RADII[0] + (RADII[1] - RADII[0]) * w)
 
 
+def mean_training_picture(size: int, kinds: Collection[str] | None = None) -> Tensor:
+    """Mean ``[3, S, S]`` in [0, 1] of one training view of each of 256 scenes.
+
+    Args:
+        size: S, pixels.
+        kinds: of objects, names in ``zero123lib.scenes.KINDS``; None for all.
+    """
+    return _mean_picture(size, frozenset(KINDS if kinds is None else kinds))
+
+
 @lru_cache(maxsize=4)
-def mean_training_picture(size: int) -> Tensor:
-    """Mean ``[3, S, S]`` in [0, 1] of one training view of each of 256 scenes."""
+def _mean_picture(size: int, kinds: frozenset[str]) -> Tensor:
     random = torch.Generator().manual_seed(0)
     total = torch.zeros(3, size, size)
     for seed in range(_MEAN_SCENES):
         pose = random_camera(random)
-        rgba = render(random_scene(seed), [pose], size, background="white").rgba
+        rgba = render(random_scene(seed, kinds=kinds), [pose], size, background="white").rgba
         total += rgba[0, ..., :3].permute(2, 0, 1)
     return total / _MEAN_SCENES

@@ -10,7 +10,7 @@ box, and the ball at the origin whose silhouette has the input's area.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -22,6 +22,7 @@ from scipy.spatial import KDTree
 from torch import Tensor
 
 from zero123lib.diffusion.pipeline import Zero123Pipeline
+from zero123lib.evaluation.answers import kinds_asked
 from zero123lib.evaluation.questions import Question, held_out_questions
 from zero123lib.evaluation.report import versions
 from zero123lib.fields.hull import visual_hull
@@ -76,6 +77,7 @@ class ShapeReport:
     model: str
     recipe: str
     seed: int
+    kinds: Sequence[str]
     scored: Sequence[Scored]
 
     def mean(self, name: str) -> float:
@@ -95,6 +97,7 @@ class ShapeReport:
             "model": self.model,
             "recipe": self.recipe,
             "seed": self.seed,
+            "kinds": list(self.kinds),
             "objects": [
                 {
                     "seed": one.seed,
@@ -122,6 +125,7 @@ class ShapeReport:
             f"{'mean':14} {means[0]:6.3f} {means[1]:8.2f} {means[2]:6.3f} {means[3]:6.3f} "
             f"{float(np.mean(self.seconds)):8.1f}"
         )
+        rows.append(f"kinds of objects: {', '.join(self.kinds)}")
         return "\n".join(rows)
 
 
@@ -133,6 +137,7 @@ def score_recipe(
     first: int = 0,
     overrides: Sequence[str] = (),
     seed: int = 0,
+    kinds: Collection[str] | None = None,
 ) -> Iterator[Progress | Scored]:
     """Reconstruct one held-out object after the other.
 
@@ -141,6 +146,8 @@ def score_recipe(
         objects: how many, at least 1.
         first: number of the first one; settings are chosen on others than those of the report.
         overrides: of the recipe's keys.
+        seed: of all draws.
+        kinds: of the objects; None takes what :func:`kinds_asked` says.
 
     Yields:
         The progress of an object, and then its scores.
@@ -151,7 +158,8 @@ def score_recipe(
     read_recipe(recipe, overrides)
     if first < 0:
         raise ValueError(f"first: expected at least 0, got {first}")
-    questions = held_out_questions(first + objects, 1, pipe.image_size)
+    asked = kinds_asked(pipe, kinds)
+    questions = held_out_questions(first + objects, 1, pipe.image_size, asked)
     return _scores(pipe, recipe, islice(questions, first, None), overrides, seed)
 
 

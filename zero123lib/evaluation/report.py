@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -14,6 +14,7 @@ from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.diffusion.samplers import Sampler
 from zero123lib.evaluation.answers import TRIVIAL, Answered, Setting, answer_scenes
 from zero123lib.evaluation.scores import Entry, Scores, ViewScore, summarize
+from zero123lib.scenes import KINDS
 
 OBJECTS, VIEWS = 100, 8
 
@@ -26,6 +27,7 @@ class Report:
         model, licence, image_size: of the pipeline.
         setting: how it was asked.
         objects, views: how many objects, and views of each.
+        kinds: that the objects were drawn from.
         replaced: objects that gave way, see :mod:`zero123lib.evaluation.questions`.
         azimuth_views: views that can tell their azimuth, see
             :mod:`zero123lib.evaluation.obedience`.
@@ -41,6 +43,7 @@ class Report:
     setting: Setting
     objects: int
     views: int
+    kinds: Sequence[str]
     replaced: int
     azimuth_views: int
     entry: Entry
@@ -70,6 +73,7 @@ class Report:
             "image_size": self.image_size,
             "objects": self.objects,
             "views": self.views,
+            "kinds": list(self.kinds),
             "objects_replaced": self.replaced,
             "azimuth_views": self.azimuth_views,
             "steps": self.setting.steps,
@@ -93,6 +97,7 @@ class Report:
                 f"PSNR above the best of the others: {margins[0]} dB, inside {margins[1]} dB",
                 f"azimuth error: median over the {self.azimuth_views} of "
                 f"{self.objects * self.views} views that can tell it",
+                f"kinds of objects: {', '.join(self.kinds)}",
                 f"objects that gave way, their silhouettes being too small: {self.replaced}",
             ]
         )
@@ -107,6 +112,7 @@ def evaluate_scenes(
     guidance_scale: float | None = None,
     sampler: Sampler = "ddim",
     seed: int = 0,
+    kinds: Collection[str] | None = None,
 ) -> Report:
     """Ask a model about held-out objects; :func:`answer_scenes` does the same step by step.
 
@@ -115,12 +121,14 @@ def evaluate_scenes(
         num_inference_steps, guidance_scale: None takes what the model recommends.
         sampler: as for the pipeline.
         seed: of the noise.
+        kinds: of the objects, names in ``zero123lib.scenes.KINDS``; None takes the model's own, or
+            all where it does not say.
 
     Raises:
         ValueError: an argument is out of range; the message names it.
     """
     setting = Setting.of(pipe, num_inference_steps, guidance_scale, sampler, seed)
-    return report_scenes(pipe, setting, answer_scenes(pipe, setting, objects, views))
+    return report_scenes(pipe, setting, answer_scenes(pipe, setting, objects, views, kinds))
 
 
 def report_scenes(pipe: Zero123Pipeline, setting: Setting, answers: Iterable[Answered]) -> Report:
@@ -130,9 +138,11 @@ def report_scenes(pipe: Zero123Pipeline, setting: Setting, answers: Iterable[Ans
         ValueError: where there is none.
     """
     started, model_seconds, objects, replaced = time.perf_counter(), 0.0, 0, 0
+    kinds: frozenset[str] = frozenset()
     scores: dict[str, list[ViewScore]] = {name: [] for name in ("model", *TRIVIAL)}
     for answer in answers:
         objects, replaced = objects + 1, answer.question.replaced
+        kinds = answer.question.kinds
         model_seconds += answer.seconds
         for name, rows in scores.items():
             rows.extend(answer.scores[name])
@@ -144,6 +154,7 @@ def report_scenes(pipe: Zero123Pipeline, setting: Setting, answers: Iterable[Ans
         setting=setting,
         objects=objects,
         views=len(scores["model"]) // objects,
+        kinds=[kind for kind in KINDS if kind in kinds],
         replaced=replaced,
         azimuth_views=sum(row.tells_azimuth for row in scores["model"]),
         entry=entries.pop("model"),

@@ -12,7 +12,7 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,13 @@ from torch import Tensor
 
 from zero123lib._files import write_bytes
 from zero123lib.diffusion.pipeline import Zero123Pipeline
-from zero123lib.evaluation.answers import TRIVIAL, Setting, make_views, trivial_answers
+from zero123lib.evaluation.answers import (
+    TRIVIAL,
+    Setting,
+    kinds_asked,
+    make_views,
+    trivial_answers,
+)
 from zero123lib.evaluation.questions import Question, held_out_questions
 from zero123lib.evaluation.report import scores_table, versions
 from zero123lib.evaluation.scores import Entry, ViewScore, score_answers, summarize
@@ -87,19 +93,21 @@ def sweep_scenes(
     objects: int,
     views: int,
     cache: Path | None = None,
+    kinds: Collection[str] | None = None,
 ) -> Iterator[SweepStep]:
     """Ask about one object after the other, under all settings.
 
     Args:
         objects, views: how many held-out objects, and target views of each.
         cache: folder for what is known; made when there is something to keep.
+        kinds: of the objects; None takes what :func:`kinds_asked` says.
 
     Raises:
         ValueError: no setting, or an argument is out of range; the message names it.
     """
     if not settings:
         raise ValueError("settings: expected at least one, got none")
-    questions = held_out_questions(objects, views, pipe.image_size)
+    questions = held_out_questions(objects, views, pipe.image_size, kinds_asked(pipe, kinds))
     model = weights_fingerprint(pipe) if cache else ""
     return (_step(pipe, settings, question, cache, model) for question in questions)
 

@@ -22,19 +22,28 @@ _PICTURES = 512
 
 
 @lru_cache(maxsize=1)
-def bundled_settings(size: int) -> dict[str, Any]:
-    """Settings of a pipeline trained on procedural scenes, for pictures of ``size`` pixels."""
+def bundled_settings(size: int, kinds: tuple[str, ...] | None = None) -> dict[str, Any]:
+    """Settings of a pipeline trained on procedural scenes.
+
+    Args:
+        size: of its pictures, pixels.
+        kinds: of the objects; None for all.
+    """
     return {
         "num_inference_steps": RECOMMENDED_STEPS,
         "guidance_scale": RECOMMENDED_GUIDANCE,
         "foreground_ratio": RECOMMENDED_RATIO,
-        "domain": "simple drawn objects",
+        "domain": "simple drawn objects" + (f" ({', '.join(kinds)})" if kinds else ""),
         "domain_statistics": fit_domain(framed_pictures(_PICTURES, size)).to_config(),
     }
 
 
 def framed_pictures(count: int, size: int) -> Tensor:
-    """Training pictures ``[count, 3, S, S]`` framed as users' pictures are, by ``prepare``."""
+    """Pictures ``[count, 3, S, S]`` framed as users' pictures are, by ``prepare``.
+
+    They are of all kinds: their statistics tell drawn pictures from photographs, and of some kinds,
+    such as chairs of slats, most are too finely drawn to tell.
+    """
     random = torch.Generator().manual_seed(0)
     pictures = []
     for seed in range(count):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from zero123lib.scenes import check_kinds
 from zero123lib.training.recipe import Architecture
 from zero123lib.training.sections import Section, above, at_least, within
 
@@ -47,6 +48,7 @@ class ScenesConfig(Section):
 
     Attributes:
         first_scene: the first object's seed.
+        kinds: of objects, names in ``zero123lib.scenes.KINDS``; None for all.
         views: of an object.
         pool_scenes: objects in the window that pairs are drawn from.
         pairs_per_scene: pairs after which the window slides on by an object.
@@ -56,11 +58,17 @@ class ScenesConfig(Section):
     """
 
     first_scene: int = at_least(0, 0)
+    kinds: tuple[str, ...] | None = None
     views: int = at_least(2, 8)
     pool_scenes: int = at_least(1, 512)
     pairs_per_scene: float = above(0, 32.0)
     lanes: int = at_least(1, 8)
     lane_pairs: int = at_least(1, 32)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.kinds is not None:
+            check_kinds(self.kinds)
 
 
 @dataclass(frozen=True)
@@ -182,8 +190,8 @@ class ComputeConfig(Section):
     Attributes:
         device: "auto" takes a GPU before the CPU.
         precision: of the trained networks' arithmetic; their weights stay in float32. "auto" is
-            bf16 where the device computes in it, else fp32: most CPUs only imitate it, at a tenth
-            of the speed.
+            bf16 on NVIDIA GPUs and x86 processors that compute in it, else fp32: most CPUs only
+            imitate it, at a tenth of the speed.
         frozen_precision: of the weights that are not trained.
         gradient_checkpointing: less memory, about a third more time.
         compile: the UNet by ``torch.compile``.

@@ -97,7 +97,7 @@ class TrainProgress:
 
 
 def make_accelerator(config: ComputeConfig) -> Accelerator:
-    """Accelerate's view of this process, its device and the others.
+    """Accelerate's view of this process, its device and the others; "auto" has been decided.
 
     Raises:
         ValueError: fp16 on a CPU.

@@ -22,8 +22,8 @@ from zero123lib.training.loop import TrainState
 _CARD = "README.md"
 # Of a pipeline, beside its components.
 _SETTINGS = (
-    "encoding", "model_name", "licence", "num_inference_steps", "guidance_scale", "domain",
-    "domain_statistics",
+    "encoding", "model_name", "licence", "num_inference_steps", "guidance_scale",
+    "foreground_ratio", "domain", "domain_statistics", "scene_kinds",
 )  # fmt: skip
 
 
@@ -41,8 +41,12 @@ def averaged_pipeline(state: TrainState) -> Zero123Pipeline:
     settings = {name: pipe.config[name] for name in _SETTINGS}
     output = state.config.output
     settings |= {"model_name": output.name or settings["model_name"]}
+    data = state.config.data
+    kinds = data.scenes.kinds if data.source == "scenes" else None
     if output.bundled:
-        settings |= bundled_settings(pipe.image_size)
+        settings |= bundled_settings(pipe.image_size, kinds)
+    if data.source == "scenes":
+        settings["scene_kinds"] = None if kinds is None else list(kinds)
     result = Zero123Pipeline(unet=unet, **parts, scheduler=pipe.scheduler, **settings)
     for network in (unet, *parts.values()):
         network.eval().requires_grad_(False)

@@ -16,7 +16,10 @@ def on_cpu(config: ComputeConfig) -> bool:
 
 
 def with_precision(config: ComputeConfig) -> ComputeConfig:
-    """The same with "auto" decided: bf16 where the device has instructions for it, else fp32."""
+    """The same with "auto" decided.
+
+    It is bf16 on NVIDIA GPUs and x86 processors that have instructions for it, else fp32.
+    """
     if config.precision != "auto":
         return config
     return replace(config, precision="bf16" if _computes_bf16(on_cpu(config)) else "fp32")

@@ -107,7 +107,7 @@ class ScenePairs:
             key = np.random.SeedSequence((self.seed, _CAMERAS, index)).generate_state(1)
             random = torch.Generator().manual_seed(int(key[0]))
             poses = [random_camera(random) for _ in range(self.config.views)]
-            scene = random_scene(self.scene_seed(index))
+            scene = random_scene(self.scene_seed(index), kinds=self.config.kinds)
             rgba = render(scene, poses, self.size, background="white", supersample=2).rgba
             pictures = (rgba[..., :3] * 255).round().to(torch.uint8).permute(0, 3, 1, 2)
             self._views[index] = pictures.contiguous(), poses

@@ -391,6 +391,7 @@ def test_settings_that_are_nobodys_are_ignored(original: Any, load: Load, tmp_pa
         ("num_inference_steps", [0, 1001, 50.0, "50", True, 10**400]),
         ("guidance_scale", [-1, "3", math.nan, math.inf, True, 10**400]),
         ("domain", [1]),
+        ("scene_kinds", [1, "mug", [], [1], ["x" * 101], ["x"] * 1001]),
         ("domain_statistics", [1, {}, {"grain_threshold": "x"}, {"grain_threshold": 1, "x": 1}]),
     ],
 )

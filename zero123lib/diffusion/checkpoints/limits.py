@@ -165,6 +165,14 @@ _SETTINGS: dict[str, tuple[Any, str]] = {
         ),
         "{'grain_threshold': a number}",
     ),
+    "scene_kinds": (
+        lambda value: (
+            isinstance(value, list)
+            and 0 < len(value) <= 1000
+            and all(isinstance(kind, str) and len(kind) <= 100 for kind in value)
+        ),
+        "a list of short texts",
+    ),
 }
 
 

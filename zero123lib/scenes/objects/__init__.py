@@ -8,7 +8,9 @@ y = 0, so that the side that a view does not show follows from the one that it s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import reprlib
+from collections.abc import Callable, Collection
+from functools import lru_cache
 
 import numpy as np
 
@@ -101,26 +103,29 @@ KINDS: dict[str, Callable[[Maker], None]] = {
 _WEIGHTS = {"car": 2.0, "house": 2.0, "chair": 2.0, "mug": 2.0, "bear": 1.5, "duck": 1.5,
             "train": 1.5, "quadruped": 1.5, "guitar": 0.5, "giraffe": 0.7,
             "helicopter": 0.7, "composition": 0.7, "tower": 0.7}  # fmt: skip
-_CUMULATIVE = np.cumsum([_WEIGHTS.get(name, 1.0) for name in KINDS])
 
 
-def random_scene(seed: int, kind: str | None = None) -> Scene:
-    """A seeded random object: the same seed always gives the same object.
+def random_scene(
+    seed: int, kind: str | None = None, *, kinds: Collection[str] | None = None
+) -> Scene:
+    """A seeded random object: the same arguments always give the same object.
 
     Args:
         seed: any non-negative integer.
         kind: one of :data:`KINDS`; None draws one.
+        kinds: it is drawn from these, in any order; None: from all.
 
     Raises:
-        ValueError: for a negative seed or an unknown kind.
+        ValueError: for a negative seed, an unknown kind, or none to draw from.
     """
     if seed < 0:
         raise ValueError(f"seed: expected a non-negative integer, got {seed}")
     if kind is not None and kind not in KINDS:
         raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
+    names, cumulative = _drawn_from(None if kinds is None else frozenset(kinds))
     rng = np.random.default_rng(seed)
-    place = float(rng.uniform(0, _CUMULATIVE[-1]))
-    name = kind or list(KINDS)[int(np.searchsorted(_CUMULATIVE, place, side="right"))]
+    place = float(rng.uniform(0, cumulative[-1]))
+    name = kind or names[int(np.searchsorted(cumulative, place, side="right"))]
     maker = Maker(rng)
     KINDS[name](maker)
     return (
@@ -128,6 +133,23 @@ def random_scene(seed: int, kind: str | None = None) -> Scene:
         .turned(float(rng.uniform(0, 360)))
         .normalized()
     )
+
+
+def check_kinds(kinds: Collection[str]) -> None:
+    """Raise ValueError unless there is one, and all are in :data:`KINDS`."""
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown or not kinds:
+        got = reprlib.repr(unknown[0]) if unknown else "none"
+        raise ValueError(f"kinds: expected some of {', '.join(KINDS)}, got {got}")
+
+
+@lru_cache
+def _drawn_from(kinds: frozenset[str] | None) -> tuple[list[str], np.ndarray]:
+    """Names in the order of :data:`KINDS`, and the running sum of how often each is drawn."""
+    if kinds is not None:
+        check_kinds(kinds)
+    names = [name for name in KINDS if kinds is None or name in kinds]
+    return names, np.cumsum([_WEIGHTS.get(name, 1.0) for name in names])
 
 
 def _light(rng: np.random.Generator) -> tuple[float, float, float]:
