@@ -11,7 +11,7 @@ from PIL import Image
 
 from zero123lib.cli import evaluate, main
 from zero123lib.diffusion.pipeline import Zero123Pipeline
-from zero123lib.evaluation import evaluate_scenes, questions, sweep
+from zero123lib.evaluation import evaluate_scenes, kinds_asked, questions, sweep
 from zero123lib.scenes import KINDS
 
 SMALL = ["evaluate", "scenes", "--objects", "2", "--views", "2", "--device", "cpu"]
@@ -38,7 +38,7 @@ def test_a_small_run_writes_what_the_library_measures(tmp_path, capsys):
     assert (report["model"], report["licence"]) == (pipe.model_name, pipe.licence)
     assert report["command"] == (
         "zero123 evaluate scenes --model tiny --objects 2 --views 2 --steps 1 --guidance 1 "
-        f"--sampler ddim --seed 0 --kinds {' '.join(pipe.config['scene_kinds'])}"
+        f"--sampler ddim --seed 0 --kinds {' '.join(kinds_asked(pipe))}"
     )
     assert f"{report['psnr_db']:.2f}" in printed and "PSNR above the best" in printed
     with Image.open(out / "contact_sheet.png") as sheet:
@@ -68,7 +68,8 @@ def test_kinds_are_the_models_own_unless_told(tmp_path, capsys):
         assert main([*few, *told, "--out", str(tmp_path)]) == 0
         found[told] = json.loads((tmp_path / "report.json").read_text())
         assert f"kinds of objects: {', '.join(found[told]['kinds'])}\n" in capsys.readouterr().out
-    own = Zero123Pipeline.from_pretrained("tiny").config["scene_kinds"]
+    own = kinds_asked(Zero123Pipeline.from_pretrained("tiny"))
+    assert len(own) == 8
     assert [report["kinds"] for report in found.values()] == [own, list(KINDS), ["mug", "apple"]]
     ends = [report["command"].partition(" --kinds ")[2] for report in found.values()]
     assert ends == [" ".join(own), "all", "mug apple"]
