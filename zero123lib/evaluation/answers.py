@@ -77,15 +77,16 @@ def kinds_asked(pipe: Zero123Pipeline, kinds: Collection[str] | None = None) -> 
     Raises:
         ValueError: one of them is unknown, or none is given.
     """
-    if kinds is None:
-        kinds = pipe.config["scene_kinds"] or KINDS
-        try:
-            check_kinds(kinds)
-        except ValueError as error:
-            expected = str(error).partition(": ")[2]
-            raise ValueError(f"scene_kinds of {pipe.model_name}: {expected}") from error
-    check_kinds(kinds)
-    return [kind for kind in KINDS if kind in kinds]
+    own = list(pipe.config["scene_kinds"] or KINDS)
+    asked = own if kinds is None else list(kinds)
+    try:
+        check_kinds(asked)
+    except ValueError as error:
+        if kinds is not None:
+            raise
+        expected = str(error).partition(": ")[2]
+        raise ValueError(f"scene_kinds of {pipe.model_name}: {expected}") from error
+    return [kind for kind in KINDS if kind in asked]
 
 
 def answer_scenes(

@@ -76,8 +76,8 @@ def orthogonalized(matrix: Tensor) -> Tensor:
     Newton-Schulz iteration ``x <- (a + b x x' + c (x x')^2) x``. Its factors are polynomials of
     the first Gram matrix ``x x'`` and commute, so they are multiplied up on the short side and
     meet x once, at the end: a convolution's matrix is many times as long as it is high. (A square
-    one costs a quarter more than spelt out.) The Gram matrix squares what is small, so it is kept in
-    float32; on most CPUs that is also faster than any half precision.
+    one costs a quarter more than spelt out.) The Gram matrix squares what is small, so it is kept
+    in float32; on most CPUs that is also faster than any half precision.
 
     Args:
         matrix: ``[rows, columns]``.
