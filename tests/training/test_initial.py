@@ -97,7 +97,7 @@ def assert_same_function(widened: UNet2DConditionModel, plain: UNet2DConditionMo
             with torch.no_grad():
                 made = widened(torch.cat([noise, concat], 1), t, context).sample
                 expected = plain(noise, t, context).sample
-            assert (made - expected).abs().max() <= 1e-6
+            assert (made - expected).abs().max() <= 5e-6
 
 
 @pytest.mark.parametrize("layout", ["folder", "original"])
