@@ -20,15 +20,15 @@ def kinds_told(args: argparse.Namespace) -> list[str] | None:
     Raises:
         ValueError: there is no such kind.
     """
-    from zero123lib.scenes import KINDS
+    from zero123lib.scenes import KINDS, check_kinds
 
     if args.kinds == ["all"]:
         return list(KINDS)
-    for kind in args.kinds or ():
-        if kind not in KINDS:
-            raise ValueError(
-                f"--kinds: expected all alone, or some of {', '.join(KINDS)}, got {kind!r}"
-            )
+    if args.kinds is not None:
+        try:
+            check_kinds(args.kinds)
+        except ValueError as error:
+            raise ValueError(f"--{error}; or all alone") from error
     return args.kinds
 
 
