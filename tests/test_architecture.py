@@ -15,8 +15,10 @@ import zero123lib
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = {
+    "_errors": 0,
     "_files": 0,
     "_optional": 0,
+    "lpips": 1,
     "metrics": 1,
     "views": 1,
     "datasets": 2,

@@ -78,7 +78,7 @@ def test_architectures_are_named_or_sized():
         ("initial.source=tiny", "initial.source: expected one of source, .* got 2 of them"),
         ("initial.architecture.attended=[true]", "initial.architecture.attended: expected 2"),
         ("budget=null", "budget: expected steps or minutes"),
-        ("data.path=renders", "data.path: expected null .* where data.source is scenes, got"),
+        ("data.path=renders", "data.path: expected null .* where the source is scenes"),
         ("seed.a=1", "seed.a: expected a section seed to set it in, got 0"),
         ("seed", "--set: expected section.key=value, .*, got 'seed'"),
         ("seed=[", "--set: expected section.key=value"),

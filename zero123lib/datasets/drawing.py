@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Literal
 
 import numpy as np
 
@@ -14,7 +17,10 @@ from .batches import Pair, pair_pose
 from .samples import Sample, SampleError, picture, read_sample
 
 # What a number is drawn for; the second entry of the seeds, so that no two streams are alike.
-ORDER, VIEWS, SUBSTITUTE, BUFFER = range(4)
+ORDER, VIEWS, SUBSTITUTE, BUFFER, SAME_CAMERA = range(5)
+
+# all; or one side of a data set that is split by its objects' names
+Part = Literal["all", "training", "held_out"]
 
 _VIEW_FILE = re.compile(r"([0-9]+)\.(png|npy)")
 
@@ -102,6 +108,21 @@ def draw_pair(
             )
     skipped[stored.name] = f"expected at least 2 usable views, got {len(good)}"
     return None
+
+
+def is_held_out(name: str, share: float) -> bool:
+    """Decide by the last part of an object's name, wherever it lies, whether it is held out.
+
+    Args:
+        share: of all objects that are, in [0, 1].
+    """
+    digest = hashlib.sha256(PurePosixPath(name).name.encode("utf-8", "surrogateescape")).digest()
+    return int.from_bytes(digest[:8], "big") < share * 2**64
+
+
+def belongs(name: str, part: Part, share: float) -> bool:
+    """Decide whether an object belongs to a part of a data set, see `is_held_out`."""
+    return part == "all" or is_held_out(name, share) == (part == "held_out")
 
 
 def generator(seed: int, purpose: int, *numbers: int) -> np.random.Generator:

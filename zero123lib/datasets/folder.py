@@ -22,7 +22,9 @@ from .drawing import (
     ORDER,
     SUBSTITUTE,
     VIEWS,
+    Part,
     StoredObject,
+    belongs,
     draw_pair,
     generator,
     nothing_usable,
@@ -44,18 +46,33 @@ class FolderPairs:
         size: pixels of the pictures.
         encoding: of the poses.
         seed: of all that is drawn.
+        held_out: share of the objects, by their names, that `part` tells from the others.
+        part: which objects are drawn from.
 
     Raises:
-        ValueError: an argument is out of range, or there is no object in the folder.
+        ValueError: an argument is out of range, or there is no such object in the folder.
     """
 
     def __init__(
-        self, root: str | Path, size: int, *, encoding: Encoding = "zero123", seed: int = 0
+        self,
+        root: str | Path,
+        size: int,
+        *,
+        encoding: Encoding = "zero123",
+        seed: int = 0,
+        held_out: float = 0.0,
+        part: Part = "all",
     ) -> None:
         check_source(size, encoding, seed)
         self.encoding: Encoding = encoding
         self.root, self.size, self.seed = Path(root), size, seed
-        self.objects = find_objects(self.root)
+        found = find_objects(self.root)
+        self.objects = tuple(name for name in found if belongs(name, part, held_out))
+        if not self.objects:
+            raise ValueError(
+                f"held_out: expected a share that parts the {len(found)} objects of "
+                f"{str(root)!r}, got {held_out:g}"
+            )
         self._skipped: dict[str, str] = {}
         self._bad: set[int] = set()  # objects without two usable views
         self._order: tuple[int, np.ndarray] | None = None

@@ -17,11 +17,12 @@ from torch.utils.data import IterableDataset, get_worker_info
 from zero123lib.views.poses import Encoding
 
 from .batches import Batch, PairSource, check_numbers
+from .drawing import Part
 from .folder import FolderPairs
 from .shards import BUFFER_OBJECTS, ShardPairs
 from .tars import is_shards
 
-__all__ = ["Batch", "PairDataset", "PairSource", "open_pairs"]
+__all__ = ["Batch", "PairDataset", "PairSource", "Part", "open_pairs"]
 
 
 def open_pairs(
@@ -31,6 +32,8 @@ def open_pairs(
     encoding: Encoding = "zero123",
     seed: int = 0,
     buffer_objects: int = BUFFER_OBJECTS,
+    held_out: float = 0.0,
+    part: Part = "all",
 ) -> FolderPairs | ShardPairs:
     """The pairs of a data set.
 
@@ -41,14 +44,24 @@ def open_pairs(
         encoding: of the poses, as the checkpoint expects them.
         seed: of all that is drawn.
         buffer_objects: how many objects of shards are shuffled at a time.
+        held_out: share of the objects, by their names, that `part` tells from the others.
+        part: which objects are drawn from.
 
     Raises:
         ValueError: there is no data set, or an argument is out of range.
         MissingExtraError: URLs or braces, and webdataset is not installed.
     """
     if is_shards(path):
-        return ShardPairs(path, size, encoding=encoding, seed=seed, buffer_objects=buffer_objects)
-    return FolderPairs(path, size, encoding=encoding, seed=seed)
+        return ShardPairs(
+            path,
+            size,
+            encoding=encoding,
+            seed=seed,
+            buffer_objects=buffer_objects,
+            held_out=held_out,
+            part=part,
+        )
+    return FolderPairs(path, size, encoding=encoding, seed=seed, held_out=held_out, part=part)
 
 
 class PairDataset(IterableDataset):

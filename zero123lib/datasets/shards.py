@@ -29,7 +29,9 @@ from .drawing import (
     ORDER,
     SUBSTITUTE,
     VIEWS,
+    Part,
     StoredObject,
+    belongs,
     draw_pair,
     generator,
     nothing_usable,
@@ -68,6 +70,8 @@ class ShardPairs:
         seed: of all that is drawn.
         buffer_objects: how many objects are shuffled at a time. Of a stream they are held in
             memory, as they come; a local `.tar` is read as needed.
+        held_out: share of the objects, by their names, that `part` tells from the others.
+        part: which objects are drawn from; a substitute comes in the place of every other.
 
     Raises:
         ValueError: an argument is out of range, or there is no shard.
@@ -82,11 +86,14 @@ class ShardPairs:
         encoding: Encoding = "zero123",
         seed: int = 0,
         buffer_objects: int = BUFFER_OBJECTS,
+        held_out: float = 0.0,
+        part: Part = "all",
     ) -> None:
         check_source(size, encoding, seed)
         check_whole("buffer_objects", buffer_objects, 1)
         self.encoding: Encoding = encoding
         self.size, self.seed, self.buffer_objects = size, seed, buffer_objects
+        self.held_out, self.part = held_out, part
         self.shards = find_shards(path)
         self._counts = read_counts(self.shards)
         self._skipped: dict[str, str] = {}
@@ -199,7 +206,7 @@ class ShardPairs:
         raise nothing_usable(", ".join(self.shards), self._skipped)
 
     def _drawn(self, stored: StoredObject | None, random: np.random.Generator) -> Pair | None:
-        if stored is None:
+        if stored is None or not belongs(stored.name, self.part, self.held_out):
             return None
         # A new dict: two shards, or two places of one, may hold objects of the same name.
         skipped: dict[str, str] = {}

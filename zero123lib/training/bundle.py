@@ -22,18 +22,17 @@ _PICTURES = 512
 
 
 @lru_cache(maxsize=1)
-def bundled_settings(size: int, kinds: tuple[str, ...] | None = None) -> dict[str, Any]:
+def bundled_settings(size: int) -> dict[str, Any]:
     """Settings of a pipeline trained on procedural scenes.
 
     Args:
         size: of its pictures, pixels.
-        kinds: of the objects; None for all.
     """
     return {
         "num_inference_steps": RECOMMENDED_STEPS,
         "guidance_scale": RECOMMENDED_GUIDANCE,
         "foreground_ratio": RECOMMENDED_RATIO,
-        "domain": "simple drawn objects" + (f" ({', '.join(kinds)})" if kinds else ""),
+        "domain": "drawn and scanned objects",
         "domain_statistics": fit_domain(framed_pictures(_PICTURES, size)).to_config(),
     }
 

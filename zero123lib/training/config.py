@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from zero123lib._errors import ArgumentError
 from zero123lib.scenes import check_kinds
 from zero123lib.training.recipe import Architecture
 from zero123lib.training.sections import Section, above, at_least, within
@@ -72,21 +73,76 @@ class ScenesConfig(Section):
 
 
 @dataclass(frozen=True)
-class DataConfig(Section):
-    """Where pairs come from.
+class SourceConfig(Section):
+    """One of several sources that are mixed.
 
     Attributes:
-        source: "pairs" on disk or streamed, at ``path``, or procedural "scenes".
-        path: what ``zero123lib.datasets`` opens.
-        size: pixels; None takes the initial model's.
-        workers: processes that load data, per training process; 0 loads in the process itself.
+        source, path, held_out, scenes: as in :class:`DataConfig`.
+        weight: its share of every batch is this over the sum of all.
     """
 
     source: Literal["pairs", "scenes"] = "pairs"
     path: str | None = None
+    held_out: float = within(0, 0.9, 0.0)
+    scenes: ScenesConfig = field(default_factory=ScenesConfig)
+    weight: float = above(0, 1.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_path(self.source, self.path)
+
+
+@dataclass(frozen=True)
+class DataConfig(Section):
+    """Where pairs come from.
+
+    Attributes:
+        source: "pairs" on disk or streamed, at ``path``; procedural "scenes"; or several of them,
+            "mixed".
+        path: what ``zero123lib.datasets`` opens.
+        held_out: share of the objects at ``path``, by their names, that are kept from training;
+            validation takes them unless it has a path of its own.
+        size: pixels; None takes the initial model's.
+        same_camera: share of the pairs whose target is the condition itself.
+        workers: processes that load data, per training process; 0 loads in the process itself.
+        mixed: the sources that are mixed, in every batch.
+    """
+
+    source: Literal["pairs", "scenes", "mixed"] = "pairs"
+    path: str | None = None
+    held_out: float = within(0, 0.9, 0.0)
     size: int | None = at_least(8, None)
+    same_camera: float = within(0, 1, 0.0)
     workers: int = within(0, 256, 4)
     scenes: ScenesConfig = field(default_factory=ScenesConfig)
+    mixed: tuple[SourceConfig, ...] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.source == "mixed") != (self.mixed is not None):
+            raise ArgumentError(
+                "mixed",
+                "sources where the source is mixed, and null elsewhere",
+                "null" if self.mixed is None else f"{len(self.mixed)} sources",
+            )
+
+    @property
+    def sources(self) -> tuple[SourceConfig, ...]:
+        """All sources; the only one where they are not mixed."""
+        if self.source == "mixed":
+            return self.mixed or ()
+        return (SourceConfig(self.source, self.path, self.held_out, self.scenes),)
+
+
+def _check_path(source: str, path: str | None) -> None:
+    if source == "pairs" and path is None:
+        raise ArgumentError("path", "a data set (--data)", "null")
+    if source != "pairs" and path is not None:
+        raise ArgumentError(
+            "path",
+            f"null (no --data) where the source is {source}, not pairs",
+            repr(path),
+        )
 
 
 @dataclass(frozen=True)
@@ -159,6 +215,19 @@ class BudgetConfig(Section):
 
 
 @dataclass(frozen=True)
+class PerceptualConfig(Section):
+    """LPIPS between the predicted image and the target, beside the error of the latents.
+
+    Attributes:
+        weight: of its mean over the batch; 0 leaves it out.
+        from_step: the first step that has it.
+    """
+
+    weight: float = at_least(0, 0.0)
+    from_step: int = at_least(0, 0)
+
+
+@dataclass(frozen=True)
 class ObjectiveConfig(Section):
     """What is asked of the network; what it predicts is the scheduler's ``prediction_type``.
 
@@ -174,6 +243,7 @@ class ObjectiveConfig(Section):
     timestep_power: float = above(0, 1.0)
     dropout: float = within(0, 1 / 3, 0.05)
     null_token: Literal["projected", "zero"] = "projected"
+    perceptual: PerceptualConfig = field(default_factory=PerceptualConfig)
 
 
 @dataclass(frozen=True)
@@ -282,10 +352,7 @@ class TrainConfig(Section):
         super().__post_init__()
         if self.budget.steps is None and self.budget.minutes is None:
             raise ValueError("budget: expected steps or minutes (--max-steps, --minutes), got none")
-        if self.data.source == "pairs" and self.data.path is None:
-            raise ValueError("data.path: expected a data set (--data), got null")
-        if self.data.source == "scenes" and self.data.path is not None:
-            raise ValueError(
-                "data.path: expected null (no --data) where data.source is scenes, "
-                f"got {self.data.path!r}; --set data.source=pairs trains on it"
-            )
+        try:
+            _check_path(self.data.source, self.data.path)
+        except ArgumentError as error:
+            raise error.within("data") from error

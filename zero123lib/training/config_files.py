@@ -140,4 +140,4 @@ def _flat(content: Mapping[str, Any], path: str = "") -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(one) for key, one in value.items()}
-    return list(value) if isinstance(value, tuple) else value
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value

@@ -1,13 +1,15 @@
-"""The pairs of a run: for training, and a fixed few for validation."""
+"""Where a run's pairs come from: procedural scenes, a data set, or several of them mixed."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from zero123lib.datasets.pairs import PairSource, open_pairs
+from zero123lib.datasets.mixing import MixedPairs, SameCamera
+from zero123lib.datasets.pairs import PairSource, Part, open_pairs
 from zero123lib.diffusion.pipeline import Zero123Pipeline
-from zero123lib.training.config import TrainConfig
+from zero123lib.training.config import SourceConfig, TrainConfig
 from zero123lib.training.scene_pairs import ScenePairs
 
 # Validation pairs are drawn by a seed of their own: with it, other pairs of the same objects.
@@ -15,31 +17,57 @@ _VALIDATION = 1_000_003
 
 
 def training_pairs(config: TrainConfig, pipe: Zero123Pipeline) -> PairSource:
-    """Where training pairs come from.
+    """Open the source of training pairs.
 
     Raises:
-        ValueError: there is no usable data at ``data.path``.
+        ValueError: there is no usable data at a source's path.
     """
-    encoding: Any = pipe.config["encoding"]
-    if config.data.source == "scenes":
-        return ScenePairs(config.data.scenes, pipe.image_size, encoding=encoding, seed=config.seed)
-    assert config.data.path is not None, "the config checked it"
-    return _opened(config.data.path, pipe, config.seed)
+    data = config.data
+    source = _mixed(data.sources, pipe, config.seed, "training")
+    if not data.same_camera:
+        return source
+    return SameCamera(source, data.same_camera, config.seed, pipe.config["encoding"])
 
 
 def validation_pairs(config: TrainConfig, pipe: Zero123Pipeline) -> PairSource:
-    """Where the pairs of validation come from: ``validation.path``, or held-out scenes, or other
-    pairs of the training data's objects."""
-    seed, encoding = config.seed + _VALIDATION, pipe.config["encoding"]
+    """Open the source of validation's pairs: ``validation.path``, or held-out objects of
+    training's sources, or where these hold none out, other pairs of the same objects.
+
+    Raises:
+        ValueError: there is no usable data at a source's path.
+    """
+    seed = config.seed + _VALIDATION
     if config.validation.path is not None:
-        return _opened(config.validation.path, pipe, seed)
-    if config.data.source == "scenes":
-        scenes = replace(config.data.scenes, pairs_per_scene=1.0)
-        return ScenePairs(scenes, pipe.image_size, encoding=encoding, seed=seed, held_out=True)
-    assert config.data.path is not None, "the config checked it"
-    return _opened(config.data.path, pipe, seed)
+        return _opened(SourceConfig(path=config.validation.path), pipe, seed, "all")
+    return _mixed(config.data.sources, pipe, seed, "held_out")
 
 
-def _opened(path: str, pipe: Zero123Pipeline, seed: int) -> PairSource:
+def _mixed(
+    sources: Sequence[SourceConfig], pipe: Zero123Pipeline, seed: int, part: Part
+) -> PairSource:
+    opened = [_opened(source, pipe, seed, part) for source in sources]
+    if len(opened) == 1:
+        return opened[0]
+    return MixedPairs(opened, [source.weight for source in sources])
+
+
+def _opened(source: SourceConfig, pipe: Zero123Pipeline, seed: int, part: Part) -> PairSource:
     encoding: Any = pipe.config["encoding"]
-    return open_pairs(path, pipe.image_size, encoding=encoding, seed=seed)
+    if source.source == "scenes":
+        held_out = part == "held_out"
+        # Of objects to validate on, every pair is another one.
+        scenes = replace(source.scenes, pairs_per_scene=1.0) if held_out else source.scenes
+        return ScenePairs(
+            scenes, pipe.image_size, encoding=encoding, seed=seed, held_out=held_out
+        )
+    assert source.path is not None, "the config checked it"
+    if not source.held_out:
+        part = "all"
+    return open_pairs(
+        source.path,
+        pipe.image_size,
+        encoding=encoding,
+        seed=seed,
+        held_out=source.held_out,
+        part=part,
+    )

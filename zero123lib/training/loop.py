@@ -253,7 +253,10 @@ def _steps(
             draws = draw(config.seed, numbers, shape, config.objective.posterior == "sample")
             batch = _on_device(_next(batches), accelerator.device)
             with accelerator.accumulate(state.model), _attention(config.compute):
-                part = denoising_loss(state.model, state.pipe, batch, draws, config.objective)
+                with accelerator.autocast():
+                    part = denoising_loss(
+                        state.model, state.pipe, batch, draws, config.objective, state.step
+                    )
                 accelerator.backward(part)
                 loss += part.detach() / accumulate
                 if accelerator.sync_gradients:

@@ -20,6 +20,7 @@ from zero123lib.datasets.pairs import Batch
 from zero123lib.diffusion.model import clip_embedding
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.diffusion.schedule import PredictionType
+from zero123lib.lpips import lpips_alex
 from zero123lib.training.config import ObjectiveConfig
 from zero123lib.training.recipe import TrainedModel
 
@@ -107,6 +108,55 @@ def target_of(prediction_type: PredictionType, x0: Tensor, eps: Tensor, abar: Te
     return abar.sqrt() * eps - (1 - abar).sqrt() * x0
 
 
+def clean_of(
+    prediction_type: PredictionType, output: Tensor, noisy: Tensor, abar: Tensor
+) -> Tensor:
+    """Give the clean latents that an output stands for: the inverse of :func:`target_of`.
+
+    Args:
+        output, noisy: ``[B, C, h, w]``.
+        abar: ``[B, 1, 1, 1]``, above 0 where the output is noise.
+    """
+    if prediction_type == "sample":
+        return output
+    if prediction_type == "epsilon":
+        return (noisy - (1 - abar).sqrt() * output) / abar.sqrt()
+    return abar.sqrt() * noisy - (1 - abar).sqrt() * output
+
+
+def perceptual_weights(prediction_type: PredictionType, abar: Tensor) -> Tensor:
+    """Give each pair's share in the perceptual loss, ``[B]`` in [0, 1].
+
+    An error of the output is one of the clean latents times 1, or sigma where v is predicted, or
+    sigma / alpha where noise is, which has no bound: there it is weighted down to 1.
+
+    Args:
+        abar: ``[B]``.
+    """
+    if prediction_type != "epsilon":
+        return torch.ones_like(abar)
+    return (abar / (1 - abar)).sqrt().clamp_max(1)
+
+
+def perceptual_loss(
+    pipe: Zero123Pipeline, output: Tensor, noisy: Tensor, abar: Tensor, target: Tensor
+) -> Tensor:
+    """Mean LPIPS between the images that the outputs stand for and the targets', a scalar.
+
+    Args:
+        output, noisy: ``[B, C, h, w]``.
+        abar: ``[B, 1, 1, 1]``.
+        target: ``[B, 3, H, W]`` in [-1, 1].
+    """
+    vae: Any = pipe.vae
+    kind = pipe.scheduler.config["prediction_type"]
+    latents = clean_of(kind, output, noisy, abar) / vae.config["scaling_factor"]
+    with torch.autocast(target.device.type, enabled=False):
+        made = vae.decode(latents.to(vae.dtype)).sample.float()
+    distance = lpips_alex(target.device)((made + 1) / 2, (target + 1) / 2)
+    return (perceptual_weights(kind, abar.flatten()) * distance).mean()
+
+
 @torch.no_grad()
 def encode(pipe: Zero123Pipeline, batch: Batch, draws: Draws) -> tuple[Tensor, Tensor]:
     """Clean latents x0, scaled, and concat latents, not scaled; both ``[B, C, h, w]`` float32.
@@ -132,14 +182,18 @@ def denoising_loss(
     batch: Batch,
     draws: Draws,
     config: ObjectiveConfig,
+    step: int | None = None,
 ) -> Tensor:
     """Mean squared error of the prediction (paper, equation 1), a scalar.
+
+    ``perceptual.weight`` times :func:`perceptual_loss` is added to it.
 
     Args:
         model: a :class:`TrainedModel`, wrapped for several processes or not.
         pipe: its frozen parts are used: VAE, scheduler, and CLIP where it is not trained.
         batch: on the model's device.
         draws: of its pairs.
+        step: steps done before this one; None adds the perceptual loss whatever its first step.
     """
     device = batch["target"].device
     x0, concat = encode(pipe, batch, draws)
@@ -153,8 +207,13 @@ def denoising_loss(
     if not _trains_clip(model):
         condition = _embedding(pipe, condition)
     predicted = model(latents, steps, condition, batch["pose"], kept.embedding, kept.token)
-    target = target_of(pipe.scheduler.config["prediction_type"], x0, eps, abar)
-    return F.mse_loss(predicted.float(), target)
+    predicted = predicted.float()
+    loss = F.mse_loss(predicted, target_of(pipe.scheduler.config["prediction_type"], x0, eps, abar))
+    perceptual = config.perceptual
+    if perceptual.weight and (step is None or step >= perceptual.from_step):
+        seen = perceptual_loss(pipe, predicted, noisy, abar, batch["target"])
+        loss = loss + perceptual.weight * seen
+    return loss
 
 
 def _trains_clip(model: Any) -> bool:

@@ -41,12 +41,13 @@ def averaged_pipeline(state: TrainState) -> Zero123Pipeline:
     settings = {name: pipe.config[name] for name in _SETTINGS}
     output = state.config.output
     settings |= {"model_name": output.name or settings["model_name"]}
-    data = state.config.data
-    kinds = data.scenes.kinds if data.source == "scenes" else None
+    drawn = [one.scenes for one in state.config.data.sources if one.source == "scenes"]
     if output.bundled:
-        settings |= bundled_settings(pipe.image_size, kinds)
-    if data.source == "scenes":
-        settings["scene_kinds"] = None if kinds is None else list(kinds)
+        settings |= bundled_settings(pipe.image_size)
+    if drawn:
+        all_kinds = any(scenes.kinds is None for scenes in drawn)
+        named = {kind for scenes in drawn for kind in scenes.kinds or ()}
+        settings["scene_kinds"] = None if all_kinds else sorted(named)
     result = Zero123Pipeline(unet=unet, **parts, scheduler=pipe.scheduler, **settings)
     for network in (unet, *parts.values()):
         network.eval().requires_grad_(False)

@@ -26,6 +26,7 @@ class Architecture(Section):
         gain: of the patch transform. A smooth picture's lowest coefficient grows with the patch:
             0.5 gives patches of 16 the latents that 1 gives patches of 8.
         scaling_factor: of its latents.
+        overlap: whether its patches reach into each other.
         block_out_channels: of the UNet, one per resolution.
         attended: which resolutions have attention.
         layers_per_block: residual blocks per resolution on the way down.
@@ -42,6 +43,7 @@ class Architecture(Section):
     patch_size: int = at_least(1, 16)
     gain: float = above(0, 0.5)
     scaling_factor: float = above(0, 0.25)
+    overlap: bool = False
     block_out_channels: tuple[int, ...] = at_least(8, (96, 128))
     attended: tuple[bool, ...] = (True, True)
     layers_per_block: int = at_least(1, 1)
@@ -186,7 +188,11 @@ def tiny_pipeline(architecture: Architecture, seed: int) -> Zero123Pipeline:
         model = tiny_model(architecture)
     patch = architecture.patch_size
     vae = PatchAutoencoder(
-        patch, 3 * patch**2, architecture.gain, scaling_factor=architecture.scaling_factor
+        patch,
+        3 * patch**2,
+        architecture.gain,
+        scaling_factor=architecture.scaling_factor,
+        overlap=architecture.overlap,
     )
     scheduler = tiny_scheduler(architecture.prediction_type)
     assert model.image_encoder is not None

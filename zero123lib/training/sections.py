@@ -109,6 +109,8 @@ def _converted(value: Any, kind: Any, place: str) -> Any:
         return _as_float(value)
     inner = next((get_args(one) for one in options if get_origin(one) is tuple), None)
     if inner and isinstance(value, list):
+        if is_dataclass(inner[0]):
+            return tuple(build(inner[0], one, f"{place}[{i}]") for i, one in enumerate(value))  # pyright: ignore[reportArgumentType]
         return tuple(_as_float(one) if inner[0] is float else one for one in value)
     return value
 

@@ -1,0 +1,31 @@
+"""The error that names an argument, says what was expected of it, and what came."""
+
+from __future__ import annotations
+
+
+class ArgumentError(ValueError):
+    """An argument that cannot be used; reads ``name: expected EXPECTED, got GOT``.
+
+    Whoever calls the argument by another name, as a command line its flag, says it by
+    :meth:`renamed` and never takes the text apart.
+
+    Args:
+        name: of the argument, dotted where it lies within another.
+        expected: what it should have been, such as "a number above 0".
+        got: what came, as it is to be shown; ``repr`` of most values.
+    """
+
+    def __init__(self, name: str, expected: str, got: str) -> None:
+        super().__init__(name, expected, got)
+        self.name, self.expected, self.got = name, expected, got
+
+    def __str__(self) -> str:
+        return f"{self.name}: expected {self.expected}, got {self.got}"
+
+    def renamed(self, name: str) -> ArgumentError:
+        """Make the same error of an argument of another name."""
+        return type(self)(name, self.expected, self.got)
+
+    def within(self, section: str) -> ArgumentError:
+        """Make the same error of an argument that is part of a section: ``section.name``."""
+        return self.renamed(f"{section}.{self.name}" if section else self.name)
