@@ -11,6 +11,7 @@ import pytest
 import torch
 from shapes import box, joined, sphere, square
 
+from zero123lib.meshes import refine as refining
 from zero123lib.meshes import silhouette
 from zero123lib.meshes.inspect import facts
 from zero123lib.meshes.mesh import Camera, Material, Mesh
@@ -238,6 +239,40 @@ def test_each_step_is_told_and_the_last_has_the_mesh() -> None:
         return [dict(one.losses) for one in steps]
 
     assert numbers(runs[0]) == numbers(runs[1]) != numbers(runs[2])
+
+
+def test_a_step_solves_once_for_places_and_once_for_their_gradient(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However many pictures; and the result is that of solving anew for each of them."""
+    truth, start = ellipsoid(), with_vertex_colors(sphere(0.4, 2), waves)
+    settings = RefineSettings(steps=3, views_per_step=4)
+    solved: list[int] = []
+    make = refining.diffusion
+
+    def counting(*args):
+        solve = make(*args)
+
+        def counted(values: torch.Tensor) -> torch.Tensor:
+            solved.append(1)
+            return solve(values)
+
+        return counted
+
+    monkeypatch.setattr(refining, "diffusion", counting)
+    once = last(refine(start, pictures(truth), where(), settings, backend="open3d"))
+    # The last mesh is that after the last step.
+    assert len(solved) == 2 * settings.steps + 1
+    losses = refining._picture_losses
+
+    def anew(model, positions, *rest):
+        return losses(model, model.positions(model.moved()), *rest)
+
+    monkeypatch.setattr(refining, "_picture_losses", anew)
+    each = last(refine(start, pictures(truth), where(), settings, backend="open3d"))
+    assert len(solved) == 2 * settings.steps + 1 + (2 + 2 * 4) * settings.steps + 1
+    torch.testing.assert_close(once.vertices, each.vertices, atol=1e-6, rtol=0)
+    torch.testing.assert_close(once.vertex_colors, each.vertex_colors, atol=1e-6, rtol=0)
 
 
 def test_a_picture_that_counts_more_wins() -> None:

@@ -170,19 +170,17 @@ class _Model:
         reach = smoothness * self.extent / edge
         self._solve = diffusion(self.edges, len(self.start), reach)
 
-    @property
     def moved(self) -> Tensor:
-        """What the places have moved by, over the longest side ``[P, 3]``."""
+        """Solve for what the places have moved by, over the longest side ``[P, 3]``.
+
+        The solution is costly, and so is its gradient: ask once per step.
+        """
         made: Any = _Diffused.apply(self.raw, self._solve)
         return made
 
-    def shape(self) -> Mesh:
-        """The shape alone, as it is now."""
-        return Mesh(self.positions().detach(), self.faces)
-
-    def positions(self) -> Tensor:
-        """``[P, 3]``."""
-        return self.start + self.moved * self.extent
+    def positions(self, moved: Tensor) -> Tensor:
+        """Return the places ``[P, 3]`` after `moved`."""
+        return self.start + moved * self.extent
 
     def color(self, face_ids: Tensor, weights: Tensor) -> Tensor:
         """sRGB ``[N, 3]`` of points on faces."""
@@ -196,7 +194,7 @@ class _Model:
 
     def result(self) -> Mesh:
         """The mesh as it is now."""
-        vertices = self.positions().detach()[self.place]
+        vertices = self.positions(self.moved()).detach()[self.place]
         colors = self.colors.detach().clamp(0.0, 1.0)
         opaque = torch.cat([colors, torch.ones_like(colors[..., :1])], -1)
         normals = None
@@ -233,10 +231,13 @@ def _steps(
         these, order = order[:count], order[count:]
         model.raw.grad = None
         coloring.zero_grad()
-        losses = _regularisers(model, settings)
-        look = rasterizer(model.shape(), backend)
+        moved = model.moved()
+        positions = model.positions(moved)
+        losses = _regularisers(model, moved, positions, settings)
+        look = rasterizer(Mesh(positions.detach(), model.faces), backend)
         for view in these:
-            color, mask = _picture_losses(model, images[view], look(cameras[view]), cameras[view])
+            camera = cameras[view]
+            color, mask = _picture_losses(model, positions, images[view], look(camera), camera)
             share = worth[view] / count
             losses["color"] = losses.get("color", 0.0) + settings.color * share * color
             losses["mask"] = losses.get("mask", 0.0) + settings.mask * share * mask
@@ -307,10 +308,10 @@ class _Descent:
 
 
 def _picture_losses(
-    model: _Model, image: Tensor, fragments: Fragments, camera: Camera
+    model: _Model, positions: Tensor, image: Tensor, fragments: Fragments, camera: Camera
 ) -> tuple[Tensor, Tensor]:
     """Mean squared errors of colour, over pixels of the object that the mesh covers, and mask."""
-    positions, face_ids = model.positions(), fragments.face_ids[0]
+    face_ids = fragments.face_ids[0]
     share = coverage(positions, model.faces, model.edges, camera, face_ids >= 0)
     mask = (share - image[..., 3]).square().mean()
     row, column = torch.nonzero((face_ids >= 0) & (image[..., 3] > 0.99), as_tuple=True)
@@ -324,14 +325,16 @@ def _picture_losses(
     return error.square().mean(), mask
 
 
-def _regularisers(model: _Model, settings: RefineSettings) -> dict[str, Tensor]:
+def _regularisers(
+    model: _Model, moved: Tensor, positions: Tensor, settings: RefineSettings
+) -> dict[str, Tensor]:
     """What holds the shape together, weighted."""
-    positions, edges = model.positions(), model.edges
+    edges = model.edges
     first, second = edges.ends.unbind(1)
     before = torch.linalg.vector_norm(model.start[first] - model.start[second], dim=-1)
     change = (_length(positions[first] - positions[second]) - before) / before.mean()
     return {
-        "laplacian": settings.laplacian * laplacian_loss(model.moved, edges),
+        "laplacian": settings.laplacian * laplacian_loss(moved, edges),
         "edges": settings.edges * change.square().mean(),
         "normals": settings.normals * normal_loss(positions, model.faces, edges),
     }
