@@ -32,17 +32,18 @@ from PIL import Image
 from zero123lib import Zero123Pipeline
 from zero123lib._optional import require
 from zero123lib.evaluation import held_out_questions, kinds_asked
+from zero123lib.evaluation.mesh_images import EIGHT, mesh_scores
 from zero123lib.evaluation.reconstruction import CELLS, HALF_EXTENT, chamfer, surface_points
 from zero123lib.fields.occupancy import lattice
 from zero123lib.meshes.inspect import facts
 from zero123lib.meshes.mesh import Camera, Mesh
-from zero123lib.meshes.render import renderer
-from zero123lib.meshes.shading import AMBIENT
 from zero123lib.metrics import volume_iou
 from zero123lib.reconstruction.fitted import FittingViews, MakingViews
-from zero123lib.reconstruction.meshed import Meshing, Pictures
-from zero123lib.reconstruction.pictures import InputView, input_view
+from zero123lib.reconstruction.meshed import Meshing
+from zero123lib.reconstruction.pictures import input_view
+from zero123lib.reconstruction.posed import PosedViews
 from zero123lib.reconstruction.recipes import read_recipe
+from zero123lib.reconstruction.subject import Photo
 from zero123lib.scenes import Scene, render
 from zero123lib.views.poses import Pose
 
@@ -55,7 +56,6 @@ KINDS = {
     "refined": [FIELD, REFINED],
     "refined, views": [VIEWS, REFINED],
 }
-HELD_OUT = [Pose(20.0 + 20.0 * (-1) ** i, 22.5 + 45.0 * i, 1.85) for i in range(8)]
 SOURCES = ("model", "true")
 SIZE, POINTS = 128, 20_000
 
@@ -65,8 +65,8 @@ class Case:
     """One object as its stages left it."""
 
     scene: Scene
-    view: InputView
-    made: MakingViews
+    photo: Photo
+    views: PosedViews
     fitting: FittingViews
 
 
@@ -91,10 +91,12 @@ def cases(
                 made.pictures = true[..., :3].permute(0, 3, 1, 2).contiguous()
             while made.step < made.total:
                 made.advance()
-            fitting = FittingViews(recipe, view, made, 0)
+            photo = Photo(view, pipe)
+            views = PosedViews.of_input(recipe, view, made.pictures, made.poses)
+            fitting = FittingViews(recipe, views, 0, photo.silhouette(recipe))
             while fitting.step < fitting.total:
                 fitting.advance()
-            yield source, Case(scene, view, made, fitting)
+            yield source, Case(scene, photo, views, fitting)
 
 
 def told(radius: float) -> list[str]:
@@ -106,21 +108,22 @@ def told(radius: float) -> list[str]:
     ]
 
 
-def meshed(pipe: Zero123Pipeline, case: Case, words: Sequence[str]) -> tuple[Mesh, float]:
+def meshed(case: Case, words: Sequence[str]) -> tuple[Mesh, float]:
     """The mesh that a recipe makes of a field, with its texture, and the seconds it took."""
-    recipe = read_recipe("tiny-views", [*words, *told(case.view.shot.pose.radius)])
+    recipe = read_recipe("tiny-views", [*words, *told(case.photo.shot.pose.radius)])
     level = recipe.embedded.outputs.mesh_level
     assert level is not None, "tiny-views names a level"
     making = Meshing(
         recipe,
         case.fitting.field.requires_grad_(False),
-        Pictures.of(recipe, case.view, case.made.pictures, case.made.poses),
+        case.views,
+        case.photo.silhouette(recipe),
         seed=0,
         device=torch.device("cpu"),
         stop=lambda: False,
     )
     started = time.perf_counter()
-    list(making.make(level, texture=True))
+    list(making.make(level))
     seconds = time.perf_counter() - started
     assert making.textured is not None, making.notes
     return making.textured, seconds
@@ -128,12 +131,8 @@ def meshed(pipe: Zero123Pipeline, case: Case, words: Sequence[str]) -> tuple[Mes
 
 def psnr(mesh: Mesh, scene: Scene, poses: Sequence[Pose]) -> float:
     """In dB, the mean over cameras."""
-    true = render(scene, poses, SIZE, background="white").rgba[..., :3]
-    take = renderer(mesh, 2, threads=1)
-    seen = [take(Camera.at(pose, SIZE), AMBIENT).color for pose in poses]
-    white = [one[..., :3] * one[..., 3:] + 1 - one[..., 3:] for one in seen]
-    error = (torch.stack(white) - true).square().mean((1, 2, 3))
-    return float((-10 * error.log10()).mean())
+    cameras = [Camera.at(pose, SIZE) for pose in poses]
+    return mesh_scores(mesh, cameras, render(scene, poses, SIZE).rgba).psnr
 
 
 def shape_scores(mesh: Mesh, scene: Scene) -> tuple[float, float]:
@@ -165,7 +164,7 @@ def measure(
     rows = []
     for source, case in cases(pipe, first, objects, words, sources):
         for kind in kinds:
-            mesh, seconds = meshed(pipe, case, [*KINDS[kind], *words])
+            mesh, seconds = meshed(case, [*KINDS[kind], *words])
             iou, distance = shape_scores(mesh, case.scene)
             found = facts(mesh)
             rows.append(
@@ -173,8 +172,8 @@ def measure(
                     "object": case.scene.name,
                     "views": source,
                     "mesh": kind,
-                    "input_psnr": round(psnr(mesh, case.scene, [case.view.shot.pose]), 2),
-                    "held_out_psnr": round(psnr(mesh, case.scene, HELD_OUT), 2),
+                    "input_psnr": round(psnr(mesh, case.scene, [case.photo.shot.pose]), 2),
+                    "held_out_psnr": round(psnr(mesh, case.scene, EIGHT), 2),
                     "iou": round(iou, 4),
                     "chamfer": round(distance, 3),
                     "closed": found.watertight and found.oriented,

@@ -8,7 +8,7 @@ import torch
 from tests.fields.fitted import ring_poses
 from tests.fields.solids import Ball, SoftBall
 from zero123lib.fields.hull import silhouette_share, visual_hull
-from zero123lib.fields.levels import best_level, densest_along_rays, silhouette_level
+from zero123lib.fields.levels import best_level, max_density, silhouette_level
 from zero123lib.fields.occupancy import OccupancyGrid, lattice
 from zero123lib.fields.volume import render_camera
 from zero123lib.metrics import volume_iou
@@ -104,6 +104,6 @@ def test_the_best_level_is_the_middle_of_the_equally_good():
 
 def test_the_densest_along_a_ray():
     cameras = camera_to_world([Pose(0, 0, 1.85)])
-    most = densest_along_rays(SoftBall(10.0), cameras, 9).reshape(9, 9)
+    most = max_density(SoftBall(10.0).density, 0.6, cameras, 9).reshape(9, 9)
     assert float(most[4, 4]) == pytest.approx(10, rel=1e-2)
     assert float(most[0, 0]) < 0.1

@@ -216,7 +216,7 @@ def test_inspect_for_people_and_programs(scan: Path, capsys: pytest.CaptureFixtu
         (["texture", "SCAN", "gone", "a.ply"], "OUT: expected .glb or .obj for a texture, got"),
         (
             ["texture", "SCAN", "gone", "a.glb"],
-            "VIEWS: expected pictures with a transforms.json in",
+            "VIEWS: expected a folder with a transforms.json",
         ),
         (
             ["texture", "SCAN", "gone", "a.glb", "--refine", "-1"],

@@ -10,6 +10,7 @@ import pytest
 import torch
 from shapes import joined, sphere, square
 
+from zero123lib.meshes import texture_views
 from zero123lib.meshes.atlas import unwrap
 from zero123lib.meshes.filling import charts, spread
 from zero123lib.meshes.load import load_mesh
@@ -18,14 +19,14 @@ from zero123lib.meshes.render import render
 from zero123lib.meshes.shading import AMBIENT, look_up, to_linear, to_srgb
 from zero123lib.meshes.texels import locate
 from zero123lib.meshes.texture import bake
-from zero123lib.meshes.texture_views import (
+from zero123lib.meshes.texture_samples import (
     Samples,
     ViewFit,
     edge_weights,
     footprint,
     sample_views,
-    texture_from_views,
 )
+from zero123lib.meshes.texture_views import agreed_steps, texture_from_views
 from zero123lib.views.poses import Pose
 
 pytest.importorskip("xatlas", reason="xatlas is not installed: meshes cannot be unwrapped")
@@ -69,8 +70,7 @@ def ball() -> Mesh:
 
 def samples_of(mesh: Mesh, backend: str = "open3d") -> tuple[Samples, torch.Tensor]:
     images = pictures(mesh, AROUND[:2])
-    alike = torch.ones(2)
-    found = sample_views(plain(mesh), images, cameras(AROUND[:2]), 64, ViewFit(), backend, alike)
+    found = sample_views(plain(mesh), images, cameras(AROUND[:2]), 64, ViewFit(), backend)
     return found, images
 
 
@@ -91,7 +91,7 @@ def test_what_is_given_back_is_the_gradient_through_the_shader() -> None:
     uv = 0.07 + 0.86 * torch.rand(30, 2, generator=draw, dtype=torch.float64)
     texels, shares = footprint(uv, 8)
     ones = torch.ones(30, dtype=torch.float64)
-    samples = Samples(texels, shares, ones[:, None].expand(-1, 3), ones, ones, ones)
+    samples = Samples(texels, shares, ones[:, None].expand(-1, 3), ones, ones, ones.long())
     # Alpha is looked up as it is, colours after they are made linear: it serves for all here.
     texture = torch.rand(8, 8, 4, generator=draw, dtype=torch.float64, requires_grad=True)
     values = torch.rand(30, 1, generator=draw, dtype=torch.float64)
@@ -172,6 +172,81 @@ def test_a_picture_that_counts_more_wins(ball: Mesh) -> None:
         got = texture_from_views(plain(ball), images, cameras(poses), 64, worth=given)
         seen = pictures(got, poses[:1])[0, 20:44, 20:44, :3]
         assert (seen - middle).abs().max() < 0.02
+
+
+def test_the_trusted_image_decides_where_it_sees_squarely() -> None:
+    """Red and green in it, their mean in the others: so it is towards it, and no other way."""
+    truth = bake(sphere(), lambda points: torch.full((len(points), 3), 0.5), 64)
+    poses = [Pose(0.0, 0.0, 1.85), *AROUND]
+    images = pictures(truth, poses)
+    red, green = torch.tensor([0.8, 0.2, 0.2]), torch.tensor([0.2, 0.8, 0.2])
+    mean = to_srgb((to_linear(red) + to_linear(green)) / 2)
+    images[0, :, :32, :3], images[0, :, 32:, :3], images[1:, ..., :3] = red, green, mean
+    got = texture_from_views(plain(truth), images, cameras(poses), 128, trusted=0)
+    front, side, behind = pictures(got, [Pose(0.0, a, 1.85) for a in (0.0, 90.0, 180.0)])
+    assert (front[24:40, 22:29, :3] - red).abs().max() < 0.03
+    assert (front[24:40, 35:42, :3] - green).abs().max() < 0.03
+    back = behind[behind[..., 3] > 0.99][:, :3]
+    assert (back - mean).abs().max() < 0.03
+    # From the side, half of the ball is nearer to the trusted camera, and none of it squarely.
+    row, inner = side[SIZE // 2, :, 1], side[SIZE // 2, :, 3] > 0.99
+    assert row[inner].min() > mean[1] - 0.03 and row[inner].max() > 0.75
+    assert row[inner].diff().abs().max() < 0.1
+    alike = texture_from_views(plain(truth), images, cameras(poses), 128)
+    # 35 degrees from each of two cameras, of which one is trusted.
+    oblique = [pictures(mesh, [Pose(35.0, 0.0, 1.85)])[0, 32, 26, 0] for mesh in (got, alike)]
+    assert oblique[0] > 0.75 > 0.7 > oblique[1]
+    with pytest.raises(ValueError, match="trusted: expected the number of one of 9 images, got 9"):
+        texture_from_views(plain(truth), images, cameras(poses), 64, trusted=9)
+
+
+def test_other_images_get_the_trusted_ones_exposure(ball: Mesh) -> None:
+    poses = [Pose(0.0, 0.0, 1.85), *AROUND]
+    images = pictures(ball, poses)
+    gains = torch.tensor([0.7, 1.2, 0.9])
+    dark = images.clone()
+    dark[1:, ..., :3] = to_srgb(gains * to_linear(images[1:, ..., :3]))
+    unseen = [Pose(10.0, 170.0, 1.85), Pose(70.0, 100.0, 1.85)]
+    truth = pictures(ball, unseen)
+    errors = []
+    for trusted in (None, 0):
+        got = texture_from_views(plain(ball), dark, cameras(poses), 64, trusted=trusted)
+        errors.append(float((pictures(got, unseen) - truth).abs().mean()))
+    assert errors[1] < 0.2 * errors[0]
+
+
+def test_the_trusted_image_is_smooth_between_its_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ramp of 24 pixels, seen at four times their number, has no steps."""
+    truth = bake(sphere(), lambda points: torch.full((len(points), 3), 0.5), 64)
+    near = [Pose(0.0, 0.0, 1.85)]
+    images = pictures(truth, near, 24)
+    images[..., :3] = torch.linspace(0.0, 1.0, 24)[None, None, :, None]
+    ramp = (torch.arange(96) + 0.5) / 96 * 24 / 23 - 0.5 / 23
+    off = []
+    for finer in (4, 1):
+        monkeypatch.setattr(texture_views, "_FINER", finer)
+        got = texture_from_views(plain(truth), images, cameras(near, 24), 256, trusted=0)
+        seen = pictures(got, near, 96)[0, 36:60, 36:60, 0]
+        off.append(float((seen - ramp[36:60]).square().mean().sqrt()))
+    assert off[0] < 0.007 < 0.011 < off[1]
+
+
+def test_steps_follow_how_well_images_agree(ball: Mesh) -> None:
+    """True images bear many; of images with noise of their own each step brings more of it."""
+    poses = [Pose(e, a, 1.85) for e in (-25.0, 25.0) for a in range(0, 360, 45)]
+    true = pictures(ball, poses)
+    draw = torch.Generator().manual_seed(0)
+    noisy = true.clone()
+    noise = 0.3 * torch.randn(noisy[..., :3].shape, generator=draw)
+    noisy[..., :3] = (noisy[..., :3] + noise).clamp(0.0, 1.0)
+    fit, worth = ViewFit(steps=None), torch.ones(len(poses))
+    found = []
+    for images in (true, noisy):
+        samples = sample_views(plain(ball), images, cameras(poses), 64, fit, "open3d")
+        found.append(agreed_steps(samples, 64 * 64, fit, worth))
+    assert found == [20, 0]
+    few = sample_views(plain(ball), true[:3], cameras(poses[:3]), 64, fit, "open3d")
+    assert agreed_steps(few, 64 * 64, fit, worth) == 4
 
 
 def test_unseen_surface_is_filled_from_its_border() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,3 +82,12 @@ def photo(scene: Scene) -> Image.Image:
     """Its picture with alpha, 32 px."""
     rgba = render(scene, [INPUT], 32).rgba[0]
     return Image.fromarray((rgba * 255).round().to(torch.uint8).numpy().astype(np.uint8))
+
+
+@pytest.fixture(scope="session")
+def files(pipe: Zero123Pipeline, photo: Image.Image, tmp_path_factory: Any) -> Path:
+    """A folder with the model and the photo, for runs in processes of their own."""
+    folder = tmp_path_factory.mktemp("files")
+    pipe.save_pretrained(folder / "model")
+    photo.save(folder / "photo.png")
+    return folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -251,6 +252,58 @@ def test_a_field_that_turned_empty_says_what_to_change(
     recipe = read_recipe("tiny-sds", [*TINY, *empty])
     with pytest.raises(ReconstructionError, match="empty one after step 25.*lambda_sparsity"):
         result(reconstruct(photo, recipe, pipe=pipe))
+
+
+def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in folder.iterdir()}
+
+
+def test_a_finished_run_that_is_resumed_is_there_already_and_nothing_is_written(
+    photo: Image.Image, pipe: Zero123Pipeline, tmp_path: Path
+) -> None:
+    recipe = read_recipe("tiny-views", TINY)
+    first = result(reconstruct(photo, recipe, pipe=pipe, out=tmp_path, seed=3))
+    before, folder_time = snapshot(tmp_path), tmp_path.stat().st_mtime_ns
+    steps = list(reconstruct(photo, recipe, pipe=pipe, out=tmp_path, seed=3, resume=True))
+    assert snapshot(tmp_path) == before and tmp_path.stat().st_mtime_ns == folder_time
+    (second,) = steps
+    assert isinstance(second, Finished) and second.resumed and not first.resumed
+    assert second.files == first.files and second.metrics == json.loads(json.dumps(first.metrics))
+    assert same(first, second)
+    for one in ("mesh", "textured"):
+        ours, theirs = getattr(first, one), getattr(second, one)
+        # A file has a vertex for each corner of the atlas.
+        torch.testing.assert_close(ours.triangles, theirs.triangles)
+    # What has finished there was another run, or a file of it is gone.
+    with pytest.raises(ValueError, match="resume: expected the seed that .*metrics.json"):
+        reconstruct(photo, recipe, pipe=pipe, out=tmp_path, seed=4, resume=True)
+    assert snapshot(tmp_path) == before
+    (tmp_path / "mesh.glb").unlink()
+    third = result(reconstruct(photo, recipe, pipe=pipe, out=tmp_path, seed=3, resume=True))
+    assert not third.resumed and same(first, third) and (tmp_path / "mesh.glb").exists()
+
+
+def test_the_mesh_is_written_first_and_the_film_last(
+    photo: Image.Image, pipe: Zero123Pipeline, tmp_path: Path
+) -> None:
+    recipe = read_recipe("tiny-views", [*TINY, "system.guidance.embedded.outputs.frames=3"])
+    there = []
+    for one in reconstruct(photo, recipe, pipe=pipe, out=tmp_path):
+        if isinstance(one, Progress) and one.stage == "outputs":
+            found = {file.name for file in tmp_path.iterdir()}
+            there.append((one.step, one.total, "mesh.glb" in found, "turntable.gif" in found))
+    # The field and its level, the mesh, three frames, the film.
+    assert there == [
+        (1, 6, False, False),
+        (2, 6, True, False),
+        (3, 6, True, False),
+        (4, 6, True, False),
+        (5, 6, True, False),
+        (6, 6, True, True),
+    ]
+    assert next(iter(json.loads((tmp_path / "metrics.json").read_text())["files"])) == (
+        "field.safetensors"
+    )
 
 
 def test_what_a_killed_run_had_half_written_goes(

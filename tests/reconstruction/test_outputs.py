@@ -13,7 +13,7 @@ from PIL import Image
 
 from zero123lib._optional import MissingExtraError
 from zero123lib.diffusion.pipeline import Zero123Pipeline
-from zero123lib.fields.levels import densest_along_rays
+from zero123lib.fields.levels import max_density
 from zero123lib.fields.voxels import VoxelField, VoxelSettings
 from zero123lib.meshes import atlas
 from zero123lib.meshes.load import load_mesh
@@ -40,7 +40,8 @@ FILES = {
 def end(photo: Image.Image, pipe: Zero123Pipeline, tmp_path_factory: Any) -> Finished:
     """A finished run with all its files."""
     folder = tmp_path_factory.mktemp("run")
-    recipe = read_recipe("tiny-views", [*TINY, FIELD])
+    size = "system.guidance.embedded.outputs.texture_size=128"
+    recipe = read_recipe("tiny-views", [*TINY, FIELD, size])
     return result(reconstruct(photo, recipe, pipe=pipe, out=folder))
 
 
@@ -95,7 +96,7 @@ def test_meshes_are_the_field_in_their_files_axes(end: Finished) -> None:
 def test_the_glb_has_the_fields_colours_in_a_texture(end: Finished) -> None:
     mesh = load_mesh(end.files["mesh.glb"], normalise=False)
     assert mesh.materials[0].texture is not None and mesh.vertex_colors is None
-    assert mesh.materials[0].texture.shape == (64, 64, 4)
+    assert mesh.materials[0].texture.shape == (128, 128, 4)
     ids, middle = torch.arange(len(mesh.faces)), torch.full((len(mesh.faces), 3), 1 / 3)
     seen = to_srgb(base_color(mesh, ids, middle))[:, :3]
     there = end.field.color(mesh.triangles.mean(1))
@@ -165,7 +166,7 @@ def test_the_level_is_the_one_whose_surface_has_the_silhouette(
     end = result(reconstruct(photo, recipe, pipe=pipe, stop=lambda: True))
     mask = torch.from_numpy(np.asarray(photo)[..., 3] >= 128)
     camera = camera_to_world([Pose(INPUT.elevation_deg, 0.0, INPUT.radius)])
-    most = densest_along_rays(end.field, camera, 32).reshape(32, 32)
+    most = max_density(end.field.density, end.field.half_extent, camera, 32).reshape(32, 32)
     level = end.metrics["surface_level"]
     shares = [float(silhouette_iou(most > f * level, mask)) for f in (0.1, 0.5, 1.0, 1.5, 10)]
     assert shares[2] == max(shares) > 0.9

@@ -7,24 +7,16 @@ got ...`, exit status 2, and nothing is written.
 
 from __future__ import annotations
 
-import argparse
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
 
-from zero123lib import __version__
-from zero123lib.cli import (
-    convert,
-    dataset,
-    evaluate,
-    mesh,
-    reconstruct,
-    render,
-    threestudio,
-    train,
-    views,
-)
-from zero123lib.cli.arguments import Parser
+if TYPE_CHECKING:
+    import argparse
 
 EPILOG = """verbs:
   views    the object from cameras that you name
@@ -62,26 +54,43 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0, 1 where a file could not be written or a check found something, 2 for
         wrong input, 130 for Ctrl-C.
     """
+    verb = ""
     try:
-        args = build_parser().parse_args(argv)
+        with _interrupts_end_imports():
+            args = build_parser().parse_args(argv)
+            verb = f" {args.verb}"
+            # Before torch loads: its threads sleep while they wait for one another. Spinning, as
+            # they do otherwise, takes a busy machine several times as long.
+            os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+            return args.run(args) or 0
     except SystemExit as stop:
         return int(stop.code or 0)
-    # Before torch loads: its threads sleep while they wait for one another. Spinning, as they do
-    # otherwise, takes a busy machine several times as long.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    try:
-        status = args.run(args)
     except KeyboardInterrupt:
-        return _complain(args.verb, "interrupted", 130)
+        return _complain(verb, "interrupted", 130)
     except (ValueError, ImportError) as error:
-        return _complain(args.verb, f"error: {error}", 2)
+        return _complain(verb, f"error: {error}", 2)
     except OSError as error:
-        return _complain(args.verb, f"error: {error}", 1)
-    return status or 0
+        return _complain(verb, f"error: {error}", 1)
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all verbs; each verb sets `run`, a function of the parsed arguments."""
+    import argparse
+
+    from zero123lib import __version__
+    from zero123lib.cli import (
+        convert,
+        dataset,
+        evaluate,
+        mesh,
+        reconstruct,
+        render,
+        threestudio,
+        train,
+        views,
+    )
+    from zero123lib.cli.arguments import Parser
+
     parser = Parser(
         prog="zero123",
         description="Novel views of one picture: the same object from any camera.",
@@ -104,6 +113,36 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@contextmanager
+def _interrupts_end_imports() -> Iterator[None]:
+    """Ctrl-C ends the process at once where it meets an import, and is an exception elsewhere.
+
+    Within an import an exception may be swallowed, or come out as a complaint about a module; and
+    there is nothing yet that would have to be cleared away.
+    """
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        while frame is not None:
+            if frame.f_code.co_filename.startswith("<frozen importlib"):
+                sys.stdout.flush()
+                os.write(2, b"zero123: interrupted\n")
+                os._exit(130)
+            frame = frame.f_back
+        raise KeyboardInterrupt
+
+    try:
+        # Whoever is deaf to Ctrl-C, as a shell's background jobs are, stays so.
+        usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        before = signal.signal(signal.SIGINT, hear) if usual else None
+    except ValueError:  # not the main thread, which alone hears signals
+        before = None
+    try:
+        yield
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGINT, before)
+
+
 def _complain(verb: str, text: str, status: int) -> int:
-    print(f"zero123 {verb}: {' '.join(text.split())}", file=sys.stderr)
+    print(f"zero123{verb}: {' '.join(text.split())}", file=sys.stderr)
     return status

@@ -176,12 +176,12 @@ def _add_texture(verbs: Any) -> None:
         help="steps in which the shape is changed, too (0)",
     )  # fmt: skip
     parser.add_argument(
-        "--steps", type=whole(0, 1000), default=4, metavar="N",
-        help="steps that sharpen the texture: 20 for photos or renders, 0 for made views that "
-        "disagree, which it speckles (4)",
+        "--steps", type=whole(0, 1000), metavar="N",
+        help="steps that sharpen the texture: true pictures bear 20, made views that disagree "
+        "speckle (as many as suit pictures held out)",
     )  # fmt: skip
     _add_size(parser)
-    _add_normalise(parser, ", as `mesh render` does")
+    _add_normalise(parser, "; cameras of `mesh render` fit a mesh of any size without it")
     _add_device(parser)
     _add_writing(parser)
 

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import json
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -127,6 +128,7 @@ def bake(args: argparse.Namespace) -> None:
 
 def texture(args: argparse.Namespace) -> None:
     """Texture a mesh from pictures, refine it against them if told so, and write it."""
+    from zero123lib.meshes.agreement import agreement
     from zero123lib.meshes.atlas import unwrap
     from zero123lib.meshes.pictured import read_pictures
     from zero123lib.meshes.refine import RefineSettings, mended, refine
@@ -141,6 +143,10 @@ def texture(args: argparse.Namespace) -> None:
         images, cameras = read_pictures(args.views)
         if bool((images[..., 3] == 1.0).all()):
             images = cut_from_white(images[..., :3].movedim(-1, 1), LEAST_DARKNESS)
+        fitting = agreement(mesh, images, cameras)
+        if fitting.warning is not None:
+            print(f"warning: {fitting.warning}", file=sys.stderr)
+        cameras = fitting.cameras
         mesh = unwrap(dataclasses.replace(mesh, vertex_colors=None), args.size)
         fit = ViewFit(steps=args.steps)
         made = texture_from_views(mesh, images, cameras, args.size, fit)

@@ -17,17 +17,20 @@ EPILOG = """examples:
   zero123 reconstruct photo.png --out run/
   zero123 reconstruct photo.png --config zero123-sds --model zero123-xl.ckpt --out run/ seed=1
   zero123 reconstruct photo.png --config views --out run/ --max-steps 300 --resume
+  zero123 reconstruct --views pictures/ --out run/
   zero123 reconstruct photo.png --config zero123-sds --engine threestudio \\
       --threestudio-root threestudio/ --out run/
 
 CONFIG is a recipe's name (recon_configs/ has them) or a file in threestudio's YAML; KEY=VALUE, such
 as trainer.max_steps=300, gives a key of it another value. The embedded engine runs on any machine,
 CPU included; keys of threestudio's that it has no use for are named. Without --config, the bundled
-model gets tiny-views and any other one views.
+model gets tiny-views, any other one views, and --views given-views; the mesh of --views stands in
+the world of its cameras.
 
 OUT gets mesh.ply (z-up, the input's camera at azimuth 0), mesh.glb (y-up), turntable.gif and .mp4,
 depth.mp4, normals.mp4, field.safetensors, views.png and metrics.json. Ctrl-C and SIGTERM stop after
-the step at hand and write all that from what is there; --resume goes on, also after a kill."""
+the step at hand and write all that from what is there, with exit status 130 or 143; a second Ctrl-C
+stops at once. --resume goes on, also after a kill."""
 
 
 def add_reconstruct(verbs: Any) -> None:
@@ -39,8 +42,15 @@ def add_reconstruct(verbs: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("photo", type=Path, metavar="PHOTO", help="a picture of one object")
+    parser.add_argument(
+        "photo", type=Path, nargs="?", metavar="PHOTO", help="a picture of one object"
+    )
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="of the recipe")
+    parser.add_argument(
+        "--views", type=Path, metavar="FOLDER",
+        help="in place of PHOTO and a model: pictures that one has, and their cameras in a "
+        "transforms.json (ours, NeRF's, nerfstudio's)",
+    )  # fmt: skip
     parser.add_argument("--config", metavar="CONFIG", help="a recipe's name, or a YAML file")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument(
@@ -104,13 +114,15 @@ def run(args: argparse.Namespace) -> int:
     """Reconstruct, with a bar where stderr is a terminal.
 
     Returns:
-        0, and 1 where the run could not go on: files so far are whole.
+        0; 1 where the run could not go on, and 130 or 143 where Ctrl-C or SIGTERM has ended it
+        early: files so far are whole.
 
     Raises:
         ValueError: an argument or the picture is of no use; nothing was written.
         OSError: a file could not be written.
     """
     check_folder(args.out)
+    _sort_views(args)
     if (args.engine == "threestudio") != (args.threestudio_root is not None):
         got = "none" if args.threestudio_root is None else f"{str(args.threestudio_root)!r}"
         wanted = "threestudio's folder" if args.engine == "threestudio" else "none"
@@ -121,4 +133,23 @@ def run(args: argparse.Namespace) -> int:
 
     if args.engine == "threestudio":
         return reconstruct_run.run_threestudio(args)
+    if args.views is not None:
+        return reconstruct_run.run_views(args)
     return reconstruct_run.run_embedded(args)
+
+
+def _sort_views(args: argparse.Namespace) -> None:
+    """Hold what goes with --views to what goes with it, and the others to a photo."""
+    if args.views is None:
+        if args.photo is None:
+            raise ValueError("PHOTO: expected a picture, or --views FOLDER, got none")
+        return
+    if args.photo is not None and "=" in str(args.photo):
+        args.overrides, args.photo = [str(args.photo), *args.overrides], None
+    others = {
+        "PHOTO": args.photo, "--model": args.model, "--input-elevation": args.input_elevation,
+        "--threestudio-root": args.threestudio_root,
+    }  # fmt: skip
+    for name, value in others.items():
+        if value is not None:
+            raise ValueError(f"{name}: expected none beside --views, got {str(value)!r}")

@@ -8,10 +8,9 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -22,11 +21,13 @@ from zero123lib.reconstruction.engine import (
     Progress,
     ReconstructionError,
     reconstruct,
+    reconstruct_views,
 )
+from zero123lib.reconstruction.given import read_views
 from zero123lib.reconstruction.recipes import Recipe, find_recipe, read_recipe
 from zero123lib.reconstruction.state import CHECKPOINT
 from zero123lib.threestudio_plugin.launch import Launched, launch
-from zero123lib.training.workers import stop_on_signals
+from zero123lib.training.workers import StopRequest, stop_on_signals
 from zero123lib.views.images import load_image
 
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
@@ -36,6 +37,7 @@ _FLAGS = {
     "input_elevation_deg": "--input-elevation", "seed": "--seed", "override": "KEY=VALUE",
     "model": "--model", "device": "--device", "original_config": "--original-config",
     "encoding": "--encoding", "clone": "--threestudio-root", "recipe": "--config",
+    "views": "--views",
 }  # fmt: skip
 
 
@@ -49,8 +51,9 @@ def run_embedded(args: argparse.Namespace) -> int:
         check_input_elevation(pipe, args.input_elevation, "--input-elevation")
         pipe.set_progress_bar_config(disable=True)
         prepared = pipe.prepare(args.photo, recipe.embedded.preprocess)
-        with stop_on_signals() as request:
-            progress = reconstruct(
+
+        def begin(stop: StopRequest) -> Iterator[Progress | Finished]:
+            return reconstruct(
                 prepared,
                 recipe,
                 pipe=pipe,
@@ -59,15 +62,54 @@ def run_embedded(args: argparse.Namespace) -> int:
                 input_elevation_deg=args.input_elevation,
                 max_steps=args.max_steps,
                 resume=args.resume,
-                stop=request,
+                stop=stop,
             )
-            _tell(recipe, pipe, args, pipe.notice(prepared))
-            try:
-                end = _shown(progress)
-            except ReconstructionError as error:
-                line = " ".join(str(error).split())
-                print(f"zero123 reconstruct: error: {line}", file=sys.stderr)
-                return 1
+
+        lines = [f"model {about_model(pipe)}", *_about(recipe, args, str(pipe.device))]
+        return _run(begin, args, [*lines, pipe.notice(prepared)])
+
+
+def run_views(args: argparse.Namespace) -> int:
+    """Of images that are there already; see :func:`zero123lib.cli.reconstruct.run`."""
+    with _flags():
+        recipe = read_recipe(args.config or "given-views", args.overrides)
+        views = read_views(args.views)
+
+        def begin(stop: StopRequest) -> Iterator[Progress | Finished]:
+            return reconstruct_views(
+                views,
+                recipe,
+                out=args.out,
+                seed=args.seed,
+                max_steps=args.max_steps,
+                resume=args.resume,
+                stop=stop,
+            )
+
+        lines = [f"{len(views.images)} pictures of {args.views}", *_about(recipe, args, "cpu")]
+        return _run(begin, args, lines)
+
+
+def _run(
+    begin: Callable[[StopRequest], Iterator[Progress | Finished]],
+    args: argparse.Namespace,
+    lines: Sequence[str | None],
+) -> int:
+    """Tell, run to the end, and report; returns the exit status."""
+    with stop_on_signals() as request:
+        progress = begin(request)
+        for line in lines:
+            if line:
+                print(line)
+        sys.stdout.flush()
+        try:
+            end = _shown(progress)
+        except ReconstructionError as error:
+            line = " ".join(str(error).split())
+            print(f"zero123 reconstruct: error: {line}", file=sys.stderr)
+            return 1
+    if request.signal is not None:
+        return _report_stop(end, args, request.signal)
     _report(end, args)
     return 0
 
@@ -139,20 +181,14 @@ def _flags() -> Iterator[None]:
         raise ValueError(f"{_FLAGS.get(argument, argument)}{colon}{complaint}") from error
 
 
-def _tell(recipe: Recipe, pipe: Any, args: argparse.Namespace, notice: str | None) -> None:
-    """What is about to be done, with what."""
-    print(f"model {about_model(pipe)}")
-    print(f"recipe {recipe.name}, {recipe.steps} steps of optimisation, on {pipe.device}")
+def _about(recipe: Recipe, args: argparse.Namespace, device: str) -> Iterator[str]:
+    """What is about to be done, in lines."""
+    yield f"recipe {recipe.name}, {recipe.steps} steps of optimisation, on {device}"
     if recipe.ignored:
-        print(f"not used by the embedded engine: {', '.join(recipe.ignored)}")
-    if notice:
-        print(notice)
+        yield f"not used by the embedded engine: {', '.join(recipe.ignored)}"
     if args.resume:
         there = (args.out / CHECKPOINT).exists()
-        print(
-            f"going on from {args.out / CHECKPOINT}" if there else "no checkpoint: from the start"
-        )
-    sys.stdout.flush()
+        yield f"going on from {args.out / CHECKPOINT}" if there else "no checkpoint"
 
 
 def _shown(progress: Iterator[Progress | Finished]) -> Finished:
@@ -179,11 +215,23 @@ def _shown(progress: Iterator[Progress | Finished]) -> Finished:
     raise AssertionError("the last item is the result")
 
 
+def _report_stop(end: Finished, args: argparse.Namespace, number: signal.Signals) -> int:
+    """One line on stderr, and the status of a process that a signal has ended."""
+    how = "interrupted" if number == signal.SIGINT else "terminated"
+    there = (args.out / CHECKPOINT).exists()
+    resume = f"; --resume goes on from {args.out / CHECKPOINT}" if there else ""
+    files = ", ".join(end.files)
+    print(f"zero123 reconstruct: {how}; wrote {args.out}/: {files}{resume}", file=sys.stderr)
+    return 128 + number
+
+
 def _report(end: Finished, args: argparse.Namespace) -> None:
+    if end.resumed:
+        print(f"finished before, nothing was written; {args.out}/ has {', '.join(end.files)}")
+        return
     stages = ", ".join(f"{name} {s:.0f} s" for name, s in end.metrics["seconds"].items())
-    if end.metrics["ended"] != "finished":
-        how = {"stopped": "stopped by a signal", "max_steps": "stopped by --max-steps"}
-        print(f"{how[end.metrics['ended']]}: --resume goes on from {args.out / CHECKPOINT}")
+    if end.metrics["ended"] == "max_steps":
+        print(f"stopped by --max-steps: --resume goes on from {args.out / CHECKPOINT}")
     for note in end.notes:
         print(note)
     print(f"{stages}; wrote {args.out}/: {', '.join(end.files)}")

@@ -2,7 +2,8 @@
 
 The input is the picture of :func:`held_out_questions` with its alpha; the recipe is told the camera
 that took it, so that both shapes lie in one world. Volume IoU is over the midpoints of a grid on
-the cube that holds every object, Chamfer distance between points drawn evenly on both surfaces. Two
+the cube that holds every object, Chamfer distance between points drawn evenly on both surfaces;
+PSNR and LPIPS are of the mesh's images from :data:`EIGHT` cameras, and from the input's own. Two
 answers that need no model stand beside: the visual hull of the input's silhouette within the unit
 box, and the ball at the origin whose silhouette has the input's area.
 """
@@ -23,21 +24,35 @@ from torch import Tensor
 
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.evaluation.answers import kinds_asked
+from zero123lib.evaluation.mesh_images import EIGHT, MeshScores, mesh_scores
 from zero123lib.evaluation.questions import Question, held_out_questions
 from zero123lib.evaluation.report import versions
 from zero123lib.fields.hull import visual_hull
 from zero123lib.fields.occupancy import evaluate, lattice
+from zero123lib.meshes.mesh import Camera, Mesh
 from zero123lib.metrics import volume_iou
 from zero123lib.reconstruction.cameras import Shot, equal_distance
 from zero123lib.reconstruction.engine import Finished, Progress, reconstruct
-from zero123lib.reconstruction.outputs import look
 from zero123lib.reconstruction.recipes import read_recipe
+from zero123lib.reconstruction.videos import look
 from zero123lib.scenes import Scene, render
 from zero123lib.views.cameras import FOV_DEG, camera_to_world, focal_px
 from zero123lib.views.poses import Pose
 
 HALF_EXTENT, CELLS = 0.6, 96
 _SURFACE_POINTS = 20_000
+# A report's columns, their titles and formats.
+_COLUMNS = {
+    "iou": ("IoU", ".3f"),
+    "chamfer": ("Chamfer", ".2f"),
+    "psnr": ("PSNR", ".2f"),
+    "lpips": ("LPIPS", ".3f"),
+    "input_psnr": ("in PSNR", ".2f"),
+    "input_lpips": ("in LPIPS", ".3f"),
+    "hull_iou": ("hull", ".3f"),
+    "ball_iou": ("ball", ".3f"),
+}
+_NUMBERS = tuple(_COLUMNS)
 # A point of a part's shell that is this deep inside another part is no surface.
 _BURIED = 1e-3
 
@@ -51,6 +66,8 @@ class Scored:
         iou: of volumes, in [0, 1].
         chamfer: mean distance of either surface's points to the other surface, of both ways, in
             hundredths of the object's longest side; NaN without a mesh.
+        psnr, lpips: of the mesh's images from eight cameras, dB and distance; NaN without a mesh.
+        input_psnr, input_lpips: from the input's camera.
         hull_iou, ball_iou: of the two answers that need no model.
         seconds: stage by stage.
         input, truth, found: pictures ``[H, W, 3]`` in [0, 1]: what was given, and the object and
@@ -62,6 +79,10 @@ class Scored:
     kind: str
     iou: float
     chamfer: float
+    psnr: float
+    lpips: float
+    input_psnr: float
+    input_lpips: float
     hull_iou: float
     ball_iou: float
     seconds: dict[str, float]
@@ -91,7 +112,7 @@ class ShapeReport:
 
     def to_dict(self, command: str | None = None) -> dict[str, Any]:
         """For JSON."""
-        names = ("iou", "chamfer", "hull_iou", "ball_iou")
+        names = _NUMBERS
         return {
             "protocol": "reconstruction",
             "model": self.model,
@@ -114,17 +135,15 @@ class ShapeReport:
 
     def table(self) -> str:
         """Some lines of text for people."""
-        rows = [f"{'object':14} {'IoU':>6} {'Chamfer':>8} {'hull':>6} {'ball':>6} {'seconds':>8}"]
-        for one, seconds in zip(self.scored, self.seconds, strict=True):
-            rows.append(
-                f"{one.kind:14} {one.iou:6.3f} {one.chamfer:8.2f} {one.hull_iou:6.3f} "
-                f"{one.ball_iou:6.3f} {seconds:8.1f}"
-            )
-        means = [self.mean(name) for name in ("iou", "chamfer", "hull_iou", "ball_iou")]
-        rows.append(
-            f"{'mean':14} {means[0]:6.3f} {means[1]:8.2f} {means[2]:6.3f} {means[3]:6.3f} "
-            f"{float(np.mean(self.seconds)):8.1f}"
-        )
+        names = [title for title, _ in _COLUMNS.values()]
+        rows = [f"{'object':14}" + "".join(f"{name:>9}" for name in [*names, "seconds"])]
+        values = {one: [getattr(one, name) for name in _COLUMNS] for one in self.scored}
+        lines = [(one.kind, values[one], s) for one, s in zip(values, self.seconds, strict=True)]
+        means = [self.mean(name) for name in _COLUMNS]
+        for kind, numbers, seconds in [*lines, ("mean", means, float(np.mean(self.seconds)))]:
+            formats = [form for _, form in _COLUMNS.values()]
+            cells = [f"{n:9{form}}" for n, form in zip(numbers, formats, strict=True)]
+            rows.append(f"{kind:14}{''.join(cells)}{seconds:9.1f}")
         rows.append(f"kinds of objects: {', '.join(self.kinds)}")
         return "\n".join(rows)
 
@@ -204,6 +223,8 @@ def _scored(question: Question, scene: Scene, pose: Pose, rgba: Tensor, end: Fin
     found = evaluate(end.field.density, points) > (end.metrics["surface_level"] or math.inf)
     alpha = rgba[..., 3]
     side = Pose(20.0, 120.0, pose.radius)
+    there = _mesh_scores(end.textured, EIGHT, render(scene, EIGHT, len(rgba)).rgba)
+    here = _mesh_scores(end.textured, [pose], rgba[None])
     white = render(scene, [side], len(rgba), background="white").rgba[0, ..., :3]
     return Scored(
         question.index,
@@ -211,6 +232,10 @@ def _scored(question: Question, scene: Scene, pose: Pose, rgba: Tensor, end: Fin
         scene.name,
         float(volume_iou(found, truth)),
         _chamfer(end, scene),
+        there.psnr,
+        there.lpips,
+        here.psnr,
+        here.lpips,
         float(volume_iou(_hull(alpha, pose, points), truth)),
         float(volume_iou(points.norm(dim=-1) < ball_radius(alpha, pose.radius), truth)),
         dict(end.metrics["seconds"]),
@@ -262,6 +287,13 @@ def _chamfer(end: Finished, scene: Scene) -> float:
     faces = end.mesh.faces.numpy()
     found, _ = surface_points(end.mesh.vertices.double().numpy(), faces, _SURFACE_POINTS, 0)
     return 100 * chamfer(found, points[~buried][:_SURFACE_POINTS])
+
+
+def _mesh_scores(mesh: Mesh | None, poses: Sequence[Pose], true: Tensor) -> MeshScores:
+    """NaN where there is no mesh."""
+    if mesh is None:
+        return MeshScores(math.nan, math.nan, math.nan)
+    return mesh_scores(mesh, [Camera.at(pose, true.shape[1]) for pose in poses], true)
 
 
 def _hull(alpha: Tensor, pose: Pose, points: Tensor) -> Tensor:

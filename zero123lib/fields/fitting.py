@@ -21,6 +21,7 @@ from zero123lib.fields.hull import silhouette_share
 from zero123lib.fields.levels import silhouette_level
 from zero123lib.fields.occupancy import OccupancyGrid, evaluate, lattice
 from zero123lib.fields.sampling import cube_spans
+from zero123lib.fields.silhouettes import Silhouette, with_silhouette
 from zero123lib.fields.volume import render
 from zero123lib.fields.voxels import VoxelField, VoxelSettings
 from zero123lib.views.cameras import rays
@@ -113,6 +114,7 @@ def fit_views(
     seed: int = 0,
     field: VoxelField | None = None,
     view_weights: Tensor | None = None,
+    silhouette: Silhouette | None = None,
 ) -> Iterator[FitStep]:
     """Fit a field, step by step; arguments as :class:`Fitting` takes them."""
     fitting = Fitting(
@@ -123,6 +125,7 @@ def fit_views(
         seed=seed,
         field=field,
         view_weights=view_weights,
+        silhouette=silhouette,
     )
     while not fitting.finished:
         yield fitting.advance()
@@ -150,6 +153,7 @@ class Fitting:
         seed: int = 0,
         field: VoxelField | None = None,
         view_weights: Tensor | None = None,
+        silhouette: Silhouette | None = None,
     ) -> None:
         """Start from the hull of the views.
 
@@ -160,6 +164,8 @@ class Fitting:
             seed: of the rays drawn and the places along them.
             field: start from this in place of the hull; stages of a lower resolution keep its own.
             view_weights: ``[V]`` >= 0, how much each view's pixels count; None is 1 for all.
+            silhouette: one that is known. The hull has it, however many views disagree: see
+                :func:`zero123lib.fields.silhouettes.with_silhouette`.
 
         Raises:
             ValueError: shapes that do not fit, numbers that are not finite, or views whose
@@ -169,6 +175,7 @@ class Fitting:
         _check_views(images, cameras_to_world, view_weights)
         self._images, self._cameras, self._fov_deg = images, cameras_to_world, fov_deg
         self._weights = torch.ones(len(images)) if view_weights is None else view_weights.float()
+        self._silhouette = silhouette
         self._generator = torch.Generator().manual_seed(seed)
         self.step = 0
         resolution = self.settings.resolutions[0]
@@ -246,8 +253,17 @@ class Fitting:
                 masks[:, None], 2 * s.hull_margin_px + 1, stride=1, padding=s.hull_margin_px
             )[:, 0]
         points = lattice(resolution, s.half_extent)
-        share = evaluate(lambda p: silhouette_share(p, masks, self._cameras, self._fov_deg), points)
-        hull = share >= 1 - s.hull_tolerance - 1e-6
+
+        def consensus(points: Tensor) -> Tensor:
+            return silhouette_share(points, masks, self._cameras, self._fov_deg)
+
+        wanted = 1 - s.hull_tolerance - 1e-6
+        known = self._silhouette
+        agreed: Callable[[Tensor], Tensor] = consensus
+        if known is not None:
+            slack = s.half_extent / (resolution - 1)
+            agreed = with_silhouette(consensus, s.half_extent, known, wanted, slack=slack)
+        hull = evaluate(agreed, points) >= wanted
         if not bool(hull.any()):
             raise ValueError(
                 "images: expected silhouettes that have something in common, got views whose "

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn import functional
 
 from zero123lib.fields.occupancy import evaluate, lattice
-from zero123lib.views.cameras import FOV_DEG, focal_px
+from zero123lib.fields.projection import interpolate, project
+from zero123lib.views.cameras import FOV_DEG
 
 
 def visual_hull(
@@ -46,17 +46,10 @@ def silhouette_share(
     off goes on. What lies behind a camera counts as inside.
     """
     check_masks(masks, cameras_to_world)
-    focal = focal_px(2, fov_deg)  # of a picture that spans [-1, 1], as grid_sample has it
     agree = points.new_zeros(len(points))
-    for mask, camera in zip(masks, cameras_to_world.to(points), strict=True):
-        local = (points - camera[:3, 3]) @ camera[:3, :3]
-        depth = -local[:, 2]
-        places = local[:, :2] * local.new_tensor([focal, -focal]) / depth.clamp_min(1e-6)[:, None]
-        alpha = functional.grid_sample(
-            mask.to(points)[None, None], places[None, None], padding_mode="border",
-            align_corners=False,
-        )[0, 0, 0]  # fmt: skip
-        agree += (alpha >= 0.5) | (depth <= 0)
+    for mask, camera in zip(masks, cameras_to_world, strict=True):
+        positions, depth = project(points, camera, fov_deg)
+        agree += (interpolate(mask, positions) >= 0.5) | (depth <= 0)
     return agree / len(masks)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -46,7 +47,15 @@ def silhouette_level(
     """
     check_masks(masks, cameras_to_world)
     wanted = masks.reshape(-1) >= 0.5
-    most = densest_along_rays(field, cameras_to_world, masks.shape[-1], fov_deg, samples, occupancy)
+    most = max_density(
+        field.density,
+        field.half_extent,
+        cameras_to_world,
+        masks.shape[-1],
+        fov_deg,
+        samples,
+        occupancy,
+    )
     if not bool((most > between[0]).any()):
         raise ValueError(
             f"field: expected densities above {between[0]:g} in the views, got "
@@ -71,20 +80,33 @@ def best_level(most: Tensor, wanted: Tensor, between: tuple[float, float]) -> fl
 
 
 @torch.no_grad()
-def densest_along_rays(
-    field: RadianceField,
+def max_density(
+    density: Callable[[Tensor], Tensor],
+    half_extent: float,
     cameras_to_world: Tensor,
     size: int,
     fov_deg: float = FOV_DEG,
     samples: int = 192,
     occupancy: OccupancyGrid | None = None,
 ) -> Tensor:
-    """The largest density that each pixel's ray meets, ``[V size size]``, 0 for one that misses."""
+    """Find the largest density that each pixel's ray meets.
+
+    Args:
+        density: per world unit ``[P]`` of points ``[P, 3]``.
+        half_extent: half the side of the cube that holds everything.
+        cameras_to_world: OpenGL, ``[V, 4, 4]``.
+        size: pixels of a square image.
+        samples: along each ray.
+        occupancy: where it is empty the density is not asked.
+
+    Returns:
+        ``[V size size]``, 0 for a ray that misses the cube.
+    """
     found = []
     for camera in cameras_to_world:
         parts = [part.reshape(-1, 3) for part in rays(camera, size, fov_deg)]
         for o, d in zip(*(part.split(_CHUNK) for part in parts), strict=True):
-            near, far = cube_spans(o, d, field.half_extent)
+            near, far = cube_spans(o, d, half_extent)
             edges = uniform_edges(near, far, samples)
             middles = (edges[:, 1:] + edges[:, :-1]) / 2
             points = (o[:, None] + middles[..., None] * d[:, None]).reshape(-1, 3)
@@ -92,6 +114,6 @@ def densest_along_rays(
             kept = (far > near).repeat_interleave(samples)
             if occupancy is not None:
                 kept &= occupancy.occupied(points)
-            densities[kept] = field.density(points[kept])
+            densities[kept] = density(points[kept])
             found.append(densities.reshape(-1, samples).amax(-1))
     return torch.cat(found)

@@ -120,7 +120,12 @@ def _charts(mesh: Mesh, size: int, padding: int, limit_s: float) -> Tensor:
             faces_per_chart=_FACES_PER_CHART,
         )
         command = [sys.executable, "-P", "-m", "zero123lib.meshes.charts", source, target]
-        subprocess.run(command, check=True, capture_output=True, timeout=limit_s, env=paths)
+        # Ctrl-C, which a terminal sends to all of its session's foreground, is for this process.
+        apart = os.name != "nt"
+        subprocess.run(
+            command, check=True, capture_output=True, timeout=limit_s, env=paths,
+            start_new_session=apart,
+        )  # fmt: skip
         with np.load(target) as made:
             inner = torch.from_numpy(made["uv"]) / float(made["extent"])
             placed = torch.from_numpy(made["placed"])

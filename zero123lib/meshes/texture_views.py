@@ -1,113 +1,44 @@
 """A texture from pictures of known cameras, by gradient descent on what the pictures show.
 
-At fixed fragments a pixel is a weighted mean of texels: bilinear look-ups of its samples, in linear
-light, as in `shading.look_up`. The shares are made once; then texels are changed until the pixels
-are those of the pictures. The gradient is what the pixels lack, given back to the texels by their
-shares; divided by what each texel counts in all pictures, a step neither needs a length nor
+What texels a pixel shows is found once (`texture_samples`); then texels are changed until the
+pixels are those of the pictures. The gradient is what the pixels lack, given back to the texels by
+their shares; divided by what each texel counts in all pictures, a step neither needs a length nor
 oscillates (SIRT: Gilbert 1972). Detail that the pictures do not hold stays as smooth as the start.
-
-A pixel counts by how squarely its surface faces the camera, and less near silhouettes, of the mesh
-and of the picture, where colours of the background and of what lies behind are mixed in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from zero123lib._errors import ArgumentError
 from zero123lib.meshes.atlas import unwrap
 from zero123lib.meshes.filling import spread
-from zero123lib.meshes.mesh import Camera, Material, Mesh
-from zero123lib.meshes.rasterize import Fragments, rasterizer
+from zero123lib.meshes.mesh import Camera, Mesh
 from zero123lib.meshes.shading import to_linear, to_srgb
 from zero123lib.meshes.texels import filled
 from zero123lib.meshes.texture import atlas_texels, textured
-from zero123lib.views.cameras import focal_px
+from zero123lib.meshes.texture_samples import Samples, ViewFit, sample_views
 
-# The samples of two neighbours are up to two pixels apart.
-_STEP = 3.0
-
-
-@dataclass(frozen=True)
-class ViewFit:
-    """How pictures become a texture.
-
-    Attributes:
-        steps: of the descent, all pictures each; 0 leaves each texel the mean of its pixels.
-        sharpness: a pixel counts as much as its surface's cosine towards the camera to this power.
-            High takes each texel from the picture that shows it best, low from the mean of all.
-        least_cosine: surfaces seen flatter than this do not count.
-        edge_px: pixels nearer than this to a silhouette count less.
-        robust: pixels whose error, in sRGB, is above this count less, by as much, so that
-            pictures that disagree do not blur (Charbonnier et al. 1994).
-        least_weight: texels that all pictures together show less than this, a pixel within a
-            silhouette being 1, are filled from around.
-        supersample: samples along a pixel's side.
-    """
-
-    steps: int = 20
-    sharpness: float = 4.0
-    least_cosine: float = 0.15
-    edge_px: float = 3.0
-    robust: float = 0.1
-    least_weight: float = 0.02
-    supersample: int = 2
-
-    def __post_init__(self) -> None:
-        if self.steps < 0 or self.supersample < 1:
-            name, least = ("steps", 0) if self.steps < 0 else ("supersample", 1)
-            raise ValueError(f"{name}: expected at least {least}, got {getattr(self, name)}")
-        for name in ("robust", "edge_px", "least_weight"):
-            if not 0.0 < getattr(self, name) < float("inf"):
-                raise ValueError(f"{name}: expected a number above 0, got {getattr(self, name)}")
-        if not 0.0 <= self.sharpness < float("inf"):
-            raise ValueError(f"sharpness: expected at least 0, got {self.sharpness}")
-        if not 0.0 < self.least_cosine < 1.0:
-            raise ValueError(f"least_cosine: expected 0 to 1, got {self.least_cosine}")
-
-
-@dataclass(frozen=True, eq=False)
-class Samples:
-    """What the pixels of pictures show of a texture.
-
-    Attributes:
-        texels: indices of texels, row after row of the texture ``[P, K]``.
-        shares: what each adds to the pixel ``[P, K]``, sum 1.
-        targets: the pixels' colours, sRGB ``[P, 3]``.
-        inner: 1 within silhouettes, less near them ``[P]``, above 0.
-        facing: cosine of the surface towards the camera ``[P]``.
-        worth: how much their pictures count ``[P]``.
-    """
-
-    texels: Tensor
-    shares: Tensor
-    targets: Tensor
-    inner: Tensor
-    facing: Tensor
-    worth: Tensor
-
-    def predicted(self, texture: Tensor) -> Tensor:
-        """Colours of the pixels ``[P, C]`` by those of the texels ``[T, C]``, both linear."""
-        return F.embedding_bag(self.texels, texture, per_sample_weights=self.shares, mode="sum")
-
-    def returner(self, count: int) -> Callable[[Tensor], Tensor]:
-        """The transpose of `predicted`: values of pixels ``[P, C]`` to texels ``[count, C]``."""
-        flat = self.texels.flatten()
-        order = torch.argsort(flat, stable=True)
-        pixel = torch.div(order, self.texels.shape[1], rounding_mode="floor")
-        shares = self.shares.flatten()[order]
-        counts = torch.bincount(flat, minlength=count)
-        starts = counts.cumsum(0) - counts
-
-        def give_back(values: Tensor) -> Tensor:
-            return F.embedding_bag(pixel, values, starts, per_sample_weights=shares, mode="sum")
-
-        return give_back
+# Of the descent, what `agreed_steps` chooses from, and what it takes where it cannot tell.
+STEPS, _STEPS_UNTOLD = (0, 4, 20), 4
+_HELD_OUT = 4
+# Steps in which texels come to show the trusted image, interpolated to pixels so much smaller, and
+# then as it is: each pixel mixes few texels, and they settle soon.
+_TRUSTED_STEPS, _FINER, _OWN_STEPS = 12, 4, 4
+# The cosines of surfaces towards the trusted image's camera between which it comes to decide.
+_TRUSTED_COSINES = (0.15, 0.5)
+# Other images are made so many times brighter or darker at most, by no fewer pixels than these.
+_MOST_GAIN, _LEAST_OVERLAP = 2.0, 16.0
+# How many times nearer to a silhouette than other images it already counts in full.
+_TRUSTED_EDGE = 1.5
 
 
 def texture_from_views(
@@ -119,6 +50,7 @@ def texture_from_views(
     backend: str = "auto",
     *,
     worth: Tensor | None = None,
+    trusted: int | None = None,
 ) -> Mesh:
     """Give a mesh the texture that pictures show. Their light becomes part of it.
 
@@ -134,6 +66,8 @@ def texture_from_views(
         fit: see `ViewFit`.
         backend: of `rasterizer`.
         worth: how much each picture counts, above 0 ``[V]``; None counts all alike.
+        trusted: number of the image that is known where the others are guesses. Where it shows a
+            surface squarely it decides; towards grazing angles and silhouettes less and less.
 
     Returns:
         The mesh with an opaque uint8 texture ``[size, size, 4]``; to be shown with
@@ -148,11 +82,23 @@ def texture_from_views(
     worth = check_worth(worth, len(images))
     mesh = mesh if mesh.uv is not None else unwrap(mesh, size)
     texels = atlas_texels(mesh, size)
-    samples = sample_views(mesh, images, cameras, size, fit, backend, worth)
-    used, compact = torch.unique(samples.texels, return_inverse=True)
-    samples = replace(samples, texels=compact)
+    if trusted is not None and not 0 <= trusted < len(images):
+        raise ArgumentError("trusted", f"the number of one of {len(images)} images", str(trusted))
+    samples = sample_views(mesh, images, cameras, size, fit, backend)
+    fine = None
+    if trusted is not None and bool((samples.views == trusted).any()):
+        fine = _finer_samples(mesh, images[trusted], cameras[trusted], size, fit, backend)
+    used, samples, fine = _compacted(samples, fine)
+    weight = worth.to(samples.inner)
+    if fine is not None and trusted is not None:
+        samples = balanced(samples, len(used), fit, weight, trusted)
+    colors = fit_texels(samples, len(used), fit, weight)
+    if fine is not None:
+        colors = show_image(fine, colors, _TRUSTED_STEPS)
+        # Its own pixels, too, which are not quite the means of what was interpolated.
+        colors = show_image(samples.those(samples.views == trusted), colors, _OWN_STEPS)
     texture = mesh.vertices.new_zeros(size * size, 3)
-    texture[used] = to_srgb(fit_texels(samples, len(used), fit))
+    texture[used] = to_srgb(colors)
     seen = torch.zeros(size * size, dtype=torch.bool, device=texture.device)
     seen[used] = samples.returner(len(used))(samples.inner[:, None])[:, 0] >= fit.least_weight
     near = texels.face_ids >= 0
@@ -187,141 +133,146 @@ def check_worth(worth: Tensor | None, count: int) -> Tensor:
     return worth / worth.mean()
 
 
-def sample_views(
-    mesh: Mesh,
-    images: Tensor,
-    cameras: Sequence[Camera],
-    size: int,
-    fit: ViewFit,
-    backend: str,
-    worth: Tensor,
-) -> Samples:
-    """What pictures show of a texture of that size: see `Samples`."""
-    solid = replace(mesh, materials=(Material(),), face_material=None)
-    look = rasterizer(solid, backend)
-    parts = []
-    pairs = zip(images.to(mesh.vertices), cameras, worth.tolist(), strict=True)
-    for image, camera, value in tqdm(pairs, "views", len(images), delay=2, disable=None):
-        fine = replace(camera, size=camera.size * fit.supersample)
-        parts.append(_samples(mesh, image, fine, look(fine), size, fit, value))
-    joined = {
-        name: torch.cat([getattr(part, name) for part in parts])
-        for name in ("texels", "shares", "targets", "inner", "facing", "worth")
-    }
-    if not len(joined["inner"]):
-        raise ValueError("images: expected pictures that show the mesh, got none that does")
-    return Samples(**joined)
-
-
-def footprint(uv: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """The four texels that a bilinear look-up mixes, and their shares: both ``[N, 4]``.
-
-    As in `shading.look_up`, but at the borders of the texture the last texel goes on.
-    """
-    at = torch.stack([uv[:, 0] * size, (1.0 - uv[:, 1]) * size], -1) - 0.5
-    first = at.floor()
-    share = at - first
-    first = first.long()
-    texels, shares = [], []
-    for down in (0, 1):
-        for right in (0, 1):
-            column, row = ((first[:, i] + s).clamp(0, size - 1) for i, s in ((0, right), (1, down)))
-            texels.append(row * size + column)
-            across = share[:, 0] if right else 1.0 - share[:, 0]
-            shares.append(across * (share[:, 1] if down else 1.0 - share[:, 1]))
-    return torch.stack(texels, -1), torch.stack(shares, -1)
-
-
-def edge_weights(
-    valid: Tensor, depths: Tensor, cosine: Tensor, focal: float, edge_px: float
-) -> Tensor:
-    """How much pixels count by their distance to silhouettes ``[S, S]``, 0 to 1.
-
-    A silhouette is where `valid` ends, and where the depths of two neighbours' samples are farther
-    apart than one surface explains.
+def fit_texels(samples: Samples, count: int, fit: ViewFit, worth: Tensor) -> Tensor:
+    """Find linear colours ``[count, 3]`` of texels whose pixels are those of the images.
 
     Args:
-        valid: bool ``[S, S]``.
-        depths: of the samples of each pixel ``[S, S, K]``.
-        cosine: of the surface towards the camera ``[S, S]``.
-        focal: in pixels.
-        edge_px: from how many pixels on all count the same.
+        worth: how much each image counts ``[V]``.
     """
-    from scipy.ndimage import distance_transform_edt
-
-    low, high = depths.amin(-1), depths.amax(-1)
-    # A surface is at most so much deeper one pixel on.
-    slope = low / focal / cosine.clamp(min=1e-3)
-    inner, count = valid.clone(), len(valid) - 1
-    for axis in (0, 1):
-        far = torch.maximum(high.narrow(axis, 0, count), high.narrow(axis, 1, count))
-        near = torch.minimum(low.narrow(axis, 0, count), low.narrow(axis, 1, count))
-        steepest = torch.maximum(slope.narrow(axis, 0, count), slope.narrow(axis, 1, count))
-        one = far - near <= _STEP * steepest
-        inner.narrow(axis, 0, count).logical_and_(one)
-        inner.narrow(axis, 1, count).logical_and_(one)
-    away = torch.from_numpy(distance_transform_edt(inner.cpu().numpy())).to(depths)
-    return (away / edge_px).clamp(max=1.0).square()
+    steps = agreed_steps(samples, count, fit, worth) if fit.steps is None else fit.steps
+    descent = islice(_descent(samples, count, fit, worth), steps + 1)
+    return deque(tqdm(descent, "texture", steps + 1, delay=2, disable=None), maxlen=1).pop()
 
 
-def _samples(
-    mesh: Mesh,
-    image: Tensor,
-    fine: Camera,
-    fragments: Fragments,
-    size: int,
-    fit: ViewFit,
-    worth: float,
-) -> Samples:
-    """The samples of one picture."""
-    factor = fit.supersample
-    side = fine.size // factor
-    face_ids, weights = fragments.face_ids[0], fragments.barycentrics[0]
-    triangles = mesh.vertices[mesh.faces[face_ids.clamp(min=0)]].detach()
-    a, b, c = triangles.unbind(-2)
-    normal = F.normalize(torch.linalg.cross(b - a, c - a), dim=-1, eps=1e-30)
-    centre = fine.camera_to_world.to(mesh.vertices)[:3, 3]
-    point = (weights.detach().unsqueeze(-1) * triangles).sum(-2)
-    cosine = (normal * F.normalize(centre - point, dim=-1)).sum(-1).abs()
-    cosine = _by_pixel(cosine, factor).mean(-1)
-    covered = (_by_pixel(face_ids, factor) >= 0).all(-1)
-    depths = _by_pixel(fragments.depth[0].detach(), factor)
-    opaque = image[..., 3] > 0.99 if image.shape[-1] == 4 else torch.ones_like(covered)
-    valid = covered & opaque
-    # Where nothing is, the silhouette is that of `valid`.
-    depths = depths.masked_fill(~covered.unsqueeze(-1), 0.0)
-    inner = edge_weights(valid, depths, cosine, focal_px(side, fine.fov_deg), fit.edge_px)
-    use = (inner > 0.0) & (cosine >= fit.least_cosine)
-    assert mesh.uv is not None
-    uv = (weights.unsqueeze(-1) * mesh.uv[face_ids.clamp(min=0)]).sum(-2).detach()
-    u, v = (_by_pixel(part, factor)[use] for part in uv.unbind(-1))
-    texels, shares = footprint(torch.stack([u.flatten(), v.flatten()], -1), size)
-    per_pixel = 4 * factor**2
-    shares = shares.reshape(-1, per_pixel) / factor**2
-    texels = texels.reshape(-1, per_pixel)
-    worths = torch.full_like(inner[use], worth)
-    return Samples(texels, shares, image[..., :3][use], inner[use], cosine[use], worths)
+def agreed_steps(samples: Samples, count: int, fit: ViewFit, worth: Tensor) -> int:
+    """Find how many steps suit images: many where they agree, few where they contradict each other.
+
+    Every fourth image is held out, and the steps win whose texture is nearest to those, where the
+    others show it. Of fewer than four images none can be spared, and few steps are taken.
+    """
+    held = samples.views % _HELD_OUT == _HELD_OUT - 1
+    if not bool(held.any()):
+        return _STEPS_UNTOLD
+    others, asked = samples.those(~held), samples.those(held)
+    known = others.returner(count)(others.inner[:, None])[:, 0] >= fit.least_weight
+    asked = asked.those(known[asked.texels].all(1))
+    weights = _weights(asked, fit, worth)
+    errors = {}
+    for step, colors in enumerate(islice(_descent(others, count, fit, worth), STEPS[-1] + 1)):
+        if step in STEPS:
+            off = (to_srgb(asked.predicted(colors)) - asked.targets).square()
+            errors[step] = float((weights * off).sum())
+    return min(errors, key=lambda step: errors[step])
 
 
-def _by_pixel(samples: Tensor, factor: int) -> Tensor:
-    """Values ``[S * factor, S * factor]`` of samples as ``[S, S, factor * factor]``."""
-    side = len(samples) // factor
-    return samples.reshape(side, factor, side, factor).transpose(1, 2).flatten(2)
-
-
-def fit_texels(samples: Samples, count: int, fit: ViewFit) -> Tensor:
-    """Linear colours ``[count, 3]`` of texels whose pixels are those of the pictures."""
+def _descent(samples: Samples, count: int, fit: ViewFit, worth: Tensor) -> Iterator[Tensor]:
+    """Linear colours ``[count, 3]`` of texels, after no step, after one, and so on."""
     give_back = samples.returner(count)
-    weights = (samples.worth * samples.inner * samples.facing**fit.sharpness).unsqueeze(-1)
+    weights = _weights(samples, fit, worth)
     colors = to_linear(give_back(weights * samples.targets) / _at_least(give_back(weights)))
     goal = to_linear(samples.targets)
-    for _ in tqdm(range(fit.steps), "texture", delay=2, disable=None):
+    while True:
+        yield colors
         pixels = samples.predicted(colors)
         error = (to_srgb(pixels) - samples.targets).square().sum(-1, keepdim=True)
         trusted = weights / (1.0 + error / fit.robust**2).sqrt()
         change = give_back(trusted * (goal - pixels)) / _at_least(give_back(trusted))
         colors = (colors + change).clamp(0.0, 1.0)
+
+
+def _weights(samples: Samples, fit: ViewFit, worth: Tensor) -> Tensor:
+    """How much pixels count ``[P, 1]``."""
+    return (worth[samples.views] * samples.inner * samples.facing**fit.sharpness).unsqueeze(-1)
+
+
+def balanced(samples: Samples, count: int, fit: ViewFit, worth: Tensor, trusted: int) -> Samples:
+    """Give the other images the exposure of the trusted one, where both show the same surface.
+
+    A gain for each channel, in linear light, makes the means alike (gain compensation: Brown and
+    Lowe 2007); else the trusted image would stand out from what is around it.
+    """
+    mine = samples.views == trusted
+    others, own = samples.those(~mine), samples.those(mine)
+    weights, adjoint = _weights(others, fit, worth), others.returner(count)
+    total = adjoint(weights)
+    colors = to_linear(adjoint(weights * others.targets) / _at_least(total))
+    own = own.those((total[:, 0] > 0.0)[own.texels].all(1))
+    certain = certainty(own).unsqueeze(-1)
+    wanted, had = (
+        (certain * to_linear(own.targets)).sum(0),
+        (certain * own.predicted(colors)).sum(0),
+    )
+    if float(certain.sum()) < _LEAST_OVERLAP:
+        return samples
+    gain = (wanted / had.clamp_min(1e-6)).clamp(1.0 / _MOST_GAIN, _MOST_GAIN)
+    lit = to_srgb(gain * to_linear(samples.targets))
+    return replace(samples, targets=torch.where(mine.unsqueeze(-1), samples.targets, lit))
+
+
+def _finer_samples(
+    mesh: Mesh, image: Tensor, camera: Camera, size: int, fit: ViewFit, backend: str
+) -> Samples:
+    """What an image shows, interpolated to smaller pixels: else a texel would show its squares."""
+    finer = max(min(_FINER, size // camera.size), 1)
+    alpha = image[..., 3:] if image.shape[-1] == 4 else torch.ones_like(image[..., :1])
+    whole = torch.cat([image[..., :3] * alpha, alpha], -1).permute(2, 0, 1)[None]
+    smooth = F.interpolate(whole, scale_factor=finer, mode="bicubic", align_corners=False)[0]
+    smooth = smooth.permute(1, 2, 0).clamp(0.0, 1.0)
+    straight = (smooth[..., :3] / smooth[..., 3:].clamp_min(1e-6)).clamp(0.0, 1.0)
+    one_each = replace(fit, supersample=1, edge_px=fit.edge_px * finer)
+    near = replace(camera, size=camera.size * finer)
+    made = torch.cat([straight, smooth[..., 3:]], -1)
+    return sample_views(mesh, made[None], [near], size, one_each, backend)
+
+
+def _compacted(samples: Samples, fine: Samples | None) -> tuple[Tensor, Samples, Samples | None]:
+    """The texels that are used, and the samples with their numbers among those."""
+    if fine is None:
+        used, compact = torch.unique(samples.texels, return_inverse=True)
+        return used, replace(samples, texels=compact), None
+    parts = (samples.texels, fine.texels)
+    used, compact = torch.unique(torch.cat([part.flatten() for part in parts]), return_inverse=True)
+    first, second = compact.split([part.numel() for part in parts])
+    return (
+        used,
+        replace(samples, texels=first.reshape(samples.texels.shape)),
+        replace(fine, texels=second.reshape(fine.texels.shape)),
+    )
+
+
+def show_image(samples: Samples, colors: Tensor, steps: int) -> Tensor:
+    """Change texels until they show one image, as far as it shows the surface squarely.
+
+    A pixel's goal lies between what the texels show and what the image shows. SIRT again, of this
+    image alone.
+
+    Args:
+        samples: of the image.
+        colors: linear, of all texels ``[T, 3]``.
+        steps: of the descent.
+
+    Returns:
+        Linear colours ``[T, 3]``.
+    """
+    if not len(samples.inner):
+        return colors
+    adjoint = samples.returner(len(colors))
+    goal = torch.lerp(
+        samples.predicted(colors), to_linear(samples.targets), certainty(samples).unsqueeze(-1)
+    )
+    total = _at_least(adjoint(torch.ones_like(samples.inner).unsqueeze(-1)))
+    for _ in range(steps):
+        change = adjoint(goal - samples.predicted(colors)) / total
+        colors = (colors + change).clamp(0.0, 1.0)
     return colors
+
+
+def certainty(samples: Samples) -> Tensor:
+    """How far an image decides about what its pixels show ``[P]``, 0 to 1."""
+    low, high = _TRUSTED_COSINES
+    square = ((samples.facing - low) / (high - low)).clamp(0.0, 1.0)
+    square = square * square * (3.0 - 2.0 * square)
+    return square * (_TRUSTED_EDGE * samples.inner.sqrt()).clamp(max=1.0)
 
 
 def _at_least(weights: Tensor) -> Tensor:

@@ -1,7 +1,9 @@
-"""The embedded engine: one picture and a recipe in, typed progress out, a field and files at last.
+"""The embedded engine: an image and a recipe in, typed progress out, a field and files at last.
 
     for progress in reconstruct("photo.png", read_recipe("tiny-views"), pipe=pipe, out="run"):
         print(progress.stage, progress.step, progress.total)
+
+:func:`reconstruct_views` does the same with images from all sides in the model's place.
 
 The caller owns bars and stopping. Whatever stops a run between two steps, what was there is written
 as a result; what kills it costs the steps since the last checkpoint.
@@ -9,34 +11,38 @@ as a result; what kills it costs the steps since the last checkpoint.
 
 from __future__ import annotations
 
-import math
+import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
+from zero123lib._errors import ArgumentError
 from zero123lib.diffusion.pipeline import Zero123Pipeline
-from zero123lib.fields.voxels import VoxelField
-from zero123lib.meshes.mesh import Mesh
+from zero123lib.meshes.load import load_mesh
 from zero123lib.reconstruction import outputs
-from zero123lib.reconstruction.distilled import LEAST_DENSITY, Distilling
+from zero123lib.reconstruction.distilled import Distilling
+from zero123lib.reconstruction.faults import ReconstructionError, check_filled, check_losses
 from zero123lib.reconstruction.fitted import FittingViews, MakingViews
-from zero123lib.reconstruction.pictures import InputView, input_view
+from zero123lib.reconstruction.pictures import input_view
+from zero123lib.reconstruction.posed import PosedViews
+from zero123lib.reconstruction.progress import Finished, Progress
 from zero123lib.reconstruction.recipes import Recipe
 from zero123lib.reconstruction.state import (
     CHECKPOINT,
+    METRICS,
     State,
     belongs_to,
+    finished_files,
     read_state,
     write_state,
 )
+from zero123lib.reconstruction.subject import Photo, Posed, Subject
 from zero123lib.views.images import ImageSource, Prepared
 
 Stage = MakingViews | FittingViews | Distilling
@@ -45,51 +51,6 @@ _PREVIEW_PX = 96
 _EMPTY_CHECK_STEPS = 25
 # Views take seconds each or a fraction of one; they are saved this often at most.
 _SAVE_VIEWS_S = 10.0
-
-
-class ReconstructionError(RuntimeError):
-    """A run that cannot go on; the message says what to change, and files so far are intact."""
-
-
-@dataclass(frozen=True, eq=False)
-class Progress:
-    """One step that was taken.
-
-    Attributes:
-        stage: ``"views"`` (steps are views), ``"fit"``, ``"sds"`` or ``"outputs"``.
-        step, total: of the stage, from 1.
-        losses: of the step, unweighted, and their weighted ``"total"``; empty where there are none.
-        preview: ``[H, W, 3]`` in [0, 1], from the input's camera; None in most steps.
-        field: as it stands; None before there is one.
-        seconds: spent on the stage so far, in this process and those before.
-    """
-
-    stage: str
-    step: int
-    total: int
-    losses: Mapping[str, float]
-    preview: Tensor | None
-    field: VoxelField | None
-    seconds: float
-
-
-@dataclass(frozen=True, eq=False)
-class Finished:
-    """The end of a run.
-
-    Attributes:
-        files: by name, such as ``"mesh.ply"``; empty without a folder.
-        metrics: content of ``metrics.json``.
-        field: with colours in [0, 1].
-        mesh: its surface; None where the recipe wants none, or there is no surface.
-        notes: what to tell the user.
-    """
-
-    files: Mapping[str, Path]
-    metrics: Mapping[str, Any]
-    field: VoxelField
-    mesh: Mesh | None
-    notes: tuple[str, ...] = ()
 
 
 def reconstruct(
@@ -128,29 +89,105 @@ def reconstruct(
         ReconstructionError: while advancing: the loss diverged, or the field turned empty.
         OSError: a file could not be written.
     """
-    if max_steps is not None and max_steps < 1:
-        raise ValueError(f"max_steps: expected at least 1, got {max_steps}")
-    if resume and out is None:
-        raise ValueError("resume: expected a folder out to go on in, got none")
-    seed = recipe.content.seed if seed is None else seed
-    if seed < 0:
-        raise ValueError(f"seed: expected at least 0, got {seed}")
+    seed = _checked_seed(recipe, seed)
     elevation = recipe.data.default_elevation_deg
     elevation = elevation if input_elevation_deg is None else input_elevation_deg
     if not -90 <= elevation <= 90:
-        raise ValueError(f"input_elevation_deg: expected degrees in [-90, 90], got {elevation:g}")
-    view = input_view(image, recipe, pipe, elevation)
+        raise ArgumentError("input_elevation_deg", "degrees in [-90, 90]", f"{elevation:g}")
+    _check_run(out, max_steps, resume)
+    subject = Photo(input_view(image, recipe, pipe, elevation), pipe)
+    return _begun(subject, recipe, out, seed, max_steps, resume, stop)
+
+
+def reconstruct_views(
+    views: PosedViews,
+    recipe: Recipe,
+    *,
+    out: str | Path | None = None,
+    seed: int | None = None,
+    max_steps: int | None = None,
+    resume: bool = False,
+    stop: Callable[[], bool] | None = None,
+) -> Iterator[Progress | Finished]:
+    """Make a field of an object that images show from all sides, step by step.
+
+    As :func:`reconstruct` where its stage ``views`` has been taken: no model is asked.
+
+    Args:
+        views: see :func:`zero123lib.reconstruction.given.read_views`.
+        recipe: whose stages are ``[views]``, such as ``given-views``.
+        out, seed, max_steps, resume, stop: as for :func:`reconstruct`.
+
+    Returns:
+        An iterator of :class:`Progress`, whose last item is :class:`Finished`.
+
+    Raises:
+        ValueError: an argument is out of range; nothing was written.
+        ReconstructionError: while advancing: the loss diverged, or the field turned empty.
+        OSError: a file could not be written.
+    """
+    if tuple(recipe.embedded.stages) != ("views",):
+        stages = list(recipe.embedded.stages)
+        raise ArgumentError("recipe", "one whose stages are [views]", f"{recipe.name}: {stages}")
+    seed = _checked_seed(recipe, seed)
+    _check_run(out, max_steps, resume)
+    return _begun(Posed(views), recipe, out, seed, max_steps, resume, stop)
+
+
+def _checked_seed(recipe: Recipe, seed: int | None) -> int:
+    seed = recipe.content.seed if seed is None else seed
+    if seed < 0:
+        raise ArgumentError("seed", "at least 0", str(seed))
+    return seed
+
+
+def _check_run(out: str | Path | None, max_steps: int | None, resume: bool) -> None:
+    """Raise ArgumentError for what is wrong with how a run is to go."""
+    if max_steps is not None and max_steps < 1:
+        raise ArgumentError("max_steps", "at least 1", str(max_steps))
+    if resume and out is None:
+        raise ArgumentError("resume", "a folder out to go on in", "none")
     folder = None if out is None else Path(out)
     if folder is not None and folder.exists() and not folder.is_dir():
-        raise ValueError(f"out: expected a folder, got {str(folder)!r}, which is a file")
+        raise ArgumentError("out", "a folder", f"{str(folder)!r}, which is a file")
     if folder is not None and not resume and (folder / CHECKPOINT).exists():
-        raise ValueError(
-            f"out: expected a folder without a {CHECKPOINT}, or resume, got {str(folder)!r}"
-        )
-    wanted = belongs_to(recipe, view, pipe, seed)
-    state = read_state(folder, wanted) if resume and folder is not None else None
-    run = _Run(recipe, view, pipe, seed, folder, state or State(wanted), max_steps, stop)
-    return run.go()
+        raise ArgumentError("out", f"a folder without a {CHECKPOINT}, or resume", repr(str(folder)))
+
+
+def _begun(
+    subject: Subject,
+    recipe: Recipe,
+    out: str | Path | None,
+    seed: int,
+    max_steps: int | None,
+    resume: bool,
+    stop: Callable[[], bool] | None,
+) -> Iterator[Progress | Finished]:
+    folder = None if out is None else Path(out)
+    wanted = belongs_to(recipe, subject, seed)
+    state = State(wanted)
+    if resume and folder is not None:
+        files = finished_files(folder, wanted)
+        if files is not None:
+            # Left behind where a run was killed after its last file.
+            (folder / CHECKPOINT).unlink(missing_ok=True)
+            return _there_already(folder, files)
+        state = read_state(folder, wanted) or state
+    return _Run(recipe, subject, seed, folder, state, max_steps, stop).go()
+
+
+def _there_already(folder: Path, files: Mapping[str, Path]) -> Iterator[Finished]:
+    """The result of a run that has finished, as its files have it."""
+    metrics = json.loads(files[METRICS].read_text())
+    meshes = {
+        name: load_mesh(files[name], normalise=False) if name in files else None
+        for name in ("mesh.ply", "mesh.glb")
+    }
+    textured = meshes["mesh.glb"]
+    if textured is not None and textured.materials[0].texture is None:
+        textured = None
+    field, notes = outputs.load_field(folder), tuple(metrics["notes"])
+    yield Finished(files, metrics, field, meshes["mesh.ply"], textured, notes, resumed=True)
 
 
 class _Run:
@@ -159,15 +196,14 @@ class _Run:
     def __init__(
         self,
         recipe: Recipe,
-        view: InputView,
-        pipe: Zero123Pipeline,
+        subject: Subject,
         seed: int,
         out: Path | None,
         state: State,
         max_steps: int | None,
         stop: Callable[[], bool] | None,
     ) -> None:
-        self.recipe, self.view, self.pipe, self.seed = recipe, view, pipe, seed
+        self.recipe, self.subject, self.seed = recipe, subject, seed
         self.out, self.state, self.max_steps = out, state, max_steps
         self.stop = stop or (lambda: False)
         self.stages: list[Stage] = []
@@ -191,14 +227,13 @@ class _Run:
         try:
             held.enter_context(FileLock(out / ".lock", timeout=0))
         except Timeout as error:
-            raise ValueError(
-                f"out: expected one run at a time in {str(out)!r}, got a second"
-            ) from error
+            raise ArgumentError("out", f"one run at a time in {str(out)!r}", "a second") from error
         for left in out.glob(".making-*"):  # by a run that was killed while it wrote
             left.unlink(missing_ok=True)
 
     def _names(self) -> list[str]:
-        parts = {"views": ["views", "fit"], "sds": ["sds"]}
+        given = isinstance(self.subject, Posed)
+        parts = {"views": ["fit"] if given else ["views", "fit"], "sds": ["sds"]}
         return [name for stage in self.recipe.embedded.stages for name in parts[stage]]
 
     def _make(self, name: str) -> Stage:
@@ -212,20 +247,27 @@ class _Run:
         return stage
 
     def _new(self, name: str) -> Stage:
-        recipe, view = self.recipe, self.view
+        recipe, subject = self.recipe, self.subject
+        if isinstance(subject, Posed):
+            return self._fitting(subject.views)
         if name == "views":
-            return MakingViews(recipe, view, self.pipe, self.seed)
+            return MakingViews(recipe, subject.view, subject.pipe, self.seed)
         before = self.stages[-1] if self.stages else None
         if isinstance(before, MakingViews):
-            try:
-                return FittingViews(recipe, view, before, self.seed)
-            except ValueError as error:
-                raise ReconstructionError(
-                    f"fit: {error}; system.guidance.embedded.fit.hull_tolerance is "
-                    f"{recipe.embedded.fit.hull_tolerance:g} now"
-                ) from error
+            views = PosedViews.of_input(recipe, subject.view, before.pictures, before.poses)
+            return self._fitting(views)
         field = None if before is None else before.field
-        return Distilling(recipe, view, self.pipe, self.seed, field)
+        return Distilling(recipe, subject.view, subject.pipe, self.seed, field)
+
+    def _fitting(self, views: PosedViews) -> FittingViews:
+        silhouette = self.subject.silhouette(self.recipe)
+        try:
+            return FittingViews(self.recipe, views, self.seed, silhouette)
+        except ValueError as error:
+            raise ReconstructionError(
+                f"fit: {error}; system.guidance.embedded.fit.hull_tolerance is "
+                f"{self.recipe.embedded.fit.hull_tolerance:g} now"
+            ) from error
 
     def _take(self, stage: Stage) -> Iterator[Any]:
         """All steps of a stage; returns how it ended."""
@@ -257,7 +299,7 @@ class _Run:
                 name, stage.step, stage.total, losses,
                 self._preview(stage), stage.field, state.seconds[name],
             )  # fmt: skip
-        self._check_filled(stage)
+        check_filled(stage, self._kept())
         state.done[name] = stage.state_dict()
         state.at_hand = None
         self._write()
@@ -278,41 +320,9 @@ class _Run:
 
     def _check(self, stage: Stage, losses: Mapping[str, float]) -> None:
         """Raise ReconstructionError where a step has gone wrong."""
-        bad = [name for name, value in losses.items() if not math.isfinite(value)]
-        if bad:
-            named = next((name for name in bad if name != "total"), "total")
-            if isinstance(stage, FittingViews):
-                fit = self.recipe.embedded.fit
-                change = f"system.guidance.embedded.fit.density_rate ({fit.density_rate:g} now)"
-            else:
-                key, rate = "system.optimizer.args.lr", self.recipe.optimizer.args.lr
-                if (own := self.recipe.embedded.field.learning_rate) is not None:
-                    key, rate = "system.guidance.embedded.field.learning_rate", own
-                change = f"{key} ({rate:g} now) or system.loss.lambda_{named}"
-            raise ReconstructionError(
-                f"{stage.name}: expected finite losses, got {named} = {losses[named]} at step "
-                f"{stage.step + 1} of {stage.total}; lower {change}{self._kept()}"
-            )
+        check_losses(stage, losses, self.recipe, self._kept())
         if stage.step % _EMPTY_CHECK_STEPS == 0:
-            self._check_filled(stage)
-
-    def _check_filled(self, stage: Stage) -> None:
-        """Raise ReconstructionError where the field holds nothing that can be seen."""
-        if stage.field is None:
-            return
-        nodes = stage.field.nodes().reshape(-1, 3)
-        with torch.no_grad():
-            most = max(float(stage.field.density(part).max()) for part in nodes.split(1 << 18))
-        if most <= LEAST_DENSITY:
-            hint = (
-                "raise system.guidance.embedded.fit.mask"
-                if isinstance(stage, FittingViews)
-                else "lower system.loss.lambda_sparsity or raise lambda_mask and lambda_rgb"
-            )
-            raise ReconstructionError(
-                f"{stage.name}: expected an object in the field, got an empty one after step "
-                f"{stage.step} of {stage.total}; {hint}{self._kept()}"
-            )
+            check_filled(stage, self._kept())
 
     def _kept(self) -> str:
         if self.out is None or not (self.out / CHECKPOINT).exists():
@@ -323,7 +333,7 @@ class _Run:
         every = self.recipe.embedded.preview_every
         if stage.field is None or not every or stage.step % every:
             return None
-        return outputs.preview(stage.field, self.view.shot, _PREVIEW_PX, self.pipe)
+        return outputs.preview(stage.field, self.subject.shot, _PREVIEW_PX, self.subject.pipe)
 
     def _finish(self, ended: str) -> Iterator[Progress | Finished]:
         """The result and its files."""
@@ -333,7 +343,7 @@ class _Run:
         first = self.stages[0]
         made = (first.pictures, first.poses) if isinstance(first, MakingViews) else None
         writing = outputs.Outputs(
-            self.recipe, self.view, self.pipe, field, made, seed=self.seed, stop=self.stop
+            self.recipe, self.subject, field, made, seed=self.seed, stop=self.stop
         )
         for step, total in writing.make(self.out):
             seconds = time.perf_counter() - started
@@ -351,7 +361,12 @@ class _Run:
             if ended == "finished":
                 (self.out / CHECKPOINT).unlink(missing_ok=True)
         yield Finished(
-            dict(writing.files), metrics, writing.field, writing.mesh, tuple(writing.notes)
+            dict(writing.files),
+            metrics,
+            writing.field,
+            writing.mesh,
+            writing.textured,
+            tuple(writing.notes),
         )
 
 

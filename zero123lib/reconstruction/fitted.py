@@ -7,17 +7,18 @@ from copy import deepcopy
 from typing import Any
 
 import torch
-from torch.nn import functional
 
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.fields.fitting import FitSettings, Fitting, Schedule
 from zero123lib.fields.levels import silhouette_level
+from zero123lib.fields.occupancy import evaluate
+from zero123lib.fields.silhouettes import Silhouette, with_silhouette
 from zero123lib.fields.voxels import VoxelField
 from zero123lib.reconstruction.cameras import ring_poses
-from zero123lib.reconstruction.pictures import InputView, made_views, with_made
+from zero123lib.reconstruction.pictures import InputView, made_views
+from zero123lib.reconstruction.posed import PosedViews
 from zero123lib.reconstruction.recipes import Recipe
 from zero123lib.reconstruction.schedules import C
-from zero123lib.views.cameras import camera_to_world
 
 _STEEPNESS = 3
 # Densities per world unit: opaque within a cell or two, and nothing to see.
@@ -76,25 +77,32 @@ class MakingViews:
 
 
 class FittingViews:
-    """A field that is fitted to the input and to the views that were made of it.
+    """A field that is fitted to views.
 
     Views that disagree leave it soft: its density says how many of them it satisfies. Where all
     steps but the last `color_steps` are taken, it is made solid about the level at which it has the
-    input's silhouette; what is left goes to its colours.
+    silhouettes that are known; what is left goes to its colours.
     """
 
     name = "fit"
 
-    def __init__(self, recipe: Recipe, view: InputView, made: MakingViews, seed: int) -> None:
-        fit = recipe.embedded.fit
-        self._images = with_made(view, made.pictures, recipe)
-        self._cameras = camera_to_world([view.shot.pose, *made.poses[: made.step]])
-        self._weights = torch.ones(len(self._images))
-        self._weights[0] = fit.input_weight
-        self._recipe, self._fov_deg, self._seed = recipe, view.shot.fov_deg, seed
+    def __init__(
+        self, recipe: Recipe, views: PosedViews, seed: int, silhouette: Silhouette | None = None
+    ) -> None:
+        """Begin with the views' hull.
+
+        Args:
+            seed: of the rays that are drawn.
+            silhouette: which the field is to have exactly.
+
+        Raises:
+            ValueError: the views' silhouettes leave nothing to fit.
+        """
+        self._recipe, self._views, self._seed = recipe, views, seed
+        self._silhouette = silhouette
         self._fitting = self._shaping()
         self._shaped = False
-        self.total = fit.steps + fit.color_steps
+        self.total = recipe.embedded.fit.steps + recipe.embedded.fit.color_steps
 
     @property
     def step(self) -> int:
@@ -164,36 +172,49 @@ class FittingViews:
         return self._fit(settings, field)
 
     def _fit(self, settings: FitSettings, field: VoxelField | None) -> Fitting:
+        views = self._views
         return Fitting(
-            self._images,
-            self._cameras,
-            self._fov_deg,
+            views.images,
+            views.cameras_to_world,
+            views.fov_deg,
             settings,
             seed=self._seed,
             field=field,
-            view_weights=self._weights,
+            view_weights=views.weights,
+            silhouette=self._silhouette,
         )
 
     def _solid(self) -> VoxelField:
-        field = self._fitting.field
-        mask, camera = self._images[:1, ..., 3], self._cameras[:1]
+        field, views = self._fitting.field, self._views
+        # What a model made of the input may contradict it, and has no say.
+        known = 1 if views.first_is_true else len(views.images)
+        masks, cameras = views.images[:known, ..., 3], views.cameras_to_world[:known]
         try:
-            level = silhouette_level(field, mask, camera, self._fov_deg)
+            level = silhouette_level(field, masks, cameras, views.fov_deg)
         except ValueError:
             return field  # empty, which the engine sees too and says
-        return solid(field, level)
+        return solid(field, level, self._silhouette)
 
 
-def solid(field: VoxelField, level: float) -> VoxelField:
-    """A field whose density rises more steeply through a level; it has the same surface there.
+def solid(field: VoxelField, level: float, silhouette: Silhouette | None = None) -> VoxelField:
+    """Make a field whose density rises more steeply through a level.
 
-    ``level (density / level) ^ 3``, at most :data:`_SOLID`; the old field stays.
+    ``level (density / level) ^ 3``, at most :data:`_SOLID`: the surface stays where it is, but for
+    what a silhouette changes of it. The old field stays.
+
+    Args:
+        silhouette: which the surface gets, to half a cell.
     """
+    density = field.density
+    if silhouette is not None:
+        density = with_silhouette(
+            density, field.half_extent, silhouette, level, slack=field.cell / 2
+        )
     with torch.no_grad():
-        density = field.settings.density_unit * functional.softplus(field.raw_density)
-        steep = (level * (density / level) ** _STEEPNESS).clamp(_EMPTY, _SOLID)
+        found = evaluate(density, field.nodes())
+        steep = (level * (found / level) ** _STEEPNESS).clamp(_EMPTY, _SOLID)
         new = deepcopy(field)
-        new.raw_density.copy_(field.raw_of(steep))
+        new.raw_density[0, 0].copy_(field.raw_of(steep))
     return new
 
 

@@ -7,62 +7,27 @@ the field was fitted to. Whatever fails leaves the mesh of the step before, and 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from zero123lib._optional import MissingExtraError
+from zero123lib.fields.silhouettes import Silhouette, with_silhouette
 from zero123lib.fields.voxels import VoxelField
 from zero123lib.meshes.cleanup import clean
 from zero123lib.meshes.colors import colors_at_vertices
 from zero123lib.meshes.extract import extract
-from zero123lib.meshes.mesh import Camera, Mesh
+from zero123lib.meshes.mesh import Mesh
 from zero123lib.meshes.refine import Refinement, mended, refine
 from zero123lib.meshes.texture import bake, surface_colors, with_vertex_colors
 from zero123lib.meshes.texture_views import ViewFit, texture_from_views
-from zero123lib.reconstruction.pictures import InputView, with_made
+from zero123lib.reconstruction.posed import PosedViews
 from zero123lib.reconstruction.recipes import Recipe
-from zero123lib.views.cameras import camera_to_world
-from zero123lib.views.poses import Pose
 
 # Of a texture that gives its colours to the vertices alone, texels.
 _SIZE_FOR_VERTICES = 1024
-# Where the input is to count nothing.
-_LEAST_WORTH = 1e-6
-
-
-@dataclass(frozen=True, eq=False)
-class Pictures:
-    """What the mesh should look like.
-
-    Attributes:
-        images: straight alpha in [0, 1] ``[V, S, S, 4]``, the input first.
-        cameras: of the images.
-        worth: how much each counts ``[V]``.
-    """
-
-    images: Tensor
-    cameras: Sequence[Camera]
-    worth: Tensor
-
-    @classmethod
-    def of(cls, recipe: Recipe, view: InputView, made: Tensor, poses: Sequence[Pose]) -> Pictures:
-        """The input and the views that were made of it, on white ``[N, 3, S, S]`` in [0, 1].
-
-        The input counts as much as it does in the fit, ``embedded.fit.input_weight``.
-
-        Args:
-            poses: of these and of others.
-        """
-        images = with_made(view, made, recipe)
-        shots = camera_to_world([view.shot.pose, *poses[: len(made)]])
-        cameras = [Camera(one, images.shape[1], view.shot.fov_deg) for one in shots]
-        worth = torch.ones(len(images))
-        worth[0] = max(recipe.embedded.fit.input_weight, _LEAST_WORTH)
-        return cls(images, cameras, worth)
 
 
 class Meshing:
@@ -79,7 +44,8 @@ class Meshing:
         self,
         recipe: Recipe,
         field: VoxelField,
-        pictures: Pictures | None,
+        views: PosedViews | None,
+        silhouette: Silhouette | None = None,
         *,
         seed: int,
         device: torch.device,
@@ -88,8 +54,9 @@ class Meshing:
         """
         Args:
             field: on the CPU, without gradients.
-            pictures: None where the recipe has no stage ``views``.
-            seed: of the order in which pictures are taken.
+            views: what the mesh should look like; None where there is none but the field.
+            silhouette: which the surface is to have exactly.
+            seed: of the order in which images are taken.
             device: to refine on.
             stop: asked between steps of refinement; True leaves the mesh unrefined.
         """
@@ -97,33 +64,36 @@ class Meshing:
         self.textured: Mesh | None = None
         self.notes: list[str] = []
         self.refined: dict[str, Any] | None = None
-        self._recipe, self._field, self._pictures = recipe, field, pictures
+        self._recipe, self._field, self._views = recipe, field, views
+        self._silhouette = silhouette
         self._seed, self._device, self._stop = seed, device, stop
 
-    def make(self, level: float, *, texture: bool) -> Iterator[int]:
+    def make(self, level: float) -> Iterator[int]:
         """Make all; yields after each step of refinement.
 
         Args:
             level: the density per world unit that is the surface.
-            texture: whether one is wanted; without, the mesh keeps the field's colours.
         """
         surface = self._surface(level)
         if surface is None:
             return
         outputs = self._recipe.embedded.outputs
         self.mesh = with_vertex_colors(surface, self._field.color)
-        if self._recipe.embedded.refine.steps and self._pictures is not None:
-            yield from self._refine(self.mesh, self._pictures)
-        if texture and outputs.texture_from == "views" and self._pictures is not None:
-            self._paint(self.mesh, self._pictures)
-        if texture and outputs.texture_size and self.textured is None:
+        if self._recipe.embedded.refine.steps and self._views is not None:
+            yield from self._refine(self.mesh, self._views)
+        if outputs.texture_from == "views" and self._views is not None:
+            self._paint(self.mesh, self._views)
+        if outputs.texture_size and self.textured is None:
             self.textured = self._baked(self.mesh)
 
     def _surface(self, level: float) -> Mesh | None:
+        field, density = self._field, self._field.density
+        if self._silhouette is not None:
+            density = with_silhouette(density, field.half_extent, self._silhouette, level)
         try:
             surface = extract(
-                self._field.density,
-                half_extent=self._field.half_extent,
+                density,
+                half_extent=field.half_extent,
                 resolution=self._recipe.embedded.outputs.mesh_resolution,
                 level=level,
             )
@@ -136,17 +106,17 @@ class Meshing:
             self.notes.append(f"the mesh is as it was extracted, not cleaned: {error}")
             return surface
 
-    def _refine(self, mesh: Mesh, pictures: Pictures) -> Iterator[int]:
+    def _refine(self, mesh: Mesh, views: PosedViews) -> Iterator[int]:
         taken: list[Refinement] = []
         started = time.perf_counter()
         try:
             for one in refine(
                 mesh.to(self._device),
-                pictures.images,
-                pictures.cameras,
+                views.images,
+                views.cameras,
                 self._recipe.embedded.refine,
                 seed=self._seed,
-                worth=pictures.worth,
+                worth=views.weights,
             ):
                 taken.append(one)
                 yield one.step
@@ -167,18 +137,19 @@ class Meshing:
             "last_losses": dict(taken[-1].losses),
         }
 
-    def _paint(self, mesh: Mesh, pictures: Pictures) -> None:
-        """The views' colours in a texture, and at the vertices."""
+    def _paint(self, mesh: Mesh, views: PosedViews) -> None:
+        """Put the views' colours into a texture, and at the vertices."""
         size = self._recipe.embedded.outputs.texture_size
         bare = replace(mesh, vertex_colors=None)
         try:
             painted = texture_from_views(
                 bare,
-                pictures.images,
-                pictures.cameras,
+                views.images,
+                views.cameras,
                 size or _SIZE_FOR_VERTICES,
                 ViewFit(steps=self._recipe.embedded.outputs.texture_steps),
-                worth=pictures.worth,
+                worth=views.weights,
+                trusted=0 if views.first_is_true else None,
             )
         except (ValueError, RuntimeError, MissingExtraError) as error:
             self.notes.append(f"the mesh has the field's colours, not the views': {error}")

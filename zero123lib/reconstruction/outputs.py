@@ -1,25 +1,25 @@
 """What a reconstruction leaves behind.
 
-turntable.gif, .mp4     the field from all around; depth.mp4 and normals.mp4 likewise
-views.png               the input and the model's views of it, where there are any
+In the order in which they are written:
+
 field.safetensors, .json  the field: ``load_field`` reads it
 mesh.ply, mesh.glb      its surface: z-up as our world is, with colours at the vertices; and y-up
                         as glTF is, with a texture
+views.png               the input and the model's views of it, where there are any
+turntable.gif, .mp4     the field from all around; depth.mp4 and normals.mp4 likewise
 metrics.json            how it came about, and how long it took; the last
 """
 
 from __future__ import annotations
 
 import json
-import math
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
@@ -29,23 +29,21 @@ from zero123lib._files import whole_file, write_bytes, write_json
 from zero123lib._optional import MissingExtraError
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.fields.levels import silhouette_level
-from zero123lib.fields.occupancy import OccupancyGrid
-from zero123lib.fields.volume import View, render_camera
 from zero123lib.fields.voxels import VoxelField, VoxelSettings
 from zero123lib.meshes.export import write_mesh
 from zero123lib.meshes.mesh import Mesh
 from zero123lib.reconstruction import videos
 from zero123lib.reconstruction.cameras import Shot
 from zero123lib.reconstruction.decoded import decoded_field
-from zero123lib.reconstruction.meshed import Meshing, Pictures
-from zero123lib.reconstruction.pictures import InputView
+from zero123lib.reconstruction.meshed import Meshing
+from zero123lib.reconstruction.posed import PosedViews
 from zero123lib.reconstruction.recipes import Recipe
-from zero123lib.views.cameras import camera_to_world
+from zero123lib.reconstruction.state import METRICS, belongs_to
+from zero123lib.reconstruction.subject import Photo, Subject
+from zero123lib.reconstruction.videos import look
 from zero123lib.views.images import contact_sheet, to_pils
 from zero123lib.views.poses import Pose, camera_label
 
-# What is left out of pictures, per world unit: over the cube's diagonal it hides 1 %.
-_LEAST_DENSITY = 0.005
 # Where the surface's density is looked for, per world unit.
 _LEVELS = (0.05, 500.0)
 
@@ -55,7 +53,9 @@ class Outputs:
 
     Attributes:
         field: with colours in [0, 1].
-        mesh: with colours at its vertices; None before it is made, or where there is none.
+        mesh: with colours at its vertices, where the images came with cameras in their world; None
+            before it is made, or where there is none.
+        textured: the mesh with a texture; None before it is made, or where there is none.
         level: the density per world unit that is its surface.
         files: by name, those written.
         notes: what to tell the user.
@@ -64,15 +64,15 @@ class Outputs:
     def __init__(
         self,
         recipe: Recipe,
-        view: InputView,
-        pipe: Zero123Pipeline,
+        subject: Subject,
         field: VoxelField,
         made: tuple[Tensor, Sequence[Pose]] | None = None,
         *,
         seed: int = 0,
         stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        """
+        """Begin with nothing made.
+
         Args:
             field: as the last stage left it.
             made: views on white ``[N, 3, S, S]`` in [0, 1], and the cameras of these and others.
@@ -81,44 +81,54 @@ class Outputs:
         """
         self.field = field
         self.mesh: Mesh | None = None
+        self.textured: Mesh | None = None
         self.files: dict[str, Path] = {}
         self.notes: list[str] = []
         self.level: float | None = None
         self._refined: dict[str, Any] | None = None
-        self._recipe, self._view, self._pipe, self._made = recipe, view, pipe, made
+        self._recipe, self._subject, self._made = recipe, subject, made
         self._seed, self._stop = seed, stop
 
     def make(self, out: Path | None) -> Iterator[tuple[int, int]]:
-        """Make all, and write it where there is a folder; yields steps done and steps in all."""
-        wanted = self._recipe.embedded.outputs
+        """Make all, and write it where there is a folder; yields steps done and steps in all.
+
+        The mesh is the first and the film the last, as one is what people wait for.
+        """
+        wanted, subject = self._recipe.embedded.outputs, self._subject
         frames = wanted.frames if out is not None else 0
-        total = frames + 3 + self._recipe.embedded.refine.steps
-        if self._recipe.embedded.field.latent:
-            self.field = decoded_field(self.field, self._pipe, self._recipe, self._view, self._seed)
+        before_film = 2 + self._recipe.embedded.refine.steps
+        total = before_film + frames + 1
+        if self._recipe.embedded.field.latent and isinstance(subject, Photo):
+            self.field = decoded_field(
+                self.field, subject.pipe, self._recipe, subject.view, self._seed
+            )
         self.field = self.field.cpu().requires_grad_(False)
         if out is not None:
-            self._write_field(out)
+            # It tells of a run's files, and comes last.
+            (out / METRICS).unlink(missing_ok=True)
+            for file in write_field(out, self.field):
+                self.files[file.name] = file
         self.level = wanted.mesh_level or self._found_level()
         yield 1, total
-        seen = []
-        for index in range(frames):
-            seen.append(self._look(index / frames))
-            yield 2 + index, total
-        if out is not None:
-            self._write_turns(out, seen)
-            self._write_views(out)
-        yield frames + 2, total
         if wanted.mesh_resolution and self.level is not None:
-            for step in self._make_mesh(out, self.level):
-                yield frames + 2 + step, total
+            for step in self._make_mesh(self.level):
+                yield 1 + step, total
+            self._write_mesh(out)
+        yield before_film, total
+        if out is not None:
+            self._write_views(out)
+            film: list[videos.Frame] = []
+            for frame in videos.turn(self.field, subject.shot, wanted):
+                film.append(frame)
+                yield before_film + len(film), total
+            self._write_film(out, film)
         yield total, total
 
     def _found_level(self) -> float | None:
-        """The density whose surface has the picture's silhouette: the one that is known."""
-        view = self._view
-        masks, cameras = view.rgba[None, ..., 3], camera_to_world([view.shot.pose])
+        """The density whose surface has the silhouettes that are known."""
+        masks, cameras, fov_deg = self._subject.silhouettes
         try:
-            return silhouette_level(self.field, masks, cameras, view.shot.fov_deg, between=_LEVELS)
+            return silhouette_level(self.field, masks, cameras, fov_deg, between=_LEVELS)
         except ValueError as error:
             self.notes.append(f"no surface: {error}")
             return None
@@ -137,19 +147,22 @@ class Outputs:
             ended: ``"finished"``, ``"stopped"`` or ``"max_steps"``.
             steps: stage -> steps taken and steps in all.
         """
-        recipe, pose = self._recipe, self._view.shot.pose
+        recipe, subject = self._recipe, self._subject
+        pipe, pose = subject.pipe, subject.shot.pose
+        camera = {
+            "elevation_deg": pose.elevation_deg,
+            "azimuth_deg": pose.azimuth_deg,
+            "radius": pose.radius,
+            "fov_deg": subject.shot.fov_deg,
+        }
         return {
             "ended": ended,
             "recipe": recipe.name,
-            "model": self._pipe.model_name,
-            "model_licence": self._pipe.licence,
+            "model": None if pipe is None else pipe.model_name,
+            "model_licence": None if pipe is None else pipe.licence,
             "seed": seed,
-            "input_camera": {
-                "elevation_deg": pose.elevation_deg,
-                "azimuth_deg": pose.azimuth_deg,
-                "radius": pose.radius,
-                "fov_deg": self._view.shot.fov_deg,
-            },
+            "input_camera": camera if isinstance(subject, Photo) else None,
+            "world": None if isinstance(subject, Photo) else asdict(subject.views.world),
             "stages": {
                 name: {
                     "steps": taken,
@@ -164,81 +177,82 @@ class Outputs:
             "mesh": self._mesh_facts(),
             "ignored_keys": list(recipe.ignored),
             "notes": self.notes,
+            "files": [*self.files, METRICS],
+            "belongs_to": belongs_to(recipe, subject, seed),
             "versions": versions(),
             "recipe_text": recipe.text,
         }
 
     def write_metrics(self, out: Path, metrics: Mapping[str, Any]) -> None:
-        """``metrics.json``."""
-        self.files["metrics.json"] = out / "metrics.json"
-        write_json(out / "metrics.json", metrics)
+        """Write ``metrics.json``."""
+        self.files[METRICS] = out / METRICS
+        write_json(out / METRICS, metrics)
 
-    def _look(self, turn: float) -> tuple[Tensor, Tensor, Tensor]:
-        """The picture, the depth and the normals from a camera of the turntable."""
-        wanted, shot = self._recipe.embedded.outputs, self._view.shot
-        pose = Pose(wanted.elevation_deg, 360 * turn, shot.pose.radius)
-        seen = look(self.field, Shot(pose, shot.fov_deg), wanted.size - wanted.size % 2)
-        assert seen.normals is not None
-        reach = self.field.half_extent * math.sqrt(3)
-        nearness = (pose.radius + reach - seen.depth) / (2 * reach)
-        white = (1 - seen.opacity)[..., None]
-        return (
-            seen.rgb,
-            videos.grey((nearness * seen.opacity).clamp(0, 1)),
-            (seen.normals + seen.opacity[..., None]) / 2 + white,
-        )
-
-    def _write_turns(self, out: Path, seen: list[tuple[Tensor, Tensor, Tensor]]) -> None:
-        turns = dict(zip(("turntable", "depth", "normals"), zip(*seen, strict=True), strict=True))
-        self.files["turntable.gif"] = out / "turntable.gif"
-        videos.write_gif(out / "turntable.gif", turns["turntable"])
-        try:
-            for name, frames in turns.items():
-                videos.write_mp4(out / f"{name}.mp4", frames)
-                self.files[f"{name}.mp4"] = out / f"{name}.mp4"
-        except MissingExtraError as error:
-            self.notes.append(f"no MP4, the GIF alone: {error}")
-
-    def _write_views(self, out: Path) -> None:
-        if self._made is None:
-            return
-        pictures, poses = self._made
-        labels = ["input", *(camera_label(one.relative_to(self._view.shot.pose)) for one in poses)]
-        views = to_pils(pictures * 2 - 1) if len(pictures) else []
-        sheet = contact_sheet([self._view.prepared.image, *views], labels=labels[: len(views) + 1])
-        with whole_file(out / "views.png") as scratch:
-            sheet.save(scratch)
-        self.files["views.png"] = out / "views.png"
-
-    def _write_field(self, out: Path) -> None:
-        for file in write_field(out, self.field):
-            self.files[file.name] = file
-
-    def _make_mesh(self, out: Path | None, level: float) -> Iterator[int]:
-        """The mesh and its files; yields after each step of refinement."""
-        pictures = None
-        if self._made is not None:
-            pictures = Pictures.of(self._recipe, self._view, *self._made)
+    def _make_mesh(self, level: float) -> Iterator[int]:
+        """Make the mesh; yields after each step of refinement."""
+        views = None
+        if isinstance(self._subject, Photo):
+            if self._made is not None:
+                views = PosedViews.of_input(self._recipe, self._subject.view, *self._made)
+        else:
+            views = self._subject.views
         making = Meshing(
             self._recipe,
             self.field,
-            pictures,
+            views,
+            self._subject.silhouette(self._recipe),
             seed=self._seed,
-            device=self._pipe.device if self._pipe.device.type == "cuda" else torch.device("cpu"),
+            device=self._subject.device,
             stop=self._stop,
         )
-        yield from making.make(level, texture=out is not None)
-        self.mesh, self._refined = making.mesh, making.refined
+        yield from making.make(level)
+        self._refined = making.refined
+        self.mesh, self.textured = (self._in_world(one) for one in (making.mesh, making.textured))
         self.notes += making.notes
+
+    def _in_world(self, mesh: Mesh | None) -> Mesh | None:
+        """The mesh in the world that the images came in."""
+        if mesh is None or isinstance(self._subject, Photo):
+            return mesh
+        return replace(mesh, vertices=self._subject.views.world.back(mesh.vertices))
+
+    def _write_mesh(self, out: Path | None) -> None:
         if out is None or self.mesh is None:
             return
-        made = {"mesh.ply": self.mesh, "mesh.glb": making.textured or self.mesh}
+        made = {"mesh.ply": self.mesh, "mesh.glb": self.textured or self.mesh}
         try:
             for name, mesh in made.items():
                 write_mesh(out / name, mesh)
                 self.files[name] = out / name
         except MissingExtraError as error:
             self.notes.append(f"no mesh files: {error}")
+
+    def _write_views(self, out: Path) -> None:
+        if self._made is None or not isinstance(self._subject, Photo):
+            return
+        images, poses = self._made
+        view = self._subject.view
+        labels = ["input", *(camera_label(one.relative_to(view.shot.pose)) for one in poses)]
+        made = to_pils(images * 2 - 1) if len(images) else []
+        sheet = contact_sheet([view.prepared.image, *made], labels=labels[: len(made) + 1])
+        with whole_file(out / "views.png") as scratch:
+            sheet.save(scratch)
+        self.files["views.png"] = out / "views.png"
+
+    def _write_film(self, out: Path, film: Sequence[videos.Frame]) -> None:
+        self.files["turntable.gif"] = out / "turntable.gif"
+        videos.write_gif(out / "turntable.gif", [frame.color for frame in film])
+        films = {
+            "turntable.mp4": [frame.color for frame in film],
+            "depth.mp4": [frame.depth for frame in film],
+            "normals.mp4": [frame.normals for frame in film],
+        }
+        try:
+            for name, frames in films.items():
+                videos.write_mp4(out / name, frames)
+                self.files[name] = out / name
+        except MissingExtraError as error:
+            self.notes.append(f"no MP4, the GIF alone: {error}")
 
     def _mesh_facts(self) -> dict[str, Any] | None:
         if self.mesh is None:
@@ -247,26 +261,9 @@ class Outputs:
         return {**counts, "refined": self._refined}
 
 
-def look(field: VoxelField, shot: Shot, size: int, *, normals: bool = True) -> View:
-    """A picture of a field on white, without gradient."""
-    device = field.raw_density.device
-    with torch.no_grad():
-        occupancy = OccupancyGrid.of(
-            field.density,
-            field.half_extent,
-            field.resolution - 1,
-            _LEAST_DENSITY,
-            device=device,
-        )
-        camera = camera_to_world(shot.pose).to(device)
-        return render_camera(
-            field, camera, size, shot.fov_deg, occupancy=occupancy, normals=normals
-        )
-
-
-def preview(field: VoxelField, shot: Shot, size: int, pipe: Zero123Pipeline) -> Tensor:
-    """A picture ``[H, W, 3]`` in [0, 1] for progress; one of latents is decoded."""
-    if field.settings.bounds == "unit":
+def preview(field: VoxelField, shot: Shot, size: int, pipe: Zero123Pipeline | None) -> Tensor:
+    """Render ``[H, W, 3]`` in [0, 1] for progress; what shows latents is decoded by the model."""
+    if field.settings.bounds == "unit" or pipe is None:
         return look(field, shot, size, normals=False).rgb.cpu()
     latents = look(field, shot, int(pipe.unet.config["sample_size"]), normals=False).rgb
     return ((pipe.decode(latents.permute(2, 0, 1)[None])[0] + 1) / 2).permute(1, 2, 0).cpu()

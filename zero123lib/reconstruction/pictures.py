@@ -100,12 +100,6 @@ def cut_from_white(pictures: Tensor, opaque_darkness: float) -> Tensor:
     return torch.cat([torch.where(alpha > 0, straight, 1.0).clamp(0, 1), alpha], -1)
 
 
-def with_made(view: InputView, made: Tensor, recipe: Recipe) -> Tensor:
-    """The input, and made views ``[N, 3, S, S]`` cut from their white: ``[1 + N, S, S, 4]``."""
-    darkness = recipe.embedded.views.opaque_darkness or view.darkness
-    return torch.cat([view.rgba[None], cut_from_white(made, darkness)])
-
-
 def made_views(
     pipe: Zero123Pipeline,
     condition: Condition,

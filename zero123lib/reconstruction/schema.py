@@ -193,7 +193,7 @@ class Fit:
     hull_tolerance: float = 0.15
     hull_margin_px: int = 0
     hull_density: float = 30.0
-    input_weight: float = 4.0
+    input_weight: float = 16.0
 
     def __post_init__(self) -> None:
         checks.least(
@@ -218,6 +218,8 @@ class Embedded:
         stages: in order.
         preprocess: how the picture is framed, see :data:`zero123lib.views.images.Preprocess`.
         camera: see :data:`CameraChoice`.
+        keep_silhouette: whether the hull, the field and the mesh have the input's silhouette,
+            whatever the views made of it say.
         variant, weighting: of distillation, see :mod:`zero123lib.diffusion.distillation`; a null
             weighting is the variant's own.
         near_view, depth_smooth, depth_smooth_input: weights of the official recipe's losses on
@@ -230,6 +232,7 @@ class Embedded:
     stages: tuple[StageName, ...] = ("sds",)
     preprocess: Literal["auto", "official", "none"] = "auto"
     camera: CameraChoice = "trained"
+    keep_silhouette: bool = True
     variant: Literal["sds", "sjc", "csd", "ism"] = "sds"
     weighting: Literal["sigma2", "uniform", "sigma_over_alpha", "alpha_sigma2"] | None = None
     near_view: Any = 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,13 +11,14 @@ from typing import Any
 import torch
 
 from zero123lib._files import whole_file
-from zero123lib.diffusion.pipeline import Zero123Pipeline
-from zero123lib.reconstruction.pictures import InputView
 from zero123lib.reconstruction.recipes import Recipe
+from zero123lib.reconstruction.subject import Subject
 
-CHECKPOINT = "checkpoint.pt"
+CHECKPOINT, METRICS = "checkpoint.pt", "metrics.json"
 # Counts up when what is in the file changes.
 _FORMAT = 1
+# What says nothing to people.
+_LONG = ("recipe", "picture", "views")
 
 
 @dataclass
@@ -41,17 +42,9 @@ class State:
     losses: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
-def belongs_to(recipe: Recipe, view: InputView, pipe: Zero123Pipeline, seed: int) -> dict[str, str]:
-    """What may not differ between the parts of one run."""
-    picture = hashlib.sha256(view.rgba.numpy().tobytes())
-    picture.update(view.prepared.tensor.numpy().tobytes())
-    return {
-        "recipe": recipe.text,
-        "model": pipe.model_name,
-        "seed": str(seed),
-        "input elevation": f"{view.shot.pose.elevation_deg:g} degrees",
-        "picture": picture.hexdigest()[:16],
-    }
+def belongs_to(recipe: Recipe, subject: Subject, seed: int) -> dict[str, str]:
+    """Name what may not differ between the parts of one run."""
+    return {"recipe": recipe.text, "seed": str(seed), **subject.belongs_to()}
 
 
 def write_state(out: Path, state: State) -> None:
@@ -82,11 +75,40 @@ def read_state(out: Path, expected: Mapping[str, str]) -> State | None:
         raise ValueError(
             f"resume: expected a checkpoint of format {_FORMAT}, got {version!r} in {str(file)!r}"
         )
+    _check_same(state.belongs_to, expected, file)
+    return state
+
+
+def finished_files(out: Path, expected: Mapping[str, str]) -> dict[str, Path] | None:
+    """Find the files of a run that has finished.
+
+    Returns:
+        By name; None where a run has not finished in the folder, or a file of it is missing.
+
+    Raises:
+        ValueError: another run has finished there, and none has begun since.
+    """
+    listing = out / METRICS
+    try:
+        content = json.loads(listing.read_text())
+        ended, before, names = (content[name] for name in ("ended", "belongs_to", "files"))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    files = {name: out / name for name in names}
+    if ended != "finished" or not all(file.is_file() for file in files.values()):
+        return None
+    if before != expected and (out / CHECKPOINT).exists():
+        return None
+    _check_same(before, expected, listing)
+    return files
+
+
+def _check_same(before: Mapping[str, str], expected: Mapping[str, str], file: Path) -> None:
+    """Raise ValueError where a file is of another run."""
     for name, value in expected.items():
-        before = state.belongs_to.get(name)
-        if before != value:
-            told = "another" if name in ("recipe", "picture") else f"{before!r}, not {value!r}"
+        had = before.get(name)
+        if had != value:
+            told = "another" if name in _LONG else f"{had!r}, not {value!r}"
             raise ValueError(
                 f"resume: expected the {name} that {str(file)!r} was begun with, got {told}"
             )
-    return state

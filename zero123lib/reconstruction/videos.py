@@ -1,9 +1,11 @@
-"""Turntables: a GIF anywhere, MP4 where the extra `video` is installed."""
+"""The field from all around: frames, as a GIF anywhere, as MP4 where the extra `video` is there."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,91 @@ from torch import Tensor
 
 from zero123lib._files import whole_file, write_bytes
 from zero123lib._optional import require
+from zero123lib.fields.occupancy import OccupancyGrid
+from zero123lib.fields.volume import View, render_camera
+from zero123lib.fields.voxels import VoxelField
+from zero123lib.reconstruction.cameras import Shot
+from zero123lib.reconstruction.schema_outputs import Outputs
+from zero123lib.views.cameras import camera_to_world
+from zero123lib.views.poses import Pose
 
 FRAMES_PER_SECOND = 18
+
+# What is left out of images, per world unit: over the cube's diagonal it hides 1 %.
+_LEAST_DENSITY = 0.005
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """What a camera of the turntable sees, ``[H, W, 3]`` in [0, 1] each.
+
+    Attributes:
+        color: on white.
+        depth: grey, white where it is nearest.
+        normals: of the world, from [-1, 1], on white.
+    """
+
+    color: Tensor
+    depth: Tensor
+    normals: Tensor
+
+
+def turn(field: VoxelField, shot: Shot, wanted: Outputs) -> Iterator[Frame]:
+    """Render the frames of a turn around a field.
+
+    Args:
+        shot: how far away the cameras are, and their field of view.
+        wanted: how many frames, of what size, from what elevation.
+    """
+    occupancy = occupied(field)
+    for index in range(wanted.frames):
+        pose = Pose(wanted.elevation_deg, 360 * index / wanted.frames, shot.pose.radius)
+        size = wanted.size - wanted.size % 2
+        seen = look(field, Shot(pose, shot.fov_deg), size, occupancy=occupancy)
+        assert seen.normals is not None
+        reach = field.half_extent * math.sqrt(3)
+        nearness = (pose.radius + reach - seen.depth) / (2 * reach)
+        white = (1 - seen.opacity)[..., None]
+        yield Frame(
+            seen.rgb,
+            grey((nearness * seen.opacity).clamp(0, 1)),
+            (seen.normals + seen.opacity[..., None]) / 2 + white,
+        )
+
+
+def look(
+    field: VoxelField,
+    shot: Shot,
+    size: int,
+    *,
+    normals: bool = True,
+    occupancy: OccupancyGrid | None = None,
+) -> View:
+    """Render a field on white, without gradient.
+
+    Args:
+        occupancy: of the field, for several images of it; None looks for it.
+    """
+    with torch.no_grad():
+        return render_camera(
+            field,
+            camera_to_world(shot.pose).to(field.raw_density.device),
+            size,
+            shot.fov_deg,
+            occupancy=occupancy or occupied(field),
+            normals=normals,
+        )
+
+
+def occupied(field: VoxelField) -> OccupancyGrid:
+    """Find where there is anything of a field to see."""
+    return OccupancyGrid.of(
+        field.density,
+        field.half_extent,
+        field.resolution - 1,
+        _LEAST_DENSITY,
+        device=field.raw_density.device,
+    )
 
 
 def write_gif(path: Path, frames: Sequence[Tensor]) -> None:

@@ -9,7 +9,7 @@ from types import FrameType
 
 
 class StopRequest:
-    """Whether SIGTERM or SIGINT has come; call it to ask."""
+    """Whether SIGTERM or SIGINT has come; call it to ask. A second Ctrl-C is KeyboardInterrupt."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
@@ -18,6 +18,8 @@ class StopRequest:
         return self.signal is not None
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self.signal == signal.SIGINT:
+            raise KeyboardInterrupt
         self.signal = signal.Signals(number)
 
 

@@ -1,0 +1,91 @@
+"""Images of known cameras: what a field is fitted to, and what gives its mesh colours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from zero123lib.meshes.mesh import Camera
+from zero123lib.reconstruction.pictures import InputView, cut_from_white
+from zero123lib.reconstruction.recipes import Recipe
+from zero123lib.views.cameras import camera_to_world
+from zero123lib.views.poses import Pose
+
+# Where the input is to count nothing.
+_LEAST_WEIGHT = 1e-6
+
+
+@dataclass(frozen=True)
+class World:
+    """Where the world of images lies in that of the field: ``(point - centre) * scale``.
+
+    Attributes:
+        centre: a point of the images' world, which is the field's origin.
+        scale: the field's unit in one of the images' world.
+    """
+
+    centre: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    scale: float = 1.0
+
+    def cameras_from(self, cameras_to_world: Tensor) -> Tensor:
+        """Move cameras ``[V, 4, 4]`` of the images' world into the field's."""
+        moved = cameras_to_world.clone()
+        moved[:, :3, 3] = (moved[:, :3, 3] - moved.new_tensor(self.centre)) * self.scale
+        return moved
+
+    def back(self, points: Tensor) -> Tensor:
+        """Move points ``[..., 3]`` of the field into the images' world."""
+        return points / self.scale + points.new_tensor(self.centre)
+
+
+@dataclass(frozen=True, eq=False)
+class PosedViews:
+    """Square images of one object, and their cameras.
+
+    Attributes:
+        images: straight alpha in [0, 1] ``[V, S, S, 4]``, on the CPU.
+        cameras_to_world: OpenGL ``[V, 4, 4]``; the object is about the origin.
+        fov_deg: of all cameras, degrees.
+        weights: how much each image counts ``[V]``, above 0.
+        first_is_true: whether the first image is the input, and a model made the others of it. They
+            are guesses, and where they contradict the input, it decides.
+        world: where that of the images as they came lies; what is made goes back there.
+    """
+
+    images: Tensor
+    cameras_to_world: Tensor
+    fov_deg: float
+    weights: Tensor
+    first_is_true: bool = False
+    world: World = World()
+
+    @property
+    def cameras(self) -> list[Camera]:
+        """The cameras as meshes are rendered from them."""
+        size = self.images.shape[1]
+        return [Camera(one, size, self.fov_deg) for one in self.cameras_to_world]
+
+    @classmethod
+    def of_input(
+        cls, recipe: Recipe, view: InputView, made: Tensor, poses: Sequence[Pose]
+    ) -> PosedViews:
+        """Collect the input and the views that were made of it.
+
+        Args:
+            recipe: says how much the input counts, ``embedded.fit.input_weight``.
+            made: on white ``[N, 3, S, S]`` in [0, 1].
+            poses: of these and of others.
+        """
+        darkness = recipe.embedded.views.opaque_darkness or view.darkness
+        weights = torch.ones(1 + len(made))
+        weights[0] = max(recipe.embedded.fit.input_weight, _LEAST_WEIGHT)
+        return cls(
+            torch.cat([view.rgba[None], cut_from_white(made, darkness)]),
+            camera_to_world([view.shot.pose, *poses[: len(made)]]),
+            view.shot.fov_deg,
+            weights,
+            first_is_true=True,
+        )

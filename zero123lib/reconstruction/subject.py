@@ -1,0 +1,103 @@
+"""What is reconstructed: one image, which a model turns around, or images from all sides."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from zero123lib.diffusion.pipeline import Zero123Pipeline
+from zero123lib.fields.silhouettes import Silhouette
+from zero123lib.reconstruction.cameras import Shot
+from zero123lib.reconstruction.pictures import InputView
+from zero123lib.reconstruction.posed import PosedViews
+from zero123lib.reconstruction.recipes import Recipe
+from zero123lib.views.cameras import camera_to_world
+from zero123lib.views.poses import Pose
+
+# Where the turntable stands that shows images from all sides.
+_OVERVIEW = Shot(Pose(0.0, 0.0, 1.85))
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """One image and the model that knows its other sides."""
+
+    view: InputView
+    pipe: Zero123Pipeline
+
+    @property
+    def shot(self) -> Shot:
+        """The image's camera."""
+        return self.view.shot
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.pipe.device
+
+    @property
+    def silhouettes(self) -> tuple[Tensor, Tensor, float]:
+        """What is known of the outline: alpha ``[1, S, S]``, its camera, the field of view."""
+        return self.view.rgba[None, ..., 3], camera_to_world([self.shot.pose]), self.shot.fov_deg
+
+    def silhouette(self, recipe: Recipe) -> Silhouette | None:
+        """Return the outline to hold to, where the recipe does, ``embedded.keep_silhouette``."""
+        if not recipe.embedded.keep_silhouette:
+            return None
+        masks, cameras, fov_deg = self.silhouettes
+        return Silhouette(masks[0], cameras[0], fov_deg)
+
+    def belongs_to(self) -> dict[str, str]:
+        """Name what may not differ between the parts of one run."""
+        return {
+            "model": self.pipe.model_name,
+            "input elevation": f"{self.shot.pose.elevation_deg:g} degrees",
+            "picture": _digest(self.view.rgba, self.view.prepared.tensor),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Posed:
+    """Images whose cameras are known, all alike: no model is asked."""
+
+    views: PosedViews
+    view: None = None
+    pipe: None = None
+
+    @property
+    def shot(self) -> Shot:
+        """A camera that shows all of the object."""
+        return _OVERVIEW
+
+    @property
+    def device(self) -> torch.device:
+        """Where the field is fitted."""
+        return torch.device("cpu")
+
+    @property
+    def silhouettes(self) -> tuple[Tensor, Tensor, float]:
+        """All images' outlines: alpha ``[V, S, S]``, the cameras, the field of view."""
+        views = self.views
+        return views.images[..., 3], views.cameras_to_world, views.fov_deg
+
+    def silhouette(self, recipe: Recipe) -> Silhouette | None:
+        """Return None: none of the images decides over the others."""
+        return None
+
+    def belongs_to(self) -> dict[str, str]:
+        """Name what may not differ between the parts of one run."""
+        views = self.views
+        return {"views": _digest(views.images, views.cameras_to_world, torch.tensor(views.fov_deg))}
+
+
+Subject = Photo | Posed
+
+
+def _digest(*tensors: Tensor) -> str:
+    found = hashlib.sha256()
+    for tensor in tensors:
+        found.update(tensor.contiguous().numpy().tobytes())
+    return found.hexdigest()[:16]
