@@ -12,7 +12,7 @@ from PIL import Image
 
 from zero123lib.cli import main
 from zero123lib.meshes.load import load_mesh
-from zero123lib.reconstruction.engine import Progress, reconstruct_views, result
+from zero123lib.reconstruction.engine import Finished, Progress, reconstruct_views, result
 from zero123lib.reconstruction.given import find_world, looked_at, read_views
 from zero123lib.reconstruction.posed import World
 from zero123lib.reconstruction.recipes import read_recipe
@@ -126,14 +126,14 @@ def test_a_stopped_run_goes_on_to_the_bit(scene: Scene, tmp_path: Path) -> None:
     recipe = read_recipe(
         "given-views", [*SMALL, f"{PLACE}.fit.steps=6", f"{PLACE}.outputs.mesh_level=20"]
     )
-    whole = result(reconstruct_views(views, recipe))
+    *steps, whole = reconstruct_views(views, recipe)
+    assert isinstance(whole, Finished)
+    assert {one.stage for one in steps if isinstance(one, Progress)} == {"fit", "outputs"}
     first = result(reconstruct_views(views, recipe, out=tmp_path / "run", max_steps=3))
     assert first.metrics["ended"] == "max_steps"
     second = result(reconstruct_views(views, recipe, out=tmp_path / "run", resume=True))
     for name, value in whole.field.state_dict().items():
         assert torch.equal(second.field.state_dict()[name], value)
-    steps = [one for one in reconstruct_views(views, recipe) if isinstance(one, Progress)]
-    assert {one.stage for one in steps} == {"fit", "outputs"}
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from zero123lib.views.cameras import focal_px
 from zero123lib.views.cutout import cut_out, has_meaningful_alpha
 from zero123lib.views.posed_images import PosedImage, read_posed_images, squared_about_object
 
-SIZE_PX = 256
+MAX_SIZE_PX = 256
 _LEAST_VIEWS = 3
 # The object is looked for on a grid of so many nodes along each side, this often, each time within
 # the box of the time before.
@@ -32,14 +32,15 @@ _TOLERANCE = 0.1
 _LONGEST, _WITHIN = (0.4, 1.1), 0.6
 
 
-def read_views(place: str | Path, size: int = SIZE_PX) -> PosedViews:
+def read_views(place: str | Path, size: int | None = None) -> PosedViews:
     """Read posed images for :func:`zero123lib.reconstruction.engine.reconstruct_views`.
 
     Images without transparency are cut out, see :func:`zero123lib.views.cutout.cut_out`.
 
     Args:
         place: a folder with a transforms.json of any make, see :mod:`zero123lib.views.transforms`.
-        size: pixels of the squares that the images are brought to.
+        size: pixels of the squares that the images are brought to; None takes the longest side of
+            any image, and 256 at most.
 
     Raises:
         ArgumentError: the folder is of no use, or the images show no object in common.
@@ -48,7 +49,8 @@ def read_views(place: str | Path, size: int = SIZE_PX) -> PosedViews:
     images = [_cut_out(one) for one in read_posed_images(place)]
     if len(images) < _LEAST_VIEWS:
         raise ArgumentError("views", f"at least {_LEAST_VIEWS} images", str(len(images)))
-    pixels, fov_deg = squared_about_object(images, size)
+    longest = max(max(one.image.size) for one in images)
+    pixels, fov_deg = squared_about_object(images, size or min(longest, MAX_SIZE_PX))
     cameras = torch.stack([one.camera_to_world for one in images])
     world = find_world(pixels[..., 3], cameras, fov_deg)
     weights = torch.ones(len(images))

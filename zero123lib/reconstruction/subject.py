@@ -35,8 +35,9 @@ class Photo:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
-        return self.pipe.device
+        """The model's GPU, where it is on one that meshes can be refined on."""
+        device = self.pipe.device
+        return device if device.type == "cuda" else torch.device("cpu")
 
     @property
     def silhouettes(self) -> tuple[Tensor, Tensor, float]:
@@ -74,7 +75,7 @@ class Posed:
 
     @property
     def device(self) -> torch.device:
-        """Where the field is fitted."""
+        """The CPU: there is no model that would be elsewhere."""
         return torch.device("cpu")
 
     @property
