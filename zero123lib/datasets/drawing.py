@@ -17,7 +17,7 @@ from .batches import Pair, pair_pose
 from .samples import Sample, SampleError, picture, read_sample
 
 # What a number is drawn for; the second entry of the seeds, so that no two streams are alike.
-ORDER, VIEWS, SUBSTITUTE, BUFFER, SAME_CAMERA = range(5)
+ORDER, VIEWS, SUBSTITUTE, BUFFER, AUGMENT = range(5)
 
 # all; or one side of a data set that is split by its objects' names
 Part = Literal["all", "training", "held_out"]
