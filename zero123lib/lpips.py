@@ -90,7 +90,8 @@ class LPIPS(nn.Module):
             wanted = self.features(target)
         pairs = zip(self.features(prediction), wanted, self.heads, strict=True)
         layers = [
-            F.conv2d((made - true).square(), head[None, :, None, None]) for made, true, head in pairs
+            F.conv2d((made - true).square(), head[None, :, None, None])
+            for made, true, head in pairs
         ]
         return torch.stack([one.mean((1, 2, 3), dtype=prediction.dtype) for one in layers]).sum(0)
 

@@ -7,13 +7,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from zero123lib.evaluation import held_out_questions
+from zero123lib.evaluation import scene_samples
 
 SIZE = 32
 
 
 class Echo:
-    """Answers every question with the input, and remembers what it was asked."""
+    """Answers every sample with the input, and remembers what it was asked."""
 
     image_size, model_name, licence = SIZE, "echo", None
     config = {"num_inference_steps": 9, "guidance_scale": 1.5, "scene_kinds": None}  # noqa: RUF012
@@ -30,13 +30,13 @@ class Echo:
 
 
 class Oracle(Echo):
-    """Knows the true views of the first questions."""
+    """Knows the true views of the first samples."""
 
     model_name = "oracle"
 
     def __init__(self, objects: int, views: int) -> None:
         super().__init__()
-        self.known = list(held_out_questions(objects, views, SIZE))
+        self.known = list(scene_samples(objects, views, SIZE))
 
     def answer(self, condition):
         return next(q.targets for q in self.known if torch.equal(q.condition, condition))

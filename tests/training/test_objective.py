@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,13 +11,16 @@ from diffusers import DDIMScheduler
 
 from tests.training.toy import NumberedPairs
 from zero123lib.datasets.batches import collate
-from zero123lib.training.config import ObjectiveConfig
+from zero123lib.lpips import lpips_alex
+from zero123lib.training.config import ObjectiveConfig, PerceptualConfig
 from zero123lib.training.objective import (
     Draws,
+    clean_of,
     denoising_loss,
     draw,
     encode,
     keep,
+    perceptual_weights,
     target_of,
     timesteps,
 )
@@ -49,8 +53,8 @@ def pipe():
     return tiny_pipeline(SMALL, seed=0)
 
 
-def batch_of(count: int):
-    return collate([NumberedPairs().pair(n) for n in range(count)])
+def batch_of(count: int, size: int = 16):
+    return collate([NumberedPairs(size=size).pair(n) for n in range(count)])
 
 
 def recorded(pipe, uniform: list[float], config: ObjectiveConfig):
@@ -165,3 +169,37 @@ def test_draws_depend_on_seed_and_pair_alone():
     many = draw(0, range(200), SHAPE, False)
     assert many.noise.mean().abs() < 0.01 and (many.noise.std() - 1).abs() < 0.01
     assert 0.4 < many.dropout.mean() < 0.6 and 0.4 < many.timestep.mean() < 0.6
+
+
+def test_the_perceptual_loss_is_lpips_of_the_images_from_its_step_on() -> None:
+    """For a network that always answers 0.01 the image is what 0.01 decodes to."""
+    large = replace(SMALL, image_size=32, overlap=True)
+    pipe, batch = tiny_pipeline(large, 0), batch_of(3, 32)
+    model = TrainedModel(Recorder(0.01), None, pipe.camera_projection)  # pyright: ignore[reportArgumentType]
+    draws = draw(1, range(3), (48, 8, 8), False)
+    config = ObjectiveConfig(posterior="mode", perceptual=PerceptualConfig(0.5, from_step=7))
+    losses = [denoising_loss(model, pipe, batch, draws, config, step) for step in (6, 7, None)]
+    latents = torch.full((3, 48, 8, 8), 0.01) / pipe.vae.config["scaling_factor"]
+    images = (pipe.vae.decode(latents).sample + 1) / 2
+    distance = lpips_alex()(images, (batch["target"] + 1) / 2).mean()
+    assert losses[1] == losses[2]
+    assert float(losses[1] - losses[0]) == pytest.approx(0.5 * float(distance), rel=1e-4)
+
+
+def test_an_output_stands_for_its_clean_latents() -> None:
+    random = torch.Generator().manual_seed(0)
+    x0, eps = torch.randn(2, 3, 4, 2, 2, generator=random)
+    abar = torch.tensor([0.9, 0.3, 0.01])[:, None, None, None]
+    noisy = abar.sqrt() * x0 + (1 - abar).sqrt() * eps
+    for kind in ("epsilon", "sample", "v_prediction"):
+        target = target_of(kind, x0, eps, abar)
+        assert torch.allclose(clean_of(kind, target, noisy, abar), x0, atol=1e-4)
+
+
+def test_perceptual_weights_bound_what_an_error_of_the_output_does() -> None:
+    abar = torch.tensor([0.999, 0.5, 0.0047])
+    assert torch.equal(perceptual_weights("sample", abar), torch.ones(3))
+    weights = perceptual_weights("epsilon", abar)
+    # x0 = (x - sigma eps) / alpha: an error of eps is one of x0 times sigma / alpha.
+    assert (weights * ((1 - abar) / abar).sqrt() <= 1 + 1e-6).all()
+    assert weights[:2].tolist() == [1.0, 1.0]

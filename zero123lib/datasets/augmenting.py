@@ -70,14 +70,14 @@ class AugmentedPairs:
         draws = torch.from_numpy(np.stack(drawn)).float()
         shares = (self.shares.same_camera, self.shares.mirrored, self.shares.recolored)
         same, mirrored, recolored = (draws[:, :3] < torch.tensor(shares)).unbind(1)
-        condition, target = batch["condition"], torch.where(
-            _columns(same), batch["condition"], batch["target"]
+        condition, target = (
+            batch["condition"],
+            torch.where(_columns(same), batch["condition"], batch["target"]),
         )
         colors = color_matrices(*draws[:, 3:].unbind(1))
-        colors[~recolored] = torch.eye(3)
         return {
-            "condition": _seen(condition, mirrored, colors),
-            "target": _seen(target, mirrored, colors),
+            "condition": _seen(condition, mirrored, recolored, colors),
+            "target": _seen(target, mirrored, recolored, colors),
             "pose": self._pose(batch["pose"], same, mirrored),
         }
 
@@ -114,11 +114,11 @@ def color_matrices(hue: Tensor, saturation: Tensor, strength: Tensor) -> Tensor:
     return (grey + turned) * (low + (high - low) * strength)[:, None, None]
 
 
-def _seen(images: Tensor, mirrored: Tensor, colors: Tensor) -> Tensor:
-    """Images ``[B, 3, H, W]`` in [-1, 1], mirrored and recoloured."""
+def _seen(images: Tensor, mirrored: Tensor, recolored: Tensor, colors: Tensor) -> Tensor:
+    """Mirror some images ``[B, 3, H, W]`` in [-1, 1], and recolour some."""
     images = torch.where(_columns(mirrored), images.flip(-1), images)
-    white = torch.einsum("bij,bjhw->bihw", colors, 1 - images)
-    return (1 - white).clamp(-1, 1)
+    changed = 1 - torch.einsum("bij,bjhw->bihw", colors, 1 - images)
+    return torch.where(_columns(recolored), changed.clamp(-1, 1), images)
 
 
 def _columns(chosen: Tensor) -> Tensor:

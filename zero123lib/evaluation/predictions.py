@@ -1,9 +1,9 @@
-"""A model's answers to held-out questions, beside three that need no model."""
+"""A model's views of held-out samples, beside three baselines that need no model."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +13,12 @@ from torch import Tensor
 
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.diffusion.samplers import Sampler
-from zero123lib.evaluation.questions import Question, held_out_questions, mean_training_picture
-from zero123lib.evaluation.scores import ViewScore, score_answers
+from zero123lib.evaluation.samples import Sample, scene_samples
+from zero123lib.evaluation.scores import ViewScore, score_predictions
 from zero123lib.scenes import KINDS, check_kinds
 
-# input: the input unchanged;  blank: a white picture;  mean: the mean of training pictures
-TRIVIAL = ("input", "blank", "mean")
+# input: the input unchanged;  blank: a white image;  mean: the mean of training images
+BASELINES = ("input", "blank", "mean")
 
 
 @dataclass(frozen=True)
@@ -56,23 +56,23 @@ class Setting:
 
 
 @dataclass(frozen=True, eq=False)
-class Answered:
-    """A question with its answers.
+class Prediction:
+    """A sample with a model's views of it.
 
     Attributes:
-        made: the model's views, ``[N, 3, S, S]`` in [0, 1].
-        scores: of ``"model"`` and of each of :data:`TRIVIAL`, view by view.
+        views: the model's, ``[N, 3, S, S]`` in [0, 1].
+        scores: of ``"model"`` and of each of :data:`BASELINES`, view by view.
         seconds: that the model took.
     """
 
-    question: Question
-    made: Tensor
+    sample: Sample
+    views: Tensor
     scores: Mapping[str, Sequence[ViewScore]]
     seconds: float
 
 
-def kinds_asked(pipe: Zero123Pipeline, kinds: Collection[str] | None = None) -> list[str]:
-    """The kinds of objects that a model is asked about: those given, else its own, else all.
+def evaluated_kinds(pipe: Zero123Pipeline, kinds: Collection[str] | None = None) -> list[str]:
+    """Choose the kinds of scenes that a model is measured on: those given, else its own, else all.
 
     Raises:
         ValueError: one of them is unknown, or none is given.
@@ -89,53 +89,56 @@ def kinds_asked(pipe: Zero123Pipeline, kinds: Collection[str] | None = None) -> 
     return [kind for kind in KINDS if kind in asked]
 
 
-def answer_scenes(
+def predict_scenes(
     pipe: Zero123Pipeline,
     setting: Setting,
     objects: int,
     views: int,
     kinds: Collection[str] | None = None,
-) -> Iterator[Answered]:
-    """Ask about one object after the other.
+) -> Iterator[Prediction]:
+    """Predict views of one held-out scene after the other.
 
     Args:
         objects, views: how many held-out objects, and target views of each.
-        kinds: of the objects; None takes what :func:`kinds_asked` says.
+        kinds: of the objects; None takes what :func:`evaluated_kinds` says.
 
     Raises:
         ValueError: an argument is out of range; the message names it.
     """
-    questions = held_out_questions(objects, views, pipe.image_size, kinds_asked(pipe, kinds))
-    return (_answered(pipe, setting, question) for question in questions)
+    samples = scene_samples(objects, views, pipe.image_size, evaluated_kinds(pipe, kinds))
+    return predict(pipe, setting, samples)
 
 
-def _answered(pipe: Zero123Pipeline, setting: Setting, question: Question) -> Answered:
-    started = time.perf_counter()
-    made = make_views(pipe, setting, question)
-    seconds = time.perf_counter() - started
-    scores = score_answers(question, {"model": made, **trivial_answers(question)})
-    return Answered(question, made, scores, seconds)
+def predict(
+    pipe: Zero123Pipeline, setting: Setting, samples: Iterable[Sample]
+) -> Iterator[Prediction]:
+    """Predict and score the views of one sample after the other."""
+    for sample in samples:
+        started = time.perf_counter()
+        views = predict_views(pipe, setting, sample)
+        seconds = time.perf_counter() - started
+        scores = score_predictions(sample, {"model": views, **baseline_predictions(sample)})
+        yield Prediction(sample, views, scores, seconds)
 
 
-def make_views(pipe: Zero123Pipeline, setting: Setting, question: Question) -> Tensor:
-    """The model's views of all targets, ``[N, 3, S, S]`` in [0, 1], on the CPU."""
-    noise = np.random.SeedSequence([setting.seed, question.seed]).generate_state(1)
+def predict_views(pipe: Zero123Pipeline, setting: Setting, sample: Sample) -> Tensor:
+    """Make the model's views of all targets, ``[N, 3, S, S]`` in [0, 1], on the CPU."""
+    noise = np.random.SeedSequence([setting.seed, sample.seed]).generate_state(1)
     made: Any = pipe(
-        question.condition,
-        [pose.relative_to(question.condition_pose) for pose in question.target_poses],
+        sample.condition,
+        [pose.relative_to(sample.condition_pose) for pose in sample.target_poses],
         num_inference_steps=setting.steps,
         guidance_scale=setting.guidance,
         sampler=setting.sampler,
         generator=torch.Generator().manual_seed(int(noise[0])),
-        condition_elevation_deg=question.condition_pose.elevation_deg,
+        condition_elevation_deg=sample.condition_pose.elevation_deg,
         output_type="pt",
         return_dict=False,
     )[0]
     return made.cpu()
 
 
-def trivial_answers(question: Question) -> dict[str, Tensor]:
-    """The answers of :data:`TRIVIAL`, each one picture ``[3, S, S]`` in [0, 1] for all views."""
-    same = (question.condition + 1) / 2
-    mean = mean_training_picture(same.shape[-1], question.kinds)
-    return dict(zip(TRIVIAL, (same, torch.ones_like(same), mean), strict=True))
+def baseline_predictions(sample: Sample) -> dict[str, Tensor]:
+    """Give each of :data:`BASELINES`, one image ``[3, S, S]`` in [0, 1] for all views."""
+    same = (sample.condition + 1) / 2
+    return dict(zip(BASELINES, (same, torch.ones_like(same), sample.mean), strict=True))
