@@ -16,6 +16,7 @@ from torch import Tensor
 from zero123lib.diffusion.card import about_model
 from zero123lib.diffusion.checkpoints import original as original_layout
 from zero123lib.diffusion.checkpoints.canonical import NETWORKS, empty_network
+from zero123lib.diffusion.checkpoints.downloads import readable
 from zero123lib.diffusion.checkpoints.named import NAMED, fitting, named_source
 from zero123lib.diffusion.checkpoints.parts import PARTS
 from zero123lib.diffusion.checkpoints.sources import (
@@ -25,6 +26,7 @@ from zero123lib.diffusion.checkpoints.sources import (
 )
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 
+ROOT = Path(__file__).resolve().parents[3]
 CONFIGS = Path(original_layout.__file__).parent / "configs"
 
 Save = Callable[..., Path]
@@ -109,6 +111,17 @@ def test_computed_sizes_are_those_of_the_published_networks() -> None:
     assert computed == {4 * count}
     stated = [source for source in NAMED["zero123-xl"].sources if source.precision == "float16"]
     assert stated[0].nbytes == pytest.approx(2 * count, rel=0.01)
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_the_documentation_has_the_table(name: str) -> None:
+    rows = [line for line in (ROOT / "docs/checkpoints.md").read_text().splitlines() if "|" in line]
+    for source in NAMED[name].sources:
+        (row,) = [row for row in rows if f"| `{source.name}`" in row]
+        assert f"| {source.precision} | {readable(source.nbytes)}" in row
+        assert ("computed" in row) != source.stated
+        assert f"| {source.licence or 'none'}" in row
+        assert ("official" in row) == (source.layout == "original")
 
 
 def test_parts_are_the_networks_of_a_pipeline() -> None:

@@ -46,7 +46,8 @@ def fetch_address(url: str, announce: Announce, arguments: Mapping[str, Any]) ->
             raise DownloadError(f"{url} answers with status {answer.status_code}")
         length = answer.headers.get("Content-Length")
         remote = Remote(path.name, url, path, int(length) if length else None)
-        announce(remote.to_come(), path.parent)
+        if remote.nbytes is not None:
+            announce(remote.to_come(), path.parent)
         return fetch_file(remote, {}, anew)
     except DownloadError:
         raise
