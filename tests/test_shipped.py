@@ -345,7 +345,8 @@ def test_the_long_description_is_the_readme_for_the_web(metadata: Message) -> No
         for home in (repository, pictures):
             if address.startswith(home):
                 assert (mark == "!") == (home == pictures), address
-                assert (ROOT / address.removeprefix(home)).exists(), address
+                path = address.removeprefix(home).partition("#")[0]
+                assert (ROOT / path).exists(), address
     assert repository.removesuffix("blob/main/").rstrip("/") in str(metadata.get_all("Project-URL"))
 
 

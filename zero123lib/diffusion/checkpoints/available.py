@@ -25,7 +25,7 @@ class Available:
         size: where that number is from: the source's page, a computation, or this disk.
         licence: of the weights.
         path: of the files, if they are on this disk and whole.
-        partial: bytes of a download that broke off, which the next one goes on with.
+        partial: bytes of downloads from the same place that broke off, and are gone on with.
     """
 
     model: str

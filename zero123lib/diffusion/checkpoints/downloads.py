@@ -26,7 +26,7 @@ _logger = logging.getLogger(__name__)
 
 
 class DownloadError(OSError):
-    """A download did not succeed; the message is its reason, for whoever knows what was wanted."""
+    """A download failed; the message is its reason, for whoever knows what was wanted."""
 
 
 class OfflineError(DownloadError):
@@ -53,11 +53,11 @@ class Remote:
 
     @property
     def partial(self) -> Path:
-        """What has come of it so far."""
+        """Return the file that holds what has come of it so far."""
         return self.path.with_name(f"{self.path.name}.incomplete")
 
     def to_come(self) -> int:
-        """Bytes that are still to download; 0 where the size is unknown."""
+        """Count the bytes that are still to download; 0 where the size is unknown."""
         here = self.partial.stat().st_size if self.partial.is_file() else 0
         return max((self.nbytes or 0) - here, 0)
 
@@ -72,7 +72,7 @@ def readable(nbytes: float) -> str:
 
 
 def free_bytes(folder: Path) -> int:
-    """Free space of the disk that a folder is on, or will be once it is made."""
+    """Return the free space of the disk that a folder is on, or will be once it is made."""
     there = folder.absolute()
     while not there.exists():
         there = there.parent

@@ -25,12 +25,12 @@ _logger = logging.getLogger(__name__)
 
 
 def bundled_models() -> list[str]:
-    """Names that need no download."""
+    """List the names that need no download."""
     return sorted(index.parent.name for index in MODELS.glob("*/model_index.json"))
 
 
 def on_disk(source: Source, arguments: Mapping[str, Any]) -> Path | None:
-    """Where a source's files are, if they are on this disk and whole.
+    """Return where a source's files are, if they are on this disk and whole.
 
     Args:
         source: of a named model.
@@ -44,7 +44,7 @@ def on_disk(source: Source, arguments: Mapping[str, Any]) -> Path | None:
 
 
 def models_on_disk(arguments: Mapping[str, Any]) -> Iterator[str]:
-    """The named models that need no download, with the sources that they were downloaded from."""
+    """Yield the named models that need no download, with the sources that they came from."""
     yield from bundled_models()
     for name, model in NAMED.items():
         places = [source.name for source in model.sources if on_disk(source, arguments)]

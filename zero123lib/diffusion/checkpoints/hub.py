@@ -39,18 +39,18 @@ Announce = Callable[[int, Path], Any]
 
 
 def cached_folder(repository: str, arguments: Mapping[str, Any]) -> Path | None:
-    """The diffusers folder of a repository in the cache, if all its weights are there."""
+    """Return the diffusers folder of a repository in the cache, if all its weights are there."""
     index = _cached(repository, "model_index.json", arguments)
     return index.parent if index is not None and has_weights(index.parent) else None
 
 
 def cached_file(repository: str, file: str, arguments: Mapping[str, Any]) -> Path | None:
-    """A file of a repository in the cache, if it is there."""
+    """Return a file of a repository in the cache, if it is there."""
     return _cached(repository, file, arguments)
 
 
 def partial_bytes(repository: str, arguments: Mapping[str, Any]) -> int:
-    """Bytes of a repository's downloads that broke off and can be gone on with."""
+    """Count the bytes of a repository's downloads that broke off and can be gone on with."""
     found = _blobs(repository, arguments).glob("*.incomplete")
     # huggingface_hub's own have a second dot in their names, and are never gone on with.
     return sum(path.stat().st_size for path in found if path.name.count(".") == 1)
@@ -118,7 +118,7 @@ def _fetch(
 
 
 def _listing(repository: str, arguments: Mapping[str, Any]) -> tuple[str, dict[str, Remote]]:
-    """The commit, and every file of it; large ones, which the Hub keeps apart, have a sha256."""
+    """Return the commit and its files; large ones, which the Hub keeps apart, have a sha256."""
     info = HfApi().model_info(
         repository,
         revision=arguments.get("revision"),

@@ -89,7 +89,7 @@ def is_half(dtype: torch.dtype | Mapping[str, torch.dtype] | None) -> bool:
 def wanted_precision(
     dtype: torch.dtype | Mapping[str, torch.dtype] | None,
 ) -> Precision | None:
-    """What the weights of a named model should have at least; None where nothing is asked for."""
+    """Return the precision that a named model's weights must have; None where any will do."""
     if dtype is None:
         return None
     return "float16" if is_half(dtype) else "float32"

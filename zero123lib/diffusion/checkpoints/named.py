@@ -45,17 +45,17 @@ class Source:
 
     @property
     def name(self) -> str:
-        """What to pass as a model to get this very source."""
+        """Return what to pass as a model to get this very source."""
         return f"{self.place}/{self.file}" if self.file else self.place
 
     @property
     def layout(self) -> Layout:
-        """How the weights lie in it."""
+        """Return how the weights lie in it."""
         return "original" if self.file else "diffusers"
 
     @property
     def on_the_web(self) -> bool:
-        """Whether it is a plain address, and no repository of the Hub."""
+        """Tell whether it is a plain address, and no repository of the Hub."""
         return "://" in self.place
 
 

@@ -64,7 +64,7 @@ def has_weights(folder: Path) -> bool:
 
 
 def weight_files(name: str, found: Iterable[str], variant: str | None, folder: Path) -> list[str]:
-    """Which of the files in a part's subfolder hold its weights.
+    """Choose those files in a part's subfolder that hold its weights.
 
     Safetensors come before pickles and the wanted variant before others; shards come all together.
 

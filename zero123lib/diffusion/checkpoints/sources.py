@@ -124,7 +124,7 @@ def _unknown(text: str) -> ArgumentError:
 
 
 def card_licence(folder: Path) -> str | None:
-    """The licence that a model card, ``README.md`` in the folder, states in its front matter."""
+    """Return the licence that a folder's model card, ``README.md``, states in its front matter."""
     try:
         text = (folder / "README.md").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -141,5 +141,5 @@ def card_licence(folder: Path) -> str | None:
 
 
 def guessed_encoding(name: str) -> Encoding:
-    """What a model's name suggests; "stable" anywhere in it means Stable-Zero123."""
+    """Guess from a model's name; "stable" anywhere in it means Stable-Zero123."""
     return "stable-zero123" if "stable" in re.sub(r"[^a-z]", "", name.lower()) else "zero123"

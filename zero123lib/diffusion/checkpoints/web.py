@@ -15,13 +15,13 @@ from zero123lib.diffusion.checkpoints.hub import Announce, reason
 
 
 def cached_address(url: str, arguments: Mapping[str, Any]) -> Path | None:
-    """The file of an address, if it is there whole."""
+    """Return the file of an address, if it is there whole."""
     path = _path(url, arguments)
     return path if path.is_file() else None
 
 
 def partial_address(url: str, arguments: Mapping[str, Any]) -> int:
-    """Bytes of an address's download that broke off and can be gone on with."""
+    """Count the bytes of an address's download that broke off and can be gone on with."""
     partial = Remote(url, url, _path(url, arguments), None).partial
     return partial.stat().st_size if partial.is_file() else 0
 
