@@ -316,10 +316,9 @@ def test_installed_a_verb_is_a_process_of_its_own(
 ) -> None:
     """After the outcomes, whose files the later verbs read."""
     shutil.copytree(workplace, tmp_path / "work")
-    for name in JOBS[verb][1]:
-        path = tmp_path / "work" / name.partition("/")[0]
-        if path.name != "clone":
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for name in {name.partition("/")[0] for name in JOBS[verb][1]} - {"clone"}:
+        path = tmp_path / "work" / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     done = subprocess.run(
         ["zero123", *verb.split(), *JOBS[verb][0].split()],
         cwd=tmp_path / "work",
