@@ -34,6 +34,7 @@ from zero123lib.diffusion.checkpoints.loading import (
     check_dtype,
     check_encoding,
     settled_encoding,
+    wanted_precision,
 )
 from zero123lib.diffusion.checkpoints.reading import Options, read_checkpoint
 from zero123lib.diffusion.pipeline import Zero123Pipeline
@@ -91,7 +92,8 @@ def convert(
             f"max_shard_bytes: expected a whole number of bytes above 0, got {max_shard_bytes!r}"
         )
     final = _checked_out(out)
-    found = sources.find(source)
+    original = original_config is not None or not use_ema
+    found = sources.find(source, None, wanted_precision(torch_dtype), original)
     partial = final.with_name(f"{final.name}.partial")
     if partial == (path := found.path.resolve()) or partial in path.parents:
         raise ValueError(

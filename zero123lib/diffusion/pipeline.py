@@ -205,7 +205,8 @@ class Zero123Pipeline(DiffusionPipeline):
         given, hub = loading.split_arguments(kwargs)
         if variant is None and loading.is_half(dtype):
             variant = "fp16"
-        found = sources.find(source, variant, **hub)
+        original = original_config is not None or not use_ema
+        found = sources.find(source, variant, loading.wanted_precision(dtype), original, **hub)
         checkpoint = read_checkpoint(found.path, Options(original_config, use_ema, variant))
         settings = {"model_name": found.name, "licence": found.licence, **checkpoint.settings}
         settings["encoding"] = loading.settled_encoding(encoding, settings, found)

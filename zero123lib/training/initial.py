@@ -50,7 +50,9 @@ def load_initial(config: TrainConfig) -> Start:
         pipe = tiny_pipeline(initial.architecture, config.seed)
     else:
         assert initial.source is not None
-        pipe = Zero123Pipeline.from_pretrained(initial.source, initial.original_config)
+        pipe = Zero123Pipeline.from_pretrained(
+            initial.source, initial.original_config, torch_dtype=torch.float32
+        )
     if config.data.size not in (None, pipe.image_size):
         raise ValueError(
             f"data.size: expected {pipe.image_size}, the initial model's, got {config.data.size}"

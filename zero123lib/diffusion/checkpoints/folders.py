@@ -9,7 +9,6 @@ read by itself.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,24 +27,14 @@ from zero123lib.diffusion.checkpoints.errors import (
     DamagedCheckpointError,
     MismatchedCheckpointError,
 )
-from zero123lib.diffusion.checkpoints.foreign import PROJECTIONS, refuse_foreign_folder
+from zero123lib.diffusion.checkpoints.foreign import refuse_foreign_folder
 from zero123lib.diffusion.checkpoints.limits import checked_settings
 from zero123lib.diffusion.checkpoints.names import as_linear
+from zero123lib.diffusion.checkpoints.parts import PROJECTIONS, weight_files
 from zero123lib.diffusion.checkpoints.weights import open_tensors
-
-# How the weights of a part are called, without variant: diffusers' networks, transformers' ones.
-_STEMS = {"image_encoder": ("model", "pytorch_model")}
-_STEM = ("diffusion_pytorch_model", "diffusion_pytorch_model")
 
 # AutoencoderKL as diffusers saved it before 0.18 (2023).
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-
-# A weights file: its stem, and perhaps a variant and its place among shards, in either order, as
-# "model.fp16-00001-of-00002.safetensors"; "model-backup.safetensors" is none.
-_WEIGHTS = re.compile(
-    r"(?P<stem>\w+)(?:\.(?P<variant>[^.]+?))?(?:-(?P<shard>\d{5})-of-(?P<count>\d{5}))?"
-    r"(?:\.(?P<late>[^.]+))?\.(?P<ending>safetensors|bin)"
-)
 
 _LONGEST_JSON = 16 << 20  # bytes; an index of a thousand shards has far less
 
@@ -95,59 +84,6 @@ def read_part(name: str, place: Path, variant: str | None, folder: Path) -> Part
 def read_scheduler(folder: Path) -> Any:
     """The scheduler of a folder."""
     return make_scheduler(_json(folder / "scheduler" / "scheduler_config.json"), folder)
-
-
-def weight_files(name: str, found: Iterable[str], variant: str | None, folder: Path) -> list[str]:
-    """Which of the files in a part's subfolder hold its weights.
-
-    Safetensors come before pickles and the wanted variant before others; shards come all together.
-
-    Args:
-        name: of the part.
-        found: names of the files that are there.
-        variant: see :func:`read_folder`.
-        folder: what error messages name.
-
-    Raises:
-        DamagedCheckpointError: none does.
-    """
-    safe, pickled = _STEMS.get(name, _STEM)
-    stems = ((safe, "safetensors"), (pickled, "bin"))
-    # By variant, stem and ending: the files, and of each shard its place and their number.
-    groups: dict[tuple[str | None, str, str], dict[str, tuple[int, int] | None]] = {}
-    for file in sorted(found):
-        match = _WEIGHTS.fullmatch(file)
-        if match and (match["stem"], match["ending"]) in stems:
-            if match["variant"] and match["late"]:
-                continue
-            group = (match["variant"] or match["late"], match["stem"], match["ending"])
-            place = (int(match["shard"]), int(match["count"])) if match["shard"] else None
-            groups.setdefault(group, {})[file] = place
-    variants = [variant or None, None, *sorted(group[0] for group in groups if group[0])]
-    for wanted in variants:
-        for stem, ending in stems:
-            places = groups.get((wanted, stem, ending))
-            if places:
-                return _one_set(places, name, folder)
-    raise DamagedCheckpointError(
-        f"source: expected weights of {name}, such as {safe}.safetensors, "
-        f"got none in {str(folder)!r}"
-    )
-
-
-def _one_set(places: Mapping[str, tuple[int, int] | None], name: str, folder: Path) -> list[str]:
-    """The file that holds all, or every shard once, in order."""
-    shards = {place: file for file, place in places.items() if place is not None}
-    if None in places.values():
-        return [file for file, place in places.items() if place is None]
-    total = max(count for _, count in shards)
-    wanted = [(shard, total) for shard in range(1, total + 1)]
-    if not wanted or sorted(shards) != wanted or len(places) != total:
-        raise DamagedCheckpointError(
-            f"source: expected all {total} shards of {name}, got {len(places)} in {str(folder)!r}, "
-            f"not each of them once, such as {next(iter(places))}"
-        )
-    return [shards[place] for place in wanted]
 
 
 def _names_in(place: Path) -> list[str]:

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from zero123lib.diffusion.checkpoints.build import dtype_of, fill, nbytes
 from zero123lib.diffusion.checkpoints.canonical import NETWORKS, Checkpoint
+from zero123lib.diffusion.checkpoints.named import Precision
 from zero123lib.diffusion.checkpoints.sources import Found, guessed_encoding
 from zero123lib.views.poses import Encoding
 
@@ -83,6 +84,15 @@ def is_half(dtype: torch.dtype | Mapping[str, torch.dtype] | None) -> bool:
     """Whether all that is asked for is in half precision."""
     asked = dtype.values() if isinstance(dtype, Mapping) else [dtype]
     return bool(asked) and all(one in (torch.float16, torch.bfloat16) for one in asked)
+
+
+def wanted_precision(
+    dtype: torch.dtype | Mapping[str, torch.dtype] | None,
+) -> Precision | None:
+    """Return the precision that a named model's weights must have; None where any will do."""
+    if dtype is None:
+        return None
+    return "float16" if is_half(dtype) else "float32"
 
 
 def settled_encoding(wanted: str, settings: Mapping[str, Any], found: Found) -> str:
