@@ -16,6 +16,7 @@ import torch
 from zero123lib.meshes.gltf_data import Document
 from zero123lib.meshes.gltf_looks import Coating, read_material
 from zero123lib.meshes.gltf_nodes import (
+    Targets,
     check_nodes,
     instances,
     morph_weights,
@@ -24,7 +25,7 @@ from zero123lib.meshes.gltf_nodes import (
     skin_matrices,
     world_matrices,
 )
-from zero123lib.meshes.materials import PLAIN_LOOK, Look, without_image
+from zero123lib.meshes.materials import PLAIN_LOOK, WHITE_LOOK
 from zero123lib.meshes.nearby import Nearby
 from zero123lib.meshes.piece import Piece, check_faces
 from zero123lib.meshes.shading import to_srgb
@@ -58,29 +59,15 @@ def read_gltf(content: bytes, nearby: Nearby, max_triangles: int) -> Iterator[Pi
     for key in ("copyright", "generator"):
         if asset.get(key):
             nearby.info[key] = str(asset[key])[:1000]
-    worlds = world_matrices(document)
-    coatings: dict[int, Coating] = {}
+    worlds, primitives = world_matrices(document), _Primitives(document, nearby)
     for index in shown_nodes(document):
         node = document.items("nodes")[index]
-        if "mesh" not in node:
-            continue
-        mesh = document.items("meshes")[node["mesh"]]
-        for primitive in mesh["primitives"]:
-            if primitive.get("mode", _TRIANGLES) not in (_TRIANGLES, _STRIP, _FAN):
-                continue
-            used = primitive.get("material")
-            if used is not None and used not in coatings:
-                coatings[used] = read_material(document, used)
-            coating = None if used is None else coatings[used]
-            piece = _piece(document, nearby, node, primitive, coating)
-            if piece is None:
-                continue
-            if "skin" in node and "JOINTS_0" in primitive["attributes"]:
-                found = (document, node["skin"], primitive["attributes"], worlds)
-                yield piece.placed(skin_matrices(*found))
-                continue
-            for matrix in instances(document, node, worlds[index]):
-                yield piece.placed(matrix)
+        for piece, attributes in primitives.of(node) if "mesh" in node else ():
+            if "skin" in node and "JOINTS_0" in attributes:
+                yield piece.placed(skin_matrices(document, node["skin"], attributes, worlds))
+            else:
+                for matrix in instances(document, node, worlds[index]):
+                    yield piece.placed(matrix)
 
 
 def _check(document: Document, max_triangles: int) -> None:
@@ -105,53 +92,63 @@ def _check(document: Document, max_triangles: int) -> None:
         raise ValueError(f"expected at most {max_triangles} triangles, got more")
 
 
-def _piece(
-    document: Document,
-    nearby: Nearby,
-    node: Mapping[str, Any],
-    primitive: Mapping[str, Any],
-    coating: Coating | None,
-) -> Piece | None:
-    """A primitive in its node's own axes, or None where it has no faces."""
-    attributes = primitive["attributes"]
-    targets = morph_weights(document, node, primitive)
+class _Primitives:
+    """The primitives of a file in their nodes' own axes; those of several nodes are made once."""
 
-    def values(name: str, share: bool = False) -> np.ndarray | None:
-        if name not in attributes:
+    def __init__(self, document: Document, nearby: Nearby) -> None:
+        self._document, self._nearby = document, nearby
+        self._coatings: dict[int, Coating] = {}
+        self._made: dict[tuple[Any, ...], Piece | None] = {}
+
+    def of(self, node: Mapping[str, Any]) -> Iterator[tuple[Piece, Mapping[str, int]]]:
+        """The primitives of a node's mesh that have faces, with their attributes."""
+        mesh = self._document.items("meshes")[node["mesh"]]
+        for number, primitive in enumerate(mesh["primitives"]):
+            key = (node["mesh"], number, *node.get("weights", ()))
+            if key not in self._made:
+                self._made[key] = self._piece(primitive, morph_weights(node, mesh, primitive))
+            piece = self._made[key]
+            if piece is not None:
+                yield piece, primitive["attributes"]
+
+    def _piece(self, primitive: Mapping[str, Any], targets: Targets) -> Piece | None:
+        document, attributes = self._document, primitive["attributes"]
+        if primitive.get("mode", _TRIANGLES) not in (_TRIANGLES, _STRIP, _FAN):
             return None
-        found = document.accessor(attributes[name], share).astype(np.float64)
-        return morphed(document, found, name, targets)
+        if "POSITION" not in attributes:
+            return None
+        accessor = document.items("accessors")[attributes["POSITION"]]
+        if _DRACO in primitive.get("extensions", {}) and "bufferView" not in accessor:
+            raise ValueError(f"expected glTF without {_DRACO}, which is not read here")
 
-    if "POSITION" not in attributes:
-        return None
-    accessor = document.items("accessors")[attributes["POSITION"]]
-    if _DRACO in primitive.get("extensions", {}) and "bufferView" not in accessor:
-        raise ValueError(f"expected glTF without {_DRACO}, which is not read here")
-    vertices = values("POSITION")
-    assert vertices is not None
-    faces = _faces(document, primitive, len(vertices))
-    if not len(faces):
-        return None
-    normals, colors = values("NORMAL"), values("COLOR_0", share=True)
-    look = PLAIN_LOOK if colors is None else Look()
-    uv = values(f"TEXCOORD_{coating.coordinates if coating else 0}")
-    if coating is not None:
-        look = coating.look
-    if uv is None and look.image is not None:
-        nearby.note("some faces have no texture coordinates for their texture")
-        look = without_image(look)
-    if uv is not None:
-        if coating is not None:
-            uv = uv @ coating.matrix[:, :2].T + coating.matrix[:, 2]
-        uv = np.stack([uv[:, 0], 1.0 - uv[:, 1]], axis=1)[faces]
-    return Piece(
-        vertices,
-        faces,
-        (look,),
-        uv=uv,
-        colors=None if colors is None else _srgb(colors),
-        normals=None if normals is None else normals[faces],
-    )
+        def values(name: str, share: bool = False) -> np.ndarray:
+            found = document.accessor(attributes[name], share).astype(np.float64)
+            return morphed(document, found, name, targets)
+
+        vertices = values("POSITION")
+        faces = _faces(document, primitive, len(vertices))
+        if not len(faces):
+            return None
+        coating = self._coating(primitive.get("material"))
+        look, uv, name = coating.look, None, f"TEXCOORD_{coating.coordinates}"
+        if name in attributes:
+            uv = values(name) @ coating.matrix[:, :2].T + coating.matrix[:, 2]
+            uv = np.stack([uv[:, 0], 1.0 - uv[:, 1]], axis=1)[faces]
+        elif look.image is not None:
+            self._nearby.note("some faces have no texture coordinates for their texture")
+            look = coating.bare
+        colors = _srgb(values("COLOR_0", share=True)) if "COLOR_0" in attributes else None
+        if colors is not None and look is PLAIN_LOOK:
+            look = WHITE_LOOK
+        normals = values("NORMAL")[faces] if "NORMAL" in attributes else None
+        return Piece(vertices, faces, (look,), uv=uv, colors=colors, normals=normals)
+
+    def _coating(self, material: int | None) -> Coating:
+        if material is None:
+            return Coating(PLAIN_LOOK, PLAIN_LOOK)
+        if material not in self._coatings:
+            self._coatings[material] = read_material(self._document, material)
+        return self._coatings[material]
 
 
 def _faces(document: Document, primitive: Mapping[str, Any], vertices: int) -> np.ndarray:

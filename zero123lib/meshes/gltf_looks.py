@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from zero123lib.meshes.gltf_data import Document
-from zero123lib.meshes.materials import Look, Wrap, open_image
+from zero123lib.meshes.materials import Look, Wrap, open_image, without_image
 from zero123lib.meshes.mesh import AlphaMode
 
 _ALPHA_MODES: dict[str, AlphaMode] = {"MASK": "mask", "BLEND": "blend"}
@@ -30,13 +30,15 @@ class Coating:
 
     Attributes:
         look: the material.
+        bare: what it is without its texture.
         coordinates: which set of texture coordinates its texture uses.
         matrix: from those to those in the image ``[2, 3]`` (KHR_texture_transform).
     """
 
     look: Look
-    coordinates: int
-    matrix: np.ndarray
+    bare: Look
+    coordinates: int = 0
+    matrix: np.ndarray = field(default_factory=lambda: np.eye(2, 3))
 
 
 def read_material(document: Document, index: int) -> Coating:
@@ -67,7 +69,7 @@ def read_material(document: Document, index: int) -> Coating:
         wrap,
     )
     coordinates = transform.get("texCoord", (reference or {}).get("texCoord", 0))
-    return Coating(look, coordinates, _matrix(transform))
+    return Coating(look, without_image(look), coordinates, _matrix(transform))
 
 
 def _matrix(transform: Mapping[str, Any]) -> np.ndarray:

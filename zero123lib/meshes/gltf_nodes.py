@@ -14,6 +14,9 @@ from zero123lib.meshes.gltf_data import Document
 
 _MAX_DEPTH = 200
 
+# Morph targets' weights and attributes.
+Targets = list[tuple[float, dict[str, int]]]
+
 
 def check_nodes(document: Document) -> None:
     """Refuse graphs that are not trees: one that runs in a circle has no end.
@@ -111,9 +114,7 @@ def skin_matrices(
     return np.where(sums > 0.0, total / np.where(sums > 0.0, sums, 1.0), first)
 
 
-def morphed(
-    document: Document, values: np.ndarray, name: str, weighted: list[tuple[float, dict[str, int]]]
-) -> np.ndarray:
+def morphed(document: Document, values: np.ndarray, name: str, weighted: Targets) -> np.ndarray:
     """An attribute's values ``[V, D]`` with the weighted sum of its morph targets' added."""
     for weight, target in weighted:
         if name in target and weight != 0.0:
@@ -123,11 +124,10 @@ def morphed(
 
 
 def morph_weights(
-    document: Document, node: Mapping[str, Any], primitive: Mapping[str, Any]
-) -> list[tuple[float, dict[str, int]]]:
+    node: Mapping[str, Any], mesh: Mapping[str, Any], primitive: Mapping[str, Any]
+) -> Targets:
     """The morph targets of a primitive with their weights: the node's own, else the mesh's."""
     targets = primitive.get("targets", [])
-    mesh = document.items("meshes")[node["mesh"]]
     weights = node.get("weights") or mesh.get("weights") or [0.0] * len(targets)
     return list(zip(weights, targets, strict=False))
 

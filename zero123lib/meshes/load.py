@@ -41,7 +41,7 @@ MAX_TEXELS = 2**24
 # What becomes of textures that cannot be read: the file is refused, or they are left out.
 Textures = Literal["all", "readable"]
 
-# Of the mesh's longest side: faces smaller than this are nothing, and float32 tells no more.
+# Of the largest part's longest side: smaller parts are nothing.
 _NOTHING = 1e-6
 
 
@@ -132,8 +132,8 @@ def _join(pieces: list[Piece], up: Up, normalise: bool, textures: Textures, near
     used, faces = _used(faces)
     if not np.isfinite(vertices[used]).all():
         raise ValueError("expected finite vertices, got NaN or infinity")
-    if not _box_is_solid(vertices[used], faces):
-        keep = _within_the_rest(vertices[used][faces])
+    keep = _counted(vertices[used], faces, _nothing(pieces))
+    if not keep.all():
         kinds = kinds[keep]
         uv, normals = (None if part is None else part[keep] for part in (uv, normals))
         left, faces = _used(faces[keep])
@@ -165,37 +165,37 @@ def _used(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.flatnonzero(there), number[faces]
 
 
-def _box_is_solid(vertices: np.ndarray, faces: np.ndarray) -> bool:
-    """Whether the bounding box is that of the faces with area: a quick look at its sides."""
-    low, high = vertices.min(0), vertices.max(0)
-    outermost = ((vertices == low) | (vertices == high)).any(1)
-    reach = vertices[faces[outermost[faces].any(1)]]
-    reach = reach[~_flat(reach, _NOTHING * (high - low).max())]
-    return len(reach) > 0 and bool(
-        (reach.min((0, 1)) == low).all() and (reach.max((0, 1)) == high).all()
-    )
+def _nothing(pieces: list[Piece]) -> np.ndarray:
+    """Which faces ``[F]`` are of pieces that are scaled to nothing, beside others that are not."""
+    if len(pieces) == 1:
+        return np.zeros(len(pieces[0].faces), bool)
+    sizes = [np.ptp(piece.vertices[piece.faces], axis=(0, 1)).max() for piece in pieces]
+    return np.repeat(sizes <= _NOTHING * max(sizes), [len(piece.faces) for piece in pieces])
 
 
-def _within_the_rest(triangles: np.ndarray) -> np.ndarray:
-    """Which triangles ``[F, 3, 3]`` have area, or lie within the box of those that have.
+def _counted(vertices: np.ndarray, faces: np.ndarray, nothing: np.ndarray) -> np.ndarray:
+    """Which faces ``[F]`` have area, or lie within the box of those that have.
 
-    Scenes hide parts by scaling them to nothing, wherever those are. What has no area at all goes
-    first: far away, it would make all others look like nothing.
+    Scenes hide parts by scaling them to nothing, wherever those are.
     """
-    keep = np.ones(len(triangles), bool)
-    for least in (0.0, _NOTHING):
-        corners = triangles[keep]
-        flat = _flat(corners, least * np.ptp(corners, axis=(0, 1)).max())
-        if not flat.all():
-            solid = corners[~flat]
-            low, high = solid.min((0, 1)), solid.max((0, 1))
-            keep[keep] = ~flat | ((corners >= low) & (corners <= high)).all((1, 2))
-    return keep
 
+    def flat(these: np.ndarray) -> np.ndarray:
+        return nothing[these] | slivers(vertices[faces[these]])
 
-def _flat(triangles: np.ndarray, size: float) -> np.ndarray:
-    """Which triangles ``[F, 3, 3]`` have no area, or no side longer than `size`."""
-    return slivers(triangles) | (np.ptp(triangles, axis=1).max(1) <= size)
+    low, high = vertices.min(0), vertices.max(0)
+    # Where solid faces reach to all sides of the box, none has to be left out. Few are looked at.
+    outermost = ((vertices == low) | (vertices == high)).any(1)
+    reach = np.flatnonzero(outermost[faces].any(1))
+    corners = vertices[faces[reach[~flat(reach)]]]
+    keep = np.ones(len(faces), bool)
+    if len(corners) and (corners.min((0, 1)) == low).all() and (corners.max((0, 1)) == high).all():
+        return keep
+    gone = flat(np.arange(len(faces)))
+    if gone.all():
+        return keep
+    solid = vertices[faces[~gone]]
+    inside = ((vertices >= solid.min((0, 1))) & (vertices <= solid.max((0, 1)))).all(1)
+    return ~gone | inside[faces].all(1)
 
 
 def _placed(vertices: np.ndarray, normalise: bool) -> np.ndarray:

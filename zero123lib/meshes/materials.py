@@ -48,7 +48,8 @@ class Look:
     wrap: tuple[Wrap, Wrap] = ("repeat", "repeat")
 
 
-PLAIN_LOOK = Look(PLAIN)
+# Of faces without a material, without colours at their vertices and with such.
+PLAIN_LOOK, WHITE_LOOK = Look(PLAIN), Look()
 
 
 def open_image(content: bytes | memoryview, name: str) -> Image.Image:

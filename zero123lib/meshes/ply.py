@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 from PIL import Image
 
-from zero123lib.meshes.materials import PLAIN_LOOK, Look, as_shares, open_image
+from zero123lib.meshes.materials import PLAIN_LOOK, WHITE_LOOK, Look, as_shares, open_image
 from zero123lib.meshes.nearby import Nearby
 from zero123lib.meshes.piece import Piece, check_faces, split_by_texture
 from zero123lib.meshes.ply_data import Rows, read_elements
@@ -60,14 +60,14 @@ def _faces(
     looks, kinds = [PLAIN_LOOK], None
     colors = _colors(vertex)
     if colors is not None:
-        looks = [Look()]
+        looks = [WHITE_LOOK]
     if uv is None and textures:
         nearby.note("the faces have no texture coordinates for their texture")
     if uv is not None and textures:
         looks = [Look(image=partial(_open, nearby, one)) for one in textures]
         numbered = face.single.get("texnumber")
         if numbered is not None and len(textures) > 1:
-            looks.append(PLAIN_LOOK if colors is None else Look())
+            looks.append(PLAIN_LOOK if colors is None else WHITE_LOOK)
             # What points beyond the textures has none.
             outside = (numbered < 0) | (numbered >= len(textures))
             kinds = np.where(outside, len(textures), numbered).astype(np.int64)[owner]
@@ -106,7 +106,7 @@ def _strips(strips: Rows, vertex: Rows, places: np.ndarray) -> list[Piece]:
     whole = (strip[:-2] == strip[2:]) & (faces >= 0).all(1)
     faces = check_faces(faces[whole], len(places))
     colors = _colors(vertex)
-    look = PLAIN_LOOK if colors is None else Look()
+    look = PLAIN_LOOK if colors is None else WHITE_LOOK
     return [Piece(places.astype(np.float64), faces, (look,), colors=colors)]
 
 

@@ -75,13 +75,12 @@ def read_elements(content: bytes) -> tuple[dict[str, Rows], list[str]]:
 
 def _header(content: bytes) -> tuple[list[_Element], list[str], str, bytes]:
     """The elements, the textures' names, numpy's sign of the byte order, and the rest."""
-    end = re.search(rb"(?:^|[\r\n])[ \t]*end_header[ \t]*(\r\n|\r|\n|$)", content)
-    if not content.startswith(b"ply") or end is None:
+    first = re.match(rb"ply[ \t]*(\r\n|\r|\n)", content)
+    end = re.search(rb"[\r\n][ \t]*end_header[ \t]*(\r\n|\r|\n|$)", content)
+    if first is None or end is None:
         raise ValueError("expected a PLY file, got one without a whole header")
-    first = content.find(b"\n")
-    body = content[end.end() :]
-    if end[1] == b"\r\n" and not content[:first].endswith(b"\r"):
-        body = content[end.end() - 1 :]  # the line ended at \r, and what looks like \n is data
+    # Where lines end at \r alone, a \n after the last one is data.
+    body = content[end.end() - (end[1] == b"\r\n" and first[1] == b"\r") :]
     elements: list[_Element] = []
     textures: list[str] = []
     order = None

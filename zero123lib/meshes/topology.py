@@ -16,7 +16,7 @@ from zero123lib.meshes.corners import number_rows
 # Of a triangle's longest side; float32 tells no smaller heights from none.
 _FLAT = 1e-6
 # Of the longest side of the smallest face at a vertex: see `weld`.
-_NEAR, _FAR = 1e-6, 1e-2
+_NEAR, _FAR = 1e-5, 1e-2
 # What float32 loses in a few steps, of a number's size.
 _FLOAT32 = 2.5e-7
 _ASKEW = np.array([0.6180339887, 0.5436890127, 0.5671432904])
