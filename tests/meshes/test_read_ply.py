@@ -239,11 +239,11 @@ def test_several_textures(tmp_path: Path, form: str, number: str) -> None:
 def test_faces_without_a_texture_among_others(tmp_path: Path) -> None:
     properties = (LIST, "list uchar float texcoord", "int texnumber")
     flat = sum(CORNERS[:3], ())
-    rows = [((0, 1, 2), flat, 1), ((0, 2, 3), flat, -1)]
+    rows = [((0, 1, 2), flat, 1), ((0, 2, 3), flat, -1), ((0, 1, 3), (), 0), ((0, 1, 3), flat, 2)]
     content = ply(("vertex", XYZ, SQUARE), ("face", properties, rows),
                   comments=("TextureFile red.png", "TextureFile blue.png"))  # fmt: skip
     files = {"red__png": png(RED), "blue__png": png(BLUE)}
-    assert colors(load(tmp_path, content, **files)) == [BLUE, GREY]
+    assert colors(load(tmp_path, content, **files)) == [BLUE, GREY, GREY, GREY]
 
 
 @pytest.mark.parametrize("names", ["s t", "u v", "texture_u texture_v", "texture_s texture_t"])

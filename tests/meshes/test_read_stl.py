@@ -11,12 +11,9 @@ import torch
 import trimesh
 
 from tests.meshes.files import box, sides, write
-from tests.meshes.shapes import box as box_mesh
-from tests.meshes.shapes import sphere
 from zero123lib.meshes.cleanup import Cleaning, clean
 from zero123lib.meshes.inspect import facts
 from zero123lib.meshes.load import MeshError, load_mesh
-from zero123lib.meshes.topology import weld
 
 NAN = float("nan")
 
@@ -131,34 +128,3 @@ def test_a_pole_of_many_corners(tmp_path: Path) -> None:
     triangles = np.concatenate([np.stack([a, b, c], 2), np.stack([a, c, d], 2)]).reshape(-1, 3, 3)
     found = facts(load_mesh(write(tmp_path, a__stl=binary(triangles)), normalise=False))
     assert found.watertight and found.volume == pytest.approx(4.1, abs=0.1)
-
-
-def test_places_are_welded_far_below_the_shortest_edge() -> None:
-    """Detail of any size stays, beside large faces and far from the origin too."""
-    for scale in (1.0, 1e-5, 1e5):
-        for size in (1.0, 1e-3, 1e-6):
-            small = np.asarray(sphere(0.5, 2).vertices, np.float64) * size * scale
-            wide = np.array([[-1, -1, -1], [1, -1, -1], [0, 1, -1]]) * scale
-            vertices = np.concatenate([small, wide])
-            beside = len(small) + np.array([[0, 1, 2]])
-            faces = np.concatenate([sphere(0.5, 2).faces.numpy(), beside])
-            place, firsts = weld(vertices, faces)
-            assert len(firsts) == len(vertices)
-            assert (vertices[firsts][place] == vertices).all()
-
-
-def test_equal_places_are_welded_to_the_bit_and_others_to_one_of_them() -> None:
-    mesh = box_mesh()
-    vertices = mesh.vertices[mesh.faces].reshape(-1, 3).double().numpy()
-    faces = np.arange(36).reshape(-1, 3)
-    place, firsts = weld(vertices, faces)
-    assert len(firsts) == 8 and (vertices[firsts][place] == vertices).all()
-    moved = vertices + np.random.default_rng(0).uniform(-1e-8, 1e-8, vertices.shape)
-    place, firsts = weld(moved, faces)
-    assert len(firsts) == 8 and np.abs(moved[firsts][place] - moved).max() < 4e-8
-
-
-def test_parts_with_a_small_gap_between_them_stay_apart() -> None:
-    vertices, faces = box(1.0, 1.0, 1.0)
-    both = np.concatenate([vertices, vertices + np.array([1.0001, 0.0, 0.0])])
-    assert len(weld(both, np.concatenate([faces, faces + 8]))[1]) == 16

@@ -46,11 +46,11 @@ class Document:
         self._buffers: dict[int, bytes] = {}
 
     def items(self, name: str) -> list[dict[str, Any]]:
-        """A list of the header's top level, empty where there is none."""
+        """Return a list of the header's top level, empty where there is none."""
         return self.header.get(name, [])
 
     def accessor(self, index: int, share: bool = False) -> np.ndarray:
-        """The values of an accessor ``[N, D]``: float64, or whole numbers as they are.
+        """Return the values of an accessor ``[N, D]``: float64, or whole numbers as they are.
 
         Args:
             index: number of the accessor.
@@ -78,7 +78,7 @@ class Document:
         return values
 
     def image(self, index: int) -> tuple[bytes | memoryview, str]:
-        """The bytes of an image, and what to call it."""
+        """Return the bytes of an image, and what to call it."""
         image = self.items("images")[index]
         uri = image.get("uri")
         if uri is not None:
@@ -136,10 +136,11 @@ def _chunks(content: bytes) -> tuple[bytes, bytes | None]:
         return content, None
     if len(content) < 20 or content[16:20] != b"JSON":
         raise ValueError("expected a GLB file, got one cut off or without its JSON chunk")
-    version, _, length = struct.unpack("<3I", content[4:16])
+    version, whole, length = struct.unpack("<3I", content[4:16])
     if version != 2:
         raise ValueError(f"expected glTF version 2, got {version}")
-    text, rest = content[20 : 20 + length], content[20 + length :]
+    # What follows the file within the file is no chunk.
+    text, rest = content[20 : 20 + length], content[20 + length : max(whole, 20 + length)]
     if len(text) < length:
         raise ValueError("expected a whole GLB file, got one cut off in its JSON chunk")
     while len(rest) >= 8:

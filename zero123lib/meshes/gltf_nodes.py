@@ -41,7 +41,7 @@ def check_nodes(document: Document) -> None:
 
 
 def shown_nodes(document: Document) -> list[int]:
-    """The nodes of the file's scene that can be seen; all nodes where it has no scenes."""
+    """Return the nodes of the file's scene that can be seen; all where it has no scenes."""
     nodes, scenes = document.items("nodes"), document.items("scenes")
     if not scenes:
         return list(range(len(nodes)))
@@ -58,7 +58,7 @@ def shown_nodes(document: Document) -> list[int]:
 
 
 def world_matrices(document: Document) -> list[np.ndarray]:
-    """Of each node the matrix ``[4, 4]`` from its own axes to the scene's."""
+    """Return each node's matrix ``[4, 4]`` from its own axes to the scene's."""
     nodes = document.items("nodes")
     worlds = [_local(node) for node in nodes]
     inner = {child for node in nodes for child in node.get("children", [])}
@@ -71,7 +71,7 @@ def world_matrices(document: Document) -> list[np.ndarray]:
 
 
 def instances(document: Document, node: Mapping[str, Any], world: np.ndarray) -> list[np.ndarray]:
-    """The matrices ``[4, 4]`` of all copies of a node's mesh (EXT_mesh_gpu_instancing)."""
+    """Return the matrices ``[4, 4]`` of all copies of a node's mesh (EXT_mesh_gpu_instancing)."""
     extension = node.get("extensions", {}).get("EXT_mesh_gpu_instancing", {})
     given = {name: document.accessor(at) for name, at in extension.get("attributes", {}).items()}
     parts = {name: given[name] for name in ("TRANSLATION", "ROTATION", "SCALE") if name in given}
@@ -92,7 +92,7 @@ def skin_matrices(
     attributes: Mapping[str, int],
     worlds: list[np.ndarray],
 ) -> np.ndarray:
-    """Of each vertex the matrix ``[V, 4, 4]`` to the scene's axes: the mean of its joints'.
+    """Return each vertex's matrix ``[V, 4, 4]`` to the scene's axes: the mean of its joints'.
 
     As glTF 2.0 has it, chapter 3.7.3.3: the skinned node's own transform does not count. Weights
     are made to sum to 1; a vertex without any is its first joint's.
@@ -115,7 +115,7 @@ def skin_matrices(
 
 
 def morphed(document: Document, values: np.ndarray, name: str, weighted: Targets) -> np.ndarray:
-    """An attribute's values ``[V, D]`` with the weighted sum of its morph targets' added."""
+    """Return an attribute's values ``[V, D]`` with the weighted sum of its morph targets added."""
     for weight, target in weighted:
         if name in target and weight != 0.0:
             delta = document.accessor(target[name], share=name.startswith("COLOR"))
@@ -126,7 +126,7 @@ def morphed(document: Document, values: np.ndarray, name: str, weighted: Targets
 def morph_weights(
     node: Mapping[str, Any], mesh: Mapping[str, Any], primitive: Mapping[str, Any]
 ) -> Targets:
-    """The morph targets of a primitive with their weights: the node's own, else the mesh's."""
+    """Return the morph targets of a primitive with their weights: the node's, else the mesh's."""
     targets = primitive.get("targets", [])
     weights = node.get("weights") or mesh.get("weights") or [0.0] * len(targets)
     return list(zip(weights, targets, strict=False))

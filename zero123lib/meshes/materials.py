@@ -58,7 +58,7 @@ def open_image(content: bytes | memoryview, name: str) -> Image.Image:
     Raises:
         ValueError: it is not one, it is too large, or it is damaged; the message has `name`.
     """
-    if bytes(content[:8]) in _KTX or bytes(content[:9]).startswith(_KTX):
+    if bytes(content[:8]) in _KTX:
         raise ValueError(f"expected an image, got {name}, which is KTX and not read here")
     try:
         image = Image.open(io.BytesIO(content), formats=_FORMATS)
@@ -152,7 +152,7 @@ def without_image(look: Look) -> Look:
 
 
 def as_shares(values: np.ndarray) -> np.ndarray:
-    """float64 in [0, 1] of colours in any numbers that files have them in.
+    """Return as float64 in [0, 1] colours in any numbers that files have them in.
 
     Whole numbers of one or two bytes fill their type, wider ones run to 255. So do floats of which
     one is above 2; others run to 1.

@@ -37,11 +37,11 @@ class Nearby:
             self.notes.append(text)
 
     def has(self, name: str) -> bool:
-        """Whether there is such a file."""
+        """Tell whether there is such a file."""
         return any(path.is_file() for path in self._candidates(name.strip()))
 
     def read(self, name: str) -> bytes:
-        """The content of a file below the folder.
+        """Return the content of a file below the folder.
 
         Raises:
             ValueError: there is none, it is too large, or the name leads elsewhere.

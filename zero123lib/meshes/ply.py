@@ -39,89 +39,87 @@ def read_ply(content: bytes, nearby: Nearby) -> list[Piece]:
     if "face" in rows:
         pieces += _faces(rows["face"], rows["vertex"], places, textures, nearby)
     if "tristrips" in rows:
-        pieces += _strips(rows["tristrips"], rows["vertex"], places)
+        pieces += _faces(_unrolled(rows["tristrips"]), rows["vertex"], places, textures, nearby)
     return pieces
 
 
 def _faces(
     face: Rows, vertex: Rows, places: np.ndarray, textures: list[str], nearby: Nearby
 ) -> list[Piece]:
-    name = next((name for name in _CORNERS if name in face.lists), None)
-    if name is None:
-        raise ValueError("expected faces with vertex_indices, got some without")
-    sizes, corners = face.lists[name]
+    sizes, corners = _corners(face)
     corners = check_faces(corners, len(places))
-    triangles, owner = triangulate(places.astype(np.float64)[corners], sizes)
+    vertices = places.astype(np.float64)
+    triangles, owner = triangulate(vertices[corners], sizes)
     faces = corners[triangles]
-    uv = _corner_coordinates(face, sizes, triangles)
-    if uv is None:
-        at_vertices = next(filter(_is_given, map(vertex.table, _COORDINATES)), None)
-        uv = None if at_vertices is None else at_vertices.astype(np.float64)[faces]
-    looks, kinds = [PLAIN_LOOK], None
-    colors = _colors(vertex)
-    if colors is not None:
-        looks = [WHITE_LOOK]
-    if uv is None and textures:
+    uv = _coordinates(face, vertex, sizes, triangles, faces)
+    colors, at_faces, kinds = _colors(vertex), _colors(face), None
+    looks = [PLAIN_LOOK if colors is None else WHITE_LOOK]
+    if textures and uv is None:
         nearby.note("the faces have no texture coordinates for their texture")
-    if uv is not None and textures:
-        looks = [Look(image=partial(_open, nearby, one)) for one in textures]
-        numbered = face.single.get("texnumber")
-        if numbered is not None and len(textures) > 1:
-            looks.append(PLAIN_LOOK if colors is None else WHITE_LOOK)
-            # What points beyond the textures has none.
-            outside = (numbered < 0) | (numbered >= len(textures))
-            kinds = np.where(outside, len(textures), numbered).astype(np.int64)[owner]
-    elif (own := _colors(face)) is not None and (colors is None or not np.ptp(colors, 0).any()):
-        colors, look, uv = None, *_palette(own[owner])
+    if textures and uv is not None:
+        looks += [Look(image=partial(_open, nearby, name)) for name in textures]
+        number = face.single.get("texnumber", np.zeros(len(sizes)))[owner]
+        # What points beyond the textures, or has no coordinates, has none.
+        has = (number >= 0) & (number < len(textures)) & np.isfinite(uv).all((1, 2))
+        kinds = np.where(has, number + 1, 0).astype(np.int64)
+    elif at_faces is not None and (colors is None or not np.ptp(colors, 0).any()):
+        colors, look, uv = None, *_palette(at_faces[owner])
         looks = [look]
     normals = vertex.table(("nx", "ny", "nz"))
     piece = Piece(
-        places.astype(np.float64),
+        vertices,
         faces,
         tuple(looks),
         kinds,
-        uv,
+        None if uv is None else np.nan_to_num(uv),
         colors,
         None if normals is None else normals.astype(np.float64)[faces],
     )
     return split_by_texture(piece)
 
 
-def _strips(strips: Rows, vertex: Rows, places: np.ndarray) -> list[Piece]:
-    """Triangle strips, one after the other with -1 between them."""
-    name = next((name for name in _CORNERS if name in strips.lists), None)
-    if name is None:
-        return []
-    lengths, corners = strips.lists[name]
+def _corners(face: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """How many corners each face has, and the vertices of all of them."""
+    for name in _CORNERS:
+        if name in face.lists:
+            return face.lists[name]
+    raise ValueError("expected faces with vertex_indices, got some without")
+
+
+def _unrolled(strips: Rows) -> Rows:
+    """The triangles of strips, of which several may be in one list with -1 between them."""
+    lengths, corners = _corners(strips)
     corners = corners.astype(np.int64)
-    start = np.zeros(len(corners) + 1, np.int64)
-    start[np.cumsum(lengths)] = 1
-    strip = np.cumsum(start)[:-1] + 2 * np.cumsum(corners < 0)
+    begins = np.zeros(len(corners) + 1, bool)
+    begins[np.cumsum(lengths) - lengths] = True
+    begins[1:] |= corners < 0
     at = np.arange(len(corners))
-    first = np.r_[True, (strip[1:] != strip[:-1])] | np.r_[False, corners[:-1] < 0]
-    place = at - np.maximum.accumulate(np.where(first, at, 0))
+    place = at - np.maximum.accumulate(np.where(begins[:-1], at, 0))
     faces = np.stack([corners[:-2], corners[1:-1], corners[2:]], axis=1)
-    odd = place[:-2] % 2 == 1
+    odd = place[:-2] % 2 == 1  # every second one is wound the other way
     faces[odd] = faces[odd][:, [1, 0, 2]]
-    whole = (strip[:-2] == strip[2:]) & (faces >= 0).all(1)
-    faces = check_faces(faces[whole], len(places))
-    colors = _colors(vertex)
-    look = PLAIN_LOOK if colors is None else WHITE_LOOK
-    return [Piece(places.astype(np.float64), faces, (look,), colors=colors)]
+    faces = faces[(place[2:] >= 2) & (faces >= 0).all(1)]
+    return Rows({}, {_CORNERS[0]: (np.full(len(faces), 3), faces.ravel())})
 
 
-def _corner_coordinates(face: Rows, sizes: np.ndarray, triangles: np.ndarray) -> np.ndarray | None:
-    """The texture coordinates that faces list for their corners ``[T, 3, 2]``.
+def _coordinates(
+    face: Rows, vertex: Rows, sizes: np.ndarray, triangles: np.ndarray, faces: np.ndarray
+) -> np.ndarray | None:
+    """Texture coordinates of the corners ``[T, 3, 2]``: those that faces list, else the vertices'.
 
-    A face whose list does not fit its corners has 0.
+    A face whose list does not fit its corners has NaN.
     """
-    if "texcoord" not in face.lists:
-        return None
-    lengths, values = face.lists["texcoord"]
-    fits = lengths == 2 * sizes
-    table = np.zeros((int(sizes.sum()), 2))
-    table[np.repeat(fits, sizes)] = values[np.repeat(fits, lengths)].reshape(-1, 2)
-    return table[triangles]
+    if "texcoord" in face.lists:
+        lengths, values = face.lists["texcoord"]
+        fits = lengths == 2 * sizes
+        table = np.full((int(sizes.sum()), 2), np.nan)
+        table[np.repeat(fits, sizes)] = values[np.repeat(fits, lengths)].reshape(-1, 2)
+        return table[triangles]
+    for names in _COORDINATES:
+        columns = vertex.table(names)
+        if columns is not None:
+            return columns.astype(np.float64)[faces]
+    return None
 
 
 def _colors(rows: Rows) -> np.ndarray | None:
@@ -148,13 +146,8 @@ def _palette(colors: np.ndarray) -> tuple[Look, np.ndarray]:
     image = Image.fromarray(texels.reshape(height, width, 4))
     row, column = np.divmod(number.reshape(-1), width)
     uv = np.stack([(column + 0.5) / width, 1.0 - (row + 0.5) / height], axis=1)
-    alpha = "blend" if (kinds[:, 3] < 255).any() else "opaque"
-    return Look(image=lambda: image, alpha=alpha), np.repeat(uv[:, None], 3, axis=1)
+    return Look(image=lambda: image), np.repeat(uv[:, None], 3, axis=1)
 
 
 def _open(nearby: Nearby, name: str) -> Image.Image:
     return open_image(nearby.read(name), repr(name))
-
-
-def _is_given(table: np.ndarray | None) -> bool:
-    return table is not None

@@ -50,7 +50,7 @@ class Rows:
     lists: dict[str, tuple[np.ndarray, np.ndarray]]
 
     def table(self, names: Sequence[str]) -> np.ndarray | None:
-        """Properties side by side ``[N, D]``, or None where one is missing."""
+        """Return properties side by side ``[N, D]``, or None where one is missing."""
         if not all(name in self.single for name in names):
             return None
         return np.stack([self.single[name] for name in names], axis=1)

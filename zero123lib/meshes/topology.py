@@ -55,7 +55,7 @@ def edges(faces: np.ndarray) -> Edges:
 
 
 def weld(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices at the same place as one: files repeat them along seams, some with rounding errors.
+    """Weld vertices at the same place: files repeat them along seams, some with rounding errors.
 
     Places are the same that are nearer to each other than `_NEAR` of the size of the faces there,
     or than float32 tells apart, but never than `_FAR` of those faces' size.
@@ -92,20 +92,24 @@ def _reach(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
 def _near_pairs(points: np.ndarray, reach: np.ndarray) -> np.ndarray:
     """Pairs of points ``[N, 2]`` that are within the reach of both.
 
-    Along a line that no mesh is aligned with, near points are near, and few others are.
+    Along a line that no mesh is aligned with, near points are near, and few others are. Those of
+    far reach are looked at without those of less, which may be many between them.
     """
     along = points @ _ASKEW
     order = np.argsort(along)
-    along, points, reach = along[order], points[order], reach[order]
+    order = order[reach[order] > 0.0]
     found = [np.empty((0, 2), np.int64)]
-    for step in range(1, len(points)):
-        both = np.minimum(reach[step:], reach[:-step])
-        (near,) = np.nonzero(along[step:] - along[:-step] <= both)
-        if not len(near):
-            break
-        apart = np.linalg.norm(points[near + step] - points[near], axis=1)
-        near = near[apart <= both[near]]
-        found.append(np.stack([order[near], order[near + step]], axis=1))
+    for level in np.unique(np.frexp(reach[order])[1]).tolist():
+        most = 2.0**level
+        these = order[reach[order] >= most / 2.0]
+        for step in range(1, len(these)):
+            (near,) = np.nonzero(along[these[step:]] - along[these[:-step]] <= most)
+            if not len(near):
+                break
+            one, two = these[near], these[near + step]
+            apart = np.linalg.norm(points[two] - points[one], axis=1)
+            same = apart <= np.minimum(reach[one], reach[two])
+            found.append(np.stack([one[same], two[same]], axis=1))
     return np.concatenate(found)
 
 
