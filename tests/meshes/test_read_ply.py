@@ -140,6 +140,9 @@ def test_files_cut_off(tmp_path: Path, form: str, cut: int) -> None:
         (ply(VERTICES, FACES).replace(b"float x", b"half x"), "got 'property half x'"),
         (ply(VERTICES, FACES).replace(b"ascii", b"middle_endian"), "expected a PLY file in ascii"),
         (ply(VERTICES, FACES).replace(b"\n1 0 0", b"\n1 b 0"), "could not convert"),
+        (ply(VERTICES, FACES).replace(b"4 3 2 1 0", b"4 3 nan 1 0"), "to 2147483647, got nan"),
+        (ply(VERTICES, FACES).replace(b" int ", b" uint ").replace(b"4 3 2 1 0", b"4 3 -2 1 0"),
+         "from 0 to 4294967295, got -2"),
     ],
 )  # fmt: skip
 def test_damage_is_one_line(tmp_path: Path, content: bytes, reason: str) -> None:

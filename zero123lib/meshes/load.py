@@ -89,9 +89,10 @@ def load_mesh(
         size = path.stat().st_size
         if not 0 < size <= MAX_FILE_BYTES:
             raise ValueError(f"expected 1 to {MAX_FILE_BYTES} bytes, got {size}")
-        pieces = _limited(_pieces(path.read_bytes(), suffix, nearby))
         kind: Any = FORMATS[suffix] if up == "auto" else up
-        return _join(pieces, kind, normalise, textures, nearby)
+        with np.errstate(all="ignore"):  # what is not finite is refused at the end
+            pieces = _limited(_pieces(path.read_bytes(), suffix, nearby))
+            return _join(pieces, kind, normalise, textures, nearby)
     except Exception as error:
         # Readers meet damaged files with errors of any type; all mean the same to the caller.
         reason = re.sub(r" at 0x[0-9a-fA-F]+", "", " ".join(str(error).split()))[:300]

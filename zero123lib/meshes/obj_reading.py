@@ -133,11 +133,11 @@ def _corner_rows(lines: _Lines) -> tuple[np.ndarray, np.ndarray]:
     rows = np.concatenate(chunks) if chunks else np.empty((0, 3), np.int64)
     if bool((rows[:, 0] == 0).any()):
         raise ValueError("expected faces of vertices from 1, got one of number 0")
-    before = np.zeros((len(faces), 3), np.int64)
-    for number, *counts in lines.relative:
-        before[number] = counts
     backwards = rows < 0
     if backwards.any():
+        before = np.zeros((len(faces), 3), np.int64)
+        for number, *counts in lines.relative:
+            before[number] = counts
         rows = np.where(backwards, rows + np.repeat(before, sizes, axis=0) + 1, rows)
         if bool((rows[backwards] < 1).any()):
             raise ValueError("expected faces of vertices before them, got one before the first")

@@ -35,11 +35,10 @@ class Piece:
         """Return the piece moved by one matrix ``[4, 4]``, or one for each vertex ``[V, 4, 4]``."""
         linear = matrices[..., :3, :3]
         sign = np.sign(np.linalg.det(linear))
-        with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is refused later
-            if linear.ndim == 2:
-                moved = self.vertices @ linear.T + matrices[:3, 3]
-            else:
-                moved = np.einsum("vij,vj->vi", linear, self.vertices) + matrices[:, :3, 3]
+        if linear.ndim == 2:
+            moved = self.vertices @ linear.T + matrices[:3, 3]
+        else:
+            moved = np.einsum("vij,vj->vi", linear, self.vertices) + matrices[:, :3, 3]
         normals = self.normals
         if normals is not None:
             turned = _cofactors(linear) * np.where(sign < 0.0, -1.0, 1.0)[..., None, None]

@@ -206,8 +206,14 @@ def _row_starts(
 def _take(data: np.ndarray, at: np.ndarray, kind: np.dtype, text: bool) -> np.ndarray:
     """Values ``[N]`` that begin at places in the data."""
     if text:
-        # All of it is float64 already; whole numbers say by their type what is the most.
-        return data[at] if kind.kind == "f" else data[at].astype(kind)
+        values = data[at]  # all of it is float64
+        if kind.kind == "f":
+            return values
+        least, most = np.iinfo(kind).min, np.iinfo(kind).max
+        wrong = ~((values >= least) & (values <= most))
+        if wrong.any():
+            raise ValueError(f"expected numbers from {least} to {most}, got {values[wrong][0]:g}")
+        return values.astype(kind)
     raw = np.empty((len(at), kind.itemsize), np.uint8)
     for byte in range(kind.itemsize):
         raw[:, byte] = data[at + byte]
