@@ -466,3 +466,11 @@ def test_compressed_geometry_without_another_is_refused(tmp_path: Path) -> None:
     del file.header["accessors"][0]["bufferView"]
     with pytest.raises(MeshError, match="without KHR_draco_mesh_compression"):
         load(file, tmp_path)
+
+
+def test_what_follows_the_file_is_no_part_of_it(tmp_path: Path) -> None:
+    file = Gltf()
+    file.mesh(TRIANGLE)
+    path = file.write(tmp_path / "a.glb")
+    path.write_bytes(path.read_bytes() + b"\xff" * 40)
+    assert len(load_mesh(path).faces) == 1
