@@ -101,5 +101,8 @@ def lpips_alex(device: str | torch.device = "cpu") -> LPIPS:
     """Load the metric with its published weights, frozen, float32; once for each device."""
     model = LPIPS()
     model.load_state_dict({name: value.float() for name, value in load_file(WEIGHTS).items()})
-    model = model.to(device, memory_format=torch.channels_last)  # the faster layout everywhere
-    return model.eval().requires_grad_(False)
+    model = model.to(device).eval().requires_grad_(False)
+    for weight in model.parameters():
+        if weight.ndim == 4:  # of a convolution, in the layout that is faster everywhere
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+    return model

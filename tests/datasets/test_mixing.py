@@ -21,7 +21,8 @@ class Numbered:
     """Pairs whose images and cameras follow from their number."""
 
     def __init__(self, name: str, encoding: Encoding = "zero123") -> None:
-        self.name, self.encoding = name, encoding
+        self.name = name
+        self.encoding: Encoding = encoding
         self.skipped = {name: "a reason"}
 
     def pair(self, number: int) -> Pair:

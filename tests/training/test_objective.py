@@ -180,7 +180,8 @@ def test_the_perceptual_loss_is_lpips_of_the_images_from_its_step_on() -> None:
     config = ObjectiveConfig(posterior="mode", perceptual=PerceptualConfig(0.5, from_step=7))
     losses = [denoising_loss(model, pipe, batch, draws, config, step) for step in (6, 7, None)]
     latents = torch.full((3, 48, 8, 8), 0.01) / pipe.vae.config["scaling_factor"]
-    images = (pipe.vae.decode(latents).sample + 1) / 2
+    decoded: Any = pipe.vae.decode(latents)
+    images = (decoded.sample + 1) / 2
     distance = lpips_alex()(images, (batch["target"] + 1) / 2).mean()
     assert losses[1] == losses[2]
     assert float(losses[1] - losses[0]) == pytest.approx(0.5 * float(distance), rel=1e-4)

@@ -24,7 +24,7 @@ from torch import Tensor
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.evaluation.predictions import evaluated_kinds
 from zero123lib.evaluation.report import versions
-from zero123lib.evaluation.samples import Sample, scene_samples
+from zero123lib.evaluation.samples import Sample, SceneSample, scene_samples
 from zero123lib.fields.hull import visual_hull
 from zero123lib.fields.occupancy import evaluate, lattice
 from zero123lib.metrics import volume_iou
@@ -166,14 +166,13 @@ def score_recipe(
 def _scores(
     pipe: Zero123Pipeline,
     name: str,
-    samples: Iterator[Sample],
+    samples: Iterator[SceneSample],
     overrides: Sequence[str],
     seed: int,
 ) -> Iterator[Progress | Scored]:
     fov_deg = read_recipe(name, overrides).data.default_fovy_deg
     for sample in samples:
         camera = sample.condition_pose
-        assert sample.scene is not None, "scene_samples gives it"
         scene = sample.scene.turned(-camera.azimuth_deg)
         pose = Pose(camera.elevation_deg, 0.0, camera.radius)
         distance = equal_distance(camera.radius, FOV_DEG, fov_deg)

@@ -13,6 +13,7 @@ from zero123lib import __version__
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.diffusion.samplers import Sampler
 from zero123lib.evaluation.predictions import BASELINES, Prediction, Setting, predict_scenes
+from zero123lib.evaluation.samples import SceneSample
 from zero123lib.evaluation.scores import Entry, Scores, ViewScore, summarize
 from zero123lib.scenes import KINDS
 
@@ -145,8 +146,9 @@ def report_predictions(
     kinds: frozenset[str] = frozenset()
     scores: dict[str, list[ViewScore]] = {name: [] for name in ("model", *BASELINES)}
     for one in predictions:
-        objects, replaced = objects + 1, one.sample.replaced
-        kinds = one.sample.kinds
+        objects += 1
+        if isinstance(one.sample, SceneSample):
+            replaced, kinds = one.sample.replaced, one.sample.kinds
         model_seconds += one.seconds
         for name, rows in scores.items():
             rows.extend(one.scores[name])

@@ -15,6 +15,7 @@ import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -55,8 +56,6 @@ class Sample:
         silhouettes: ``[N, S, S]``, where the target shows any of the object.
         inside: ``[N, S, S]``, where the input or the target shows any of the object.
         mean: the mean of training images ``[3, S, S]`` in [0, 1], a baseline.
-        scene: the object; None where only its images are known.
-        kinds: that a scene was drawn from.
     """
 
     index: int
@@ -69,35 +68,57 @@ class Sample:
     silhouettes: Tensor
     inside: Tensor
     mean: Tensor
-    scene: Scene | None = None
-    kinds: frozenset[str] = frozenset()
 
     @property
-    def replaced(self) -> int:
-        """How many scenes have given way up to this one."""
-        return 0 if self.scene is None else self.seed - HELD_OUT_SEED - self.index
+    def object(self) -> object:
+        """What tells the object from others."""
+        return self.name
 
     def fingerprint(self) -> str:
         """Compute a digest of the object, the cameras, the input and the true views."""
-        asked = (self.scene or self.name, self.condition_pose, self.target_poses)
+        asked = (self.object, self.condition_pose, self.target_poses)
         digest = hashlib.sha256(repr(asked).encode())
         for tensor in (self.condition, self.targets):
             digest.update(tensor.numpy().tobytes())
         return digest.hexdigest()
 
 
-def make_sample(
-    index: int,
-    name: str,
-    seed: int,
-    images: Tensor,
-    alpha: Tensor,
-    poses: Sequence[Pose],
-    mean: Tensor,
-    scene: Scene | None = None,
-    kinds: frozenset[str] = frozenset(),
-) -> Sample:
-    """Make a sample of views: the first is the input, the others are targets.
+@dataclass(frozen=True, eq=False)
+class SceneSample(Sample):
+    """A sample of a scene, which can be rendered from any other camera too.
+
+    Attributes:
+        scene: the object.
+        kinds: that it was drawn from.
+    """
+
+    scene: Scene
+    kinds: frozenset[str]
+
+    @property
+    def object(self) -> Scene:
+        """The scene itself: two of one kind differ."""
+        return self.scene
+
+    @property
+    def replaced(self) -> int:
+        """How many scenes have given way up to this one."""
+        return self.seed - HELD_OUT_SEED - self.index
+
+
+class Views(TypedDict):
+    """What a sample holds of its views, named as there."""
+
+    condition: Tensor
+    condition_pose: Pose
+    target_poses: tuple[Pose, ...]
+    targets: Tensor
+    silhouettes: Tensor
+    inside: Tensor
+
+
+def sample_views(images: Tensor, alpha: Tensor, poses: Sequence[Pose]) -> Views:
+    """Arrange views for a sample: the first is the input, the others are targets.
 
     Args:
         images: ``[1 + N, 3, S, S]`` in [0, 1] on white.
@@ -105,25 +126,19 @@ def make_sample(
         poses: of each.
     """
     seen = alpha > 0
-    return Sample(
-        index,
-        name,
-        seed,
-        images[0] * 2 - 1,
-        poses[0],
-        tuple(poses[1:]),
-        images[1:],
-        seen[1:],
-        seen[1:] | seen[0],
-        mean,
-        scene,
-        kinds,
-    )
+    return {
+        "condition": images[0] * 2 - 1,
+        "condition_pose": poses[0],
+        "target_poses": tuple(poses[1:]),
+        "targets": images[1:],
+        "silhouettes": seen[1:],
+        "inside": seen[1:] | seen[0],
+    }
 
 
 def scene_samples(
     objects: int, views: int, size: int, kinds: Collection[str] | None = None
-) -> Iterator[Sample]:
+) -> Iterator[SceneSample]:
     """Yield held-out scenes, always the same; a prefix of those for more objects.
 
     Args:
@@ -149,7 +164,7 @@ def check_counts(**counts: int) -> None:
             raise ArgumentError(name, "at least 1", repr(value))
 
 
-def _samples(objects: int, views: int, size: int, kinds: frozenset[str]) -> Iterator[Sample]:
+def _samples(objects: int, views: int, size: int, kinds: frozenset[str]) -> Iterator[SceneSample]:
     seed = HELD_OUT_SEED
     for index in range(objects):
         sample = None
@@ -161,7 +176,7 @@ def _samples(objects: int, views: int, size: int, kinds: frozenset[str]) -> Iter
 
 def _sample(
     index: int, scene: Scene, seed: int, views: int, size: int, kinds: frozenset[str]
-) -> Sample | None:
+) -> SceneSample | None:
     """Make a scene's sample, or None where too few cameras show enough of it."""
     random = torch.Generator().manual_seed(seed)
     poses: list[Pose] = []
@@ -181,7 +196,8 @@ def _sample(
     rgb, alpha = rgba[..., :3], rgba[..., 3:]
     images = (rgb * alpha + 1 - alpha).permute(0, 3, 1, 2).contiguous()
     mean = mean_training_image(size, kinds)
-    return make_sample(index, scene.name, seed, images, alpha[..., 0], cameras, mean, scene, kinds)
+    shown = sample_views(images, alpha[..., 0], cameras)
+    return SceneSample(index, scene.name, seed, mean=mean, scene=scene, kinds=kinds, **shown)
 
 
 def held_out_camera(random: torch.Generator) -> Pose:

@@ -19,7 +19,7 @@ from zero123lib.evaluation.pose_accuracy import (
     sweep_errors,
     tells_azimuth,
 )
-from zero123lib.evaluation.samples import Sample
+from zero123lib.evaluation.samples import Sample, SceneSample
 from zero123lib.lpips import LEAST_SIDE_PX, lpips_alex
 
 # An answer that equals the truth counts as this much: 8 bits cannot show what lies above.
@@ -148,7 +148,7 @@ def _azimuth_errors(
     sample: Sample, view: int, made: Tensor
 ) -> tuple[bool, Callable[[Tensor | None], Sequence[float | None]]]:
     """Whether a view tells its azimuth, and the errors within a mask; None without a scene."""
-    if sample.scene is None:
+    if not isinstance(sample, SceneSample):
         return False, lambda mask: [None] * len(made)
     target = sample.targets[view]
     sweep = render_azimuth_sweep(sample.scene, sample.target_poses[view], target.shape[-1])

@@ -21,7 +21,7 @@ from zero123lib.datasets.drawing import Part, StoredObject, belongs, read_view, 
 from zero123lib.datasets.folder import find_objects, open_object
 from zero123lib.datasets.samples import Sample as View
 from zero123lib.datasets.samples import SampleError, picture
-from zero123lib.evaluation.samples import Sample, check_counts, make_sample
+from zero123lib.evaluation.samples import Sample, check_counts, sample_views
 
 _MEAN_OBJECTS = 256
 _WHITE = 252  # a level of 8 bits; brighter is the background of an image without alpha
@@ -68,7 +68,8 @@ def _samples(
             continue
         images = torch.stack([(picture(one.image, size) + 1) / 2 for one in found])
         alpha = torch.stack([_alpha(one.image, size) for one in found])
-        yield make_sample(index, name, index, images, alpha, [one.pose for one in found], mean)
+        shown = sample_views(images, alpha, [one.pose for one in found])
+        yield Sample(index, name, index, mean=mean, **shown)
         index += 1
         if index == objects:
             return
@@ -103,5 +104,5 @@ def _alpha(image: Image.Image, size: int) -> Tensor:
     if image.mode == "RGBA":
         alpha = image.getchannel("A")
     else:
-        alpha = image.convert("L").point(lambda level: 255 * (level < _WHITE))
+        alpha = image.convert("L").point([255 * (level < _WHITE) for level in range(256)])
     return torch.from_numpy(np.array(alpha.resize((size, size), Image.Resampling.BOX)) / 255)
