@@ -73,8 +73,6 @@ def test_the_object_turns_with_the_camera(pipe):
         made = pipe(
             truth[0] * 2 - 1,
             turns,
-            num_inference_steps=pipe.config["num_inference_steps"],
-            guidance_scale=pipe.config["guidance_scale"],
             generator=torch.Generator().manual_seed(index),
             output_type="pt",
         ).images

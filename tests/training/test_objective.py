@@ -10,6 +10,8 @@ from diffusers import DDIMScheduler
 
 from tests.training.toy import NumberedPairs
 from zero123lib.datasets.batches import collate
+from zero123lib.diffusion.schedule import Schedule
+from zero123lib.training import objective
 from zero123lib.training.config import ObjectiveConfig
 from zero123lib.training.objective import (
     Draws,
@@ -17,7 +19,8 @@ from zero123lib.training.objective import (
     draw,
     encode,
     keep,
-    target_of,
+    perceptual_loss,
+    perceptual_weights,
     timesteps,
 )
 from zero123lib.training.recipe import Architecture, TrainedModel, tiny_pipeline
@@ -47,6 +50,10 @@ class Recorder(torch.nn.Module):
 @pytest.fixture(scope="module")
 def pipe():
     return tiny_pipeline(SMALL, seed=0)
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
 def batch_of(count: int):
@@ -128,8 +135,58 @@ def test_loss_against_its_closed_form(pipe, prediction_type):
         "v_prediction": scheduler.get_velocity(x0, draws.noise, t),  # pyright: ignore[reportArgumentType]
     }[prediction_type]
     assert float(loss) == pytest.approx(float((0.3 - target).square().mean()), rel=1e-5)
-    abar = scheduler.alphas_cumprod[t][:, None, None, None]
-    assert torch.allclose(target_of(prediction_type, x0, draws.noise, abar), target, atol=1e-5)
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
+def test_values_are_those_of_the_formulas_in_single_precision(pipe, prediction_type):
+    """What is trained on is, to rounding, what abar in float32 gives, as runs before had it."""
+    scheduler = DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
+        prediction_type=prediction_type, clip_sample=False,
+    )  # fmt: skip
+    schedule = Schedule.from_scheduler(scheduler)
+    x0, eps, output = (torch.randn(1000, 4, generator=seeded(i)) for i in range(3))
+    steps = torch.arange(1000)
+    abar = scheduler.alphas_cumprod[steps][:, None]
+    alpha, sigma = abar.sqrt(), (1 - abar).sqrt()
+    noisy = alpha * x0 + sigma * eps
+    assert torch.allclose(schedule.add_noise(x0, eps, steps), noisy, atol=1e-6)
+    v = alpha * eps - sigma * x0
+    target = {"epsilon": eps, "sample": x0, "v_prediction": v}[prediction_type]
+    assert torch.allclose(schedule.target(x0, eps, steps), target, atol=1e-6)
+    seen = {
+        "epsilon": (noisy - sigma * output) / alpha,
+        "sample": output,
+        "v_prediction": alpha * noisy - sigma * output,
+    }[prediction_type]
+    found, _ = schedule.x0_and_eps(output, noisy, steps)
+    assert torch.allclose(found, seen, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
+def test_the_perceptual_loss_is_that_of_the_clean_latents(pipe, prediction_type, monkeypatch):
+    """With the mean square in place of LPIPS, each pair weighted as its type has it."""
+
+    def squares(made, target):
+        return (made - target).square().mean((1, 2, 3))
+
+    monkeypatch.setattr(objective, "lpips_alex", lambda device: squares)
+    monkeypatch.setattr(pipe, "scheduler", DDIMScheduler(prediction_type=prediction_type))
+    batch, steps = batch_of(3), torch.tensor([20, 500, 900])
+    output, noisy = (torch.randn(3, *SHAPE, generator=seeded(i)) for i in range(2))
+    found = perceptual_loss(pipe, output, noisy, steps, batch["target"])
+    abar = pipe.scheduler.alphas_cumprod[steps]
+    alpha, sigma = abar.sqrt()[:, None, None, None], (1 - abar).sqrt()[:, None, None, None]
+    clean = {
+        "epsilon": (noisy - sigma * output) / alpha,
+        "sample": output,
+        "v_prediction": alpha * noisy - sigma * output,
+    }[prediction_type]
+    made = pipe.vae.decode(clean / pipe.vae.config["scaling_factor"]).sample
+    apart = squares((made + 1) / 2, (batch["target"] + 1) / 2)
+    assert float(found) == pytest.approx(
+        float((perceptual_weights(prediction_type, abar) * apart).mean()), rel=1e-5
+    )
 
 
 def test_target_is_a_scaled_sample_of_the_posterior_and_the_condition_its_mode(pipe):

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from PIL import Image
 
+from zero123lib._errors import ArgumentError
 from zero123lib.diffusion.devices import pick_device
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.diffusion.samplers import SampleStep
@@ -21,7 +22,7 @@ def load_pipeline(
     encoding: str = "auto",
     original_config: str | Path | None = None,
 ) -> Zero123Pipeline:
-    """A pipeline on a device.
+    """Load a pipeline onto a device.
 
     Args:
         model: the ``source`` of :meth:`Zero123Pipeline.from_pretrained`.
@@ -45,27 +46,26 @@ def load_pipeline(
 
 
 def needs_input_elevation(pipe: Zero123Pipeline) -> bool:
-    """Whether the model is conditioned on the elevation of the picture's own camera."""
+    """Tell whether the model is conditioned on the elevation of the image's own camera."""
     return pipe.config["encoding"] == "stable-zero123"
 
 
 def check_input_elevation(
     pipe: Zero123Pipeline, elevation_deg: float | None, argument: str
 ) -> None:
-    """Ask for the elevation of the picture's camera where the model needs it.
+    """Ask for the elevation of the image's camera where the model needs it.
 
     Args:
         elevation_deg: what was given.
         argument: what the app calls it.
 
     Raises:
-        ValueError: the model needs it and there is none.
+        ArgumentError: the model needs it and there is none.
     """
     if elevation_deg is None and needs_input_elevation(pipe):
-        raise ValueError(
-            f"{argument}: expected the elevation of the camera that took the picture, in degrees, "
-            f"as the model {pipe.model_name} is conditioned on it; got none"
-        )
+        expected = "the elevation of the camera that took the picture, in degrees, as the model "
+        expected += f"{pipe.model_name} is conditioned on it"
+        raise ArgumentError(argument, expected, "none")
 
 
 def sampled_views(
@@ -75,14 +75,10 @@ def sampled_views(
     on_step: Callable[[SampleStep], Any],
     **options: Any,
 ) -> list[Image.Image]:
-    """One view per pose. Nothing of the pipeline changes, so that calls may run side by side.
+    """Make one view per pose. Nothing of the pipeline changes, so calls may run side by side.
 
     Args:
         on_step: told of every finished step.
-        **options: of :meth:`Zero123Pipeline.sample`.
+        **options: of :meth:`Zero123Pipeline.views`.
     """
-    steps = pipe.sample(pipe.encode(prepared), poses, **options)
-    for step in steps:
-        on_step(step)
-        latents = step.latents
-    return to_pils(pipe.decode(latents))
+    return to_pils(pipe.views(pipe.encode(prepared), poses, on_step=on_step, **options))

@@ -50,13 +50,16 @@ _WEIGHTS = re.compile(
 _LONGEST_JSON = 16 << 20  # bytes; an index of a thousand shards has far less
 
 
-def read_folder(folder: Path, variant: str | None = None) -> Checkpoint:
+def read_folder(
+    folder: Path, variant: str | None = None, use_safetensors: bool | None = None
+) -> Checkpoint:
     """Read a diffusers folder.
 
     Args:
         folder: holds ``model_index.json`` and one subfolder per part.
         variant: of the weights, such as "fp16": taken where a part has it. Where a part has only
             a variant, that is taken in any case.
+        use_safetensors: True reads no pickles; else they are read where there is nothing else.
 
     Raises:
         CheckpointError: see :mod:`zero123lib.diffusion.checkpoints.errors`.
@@ -66,20 +69,26 @@ def read_folder(folder: Path, variant: str | None = None) -> Checkpoint:
     parts = {}
     for name in NETWORKS:
         place = _projection(folder) if name == "camera_projection" else folder / name
-        parts[name] = read_part(name, place, variant, folder)
+        parts[name] = read_part(name, place, variant, folder, use_safetensors)
     check_fit(parts, folder)
     scheduler = read_scheduler(folder)
     settings = checked_settings(index, folder / "model_index.json")
     return Checkpoint(folder, parts, scheduler, settings)
 
 
-def read_part(name: str, place: Path, variant: str | None, folder: Path) -> Part:
-    """One part of a folder.
+def read_part(
+    name: str,
+    place: Path,
+    variant: str | None,
+    folder: Path,
+    use_safetensors: bool | None = None,
+) -> Part:
+    """Read one part of a folder.
 
     Args:
         name: of the part.
         place: its subfolder.
-        variant: see :func:`read_folder`.
+        variant, use_safetensors: see :func:`read_folder`.
         folder: what error messages name.
     """
     # The kxic ports save no config with the projection; its sizes are then the published ones.
@@ -87,7 +96,7 @@ def read_part(name: str, place: Path, variant: str | None, folder: Path) -> Part
     network = empty_network(name, config, folder)
     weights: Mapping[str, Tensor] = {}
     if network.state_dict():
-        files = weight_files(name, _names_in(place), variant, folder)
+        files = weight_files(name, _names_in(place), variant, folder, use_safetensors)
         weights = _Shards([place / file for file in files], name, folder)
     return Part(network, weights)
 
@@ -97,22 +106,28 @@ def read_scheduler(folder: Path) -> Any:
     return make_scheduler(_json(folder / "scheduler" / "scheduler_config.json"), folder)
 
 
-def weight_files(name: str, found: Iterable[str], variant: str | None, folder: Path) -> list[str]:
-    """Which of the files in a part's subfolder hold its weights.
+def weight_files(
+    name: str,
+    found: Iterable[str],
+    variant: str | None,
+    folder: Path,
+    use_safetensors: bool | None = None,
+) -> list[str]:
+    """Choose the files in a part's subfolder that hold its weights.
 
     Safetensors come before pickles and the wanted variant before others; shards come all together.
 
     Args:
         name: of the part.
         found: names of the files that are there.
-        variant: see :func:`read_folder`.
+        variant, use_safetensors: see :func:`read_folder`.
         folder: what error messages name.
 
     Raises:
         DamagedCheckpointError: none does.
     """
     safe, pickled = _STEMS.get(name, _STEM)
-    stems = ((safe, "safetensors"), (pickled, "bin"))
+    stems = ((safe, "safetensors"), (pickled, "bin"))[: 1 if use_safetensors else 2]
     # By variant, stem and ending: the files, and of each shard its place and their number.
     groups: dict[tuple[str | None, str, str], dict[str, tuple[int, int] | None]] = {}
     for file in sorted(found):
