@@ -128,7 +128,9 @@ def away(pipe: Any) -> bool:
 class Halving(PipelineCallback):
     """A callback as diffusers' official ones are written."""
 
-    tensor_inputs = ["latents"]  # noqa: RUF012
+    @property
+    def tensor_inputs(self) -> list[str]:
+        return ["latents"]
 
     def callback_fn(self, pipeline: Any, step_index: int, timesteps: Any, callback_kwargs: Any):
         if step_index == self.config["cutoff_step_index"]:
@@ -337,13 +339,14 @@ def test_a_lora_file_comes_back(
     make_pipeline: MakePipeline, picture: Tensor, tmp_path: Path
 ) -> None:
     pipe, other = make_pipeline(), make_pipeline()
+    unet: Any = other.unet
     adapter(pipe)
     expected = views(pipe, picture)
     pipe.unet.save_lora_adapter(tmp_path)
     name = "pytorch_lora_weights.safetensors"
-    other.unet.load_lora_adapter(tmp_path, prefix=None, weight_name=name, use_safetensors=True)
+    unet.load_lora_adapter(tmp_path, prefix=None, weight_name=name, use_safetensors=True)
     assert torch.allclose(views(other, picture), expected, atol=1e-5)
-    other.unet.fuse_lora()
+    unet.fuse_lora()
     assert torch.allclose(views(other, picture), expected, atol=1e-4)
 
 

@@ -8,7 +8,6 @@ from typing import Any, cast
 
 from PIL import Image
 
-from zero123lib._errors import ArgumentError
 from zero123lib.diffusion.devices import pick_device
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.diffusion.samplers import SampleStep
@@ -60,12 +59,13 @@ def check_input_elevation(
         argument: what the app calls it.
 
     Raises:
-        ArgumentError: the model needs it and there is none.
+        ValueError: the model needs it and there is none.
     """
     if elevation_deg is None and needs_input_elevation(pipe):
-        expected = "the elevation of the camera that took the picture, in degrees, as the model "
-        expected += f"{pipe.model_name} is conditioned on it"
-        raise ArgumentError(argument, expected, "none")
+        raise ValueError(
+            f"{argument}: expected the elevation of the camera that took the picture, in degrees, "
+            f"as the model {pipe.model_name} is conditioned on it; got none"
+        )
 
 
 def sampled_views(
