@@ -385,6 +385,7 @@ nan, inf = float("nan"), float("inf")
         ({"sampler": []}, r"sampler: expected one of 'official', 'ddim', .* got \[\]"),
         ({"eta": 1.5}, r"eta: expected a number in \[0, 1\], got 1.5"),
         ({"eta": nan}, r"eta: expected a number in \[0, 1\], got nan"),
+        ({"eta": "1"}, r"eta: expected a number in \[0, 1\], got '1'"),
         ({"eta": 0.5, "sampler": "dpmpp"}, "eta: expected 0, as 'dpmpp' adds no noise, got 0.5"),
         ({"output_type": "jpg"}, "output_type: expected one of 'pil', .* got 'jpg'"),
         ({"preprocess": "crop"}, "preprocess: expected .* got 'crop'"),

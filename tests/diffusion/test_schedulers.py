@@ -223,6 +223,7 @@ def refusal(family: str, kind: Any, message: str, **arguments: Any) -> Any:
                 "scheduler: expected one that can run this model, got a PNDMScheduler, which"),
         refusal("published", EulerDiscreteScheduler,
                 "eta: expected 0, as a EulerDiscreteScheduler takes none", eta=0.5),
+        refusal("published", DDIMScheduler, "eta: expected a number in .* got 2", eta=2),
         refusal("published", HeunDiscreteScheduler,
                 "sigmas: expected None, as a HeunDiscreteScheduler takes none", sigmas=[9.0, 1.0]),
         refusal("published", EulerDiscreteScheduler,

@@ -147,7 +147,7 @@ class Zero123Pipeline(Zero123Model):
             self._sampler_or_scheduler(sampler),
             schedule,
             count,
-            float(eta),
+            eta,
             timesteps=timesteps,
             sigmas=sigmas,
             generator=generator,

@@ -16,7 +16,7 @@ from diffusers import SchedulerMixin
 from torch import Tensor
 
 from zero123lib._errors import ArgumentError
-from zero123lib.diffusion import samplers
+from zero123lib.diffusion import arguments, samplers
 from zero123lib.diffusion.samplers import Model, Noise, SampleStep, Steps
 from zero123lib.diffusion.schedule import Schedule
 
@@ -98,15 +98,16 @@ def planned(
         raise ArgumentError("sigmas", expected, repr(sigmas))
     samplers.timesteps_of(what, schedule, num_inference_steps, timesteps)
     return lambda model, x, noise: samplers.start(
-        what, model, x, schedule, num_inference_steps, eta, noise, timesteps
+        what, model, x, schedule, num_inference_steps, float(eta), noise, timesteps
     )
 
 
 def _options(scheduler: Any, eta: float, generator: Any) -> dict[str, Any]:
+    arguments.check_number("eta", eta, 0.0, 1.0)
     known = signature(scheduler.step).parameters
     if eta and "eta" not in known:
         raise ArgumentError("eta", f"0, as a {type(scheduler).__name__} takes none", repr(eta))
-    options = {"eta": eta, "generator": generator}
+    options = {"eta": float(eta), "generator": generator}
     return {name: value for name, value in options.items() if name in known}
 
 
