@@ -96,7 +96,8 @@ def read_part(
     network = empty_network(name, config, folder)
     weights: Mapping[str, Tensor] = {}
     if network.state_dict():
-        files = weight_files(name, _names_in(place), variant, folder, use_safetensors)
+        names = [one for one in _names_in(place) if not (use_safetensors and one.endswith(".bin"))]
+        files = weight_files(name, names, variant, folder)
         weights = _Shards([place / file for file in files], name, folder)
     return Part(network, weights)
 
@@ -106,28 +107,22 @@ def read_scheduler(folder: Path) -> Any:
     return make_scheduler(_json(folder / "scheduler" / "scheduler_config.json"), folder)
 
 
-def weight_files(
-    name: str,
-    found: Iterable[str],
-    variant: str | None,
-    folder: Path,
-    use_safetensors: bool | None = None,
-) -> list[str]:
-    """Choose the files in a part's subfolder that hold its weights.
+def weight_files(name: str, found: Iterable[str], variant: str | None, folder: Path) -> list[str]:
+    """Which of the files in a part's subfolder hold its weights.
 
     Safetensors come before pickles and the wanted variant before others; shards come all together.
 
     Args:
         name: of the part.
         found: names of the files that are there.
-        variant, use_safetensors: see :func:`read_folder`.
+        variant: see :func:`read_folder`.
         folder: what error messages name.
 
     Raises:
         DamagedCheckpointError: none does.
     """
     safe, pickled = _STEMS.get(name, _STEM)
-    stems = ((safe, "safetensors"), (pickled, "bin"))[: 1 if use_safetensors else 2]
+    stems = ((safe, "safetensors"), (pickled, "bin"))
     # By variant, stem and ending: the files, and of each shard its place and their number.
     groups: dict[tuple[str | None, str, str], dict[str, tuple[int, int] | None]] = {}
     for file in sorted(found):
