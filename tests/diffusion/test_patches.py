@@ -29,6 +29,48 @@ def test_round_trip_is_lossless(patch_size: int) -> None:
     assert torch.allclose(vae(x), x, atol=1e-5)
 
 
+@pytest.mark.parametrize("overlap", [False, True])
+def test_slices_and_tiles_change_nothing(overlap: bool) -> None:
+    vae = PatchAutoencoder(patch_size=4, latent_channels=48, overlap=overlap)
+    x = pictures(3, 40)  # ten rows of patches: two tiles and a half
+    latents = encode(vae, x)
+    assert torch.allclose(vae.decode(latents).sample, x, atol=1e-5)
+    seen: list[tuple[int, int]] = []
+    for switch in (vae.enable_slicing, vae.enable_tiling):
+        switch()
+        assert torch.allclose(encode(vae, x), latents, atol=1e-5)
+        assert torch.allclose(vae.decode(latents).sample, x, atol=1e-5)
+    seam = vae._across_seams
+
+    def watched(pixels: torch.Tensor, undo: bool = False) -> torch.Tensor:
+        seen.append((len(pixels), pixels.shape[-2]))
+        return seam(pixels, undo)
+
+    vae._across_seams = watched
+    encode(vae, x)
+    vae.disable_slicing()
+    encode(vae, x)
+    assert seen == [(1, 40)] * 3 + [(3, 40)]
+
+
+@pytest.mark.parametrize("patch_size", [4, 8])
+def test_the_lapped_transform_keeps_lengths_and_reaches_over_seams(patch_size: int) -> None:
+    vae = PatchAutoencoder(
+        patch_size=patch_size, latent_channels=3 * patch_size**2, gain_power=0.0, chroma_gain=1.0,
+        overlap=True,
+    )  # fmt: skip
+    x = pictures()
+    assert torch.allclose(encode(vae, x).norm(), (x - 1).norm(), rtol=1e-5)
+    latents = torch.zeros(1, 3 * patch_size**2, 4, 4)
+    latents[0, 0, 1, 1] = 1.0
+    reached = (vae.decode(latents).sample - 1).abs().amax((0, 1)) > 1e-6
+    half = patch_size // 2
+    wanted = torch.zeros_like(reached)
+    wanted[patch_size - half : 2 * patch_size + half, patch_size - half : 2 * patch_size + half] = 1
+    assert not (reached & ~wanted).any()
+    assert reached[:patch_size].any() and reached[2 * patch_size :].any()
+
+
 def test_white_is_zero() -> None:
     assert encode(PatchAutoencoder(), torch.ones(1, 3, 16, 16)).abs().max() == 0
 

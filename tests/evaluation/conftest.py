@@ -25,6 +25,10 @@ class Echo:
         self.asked.append(SimpleNamespace(condition=condition, poses=poses, **options))
         return [self.answer(condition).expand(len(poses), -1, -1, -1)]
 
+    def recommended(self, steps=None, scale=None):
+        own = self.config["num_inference_steps"], self.config["guidance_scale"]
+        return own[0] if steps is None else steps, own[1] if scale is None else scale
+
     def answer(self, condition):
         return (condition + 1) / 2
 

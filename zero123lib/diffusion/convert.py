@@ -102,6 +102,8 @@ def convert(
     checkpoint = read_checkpoint(found.path, Options(original_config, use_ema))
     settings = {"model_name": found.name, "licence": found.licence, **checkpoint.settings}
     settings["encoding"] = settled_encoding(encoding, settings, found)
+    layer: Any = checkpoint.parts["camera_projection"].network
+    layer.register_to_config(encoding=settings["encoding"])
     for notice in checkpoint.notices:
         _logger.warning(notice)
     single = final.suffix == ".safetensors"

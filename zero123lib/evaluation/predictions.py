@@ -46,13 +46,8 @@ class Setting:
         sampler: Sampler = "ddim",
         seed: int = 0,
     ) -> Setting:
-        """What is None is as the model recommends."""
-        return cls(
-            pipe.config["num_inference_steps"] if steps is None else steps,
-            pipe.config["guidance_scale"] if guidance is None else guidance,
-            sampler,
-            seed,
-        )
+        """Make a setting; what is None is as the model recommends."""
+        return cls(*pipe.recommended(steps, guidance), sampler, seed)
 
 
 @dataclass(frozen=True, eq=False)

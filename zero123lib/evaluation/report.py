@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
-from zero123lib import __version__
+from zero123lib._versions import versions
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.diffusion.samplers import Sampler
 from zero123lib.evaluation.predictions import BASELINES, Prediction, Setting, predict_scenes
@@ -189,13 +187,3 @@ def _cells(scores: Scores) -> str:
         f"{scores.psnr_db:8.2f} {scores.ssim:6.3f} {distance:>6} {scores.silhouette_iou:6.3f} "
         f"{azimuth:>8}"
     )
-
-
-def versions() -> dict[str, str]:
-    """Tell the versions of what the numbers depend on."""
-    packages = ("torch", "diffusers", "transformers", "numpy")
-    return {
-        "zero123lib": __version__,
-        "python": platform.python_version(),
-        **{name: version(name) for name in packages},
-    }

@@ -39,13 +39,16 @@ _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": 
 _LONGEST_JSON = 16 << 20  # bytes; an index of a thousand shards has far less
 
 
-def read_folder(folder: Path, variant: str | None = None) -> Checkpoint:
+def read_folder(
+    folder: Path, variant: str | None = None, use_safetensors: bool | None = None
+) -> Checkpoint:
     """Read a diffusers folder.
 
     Args:
         folder: holds ``model_index.json`` and one subfolder per part.
         variant: of the weights, such as "fp16": taken where a part has it. Where a part has only
             a variant, that is taken in any case.
+        use_safetensors: True reads no pickles; else they are read where there is nothing else.
 
     Raises:
         CheckpointError: see :mod:`zero123lib.diffusion.checkpoints.errors`.
@@ -55,20 +58,26 @@ def read_folder(folder: Path, variant: str | None = None) -> Checkpoint:
     parts = {}
     for name in NETWORKS:
         place = _projection(folder) if name == "camera_projection" else folder / name
-        parts[name] = read_part(name, place, variant, folder)
+        parts[name] = read_part(name, place, variant, folder, use_safetensors)
     check_fit(parts, folder)
     scheduler = read_scheduler(folder)
     settings = checked_settings(index, folder / "model_index.json")
     return Checkpoint(folder, parts, scheduler, settings)
 
 
-def read_part(name: str, place: Path, variant: str | None, folder: Path) -> Part:
-    """One part of a folder.
+def read_part(
+    name: str,
+    place: Path,
+    variant: str | None,
+    folder: Path,
+    use_safetensors: bool | None = None,
+) -> Part:
+    """Read one part of a folder.
 
     Args:
         name: of the part.
         place: its subfolder.
-        variant: see :func:`read_folder`.
+        variant, use_safetensors: see :func:`read_folder`.
         folder: what error messages name.
     """
     # The kxic ports save no config with the projection; its sizes are then the published ones.
@@ -76,7 +85,8 @@ def read_part(name: str, place: Path, variant: str | None, folder: Path) -> Part
     network = empty_network(name, config, folder)
     weights: Mapping[str, Tensor] = {}
     if network.state_dict():
-        files = weight_files(name, _names_in(place), variant, folder)
+        names = [one for one in _names_in(place) if not (use_safetensors and one.endswith(".bin"))]
+        files = weight_files(name, names, variant, folder)
         weights = _Shards([place / file for file in files], name, folder)
     return Part(network, weights)
 
