@@ -31,7 +31,7 @@ from PIL import Image
 
 from zero123lib import Zero123Pipeline
 from zero123lib._optional import require
-from zero123lib.evaluation import held_out_questions, kinds_asked
+from zero123lib.evaluation import evaluated_kinds, scene_samples
 from zero123lib.evaluation.mesh_images import EIGHT, mesh_scores
 from zero123lib.evaluation.reconstruction import CELLS, HALF_EXTENT, chamfer, surface_points
 from zero123lib.fields.occupancy import lattice
@@ -74,8 +74,8 @@ def cases(
     pipe: Zero123Pipeline, first: int, objects: int, words: Sequence[str], sources: Sequence[str]
 ) -> Iterator[tuple[str, Case]]:
     """Each object by the model's views ("model"), and by its own ("true")."""
-    kinds = kinds_asked(pipe)
-    questions = list(held_out_questions(first + objects, 1, pipe.image_size, kinds))[first:]
+    kinds = evaluated_kinds(pipe)
+    questions = list(scene_samples(first + objects, 1, pipe.image_size, kinds))[first:]
     for question in questions:
         camera = question.condition_pose
         scene = question.scene.turned(-camera.azimuth_deg)

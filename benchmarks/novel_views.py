@@ -35,7 +35,8 @@ def measure(photos: list[Path]) -> list[dict]:
     pipe.set_progress_bar_config(disable=True)
     metrics = [metric("load", time.perf_counter() - start, "s", "lower")]
     pose = [RelativePose(elevation_deg=20, azimuth_deg=45)]
-    first = [seconds(lambda photo=photo: pipe(photo, pose)) for photo in photos]
+    full = {"num_inference_steps": 50, "guidance_scale": 3.0}  # as the published models have it
+    first = [seconds(lambda photo=photo: pipe(photo, pose, **full)) for photo in photos]
     count = f"{len(photos)} pictures"
     metrics.append(metric(f"first view, 50 steps, first of {count}", first[0], "s", "lower"))
     metrics.append(metric(f"first view, 50 steps, slowest of {count}", max(first), "s", "lower"))
@@ -44,7 +45,7 @@ def measure(photos: list[Path]) -> list[dict]:
     around = orbit(8)
 
     def views(poses: list[RelativePose], **options) -> None:
-        pipe(picture, poses, num_inference_steps=10, **options)
+        pipe(picture, poses, **{"num_inference_steps": 10, "guidance_scale": 3.0, **options})
 
     singles, batch = ratio(lambda: [views([p]) for p in around], lambda: views(around))
     metrics.append(metric("8 views, 10 steps, one batch", batch, "s", "lower"))

@@ -43,7 +43,7 @@ class Actions:
         """Cut the object out of a picture and frame it, as the model will be given it.
 
         Args:
-            image: PNG, JPEG or WebP picture of one object, best on a transparent background.
+            image: file with a picture of one object, best on a transparent background.
             foreground_ratio: longest side of the object over the picture's; the model's own.
             recentre: put the object in the middle at that size; else keep the picture's framing.
             method: auto, alpha (its own transparency), rembg (a network), classical (by colour) or
@@ -81,7 +81,7 @@ class Actions:
         """Show the object from one other camera, quickly: few steps.
 
         Args:
-            image: PNG, JPEG or WebP picture of one object, best on a transparent background.
+            image: file with a picture of one object, best on a transparent background.
             elevation: degrees above the picture's camera.
             azimuth: degrees to the right of the picture's camera.
             zoom: distance to add; positive is farther.
@@ -125,7 +125,7 @@ class Actions:
         """Show the object from one other camera, in full quality, as it comes out of the noise.
 
         Args:
-            image: PNG, JPEG or WebP picture of one object, best on a transparent background.
+            image: file with a picture of one object, best on a transparent background.
             elevation: degrees above the picture's camera.
             azimuth: degrees to the right of the picture's camera.
             zoom: distance to add; positive is farther.
@@ -189,7 +189,7 @@ class Actions:
         """Show the object in a picture from other cameras, one view per azimuth and seed.
 
         Args:
-            image: PNG, JPEG or WebP picture of one object, best on a transparent background.
+            image: file with a picture of one object, best on a transparent background.
             azimuths: degrees to the right of the picture's camera, separated by commas.
             elevation: degrees above the picture's camera.
             zoom: distance to add; positive is farther.
@@ -242,7 +242,7 @@ class Actions:
         """Show the object from cameras evenly around it, with the files of the whole turn.
 
         Args:
-            image: PNG, JPEG or WebP picture of one object, best on a transparent background.
+            image: file with a picture of one object, best on a transparent background.
             count: how many cameras, the first where the picture's is.
             elevation: degrees above the picture's camera.
             zoom: distance to add; positive is farther.

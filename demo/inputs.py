@@ -16,7 +16,9 @@ from PIL import Image
 
 from demo.preparing import Framing
 from demo.settings import MAX_PIXELS, MAX_VIEWS, MIN_RATIO
-from zero123lib.views.images import CutOutMethod, load_image
+from zero123lib._errors import ArgumentError
+from zero123lib.views.images import CutOutMethod
+from zero123lib.views.loading import FILE_KINDS, load_image
 
 
 def upload_path(upload: Any) -> str:
@@ -33,7 +35,7 @@ def upload_path(upload: Any) -> str:
     # Gradio checks the place only of data that a client marks as a file's.
     uploads = Path(get_upload_folder()).resolve()
     if not path or not Path(path).resolve().is_relative_to(uploads):
-        raise ValueError("image: expected an uploaded PNG, JPEG or WebP picture, got none")
+        raise ArgumentError("image", f"an uploaded image ({FILE_KINDS})", "none")
     return path
 
 
@@ -43,13 +45,9 @@ def picture(upload: Any) -> Image.Image:
     Raises:
         ValueError: nothing was uploaded, or it is no picture that can be used.
     """
-    path = upload_path(upload)
-    try:
-        return load_image(path, MAX_PIXELS)
-    except ValueError as error:
-        # The place of the file on the server is nobody's business.
-        name = str(upload.get("orig_name") or "the upload")
-        raise ValueError(str(error).replace(path, name)) from error
+    # The place of the file on the server is nobody's business.
+    name = repr(str(upload.get("orig_name") or "the upload")[:200])
+    return load_image(upload_path(upload), MAX_PIXELS, name)
 
 
 def framing(ratio: Any, recentre: Any, method: Any) -> Framing:

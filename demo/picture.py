@@ -36,8 +36,6 @@ def rows(pipe: Zero123Pipeline, kind: str, index: int) -> list[Image.Image]:
     made = pipe(
         truth[0],
         turns,
-        num_inference_steps=pipe.config["num_inference_steps"],
-        guidance_scale=pipe.config["guidance_scale"],
         generator=torch.Generator().manual_seed(0),
         preprocess="none",
         return_dict=False,

@@ -9,8 +9,9 @@ from PIL import Image
 
 from demo.sessions import Session
 from zero123lib.diffusion.pipeline import Zero123Pipeline
-from zero123lib.views.cutout import HOW, cut_out_loaded
+from zero123lib.views.cutout import cut_out_loaded
 from zero123lib.views.images import CutOut, Prepared, composite, prepare
+from zero123lib.views.loading import FIRST_FRAME
 
 # As `prepare` bounds pictures, and what the page shows of them.
 _WORKING_SIDE_PX, _SHOWN_SIDE_PX = 1536, 640
@@ -56,7 +57,8 @@ def condition(pipe: Zero123Pipeline, found: Cut, framing: Framing) -> Prepared:
         prepared = prepare(found.cut.image, pipe.image_size, "auto", framing.ratio, "alpha")
     else:
         prepared = prepare(_square(found.cut.image), pipe.image_size, "none")
-    return replace(prepared, method=found.cut.method)
+    first_frame = bool(found.picture.info.get(FIRST_FRAME))
+    return replace(prepared, method=found.cut.method, first_frame=first_frame)
 
 
 def before_after(found: Cut) -> tuple[Image.Image, Image.Image]:
@@ -71,7 +73,7 @@ def before_after(found: Cut) -> tuple[Image.Image, Image.Image]:
 
 def note(pipe: Zero123Pipeline, prepared: Prepared) -> str:
     """What to know about the cut-out, in Markdown."""
-    lines = [f"The object was {HOW[prepared.method]}."]
+    lines = [f"The object was {prepared.how}."]
     if prepared.method == "classical":
         lines.append("A picture with a transparent background is safer.")
     notice = pipe.notice(prepared)

@@ -111,7 +111,7 @@ class Solid:
         """Make a mesh of the pictured object; `/stop` ends it early and keeps what is there.
 
         Args:
-            image: PNG, JPEG or WebP picture of one object, best on a transparent background.
+            image: file with a picture of one object, best on a transparent background.
             recipe: quick, views or sds.
             seed: of all that is drawn.
             input_elevation: of the picture's camera, degrees.

@@ -18,6 +18,7 @@ FLOORS = {
     "_errors": 0,
     "_files": 0,
     "_optional": 0,
+    "_versions": 0,
     "lpips": 1,
     "metrics": 1,
     "views": 1,
@@ -41,9 +42,12 @@ FOREIGN_TO_VIEWS = ["diffusers", "transformers", "open3d", "pytorch3d", "threest
 
 
 def read_modules(package: Path) -> dict[str, Path]:
-    """Dotted name -> file, over a package's tree; a package's own name stands for its __init__."""
+    """Dotted name -> file, over a package's tree; a package's own name stands for its __init__.
+
+    Models are data: by the file beside a model's index diffusers loads it, nothing else.
+    """
     modules = {}
-    for path in sorted(package.rglob("*.py")):
+    for path in sorted(set(package.rglob("*.py")) - set(package.glob("models/**/*.py"))):
         parts = (package.name, *path.relative_to(package).with_suffix("").parts)
         modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return modules

@@ -196,7 +196,7 @@ def bad(tmp_path: Path) -> Path:
     ("words", "argument", "reason"),
     [
         (["missing.png"], "image", "no such file"),
-        (["text.png"], "image", "PNG, JPEG or WebP"),
+        (["text.png"], "image", "an image file (PNG, JPEG, WebP"),
         (["one.png"], "image", "at least 8 x 8 pixels, got 1 x 1"),
         (["empty.png"], "image", "every pixel is transparent"),
         ([BEAR, "empty.png"], "image", "(empty.png)"),

@@ -46,7 +46,7 @@ class LPIPS(nn.Module):
         )
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Compute the five layers, ``[B, C, h, w]`` of unit length over C, float32.
+        """Compute the five layers, ``[B, C, h, w]`` of unit length over C.
 
         Args:
             images: ``[B, 3, H, W]`` in [0, 1], H and W at least 31.
@@ -65,9 +65,10 @@ class LPIPS(nn.Module):
             if index in _POOLED_BEFORE:
                 x = F.max_pool2d(x, 3, 2)
             x = F.relu(convolution(x))
-            square = x.float().square().sum(1, keepdim=True)
+            wide = torch.promote_types(x.dtype, torch.float32)
+            square = x.square().sum(1, keepdim=True, dtype=wide)
             # Features that are all 0, as on a plain ground, would have an infinite gradient.
-            layers.append(x.float() * square.clamp_min(1e-20).rsqrt())
+            layers.append(x * square.clamp_min(1e-20).rsqrt().to(x.dtype))
         return layers
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
@@ -88,10 +89,11 @@ class LPIPS(nn.Module):
         with torch.no_grad():
             wanted = self.features(target)
         pairs = zip(self.features(prediction), wanted, self.heads, strict=True)
-        return sum(
-            ((made - true).square() * head[:, None, None]).sum(1).mean((-2, -1))
+        layers = [
+            F.conv2d((made - true).square(), head[None, :, None, None])
             for made, true, head in pairs
-        )  # pyright: ignore[reportReturnType]
+        ]
+        return torch.stack([one.mean((1, 2, 3), dtype=prediction.dtype) for one in layers]).sum(0)
 
 
 @cache
@@ -99,4 +101,8 @@ def lpips_alex(device: str | torch.device = "cpu") -> LPIPS:
     """Load the metric with its published weights, frozen, float32; once for each device."""
     model = LPIPS()
     model.load_state_dict({name: value.float() for name, value in load_file(WEIGHTS).items()})
-    return model.to(device).eval().requires_grad_(False)
+    model = model.to(device).eval().requires_grad_(False)
+    for weight in model.parameters():
+        if weight.ndim == 4:  # of a convolution, in the layout that is faster everywhere
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+    return model

@@ -62,8 +62,28 @@ def test_the_cut_out_is_shown_with_how_it_was_made(
     assert before.size == after.size and before.mode == after.mode == "RGB"
     assert "own transparency" in note
     assert actions.prepare(Session(), None) == (None, "", None)
-    with pytest.raises(gr.Error, match="image: expected a PNG, JPEG or WebP picture"):
+    with pytest.raises(gr.Error, match="image: expected an image file"):
         actions.prepare(Session(), upload(uploads, __file__))
+
+
+def test_of_an_animation_the_first_frame_is_taken_and_that_is_said(
+    actions: Actions, uploads: Path
+) -> None:
+    frames = [Image.open(file) for file in (BEAR, CAR)]
+    frames[0].save(uploads / "turn.gif", save_all=True, append_images=frames[1:])
+    _, note, framed = actions.prepare(Session(), {"path": str(uploads / "turn.gif")})
+    assert "own transparency, the first of its frames." in note
+    frames[0].save(uploads / "still.gif")
+    _, note, still = actions.prepare(Session(), {"path": str(uploads / "still.gif")})
+    assert "frames" not in note and still.tobytes() == framed.tobytes()
+
+
+def test_what_is_said_of_an_upload_never_tells_where_it_lies(uploads: Path) -> None:
+    (uploads / "a'b.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(64))
+    for name in ("gone.png", "a'b.heic"):
+        with pytest.raises(ValueError) as caught:
+            inputs.picture({"path": str(uploads / name), "orig_name": "mine.png"})
+        assert "'mine.png'" in str(caught.value) and str(uploads) not in str(caught.value)
 
 
 def test_the_page_frames_as_the_library_does_and_keeps_a_frame_on_demand(

@@ -61,7 +61,7 @@ def test_bad_views_are_named_with_their_reason(make_objects: Callable[..., Path]
     assert status == 1
     assert (found["objects"], found["views"]) == (3, 10)
     reasons = {
-        "group/00/001": "expected a PNG",
+        "group/00/001": "expected an image file",
         "group/01/000": "000.npy",
         "group/02/000": "OpenCV",
         "group/02/001": "OpenCV",

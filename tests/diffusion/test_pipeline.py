@@ -154,7 +154,7 @@ def test_more_poses_leave_the_first_ones_alone(pipe: Any, picture: Tensor) -> No
 
 
 def test_latents_take_the_place_of_noise(pipe: Any, picture: Tensor) -> None:
-    noise = torch.stack([torch.randn(pipe._latent_shape(), generator=g) for g in [seeded()] * 2])
+    noise = torch.stack([torch.randn(pipe.latent_shape, generator=g) for g in [seeded()] * 2])
     given = latents_of(pipe, picture, POSES[:2], latents=noise, generator=None)
     assert torch.equal(given, latents_of(pipe, picture, POSES[:2]))
 
@@ -200,7 +200,7 @@ def test_outputs(pipe: Any, picture: Tensor) -> None:
 
 
 def test_latents_are_divided_by_the_scaling_factor(pipe: Any) -> None:
-    latents = torch.randn(2, *pipe._latent_shape(), generator=seeded())
+    latents = torch.randn(2, *pipe.latent_shape, generator=seeded())
     factor = pipe.vae.config["scaling_factor"]
     with torch.no_grad():
         expected = pipe.vae.decode(latents / factor).sample.clamp(-1, 1)
@@ -285,6 +285,44 @@ def test_steps_come_one_by_one(pipe: Any, picture: Tensor) -> None:
     assert not steps[-1].latents.requires_grad
 
 
+def test_what_is_not_named_is_as_the_checkpoint_recommends(
+    make_pipeline: MakePipeline, picture: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe: Any = make_pipeline(num_inference_steps=3, guidance_scale=1.0)
+    unet = Calls(monkeypatch, pipe.unet, "forward")
+    free = pipe(picture, POSES[:2], generator=seeded(), output_type="latent").images
+    assert unet.rows == [2] * 3  # no unconditional pass
+    named = latents_of(pipe, picture, POSES[:2], num_inference_steps=3, guidance_scale=1.0)
+    assert torch.equal(free, named)
+    condition = pipe.encode(pipe.prepare(picture))
+    *_, last = pipe.sample(condition, POSES[:2], generator=seeded())
+    assert torch.equal(last.latents, named)
+    assert pipe.recommended() == (3, 1.0)
+    assert pipe.recommended(7) == (7, 1.0)
+    assert pipe.recommended(guidance_scale=0.0) == (3, 0.0)
+    assert make_pipeline("published").recommended() == (50, 3.0)
+
+
+def test_views_are_samples_decoded(pipe: Any, picture: Tensor) -> None:
+    condition, seen = pipe.encode(pipe.prepare(picture)), []
+    options = {"num_inference_steps": 3, "max_batch_size": 1}
+    made = pipe.views(condition, POSES[:2], generator=seeded(), on_step=seen.append, **options)
+    expected = pipe(picture, POSES[:2], generator=seeded(), output_type="pt", **options).images
+    assert torch.equal((made + 1) / 2, expected)
+    assert [(step.index, step.total) for step in seen] == [(0, 3), (1, 3), (2, 3)]
+
+
+def test_guidance_zero_makes_no_conditional_pass(
+    pipe: Any, picture: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unet = Calls(monkeypatch, pipe.unet, "forward")
+    first, second = latents_of(pipe, picture, [POSES[0]] * 2, guidance_scale=0.0)
+    assert unet.rows == [2] * 4
+    assert (first - second).abs().max() > 1e-3
+    other = latents_of(pipe, 1 - picture.abs(), [POSES[3]] * 2, guidance_scale=0.0)
+    assert torch.equal(other, torch.stack([first, second]))
+
+
 @pytest.mark.parametrize("sampler", ["official", "unipc", "dpmpp", "euler"])
 def test_other_samplers_run(pipe: Any, picture: Tensor, sampler: str) -> None:
     latents = latents_of(pipe, picture, POSES[:2], sampler=sampler)
@@ -347,6 +385,7 @@ nan, inf = float("nan"), float("inf")
         ({"sampler": []}, r"sampler: expected one of 'official', 'ddim', .* got \[\]"),
         ({"eta": 1.5}, r"eta: expected a number in \[0, 1\], got 1.5"),
         ({"eta": nan}, r"eta: expected a number in \[0, 1\], got nan"),
+        ({"eta": "1"}, r"eta: expected a number in \[0, 1\], got '1'"),
         ({"eta": 0.5, "sampler": "dpmpp"}, "eta: expected 0, as 'dpmpp' adds no noise, got 0.5"),
         ({"output_type": "jpg"}, "output_type: expected one of 'pil', .* got 'jpg'"),
         ({"preprocess": "crop"}, "preprocess: expected .* got 'crop'"),

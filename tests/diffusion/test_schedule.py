@@ -133,9 +133,62 @@ def test_impossible_counts_are_refused_at_once(sampler: Any, count: Any, message
         samplers.start(sampler, lambda x, t: x, torch.zeros(1, 1, 1, 1), schedule, count)
 
 
+TYPES: list[Any] = ["epsilon", "sample", "v_prediction"]
+AT = torch.tensor([0, 17, 500, 998])
+
+
+def latents(seed: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.randn(4, 2, 3, 3, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+@pytest.mark.parametrize("prediction_type", TYPES)
+def test_one_timestep_each_is_one_after_the_other(prediction_type: Any) -> None:
+    schedule, (x0, eps) = schedule_of(prediction_type), (latents(0), latents(1))
+
+    def together(t: Any, a: torch.Tensor, b: torch.Tensor) -> list[torch.Tensor]:
+        return [
+            schedule.add_noise(a, b, t),
+            schedule.target(a, b, t),
+            *schedule.x0_and_eps(a, b, t),
+        ]
+
+    whole = together(AT, x0, eps)
+    apart = [together(int(t), x0[i, None], eps[i, None]) for i, t in enumerate(AT)]
+    for one, parts in zip(whole, zip(*apart, strict=True), strict=True):
+        assert torch.equal(one, torch.cat(parts))
+
+
+@pytest.mark.parametrize("prediction_type", TYPES)
+def test_an_output_that_is_the_target_gives_back_what_went_in(prediction_type: Any) -> None:
+    schedule = schedule_of(prediction_type)
+    x0, eps = latents(0, torch.float64), latents(1, torch.float64)
+    noisy = schedule.add_noise(x0, eps, AT)
+    found = schedule.x0_and_eps(schedule.target(x0, eps, AT), noisy, AT)
+    for one, expected in zip(found, (x0, eps), strict=True):
+        assert torch.allclose(one, expected, atol=1e-10)
+
+
+def test_noise_and_velocity_are_diffusers() -> None:
+    schedule, (x0, eps) = schedule_of("v_prediction"), (latents(0), latents(1))
+    reference: Any = DDIMScheduler(**BETAS)
+    assert torch.allclose(schedule.add_noise(x0, eps, AT), reference.add_noise(x0, eps, AT))
+    velocity = reference.get_velocity(x0, eps, AT)
+    assert torch.allclose(schedule.target(x0, eps, AT), velocity, atol=1e-6)
+
+
+def test_levels_broadcast_in_the_type_of_what_they_are_of() -> None:
+    schedule = schedule_of()
+    assert schedule.level(None) == (1.0, 0.0)
+    for like in (latents(0).half(), latents(0)[..., 0], torch.zeros(4)):
+        for value, one in zip(schedule.level(AT, like), (0, 1), strict=True):
+            assert (value.dtype, value.ndim) == (like.dtype, like.ndim)
+            expected = torch.tensor([schedule.level(int(t))[one] for t in AT])
+            assert torch.allclose(value.flatten().float(), expected, atol=1e-3)
+
+
 def test_clipping_is_the_checkpoints() -> None:
     clipped = schedule_of("sample", rescale_betas_zero_snr=True, clip_sample=True)
-    x0, _ = clipped.split(torch.tensor([-3.0, 0.5, 3.0]), torch.zeros(3), 500)
+    x0, _ = clipped.x0_and_eps(torch.tensor([-3.0, 0.5, 3.0]), torch.zeros(3), 500)
     assert x0.tolist() == [-1.0, 0.5, 1.0]
 
 

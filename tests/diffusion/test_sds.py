@@ -64,7 +64,7 @@ def plain_eps(pipe: Zero123Pipeline, guidance: Guidance, x: Tensor, t: int, scal
             for kind in (0.0, 1.0):
                 stacked = torch.cat([row[None], kind * condition.concat], 1)
                 output: Any = pipe.unet(stacked, t, encoder_hidden_states=kind * token)
-                eps.append(schedule.split(output.sample, row[None], t)[1])
+                eps.append(schedule.x0_and_eps(output.sample, row[None], t)[1])
             results.append(eps[0] + scale * (eps[1] - eps[0]))
     return torch.cat(results)
 

@@ -7,13 +7,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from zero123lib.evaluation import held_out_questions
+from zero123lib.evaluation import scene_samples
 
 SIZE = 32
 
 
 class Echo:
-    """Answers every question with the input, and remembers what it was asked."""
+    """Answers every sample with the input, and remembers what it was asked."""
 
     image_size, model_name, licence = SIZE, "echo", None
     config = {"num_inference_steps": 9, "guidance_scale": 1.5, "scene_kinds": None}  # noqa: RUF012
@@ -25,18 +25,22 @@ class Echo:
         self.asked.append(SimpleNamespace(condition=condition, poses=poses, **options))
         return [self.answer(condition).expand(len(poses), -1, -1, -1)]
 
+    def recommended(self, steps=None, scale=None):
+        own = self.config["num_inference_steps"], self.config["guidance_scale"]
+        return own[0] if steps is None else steps, own[1] if scale is None else scale
+
     def answer(self, condition):
         return (condition + 1) / 2
 
 
 class Oracle(Echo):
-    """Knows the true views of the first questions."""
+    """Knows the true views of the first samples."""
 
     model_name = "oracle"
 
     def __init__(self, objects: int, views: int) -> None:
         super().__init__()
-        self.known = list(held_out_questions(objects, views, SIZE))
+        self.known = list(scene_samples(objects, views, SIZE))
 
     def answer(self, condition):
         return next(q.targets for q in self.known if torch.equal(q.condition, condition))

@@ -11,7 +11,7 @@ from PIL import Image
 
 from zero123lib.cli import evaluate, main
 from zero123lib.diffusion.pipeline import Zero123Pipeline
-from zero123lib.evaluation import evaluate_scenes, kinds_asked, questions, sweep
+from zero123lib.evaluation import evaluate_scenes, evaluated_kinds, samples, sweep
 from zero123lib.scenes import KINDS
 
 SMALL = ["evaluate", "scenes", "--objects", "2", "--views", "2", "--device", "cpu"]
@@ -38,7 +38,7 @@ def test_a_small_run_writes_what_the_library_measures(tmp_path, capsys):
     assert (report["model"], report["licence"]) == (pipe.model_name, pipe.licence)
     assert report["command"] == (
         "zero123 evaluate scenes --model tiny --objects 2 --views 2 --steps 1 --guidance 1 "
-        f"--sampler ddim --seed 0 --kinds {' '.join(kinds_asked(pipe))}"
+        f"--sampler ddim --seed 0 --kinds {' '.join(evaluated_kinds(pipe))}"
     )
     assert f"{report['psnr_db']:.2f}" in printed and "PSNR above the best" in printed
     with Image.open(out / "contact_sheet.png") as sheet:
@@ -68,7 +68,7 @@ def test_kinds_are_the_models_own_unless_told(tmp_path, capsys):
         assert main([*few, *told, "--out", str(tmp_path)]) == 0
         found[told] = json.loads((tmp_path / "report.json").read_text())
         assert f"kinds of objects: {', '.join(found[told]['kinds'])}\n" in capsys.readouterr().out
-    own = kinds_asked(Zero123Pipeline.from_pretrained("tiny"))
+    own = evaluated_kinds(Zero123Pipeline.from_pretrained("tiny"))
     assert len(own) == 8
     assert [report["kinds"] for report in found.values()] == [own, list(KINDS), ["mug", "apple"]]
     ends = [report["command"].partition(" --kinds ")[2] for report in found.values()]
@@ -86,11 +86,11 @@ def test_a_sweep_asks_again_where_the_mean_of_training_pictures_has_changed(tmp_
     command = [*SMALL[:3], "1", "--views", "1", "--sweep-steps", "1", "--out", str(tmp_path)]
     found = []
     for scenes in (2, 3):
-        monkeypatch.setattr(questions, "_MEAN_SCENES", scenes)
-        questions._mean_picture.cache_clear()
+        monkeypatch.setattr(samples, "_MEAN_SCENES", scenes)
+        samples._mean_image.cache_clear()
         assert main(command) == 0
         found.append(list(csv.DictReader((tmp_path / "curves.csv").read_text().splitlines())))
-    questions._mean_picture.cache_clear()
+    samples._mean_image.cache_clear()
     before, after = ({row["answer"]: row for row in rows} for rows in found)
     assert [name for name in before if before[name] != after[name]] == ["mean"]
 
@@ -101,7 +101,7 @@ def test_a_run_that_breaks_leaves_the_folder_as_it_was(tmp_path, monkeypatch, ca
     def broken(answers):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("zero123lib.evaluation.pictures.evaluation_sheet", broken)
+    monkeypatch.setattr("zero123lib.evaluation.sheets.evaluation_sheet", broken)
     command = [*SMALL[:3], "1", "--views", "1", "--steps", "1", "--out", str(tmp_path)]
     assert main(command) == 1
     assert "No space left on device" in capsys.readouterr().err
@@ -111,15 +111,15 @@ def test_a_run_that_breaks_leaves_the_folder_as_it_was(tmp_path, monkeypatch, ca
 
 def test_a_sweep_goes_on_where_it_was_interrupted(tmp_path, monkeypatch, capsys):
     out = tmp_path / "curves"
-    made, real = [], sweep.make_views
+    made, real = [], sweep.predict_views
 
-    def counted(pipe, setting, question):
+    def counted(pipe, setting, sample):
         if len(made) == 3:
             raise KeyboardInterrupt
-        made.append((setting.steps, setting.guidance, question.index))
-        return real(pipe, setting, question)
+        made.append((setting.steps, setting.guidance, sample.index))
+        return real(pipe, setting, sample)
 
-    monkeypatch.setattr(sweep, "make_views", counted)
+    monkeypatch.setattr(sweep, "predict_views", counted)
     command = [*SMALL, "--guidance", "1", "--sweep-steps", "1", "2", "--out", str(out)]
     assert main(command) == 130
     assert names_in(out) == {"cells"}
@@ -143,7 +143,7 @@ def test_a_sweep_goes_on_where_it_was_interrupted(tmp_path, monkeypatch, capsys)
     assert (out / "curves.csv").read_text() == first
     for cell in (out / "cells").iterdir():  # what somebody spoils is asked again
         cell.write_text(cell.read_text()[:-1])
-    monkeypatch.setattr(sweep, "make_views", real)
+    monkeypatch.setattr(sweep, "predict_views", real)
     assert main(command) == 0
     assert (out / "curves.csv").read_text() == first
     assert "also holds" not in capsys.readouterr().out.splitlines()[-1]

@@ -9,25 +9,25 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from zero123lib.evaluation import answer_scenes, evaluate_scenes, held_out_questions, report_scenes
-from zero123lib.evaluation.answers import Setting, trivial_answers
-from zero123lib.evaluation.scores import Scores, ViewScore, score_answers, summarize
+from zero123lib.evaluation import evaluate_scenes, predict_scenes, report_predictions, scene_samples
+from zero123lib.evaluation.predictions import Setting, baseline_predictions
+from zero123lib.evaluation.scores import Scores, ViewScore, score_predictions, summarize
 from zero123lib.metrics import psnr, silhouette, silhouette_iou, ssim
 from zero123lib.views.poses import wrap_azimuth_deg
 
-NUMBERS = {"psnr_db", "ssim", "silhouette_iou", "azimuth_error_deg"}
+NUMBERS = {"psnr_db", "ssim", "lpips", "silhouette_iou", "azimuth_error_deg"}
 
 
 def test_poses_asked_for_lead_from_the_input_to_the_target(echo):
     evaluate_scenes(echo, 2, 3, num_inference_steps=7, guidance_scale=2.0, sampler="unipc", seed=5)
-    questions = held_out_questions(2, 3, echo.image_size)
-    for asked, question in zip(echo.asked, questions, strict=True):
-        assert torch.equal(asked.condition, question.condition)
+    samples = scene_samples(2, 3, echo.image_size)
+    for asked, sample in zip(echo.asked, samples, strict=True):
+        assert torch.equal(asked.condition, sample.condition)
         assert (asked.num_inference_steps, asked.guidance_scale) == (7, 2.0)
         assert asked.sampler == "unipc"
-        assert asked.condition_elevation_deg == question.condition_pose.elevation_deg
-        for pose, target in zip(asked.poses, question.target_poses, strict=True):
-            moved = question.condition_pose.moved(pose)
+        assert asked.condition_elevation_deg == sample.condition_pose.elevation_deg
+        for pose, target in zip(asked.poses, sample.target_poses, strict=True):
+            moved = sample.condition_pose.moved(pose)
             assert moved.elevation_deg == pytest.approx(target.elevation_deg)
             turn = wrap_azimuth_deg(moved.azimuth_deg - target.azimuth_deg)
             assert turn == pytest.approx(0, abs=1e-9)
@@ -50,29 +50,29 @@ def test_an_echo_scores_what_the_input_scores(echo):
         assert entry.keys() >= NUMBERS and entry["inside"].keys() == NUMBERS
         assert entry["inside"]["psnr_db"] < entry["psnr_db"]
     assert {name: report[name] for name in (*NUMBERS, "inside")} == baselines["input"]
-    questions = list(held_out_questions(3, 2, echo.image_size))
-    blank = torch.cat([psnr(torch.ones_like(q.targets), q.targets) for q in questions])
+    samples = list(scene_samples(3, 2, echo.image_size))
+    blank = torch.cat([psnr(torch.ones_like(q.targets), q.targets) for q in samples])
     assert baselines["blank"]["psnr_db"] == pytest.approx(float(blank.mean()), abs=1e-4)
     assert baselines["blank"]["silhouette_iou"] == 0
-    same = [((q.condition + 1) / 2).expand_as(q.targets) for q in questions]
-    inside = [ssim(s, q.targets, q.inside) for s, q in zip(same, questions, strict=True)]
+    same = [((q.condition + 1) / 2).expand_as(q.targets) for q in samples]
+    inside = [ssim(s, q.targets, q.inside) for s, q in zip(same, samples, strict=True)]
     assert report["inside"]["ssim"] == pytest.approx(float(torch.cat(inside).mean()), abs=1e-4)
     shapes = [
-        silhouette_iou(silhouette(s), q.silhouettes) for s, q in zip(same, questions, strict=True)
+        silhouette_iou(silhouette(s), q.silhouettes) for s, q in zip(same, samples, strict=True)
     ]
     assert report["silhouette_iou"] == pytest.approx(float(torch.cat(shapes).mean()), abs=1e-4)
 
 
 def test_an_echo_errs_by_the_turn_and_an_oracle_not_at_all(echo, oracle):
     turns, errors = [], []
-    for answered in answer_scenes(echo, Setting.of(echo), 4, 2):
-        question = answered.question
+    for answered in predict_scenes(echo, Setting.of(echo), 4, 2):
+        sample = answered.sample
         for asked, score in zip(echo.asked[-1].poses, answered.scores["model"], strict=True):
             # Where the elevation changes much, the best match may lie anywhere.
             if score.tells_azimuth and abs(asked.elevation_deg) < 25:
                 turns.append(abs(asked.azimuth_deg))
                 errors.append(score.whole.azimuth_error_deg)
-        assert question.scene.name
+        assert sample.name
     assert len(turns) >= 3
     assert statistics.median(errors) == pytest.approx(statistics.median(turns), abs=25)
 
@@ -90,22 +90,24 @@ def test_an_echo_errs_by_the_turn_and_an_oracle_not_at_all(echo, oracle):
 
 def test_the_first_objects_score_the_same_however_many_follow(oracle):
     def scores(objects):
-        return [a.scores for a in answer_scenes(oracle, Setting(1, 1.0), objects, 2)]
+        return [a.scores for a in predict_scenes(oracle, Setting(1, 1.0), objects, 2)]
 
     assert scores(2) == scores(3)[:2]
 
 
 def row(psnr_db: float, azimuth_error_deg: float, tells: bool) -> ViewScore:
     return ViewScore(
-        Scores(psnr_db, 0.5, 0.25, azimuth_error_deg), Scores(1.0, 0.0, 1.0, 3.0), tells
+        Scores(psnr_db, 0.5, 0.125, 0.25, azimuth_error_deg),
+        Scores(1.0, 0.0, None, 1.0, 3.0),
+        tells,
     )
 
 
 def test_azimuths_are_a_median_over_the_views_that_can_tell():
     rows = [row(10, 2, True), row(20, 4, True), row(30, 180, False), row(20, 100, True)]
     entry = summarize(rows)
-    assert entry.whole == Scores(20.0, 0.5, 0.25, 4)
-    assert entry.inside == Scores(1.0, 0.0, 1.0, 3.0)
+    assert entry.whole == Scores(20.0, 0.5, 0.125, 0.25, 4)
+    assert entry.inside == Scores(1.0, 0.0, None, 1.0, 3.0)
     silent = summarize([row(10, 2, False)])
     assert silent.to_dict()["azimuth_error_deg"] is None
     assert [ViewScore.from_dict(asdict(r)) for r in rows] == rows
@@ -115,21 +117,21 @@ def test_azimuths_are_a_median_over_the_views_that_can_tell():
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_an_answer_that_is_no_picture_is_refused(value):
-    question = next(held_out_questions(1, 2, 16))
-    made = question.targets.clone()
+    sample = next(scene_samples(1, 2, 16))
+    made = sample.targets.clone()
     made[1, 2, 3, 4] = value
-    with pytest.raises(ValueError, match="model: expected finite pictures, got NaN or infinity"):
-        score_answers(question, {"model": made})
+    with pytest.raises(ValueError, match="model: expected finite images, got NaN or infinity"):
+        score_predictions(sample, {"model": made})
 
 
 def test_an_answer_of_another_shape_is_refused(echo):
-    question = next(held_out_questions(1, 2, 16))
-    with pytest.raises(ValueError, match=r"model: expected pictures \[2, 3, 16, 16\], got \[3, 8"):
-        score_answers(question, {"model": torch.zeros(3, 8, 8)})
+    sample = next(scene_samples(1, 2, 16))
+    with pytest.raises(ValueError, match=r"model: expected images \[2, 3, 16, 16\], got \[3, 8"):
+        score_predictions(sample, {"model": torch.zeros(3, 8, 8)})
     with pytest.raises(ValueError, match="objects: expected at least 1, got 0"):
         evaluate_scenes(echo, 0)
     with pytest.raises(ValueError, match="scores: expected at least one view"):
-        report_scenes(echo, Setting(1, 1.0), [])
+        report_predictions(echo, Setting(1, 1.0), [])
 
 
 @pytest.mark.soak
@@ -137,11 +139,11 @@ def test_at_full_size_the_truth_scores_as_such_and_trivial_answers_do_not():
     """100 objects of 8 views, as the model card has them, at half the pixels along each side."""
     scores: dict[str, list[ViewScore]] = {}
     seeds = []
-    for question in held_out_questions(100, 8, 64):
-        seeds.append(question.seed)
-        assert (question.silhouettes.double().mean((1, 2)) >= 0.15).all()
-        answers = {"true": question.targets, **trivial_answers(question)}
-        for name, rows in score_answers(question, answers).items():
+    for sample in scene_samples(100, 8, 64):
+        seeds.append(sample.seed)
+        assert (sample.silhouettes.double().mean((1, 2)) >= 0.15).all()
+        answers = {"true": sample.targets, **baseline_predictions(sample)}
+        for name, rows in score_predictions(sample, answers).items():
             scores.setdefault(name, []).extend(rows)
     assert len(set(seeds)) == 100 and seeds[-1] - seeds[0] < 150
     entries = {name: summarize(rows) for name, rows in scores.items()}

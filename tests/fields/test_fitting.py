@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.fields.fitted import fit_scanned, ring_poses, shapes, views_of
-from zero123lib.evaluation.questions import held_out_questions
+from zero123lib.evaluation.samples import scene_samples
 from zero123lib.fields.fitting import FitSettings, Fitting, fit_views
 from zero123lib.fields.volume import render_camera
 from zero123lib.metrics import volume_iou
@@ -204,7 +204,7 @@ def test_a_scanned_object_at_low_resolution(shared_data: Path):
 @pytest.mark.soak
 def test_true_views_of_ten_held_out_scenes_give_their_shape():
     found = {}
-    for question in held_out_questions(10, 1, 32):
+    for question in scene_samples(10, 1, 32):
         images, cameras = views_of(question.scene, ring_poses(8), 128)
         fitting = finish(Fitting(images, cameras, FOV_DEG))
         key = f"{question.index} {question.scene.name}"

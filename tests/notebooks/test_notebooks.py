@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 import re
+import subprocess
+import sys
 import tempfile
 import tomllib
 from collections.abc import Iterator
@@ -18,7 +21,10 @@ from typing import Any
 
 import nbformat
 import pytest
+from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+
+from zero123lib.display import FAST
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "notebooks"
@@ -176,6 +182,65 @@ def test_first_cells_find_the_library_and_choose_the_model(path: Path) -> None:
     assert names["model"] == "tiny"
     asked = re.search(r"zero123lib\[([\w,]+)\]", first.source)
     assert asked and set(asked[1].split(",")) <= project["optional-dependencies"].keys()
+
+
+@pytest.fixture
+def busy_machine() -> Iterator[None]:
+    """As many processes as cores that do nothing but take their time."""
+    words = [sys.executable, "-c", "while True: pass"]
+    processes = [subprocess.Popen(words) for _ in range(os.cpu_count() or 1)]
+    yield
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def said_in_a_plain_kernel(cells: list[str]) -> str:
+    """What cells print in a kernel as a student's Jupyter starts it: no word about threads."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    unset = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}
+    plain = {name: value for name, value in os.environ.items() if name not in unset}
+    client = NotebookClient(
+        notebook,
+        timeout=300,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(FOLDER)}},
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],
+    )
+    with client.setup_kernel(env={**plain, "OMP_NUM_THREADS": "2", FAST: "1"}):
+        for index, cell in enumerate(notebook.cells):
+            client.execute_cell(cell, index)
+    return "\n".join(t for cell in notebook.cells for o in cell.outputs for t in texts(o))
+
+
+# The CPU time of one thread, which waits for nobody, is what the work takes; beside a busy machine
+# two threads that spin take many times as much.
+CPU_TIME = """
+import time
+condition = torch.zeros(3, pipe.image_size, pipe.image_size)
+for threads in (2, 1):
+    torch.set_num_threads(threads)
+    pipe(condition, [RelativePose()], num_inference_steps=1)
+    before = time.process_time()
+    for _ in range(3):
+        pipe(condition, [RelativePose()], num_inference_steps=4)
+    print("took", time.process_time() - before)
+"""
+
+
+@pytest.mark.usefixtures("busy_machine")
+def test_threads_sleep_while_they_wait_in_a_plain_kernel() -> None:
+    first, second, *_ = (cell.source for cell in code_cells(read(PATHS[0])))
+    said = said_in_a_plain_kernel([first, second, CPU_TIME])
+    two, one = (float(number) for number in re.findall(r"took ([\d.]+)", said))
+    assert two < 2.5 * one
+
+
+def test_a_kernel_that_has_loaded_torch_is_told_to_restart() -> None:
+    first = code_cells(read(PATHS[0]))[0].source
+    loaded = "import sys, types; sys.modules['torch'] = types.ModuleType('torch')"
+    assert said_in_a_plain_kernel([loaded, first, first]).count("Restart the kernel") == 1
+    assert said_in_a_plain_kernel([first, loaded, first]) == ""
 
 
 def test_links_between_notebooks_lead_somewhere() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,14 +11,18 @@ from diffusers import DDIMScheduler
 
 from tests.training.toy import NumberedPairs
 from zero123lib.datasets.batches import collate
-from zero123lib.training.config import ObjectiveConfig
+from zero123lib.diffusion.schedule import Schedule
+from zero123lib.lpips import lpips_alex
+from zero123lib.training import objective
+from zero123lib.training.config import ObjectiveConfig, PerceptualConfig
 from zero123lib.training.objective import (
     Draws,
     denoising_loss,
     draw,
     encode,
     keep,
-    target_of,
+    perceptual_loss,
+    perceptual_weights,
     timesteps,
 )
 from zero123lib.training.recipe import Architecture, TrainedModel, tiny_pipeline
@@ -49,8 +54,12 @@ def pipe():
     return tiny_pipeline(SMALL, seed=0)
 
 
-def batch_of(count: int):
-    return collate([NumberedPairs().pair(n) for n in range(count)])
+def batch_of(count: int, size: int = 16):
+    return collate([NumberedPairs(size=size).pair(n) for n in range(count)])
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
 
 
 def recorded(pipe, uniform: list[float], config: ObjectiveConfig):
@@ -128,8 +137,58 @@ def test_loss_against_its_closed_form(pipe, prediction_type):
         "v_prediction": scheduler.get_velocity(x0, draws.noise, t),  # pyright: ignore[reportArgumentType]
     }[prediction_type]
     assert float(loss) == pytest.approx(float((0.3 - target).square().mean()), rel=1e-5)
-    abar = scheduler.alphas_cumprod[t][:, None, None, None]
-    assert torch.allclose(target_of(prediction_type, x0, draws.noise, abar), target, atol=1e-5)
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
+def test_values_are_those_of_the_formulas_in_single_precision(pipe, prediction_type):
+    """What is trained on is, to rounding, what abar in float32 gives, as runs before had it."""
+    scheduler = DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
+        prediction_type=prediction_type, clip_sample=False,
+    )  # fmt: skip
+    schedule = Schedule.from_scheduler(scheduler)
+    x0, eps, output = (torch.randn(1000, 4, generator=seeded(i)) for i in range(3))
+    steps = torch.arange(1000)
+    abar = scheduler.alphas_cumprod[steps][:, None]
+    alpha, sigma = abar.sqrt(), (1 - abar).sqrt()
+    noisy = alpha * x0 + sigma * eps
+    assert torch.allclose(schedule.add_noise(x0, eps, steps), noisy, atol=1e-6)
+    v = alpha * eps - sigma * x0
+    target = {"epsilon": eps, "sample": x0, "v_prediction": v}[prediction_type]
+    assert torch.allclose(schedule.target(x0, eps, steps), target, atol=1e-6)
+    seen = {
+        "epsilon": (noisy - sigma * output) / alpha,
+        "sample": output,
+        "v_prediction": alpha * noisy - sigma * output,
+    }[prediction_type]
+    found, _ = schedule.x0_and_eps(output, noisy, steps)
+    assert torch.allclose(found, seen, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
+def test_the_perceptual_loss_is_that_of_the_clean_latents(pipe, prediction_type, monkeypatch):
+    """With the mean square in place of LPIPS, each pair weighted as its type has it."""
+
+    def squares(made, target):
+        return (made - target).square().mean((1, 2, 3))
+
+    monkeypatch.setattr(objective, "lpips_alex", lambda device: squares)
+    monkeypatch.setattr(pipe, "scheduler", DDIMScheduler(prediction_type=prediction_type))
+    batch, steps = batch_of(3), torch.tensor([20, 500, 900])
+    output, noisy = (torch.randn(3, *SHAPE, generator=seeded(i)) for i in range(2))
+    found = perceptual_loss(pipe, output, noisy, steps, batch["target"])
+    abar = pipe.scheduler.alphas_cumprod[steps]
+    alpha, sigma = abar.sqrt()[:, None, None, None], (1 - abar).sqrt()[:, None, None, None]
+    clean = {
+        "epsilon": (noisy - sigma * output) / alpha,
+        "sample": output,
+        "v_prediction": alpha * noisy - sigma * output,
+    }[prediction_type]
+    made = pipe.vae.decode(clean / pipe.vae.config["scaling_factor"]).sample
+    apart = squares((made + 1) / 2, (batch["target"] + 1) / 2)
+    assert float(found) == pytest.approx(
+        float((perceptual_weights(prediction_type, abar) * apart).mean()), rel=1e-5
+    )
 
 
 def test_target_is_a_scaled_sample_of_the_posterior_and_the_condition_its_mode(pipe):
@@ -165,3 +224,28 @@ def test_draws_depend_on_seed_and_pair_alone():
     many = draw(0, range(200), SHAPE, False)
     assert many.noise.mean().abs() < 0.01 and (many.noise.std() - 1).abs() < 0.01
     assert 0.4 < many.dropout.mean() < 0.6 and 0.4 < many.timestep.mean() < 0.6
+
+
+def test_the_perceptual_loss_is_lpips_of_the_images_from_its_step_on() -> None:
+    """For a network that always answers 0.01 the image is what 0.01 decodes to."""
+    large = replace(SMALL, image_size=32, overlap=True)
+    pipe, batch = tiny_pipeline(large, 0), batch_of(3, 32)
+    model = TrainedModel(Recorder(0.01), None, pipe.camera_projection)  # pyright: ignore[reportArgumentType]
+    draws = draw(1, range(3), (48, 8, 8), False)
+    config = ObjectiveConfig(posterior="mode", perceptual=PerceptualConfig(0.5, from_step=7))
+    losses = [denoising_loss(model, pipe, batch, draws, config, step) for step in (6, 7, None)]
+    latents = torch.full((3, 48, 8, 8), 0.01) / pipe.vae.config["scaling_factor"]
+    decoded: Any = pipe.vae.decode(latents)
+    images = (decoded.sample + 1) / 2
+    distance = lpips_alex()(images, (batch["target"] + 1) / 2).mean()
+    assert losses[1] == losses[2]
+    assert float(losses[1] - losses[0]) == pytest.approx(0.5 * float(distance), rel=1e-4)
+
+
+def test_perceptual_weights_bound_what_an_error_of_the_output_does() -> None:
+    abar = torch.tensor([0.999, 0.5, 0.0047])
+    assert torch.equal(perceptual_weights("sample", abar), torch.ones(3))
+    weights = perceptual_weights("epsilon", abar)
+    # x0 = (x - sigma eps) / alpha: an error of eps is one of x0 times sigma / alpha.
+    assert (weights * ((1 - abar) / abar).sqrt() <= 1 + 1e-6).all()
+    assert weights[:2].tolist() == [1.0, 1.0]

@@ -63,7 +63,7 @@ def test_alpha_counts_when_some_of_the_picture_is_clear(cleared, meaningful):
 
 def test_methods_that_do_not_apply_are_refused():
     opaque = over(disc(), (1, 0, 0), (1, 1, 1))
-    with pytest.raises(ImageError, match="image: expected a picture with transparency"):
+    with pytest.raises(ImageError, match="image: expected an image with transparency"):
         cut_out(opaque, "alpha")
     with pytest.raises(ValueError, match=r"method: expected one of .* got 'grabcut'"):
         cut_out(opaque, "grabcut")  # pyright: ignore[reportArgumentType]

@@ -92,7 +92,7 @@ def test_the_foreground_ratio_is_checked(ratio):
 def test_recenter_refuses_the_empty_and_the_opaque():
     with pytest.raises(ImageError, match="rgba: .*empty"):
         recenter(Image.new("RGBA", (32, 32)))
-    with pytest.raises(ImageError, match="rgba: expected an RGBA picture"):
+    with pytest.raises(ImageError, match="rgba: expected an RGBA image"):
         recenter(Image.new("RGB", (32, 32)))
 
 
@@ -123,7 +123,7 @@ def test_tensors_that_are_no_pictures_are_refused():
         to_pil(torch.zeros(1, 3, 8, 8))
     with pytest.raises(ImageError, match="image: expected finite values"):
         to_pil(torch.full((3, 8, 8), float("nan")))
-    with pytest.raises(ImageError, match="image: expected an RGB picture, got mode RGBA"):
+    with pytest.raises(ImageError, match="image: expected an RGB image, got mode RGBA"):
         to_tensor(Image.new("RGBA", (8, 8)))
 
 
@@ -146,7 +146,7 @@ def test_contact_sheet_writes_labels_below_and_checks_its_arguments():
     assert np.asarray(sheet.crop((0, 64, 64, sheet.height))).min() < 100
     with pytest.raises(ValueError, match="images: expected at least one"):
         contact_sheet([])
-    with pytest.raises(ValueError, match="labels: expected one per picture"):
+    with pytest.raises(ValueError, match="labels: expected one per image"):
         contact_sheet([picture], labels=[])
     with pytest.raises(ValueError, match="columns"):
         contact_sheet([picture], columns=0)
@@ -181,7 +181,7 @@ def test_none_leaves_a_prepared_picture_alone():
     clear = rectangle((64, 64), (16, 16, 48, 48))
     assert prepare(clear, 64, "none").image.getpixel((0, 0)) == (255, 255, 255)
     assert prepare(picture, 32, "none").image.size == (32, 32)
-    with pytest.raises(ImageError, match="image: expected a square picture .* got 64 x 32"):
+    with pytest.raises(ImageError, match="image: expected a square image .* got 64 x 32"):
         prepare(picture.crop((0, 0, 64, 32)), 64, "none")
 
 
@@ -192,8 +192,33 @@ def test_a_prepared_tensor_passes_unchanged():
     assert torch.equal(to_tensor(prepared.image), to_tensor(to_pil(condition)))
     with pytest.raises(ImageError, match=r"image: expected a tensor \[3, 64, 64\]"):
         prepare(condition, 64)
-    with pytest.raises(ImageError, match=r"image: expected tensor values in \[-1, 1\]"):
-        prepare(condition * 3, 32)
+    with pytest.raises(ImageError, match=r"image: expected tensor values in \[-1, 1\], got .*3"):
+        prepare(torch.ones_like(condition) * 3, 32)
+
+
+def test_a_tensor_with_its_channels_last_or_of_bytes_is_an_image():
+    values = np.array(rectangle((64, 64), (16, 16, 48, 48)))
+    expected = prepare(values, 64).tensor
+    for tensor in (
+        torch.from_numpy(values),
+        torch.from_numpy(values).permute(2, 0, 1),
+        torch.from_numpy(values).float() / 255,
+    ):
+        assert torch.equal(prepare(tensor, 64).tensor, expected)
+
+
+def test_what_does_not_show_on_white_is_refused():
+    white = rectangle((64, 64), (16, 16, 48, 48), "white")
+    for source, preprocess in (
+        (white, "auto"),
+        (white, "official"),
+        (white, "none"),
+        (Image.new("RGB", (64, 64), (250, 250, 250)), "none"),
+    ):
+        with pytest.raises(ImageError, match="image: expected an object that shows on white"):
+            prepare(source, 64, preprocess)  # pyright: ignore[reportArgumentType]
+    pale = rectangle((64, 64), (16, 16, 48, 48), "#f0f0f0")
+    assert prepare(pale, 64).image.getpixel((32, 32)) == (240, 240, 240)
 
 
 def test_arguments_of_prepare_are_checked():
@@ -221,7 +246,7 @@ def test_a_long_picture_may_be_thin_once_it_is_bounded():
         for preprocess in ("auto", "official"):
             red, green, _ = prepare(picture, 256, preprocess).tensor
             assert red.min() > 0.99 and green.min() < 0.2  # red on white, hardly a pixel thick
-        with pytest.raises(ImageError, match=f"square picture .* got {size[0]} x {size[1]}"):
+        with pytest.raises(ImageError, match=f"square image .* got {size[0]} x {size[1]}"):
             prepare(picture, 256, "none")
     with pytest.raises(ImageError, match="at least 8 x 8 pixels, got 4000 x 7"):
         prepare(long.crop((0, 0, 4000, 7)))
@@ -243,6 +268,16 @@ def test_how_a_picture_was_cut_out_is_told_in_words():
     assert "by colour" in prepare(composite(clear), 64).how
     assert prepare(clear, 64, "none").how == "taken as it is"
     assert set(HOW) == set(get_args(CutOutMethod)) - {"auto"}
+
+
+def test_that_the_first_of_several_frames_was_taken_is_told(tmp_path):
+    frames = [rectangle((64, 64), (16, 16, 48, 48), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:])
+    prepared = prepare(tmp_path / "a.png", 64)
+    assert prepared.first_frame and prepared.image.getpixel((32, 32)) == (255, 0, 0)
+    assert prepared.how == "cut out by its own transparency, the first of its frames"
+    frames[0].save(tmp_path / "a.png")
+    assert not prepare(tmp_path / "a.png", 64).first_frame
 
 
 def test_every_shared_picture_fills_the_ratio_and_is_centred(shared_data: Path):

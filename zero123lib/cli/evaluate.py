@@ -19,7 +19,7 @@ from zero123lib.cli.views import DEVICES, SAMPLERS
 
 if TYPE_CHECKING:
     from zero123lib.diffusion.pipeline import Zero123Pipeline
-    from zero123lib.evaluation import Answered, Setting
+    from zero123lib.evaluation import Prediction, Setting
 
 EPILOG = """examples:
   zero123 evaluate scenes --model tiny --out report/
@@ -27,9 +27,9 @@ EPILOG = """examples:
 
 It asks about held-out procedural objects, always the same ones from the same cameras, of the kinds
 that the model was trained on where it says them (--kinds all: of all). It prints PSNR, SSIM,
-silhouette IoU and the error of the azimuth from which the made view shows the object, over the
-picture and inside the input's and the target's silhouettes, beside the scores of three trivial
-answers: the input unchanged, a blank picture, the mean of training pictures.
+LPIPS, silhouette IoU and the error of the azimuth from which the made view shows the object, over
+the image and inside the input's and the target's silhouettes, beside the scores of three baselines:
+the input unchanged, a blank image, the mean of training images.
 
 --out also writes contact_sheet.png, views.csv (every view) and report.json; a sweep writes
 curves.csv and curves.png, and keeps every object's scores in cells/, so that the same command goes
@@ -174,21 +174,21 @@ def _report(
 ) -> None:
     from tqdm import tqdm
 
-    from zero123lib.evaluation import answer_scenes, report_scenes
-    from zero123lib.evaluation.pictures import SHEET_OBJECTS, evaluation_sheet
+    from zero123lib.evaluation import predict_scenes, report_predictions
+    from zero123lib.evaluation.sheets import SHEET_OBJECTS, evaluation_sheet
 
-    shown: list[Answered] = []
+    shown: list[Prediction] = []
     lines: list[list[Any]] = []
 
-    def noted(answers: Iterable[Answered]) -> Iterator[Answered]:
+    def noted(answers: Iterable[Prediction]) -> Iterator[Prediction]:
         for answer in tqdm(answers, total=args.objects, unit="object", disable=None):
             if len(shown) < SHEET_OBJECTS:
                 shown.append(answer)
             lines.extend(_view_lines(answer))
             yield answer
 
-    answers = answer_scenes(pipe, setting, args.objects, args.views, kinds)
-    report = report_scenes(pipe, setting, noted(answers))
+    answers = predict_scenes(pipe, setting, args.objects, args.views, kinds)
+    report = report_predictions(pipe, setting, noted(answers))
     print(
         f"{report.objects} objects, {report.views} views each; {setting.steps} steps of "
         f"{setting.sampler}, guidance {setting.guidance:g}, seed {setting.seed}; "
@@ -205,22 +205,23 @@ def _report(
 
 _VIEW_COLUMNS = [
     "object", "seed", "kind", "view", "elevation_deg", "azimuth_deg", "radius", "answer",
-    "tells_azimuth", "psnr_db", "ssim", "silhouette_iou", "azimuth_error_deg",
-    "inside_psnr_db", "inside_ssim", "inside_silhouette_iou", "inside_azimuth_error_deg",
+    "tells_azimuth", "psnr_db", "ssim", "lpips", "silhouette_iou",
+    "azimuth_error_deg", "inside_psnr_db", "inside_ssim", "inside_lpips", "inside_silhouette_iou",
+    "inside_azimuth_error_deg",
 ]  # fmt: skip
 
 
-def _view_lines(answer: Answered) -> Iterator[list[Any]]:
+def _view_lines(answer: Prediction) -> Iterator[list[Any]]:
     """A line per view and answer; the camera is relative to the input's."""
-    question = answer.question
-    for view, target in enumerate(question.target_poses):
-        pose = target.relative_to(question.condition_pose)
+    sample = answer.sample
+    for view, target in enumerate(sample.target_poses):
+        pose = target.relative_to(sample.condition_pose)
         camera = [round(v, 4) for v in (pose.elevation_deg, pose.azimuth_deg, pose.radius)]
         for name, rows in answer.scores.items():
             row = rows[view]
             scores = [*row.whole.to_dict().values(), *row.inside.to_dict().values()]
             yield [
-                *(question.index, question.seed, question.scene.name, view),
+                *(sample.index, sample.seed, sample.name, view),
                 *(*camera, name, int(row.tells_azimuth), *scores),
             ]
 
@@ -233,8 +234,8 @@ def _sweep(
 ) -> None:
     from tqdm import tqdm
 
-    from zero123lib.evaluation import kinds_asked
-    from zero123lib.evaluation.pictures import curves_picture
+    from zero123lib.evaluation import evaluated_kinds
+    from zero123lib.evaluation.sheets import curves_image
     from zero123lib.evaluation.sweep import curves, sweep_scenes
 
     cache = None if args.out is None else args.out / _CELLS
@@ -242,11 +243,11 @@ def _sweep(
     found = curves(tqdm(steps, total=args.objects, unit="object", disable=None))
     print(
         f"{args.objects} objects, {args.views} views each; {args.sampler}, seed {args.seed}\n"
-        f"{found.table()}\nkinds of objects: {', '.join(kinds_asked(pipe, kinds))}"
+        f"{found.table()}\nkinds of objects: {', '.join(evaluated_kinds(pipe, kinds))}"
     )
     if args.out is not None:
         content = {
-            "curves.png": files.png(curves_picture(found)),
+            "curves.png": files.png(curves_image(found)),
             "curves.csv": found.csv().encode(),
         }
         _write(args.out, content)

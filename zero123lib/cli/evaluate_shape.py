@@ -85,12 +85,12 @@ def run(args: argparse.Namespace) -> None:
 
     from zero123lib.diffusion.apps import load_pipeline
     from zero123lib.diffusion.card import about_model
-    from zero123lib.evaluation import kinds_asked
+    from zero123lib.evaluation import evaluated_kinds
     from zero123lib.evaluation.reconstruction import Scored, ShapeReport, score_recipe
 
     told = kinds_told(args)
     pipe = load_pipeline(args.model, args.device, args.encoding, args.original_config)
-    kinds = kinds_asked(pipe, told)
+    kinds = evaluated_kinds(pipe, told)
     print(f"model {about_model(pipe)}; recipe {args.recipe}", flush=True)
     scored = []
     steps = score_recipe(

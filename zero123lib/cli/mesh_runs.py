@@ -32,7 +32,7 @@ _LIGHTS = {"ambient": AMBIENT, "lambert": LAMBERT, "phong": PHONG}
 
 def inspect(args: argparse.Namespace) -> None:
     """Print what a mesh is made of."""
-    mesh = load_mesh(args.mesh, args.up, normalise=False)
+    mesh = load_mesh(args.mesh, args.up, normalise=False, textures="readable")
     found = facts(mesh)
     low, high = (bound.tolist() for bound in (mesh.vertices.amin(0), mesh.vertices.amax(0)))
     textures = [list(one.texture.shape[:2]) for one in mesh.materials if one.texture is not None]
@@ -76,7 +76,7 @@ def inspect(args: argparse.Namespace) -> None:
 def clean(args: argparse.Namespace) -> None:
     """Clean a mesh and write it, with a line for each step."""
     _check_out(args.out)
-    mesh = load_mesh(args.mesh, args.up, normalise=False)
+    mesh = _load(args.mesh, args.up, False)
     settings = Cleaning(
         args.min_share, args.max_hole, not args.keep_hollows, args.smooth, args.max_faces
     )
@@ -110,10 +110,10 @@ def bake(args: argparse.Namespace) -> None:
     _check_out(args.out)
     if not args.vertices:
         _check_textured(args.out)
-    mesh = load_mesh(args.mesh, args.up, normalise=False)
+    mesh = _load(args.mesh, args.up, False)
     source = mesh
     if args.colors_of is not None:
-        source = load_mesh(args.colors_of, args.colors_up, normalise=False)
+        source = _load(args.colors_of, args.colors_up, False)
     with tqdm(total=2, unit="step", disable=None, leave=False) as bar:
         if args.vertices:
             made = with_vertex_colors(mesh, surface_colors(source))
@@ -138,7 +138,7 @@ def texture(args: argparse.Namespace) -> None:
     _check_out(args.out)
     _check_textured(args.out)
     _check_device(args.device)
-    mesh = load_mesh(args.mesh, args.up, normalise=args.normalise)
+    mesh = _load(args.mesh, args.up, args.normalise)
     try:
         images, cameras = read_pictures(args.views)
         if bool((images[..., 3] == 1.0).all()):
@@ -167,7 +167,7 @@ def texture(args: argparse.Namespace) -> None:
 def convert(args: argparse.Namespace) -> None:
     """Write a mesh in another format."""
     _check_out(args.out)
-    mesh = load_mesh(args.mesh, args.up, normalise=args.normalise)
+    mesh = _load(args.mesh, args.up, args.normalise)
     _report(write_mesh(args.out, mesh, args.out_up), mesh)
 
 
@@ -176,7 +176,7 @@ def render(args: argparse.Namespace) -> None:
     files.check_folder(args.out)
     _check_device(args.device)
     check_backend(choose_backend(args.backend, torch.device(args.device)))
-    mesh = load_mesh(args.mesh, args.up).to(args.device)
+    mesh = _load(args.mesh, args.up, True).to(args.device)
     take = renderer(mesh, args.supersample, args.backend)
     content: dict[str, bytes] = {}
     turns = [args.azimuth + 360.0 * index / args.views for index in range(args.views)]
@@ -210,6 +210,14 @@ def _check_out(out: Path) -> None:
     existing = next(parent for parent in out.absolute().parents if os.path.lexists(parent))
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise ValueError(f"OUT: expected a file in a folder that can be written, got {str(out)!r}")
+
+
+def _load(path: Path, up: str, normalise: bool) -> Mesh:
+    """Load a mesh, and print what is missing from it."""
+    mesh = load_mesh(path, up, normalise)
+    if "note" in mesh.info:
+        print(f"{path}: {mesh.info['note']}", file=sys.stderr)
+    return mesh
 
 
 def _report(written: Written, mesh: Mesh, dropped: Sequence[str] = ()) -> None:

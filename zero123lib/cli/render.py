@@ -174,13 +174,11 @@ def _device(args: argparse.Namespace) -> str:
     """The device, after a look whether what rasterises there is installed."""
     import torch
 
-    from zero123lib._optional import require
     from zero123lib.meshes.rasterize import check_backend, choose_backend
 
     cuda = torch.cuda.is_available()
     if args.device == "cuda" and not cuda:
         raise ValueError("device: expected a device that is here, got 'cuda'")
-    require("trimesh", "meshes")
     on_gpu = choose_backend(args.backend, torch.device("cuda")) == "pytorch3d"
     device = args.device
     if device == "auto":

@@ -52,6 +52,9 @@ def run_training(out: Path, config: TrainConfig, resume: bool) -> int:
                 if main:
                     _hold(out, held)
                 _Run(out, state, request, held).go(resume)
+                # gloo's thread lets go of the last broadcast's tensors, for which it wants the
+                # interpreter; who takes the group apart before that waits for it for ever.
+                state.accelerator.wait_for_everyone()
             except (FloatingPointError, OSError) as error:
                 if main:
                     _complain(out, error)

@@ -17,7 +17,7 @@ from .batches import Pair, pair_pose
 from .samples import Sample, SampleError, picture, read_sample
 
 # What a number is drawn for; the second entry of the seeds, so that no two streams are alike.
-ORDER, VIEWS, SUBSTITUTE, BUFFER, SAME_CAMERA = range(5)
+ORDER, VIEWS, SUBSTITUTE, BUFFER, AUGMENT = range(5)
 
 # all; or one side of a data set that is split by its objects' names
 Part = Literal["all", "training", "held_out"]
@@ -114,9 +114,11 @@ def is_held_out(name: str, share: float) -> bool:
     """Decide by the last part of an object's name, wherever it lies, whether it is held out.
 
     Args:
+        name: a path in a data set, perhaps behind its shard's address and a colon.
         share: of all objects that are, in [0, 1].
     """
-    digest = hashlib.sha256(PurePosixPath(name).name.encode("utf-8", "surrogateescape")).digest()
+    last = PurePosixPath(name).name.rpartition(":")[2]
+    digest = hashlib.sha256(last.encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") < share * 2**64
 
 

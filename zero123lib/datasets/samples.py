@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -76,6 +77,7 @@ def read_image(png: bytes) -> Image.Image:
     return image
 
 
+@lru_cache(maxsize=1 << 17)  # training reads the same ones again and again
 def read_pose(npy: bytes) -> Pose:
     """The camera of a `.npy` file's content.
 

@@ -93,7 +93,8 @@ class ShardPairs:
         check_whole("buffer_objects", buffer_objects, 1)
         self.encoding: Encoding = encoding
         self.size, self.seed, self.buffer_objects = size, seed, buffer_objects
-        self.held_out, self.part = held_out, part
+        self.held_out = held_out
+        self.part: Part = part
         self.shards = find_shards(path)
         self._counts = read_counts(self.shards)
         self._skipped: dict[str, str] = {}

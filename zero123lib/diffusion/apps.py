@@ -21,7 +21,7 @@ def load_pipeline(
     encoding: str = "auto",
     original_config: str | Path | None = None,
 ) -> Zero123Pipeline:
-    """A pipeline on a device.
+    """Load a pipeline onto a device.
 
     Args:
         model: the ``source`` of :meth:`Zero123Pipeline.from_pretrained`.
@@ -45,14 +45,14 @@ def load_pipeline(
 
 
 def needs_input_elevation(pipe: Zero123Pipeline) -> bool:
-    """Whether the model is conditioned on the elevation of the picture's own camera."""
+    """Tell whether the model is conditioned on the elevation of the image's own camera."""
     return pipe.config["encoding"] == "stable-zero123"
 
 
 def check_input_elevation(
     pipe: Zero123Pipeline, elevation_deg: float | None, argument: str
 ) -> None:
-    """Ask for the elevation of the picture's camera where the model needs it.
+    """Ask for the elevation of the image's camera where the model needs it.
 
     Args:
         elevation_deg: what was given.
@@ -75,14 +75,10 @@ def sampled_views(
     on_step: Callable[[SampleStep], Any],
     **options: Any,
 ) -> list[Image.Image]:
-    """One view per pose. Nothing of the pipeline changes, so that calls may run side by side.
+    """Make one view per pose. Nothing of the pipeline changes, so calls may run side by side.
 
     Args:
         on_step: told of every finished step.
-        **options: of :meth:`Zero123Pipeline.sample`.
+        **options: of :meth:`Zero123Pipeline.views`.
     """
-    steps = pipe.sample(pipe.encode(prepared), poses, **options)
-    for step in steps:
-        on_step(step)
-        latents = step.latents
-    return to_pils(pipe.decode(latents))
+    return to_pils(pipe.views(pipe.encode(prepared), poses, on_step=on_step, **options))

@@ -34,6 +34,7 @@ from zero123lib.diffusion.checkpoints.loading import (
     check_dtype,
     check_encoding,
     settled_encoding,
+    wanted_precision,
 )
 from zero123lib.diffusion.checkpoints.reading import Options, read_checkpoint
 from zero123lib.diffusion.pipeline import Zero123Pipeline
@@ -91,7 +92,8 @@ def convert(
             f"max_shard_bytes: expected a whole number of bytes above 0, got {max_shard_bytes!r}"
         )
     final = _checked_out(out)
-    found = sources.find(source)
+    original = original_config is not None or not use_ema
+    found = sources.find(source, None, wanted_precision(torch_dtype), original)
     partial = final.with_name(f"{final.name}.partial")
     if partial == (path := found.path.resolve()) or partial in path.parents:
         raise ValueError(
@@ -100,6 +102,8 @@ def convert(
     checkpoint = read_checkpoint(found.path, Options(original_config, use_ema))
     settings = {"model_name": found.name, "licence": found.licence, **checkpoint.settings}
     settings["encoding"] = settled_encoding(encoding, settings, found)
+    layer: Any = checkpoint.parts["camera_projection"].network
+    layer.register_to_config(encoding=settings["encoding"])
     for notice in checkpoint.notices:
         _logger.warning(notice)
     single = final.suffix == ".safetensors"

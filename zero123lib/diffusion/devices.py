@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import torch
 
+from zero123lib._errors import ArgumentError
+
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def pick_device(name: str) -> str:
-    """A torch device that is there; "auto" takes a GPU before the CPU.
+    """Return a torch device that is there; "auto" takes a GPU before the CPU.
 
     Raises:
-        ValueError: unknown name, or this machine (or this build of torch) has no such device.
+        ArgumentError: unknown name, or this machine (or this build of torch) has no such device.
     """
-    at_hand = ["cpu"]
-    if torch.backends.mps.is_available():
-        at_hand.insert(0, "mps")
-    if torch.cuda.is_available():
-        at_hand.insert(0, "cuda")
+    here = devices_here()
     if name == "auto":
-        return at_hand[0]
-    if name not in at_hand:
-        raise ValueError(
-            f"device: expected auto or one that is here ({', '.join(at_hand)}), got {name!r}"
-        )
+        return here[0]
+    if name not in here:
+        expected = f"auto or one that is here ({', '.join(here)})"
+        raise ArgumentError("device", expected, repr(name))
     return name
+
+
+def devices_here() -> list[str]:
+    """Return the devices of this machine that this build of torch has, the fastest first."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    return [name for name, is_there in there.items() if is_there] + ["cpu"]

@@ -13,6 +13,7 @@ seam (Tran, Liang and Tu 2003, section III); the border of the image has no seam
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import Any, cast
 
@@ -20,13 +21,23 @@ import torch
 import torch.nn.functional as F
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
-from diffusers.models.autoencoders.vae import DecoderOutput, DiagonalGaussianDistribution
+from diffusers.models.autoencoders.vae import (
+    AutoencoderMixin,
+    DecoderOutput,
+    DiagonalGaussianDistribution,
+)
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from torch import Tensor, nn
 
+# Rows of patches that are transformed at once under `enable_tiling`.
+_ROWS_AT_ONCE = 4
 
-class PatchAutoencoder(ModelMixin, ConfigMixin):
-    """Patch transform with the interface of ``AutoencoderKL``.
+
+class PatchAutoencoder(ModelMixin, AutoencoderMixin, ConfigMixin):
+    """Transform images by patches, with the interface of ``AutoencoderKL``.
+
+    ``enable_slicing`` takes one image at a time and ``enable_tiling`` a few rows of patches; since
+    patches do not depend on each other, both bound memory and change nothing.
 
     Args:
         patch_size: side of a patch, pixels.
@@ -62,6 +73,7 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         if overlap and patch_size % 2:
             raise ValueError(f"patch_size: expected an even one with overlap, got {patch_size}")
         self.patch_size, self.overlap = patch_size, overlap
+        self.use_slicing = self.use_tiling = False
         dct, color = _dct_matrix(patch_size), _dct_matrix(3)
         basis = torch.einsum("ck,uy,vx->cuvkyx", color, dct, dct)
         steps = torch.arange(patch_size, dtype=torch.float64)
@@ -99,22 +111,40 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
 
     @property
     def spatial_compression_ratio(self) -> int:
-        """Picture pixels per latent pixel along each axis."""
+        """Return image pixels per latent pixel along each axis."""
         return self.patch_size
 
     def encode(self, x: Tensor) -> AutoencoderKLOutput:
-        """Pictures ``[B, 3, H, W]`` in [-1, 1] to a distribution of zero width over latents
+        """Encode images ``[B, 3, H, W]`` in [-1, 1] to a distribution of zero width over latents
         ``[B, C, H / patch, W / patch]``."""
-        latents = F.conv2d(self._across_seams(x - 1), self.analysis.to(x), stride=self.patch_size)
+        latents = self._by_parts(x, self._analysed)
         narrow = torch.full_like(latents, -30.0)
         posterior = DiagonalGaussianDistribution(torch.cat([latents, narrow], 1), True)
         return AutoencoderKLOutput(latent_dist=posterior)
 
     def decode(self, z: Tensor) -> DecoderOutput:
-        """Latents to pictures; the inverse of :meth:`encode` up to rounding."""
-        patch = self.patch_size
-        pixels = F.conv_transpose2d(z, self.synthesis.to(z), stride=patch)
-        return DecoderOutput(sample=self._across_seams(pixels, undo=True) + 1)
+        """Decode latents to images; the inverse of :meth:`encode` up to rounding."""
+        return DecoderOutput(sample=self._by_parts(z, self._synthesised))
+
+    def _by_parts(self, batch: Tensor, transform: Callable[[Tensor], Tensor]) -> Tensor:
+        parts = batch.split(1) if self.use_slicing else [batch]
+        return torch.cat([transform(part) for part in parts])
+
+    def _analysed(self, images: Tensor) -> Tensor:
+        patch, basis = self.patch_size, self.analysis.to(images)
+        pixels = self._across_seams(images - 1)
+        rows = self._rows(pixels, patch)
+        return torch.cat([F.conv2d(part, basis, stride=patch) for part in rows], -2)
+
+    def _synthesised(self, latents: Tensor) -> Tensor:
+        patch, basis = self.patch_size, self.synthesis.to(latents)
+        rows = self._rows(latents, 1)
+        pixels = torch.cat([F.conv_transpose2d(part, basis, stride=patch) for part in rows], -2)
+        return self._across_seams(pixels, undo=True) + 1
+
+    def _rows(self, grid: Tensor, height: int) -> Sequence[Tensor]:
+        """Cut into strips of whole patches, each of so many rows of the grid, under tiling."""
+        return grid.split(_ROWS_AT_ONCE * height, -2) if self.use_tiling else [grid]
 
     def _across_seams(self, pixels: Tensor, undo: bool = False) -> Tensor:
         """Rotate the pixels around each seam, along both axes, or turn them back."""
@@ -124,12 +154,12 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         return _rotated(_rotated(pixels, matrix).mT, matrix).mT
 
     def forward(self, sample: Tensor) -> Tensor:
-        """Round trip."""
+        """Encode and decode."""
         return self.decode(self.encode(sample).latent_dist.mode()).sample
 
 
 def _dct_matrix(size: int) -> Tensor:
-    """Orthonormal DCT-II matrix ``[frequency, position]``, float64."""
+    """Return the orthonormal DCT-II matrix ``[frequency, position]``, float64."""
     position = torch.arange(size, dtype=torch.float64) + 0.5
     matrix = torch.cos(
         math.pi / size * torch.outer(torch.arange(size, dtype=torch.float64), position)
@@ -139,7 +169,8 @@ def _dct_matrix(size: int) -> Tensor:
 
 
 def _seam_matrix(size: int) -> Tensor:
-    """Orthonormal rotation ``[size, size]`` of the pixels around a seam, half of them to its left.
+    """Return the orthonormal rotation ``[size, size]`` of the pixels around a seam, half of them to
+    its left.
 
     It keeps their even part and turns the odd one by ``C_II' S_IV``, transforms of half the size,
     which makes the DCT that follows Malvar's fast lapped transform (1992, section 4.4).
@@ -153,7 +184,7 @@ def _seam_matrix(size: int) -> Tensor:
 
 
 def _rotated(pixels: Tensor, matrix: Tensor) -> Tensor:
-    """``pixels`` ``[..., W]`` with the ``size`` pixels around each seam multiplied by a matrix."""
+    """Multiply the ``size`` pixels of ``[..., W]`` around each seam by a matrix."""
     size = len(matrix)
     if pixels.shape[-1] == size:
         return pixels

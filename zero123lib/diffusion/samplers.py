@@ -8,7 +8,7 @@ these words are explained, so no sampler asks.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -20,10 +20,11 @@ from diffusers import (
 )
 from torch import Tensor
 
-from zero123lib.diffusion.arguments import check_number
+from zero123lib._errors import ArgumentError
+from zero123lib.diffusion.arguments import check_number, checked_timesteps
 from zero123lib.diffusion.schedule import Schedule
 
-# official: DDIM as the official code runs it, for its very numbers; see `official`.
+# official: DDIM as the official code runs it, for its very numbers; see `ddim`.
 # ddim:  Song et al. 2021. First order; deterministic at eta 0, ancestral at eta 1.
 # unipc: UniPC, Zhao et al. 2023. Third order: for 5 to 20 steps.
 # dpmpp: DPM-Solver++(2M), Lu et al. 2022. Second order: for 10 to 25 steps.
@@ -39,13 +40,13 @@ _SOLVERS: dict[str, Any] = {
     "euler": EulerDiscreteScheduler,
 }
 
-Model = Callable[[Tensor, int], Tensor]
+Model = Callable[[Tensor, Any], Tensor]
 Noise = Callable[[], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
 class SampleStep:
-    """One finished step.
+    """Hold one finished step.
 
     Attributes:
         index: 0 for the first of ``total`` steps.
@@ -63,75 +64,57 @@ class SampleStep:
     predicted: Tensor
 
 
-# Yields steps; a tensor sent back takes the place of that step's latents.
-Steps = Generator[SampleStep, Tensor | None, None]
+class Steps(Generator[SampleStep, Tensor | None, None]):
+    """Yield each :class:`SampleStep`; a tensor sent back takes the place of that step's latents.
+
+    Attributes:
+        timesteps: where the model is evaluated, one per step.
+    """
+
+    def __init__(self, steps: Generator[SampleStep, Tensor | None, None], timesteps: Any) -> None:
+        self._steps, self.timesteps = steps, timesteps
+
+    def send(self, value: Tensor | None) -> SampleStep:
+        """Go on to the next step."""
+        return self._steps.send(value)
+
+    def throw(self, *error: Any) -> SampleStep:
+        """Raise an error inside the sampler."""
+        return self._steps.throw(*error)
 
 
 def ddim(
     model: Model,
     x: Tensor,
     schedule: Schedule,
-    num_inference_steps: int,
+    timesteps: Sequence[int],
+    end: int | None = None,
     eta: float = 0.0,
     noise: Noise | None = None,
-) -> Steps:
-    """DDIM (Song et al. 2021, equations 12 and 16), corrected: exact count, clean end.
+) -> Generator[SampleStep, Tensor | None, None]:
+    """Sample by DDIM (Song et al. 2021, equations 12 and 16).
 
-    Each step goes to the timestep where the next one evaluates, and the last to clean latents.
-    It is our own, since diffusers' DDIMScheduler goes ``T // steps`` down instead, which misses
-    both wherever ``steps`` does not divide T; where it does, the two agree.
+    Each step goes to the timestep where the next one evaluates, and the last to ``end``. It is our
+    own, since diffusers' DDIMScheduler goes ``T // steps`` down instead, which misses both wherever
+    ``steps`` does not divide T; where it does, the two agree.
+
+    zero123's ``ldm/models/diffusion/ddim.py`` ("official") takes the same steps by another
+    schedule: unit noise enters below the noisiest timestep, for which it is a little too noisy (see
+    :meth:`Schedule.official_timesteps`), and the last step ends at the noise of t = 0 and not at
+    clean latents; with eta it adds noise like every other.
 
     Args:
         model: see the top of the module.
         x: unit noise ``[N, C, h, w]``.
         schedule: noise levels.
-        num_inference_steps: exactly this many evaluations.
+        timesteps: where to evaluate, falling.
+        end: the timestep of what comes out; None for clean latents.
         eta: in [0, 1]; 0 adds no noise, 1 as much as DDPM.
         noise: draws fresh unit noise ``[N, C, h, w]``, unless eta is 0; called only where noise is
-            added, which the last step never does.
-
-    Raises:
-        ValueError: a number of steps that the schedule does not have, or eta without ``noise``.
+            added, which a step to clean latents never does.
     """
-    timesteps = schedule.timesteps(num_inference_steps)
-    _check_noise(eta, noise)
-    return _ddim(model, x, schedule, timesteps, None, eta, noise)
-
-
-def official(
-    model: Model,
-    x: Tensor,
-    schedule: Schedule,
-    num_inference_steps: int,
-    eta: float = 0.0,
-    noise: Noise | None = None,
-) -> Steps:
-    """DDIM as zero123's ``ldm/models/diffusion/ddim.py`` runs it; arguments as for :func:`ddim`.
-
-    The step is the paper's; the schedule is the official code's. ``num_inference_steps`` is not
-    the number of evaluations, and unit noise enters below the noisiest timestep, for which it is a
-    little too noisy (see :meth:`Schedule.official_timesteps`). The last step ends at the noise of
-    t = 0 and not at clean latents; with eta it adds noise like every other.
-
-    Raises:
-        ValueError: a number of steps that has no such schedule, or eta without ``noise``.
-    """
-    timesteps = schedule.official_timesteps(num_inference_steps)
-    _check_noise(eta, noise)
-    return _ddim(model, x, schedule, timesteps, 0, eta, noise)
-
-
-def _ddim(
-    model: Model,
-    x: Tensor,
-    schedule: Schedule,
-    timesteps: list[int],
-    end: int | None,
-    eta: float,
-    noise: Noise | None,
-) -> Steps:
     for index, (t, to) in enumerate(zip(timesteps, [*timesteps[1:], end], strict=True)):
-        x0, eps = schedule.split(model(x, t), x, t)
+        x0, eps = schedule.x0_and_eps(model(x, t), x, t)
         (alpha, sigma), (alpha_to, sigma_to) = schedule.level(t), schedule.level(to)
         added = eta * sigma_to / sigma * math.sqrt(1 - (alpha / alpha_to) ** 2)  # equation 16
         x = alpha_to * x0 + math.sqrt(sigma_to**2 - added**2) * eps
@@ -142,22 +125,17 @@ def _ddim(
 
 
 def solve(
-    sampler: Sampler, model: Model, x: Tensor, schedule: Schedule, num_inference_steps: int
-) -> Steps:
-    """What diffusers' "unipc", "dpmpp" or "euler" does; arguments as for :func:`ddim`.
+    solver: Any, model: Model, x: Tensor, schedule: Schedule, timesteps: Sequence[int]
+) -> Generator[SampleStep, Tensor | None, None]:
+    """Sample by a solver that :func:`diffusers_solver` made; arguments as for :func:`ddim`.
 
     An Euler step in sigma / alpha is a DDIM step with eta 0; what differs is the start, where
     diffusers takes the noise times sigma, without its share of alpha.
     """
-    timesteps = schedule.timesteps(num_inference_steps)
-    return _solve(diffusers_solver(sampler, schedule, timesteps), model, x, schedule, timesteps)
-
-
-def _solve(solver: Any, model: Model, x: Tensor, schedule: Schedule, timesteps: list[int]) -> Steps:
     y = x * solver.init_noise_sigma  # in the solver's scale: x for all but Euler, with x / alpha
     for index, (t, step) in enumerate(zip(timesteps, solver.timesteps, strict=True)):
         x = solver.scale_model_input(y, step)
-        x0, _ = schedule.split(model(x, t), x, t)
+        x0, _ = schedule.x0_and_eps(model(x, t), x, t)
         y = solver.step(x0, step, y, return_dict=False)[0]
         scale = float(solver.scale_model_input(torch.ones(()), step))  # now that of the next step
         replaced = yield SampleStep(index, len(timesteps), t, y * scale, x0)
@@ -170,7 +148,7 @@ def _solve(solver: Any, model: Model, x: Tensor, schedule: Schedule, timesteps: 
 
 
 def diffusers_solver(sampler: Sampler, schedule: Schedule, timesteps: list[int]) -> Any:
-    """diffusers' scheduler for "unipc", "dpmpp" or "euler", set to step through ``timesteps``.
+    """Make diffusers' scheduler for "unipc", "dpmpp" or "euler", to step through ``timesteps``.
 
     It is told of these timesteps' noise alone, so it has as many timesteps as steps to take and
     nothing to space: its own lists are one too long for 62 of the counts up to 1000 (61, 103, 121,
@@ -198,44 +176,90 @@ def start(
     num_inference_steps: int,
     eta: float = 0.0,
     noise: Noise | None = None,
+    timesteps: Sequence[int] | None = None,
 ) -> Steps:
-    """The named sampler's steps; arguments as for :func:`ddim`, and checked at once.
+    """Start the named sampler; arguments, checked at once, as for :func:`ddim`.
+
+    Args:
+        num_inference_steps: see :func:`timesteps_of`.
+        timesteps: of one's own, in place of the sampler's.
 
     Raises:
-        ValueError: an unknown name, eta where the algorithm adds no noise or without a source of
-            noise, or a number of steps that the sampler does not have.
+        ArgumentError: an unknown name, eta where the algorithm adds no noise or without a source of
+            noise, or steps that the sampler does not have.
     """
     check_sampler(sampler, eta)
+    if eta and noise is None:
+        raise ArgumentError("noise", f"a callable, as eta is {eta:g}", "None")
+    visited = timesteps_of(sampler, schedule, num_inference_steps, timesteps)
     if sampler in _SOLVERS:
-        return solve(sampler, model, x, schedule, num_inference_steps)
-    run = official if sampler == "official" else ddim
-    return run(model, x, schedule, num_inference_steps, eta, noise)
+        solver = diffusers_solver(sampler, schedule, visited)
+        return Steps(solve(solver, model, x, schedule, visited), visited)
+    end = 0 if sampler == "official" else None
+    return Steps(ddim(model, x, schedule, visited, end, eta, noise), visited)
+
+
+def timesteps_of(
+    sampler: Sampler,
+    schedule: Schedule,
+    num_inference_steps: int,
+    timesteps: Sequence[int] | None = None,
+) -> list[int]:
+    """Return where a sampler evaluates the model, falling.
+
+    Args:
+        num_inference_steps: so many, but for the official sampler, which makes its own number of
+            it; of no effect beside ``timesteps``.
+        timesteps: of one's own.
+
+    Raises:
+        ArgumentError: the sampler does not have such steps.
+    """
+    official = sampler == "official"
+    if timesteps is None:
+        find = schedule.official_timesteps if official else schedule.timesteps
+        return find(num_inference_steps)
+    if official:
+        raise ArgumentError("timesteps", "None with the official sampler", repr(timesteps))
+    return checked_timesteps(timesteps, schedule.num_train_timesteps)
 
 
 def step_count(sampler: Sampler, schedule: Schedule, num_inference_steps: int) -> int:
-    """How many steps :func:`start` yields: what a progress bar ends at.
+    """Return how many steps :func:`start` yields: what a progress bar ends at.
 
     Raises:
-        ValueError: a number of steps that the sampler does not have.
+        ArgumentError: the sampler does not have such a number.
     """
-    if sampler == "official":
-        return len(schedule.official_timesteps(num_inference_steps))
-    return len(schedule.timesteps(num_inference_steps))
+    return len(timesteps_of(sampler, schedule, num_inference_steps))
+
+
+def last(steps: Steps, on_step: Callable[[SampleStep], Tensor | None] | None = None) -> Tensor:
+    """Run a sampler to its end and return the last latents ``[N, C, h, w]``.
+
+    Args:
+        on_step: told of every step; a tensor that it returns takes the place of the step's
+            latents. Where it closes ``steps`` this step is the last.
+    """
+    latents, replaced = None, None
+    while True:
+        try:
+            step = steps.send(replaced)
+        except StopIteration:
+            break
+        replaced = on_step(step) if on_step is not None else None
+        latents = step.latents if replaced is None else replaced
+    assert latents is not None, "a schedule has at least one step"
+    return latents
 
 
 def check_sampler(sampler: str, eta: float) -> None:
     """Raise ValueError for an unknown name, or for an eta that the sampler does not take."""
     if sampler not in get_args(Sampler):
         names = ", ".join(map(repr, get_args(Sampler)))
-        raise ValueError(f"sampler: expected one of {names}, got {sampler!r}")
+        raise ArgumentError("sampler", f"one of {names}", repr(sampler))
     check_number("eta", eta, 0.0, 1.0)
     if eta and sampler not in _NOISY:
-        raise ValueError(f"eta: expected 0, as {sampler!r} adds no noise, got {eta!r}")
-
-
-def _check_noise(eta: float, noise: Noise | None) -> None:
-    if eta and noise is None:
-        raise ValueError(f"noise: expected a callable, as eta is {eta:g}, got None")
+        raise ArgumentError("eta", f"0, as {sampler!r} adds no noise", repr(eta))
 
 
 def unit_noise(
@@ -244,10 +268,10 @@ def unit_noise(
     generator: torch.Generator | list[torch.Generator] | None,
     device: torch.device,
 ) -> Tensor:
-    """Unit noise ``[count, *shape]`` float32, drawn pose by pose.
+    """Draw unit noise ``[count, *shape]`` float32, pose by pose.
 
-    Drawn where each generator lives (the CPU without one), so that a seed means the same noise on
-    every device, and the first poses get the same noise however many follow.
+    It is drawn where each generator lives (the CPU without one), so that a seed means the same
+    noise on every device, and the first poses get the same noise however many follow.
 
     Args:
         generator: one for all, or a list of one per pose.

@@ -1,4 +1,4 @@
-"""Guidance: what a Zero123 model thinks of rendered views, as a loss with a gradient.
+"""Distillation: what a Zero123 model thinks of rendered views, as a loss with a gradient.
 
     guidance = Guidance(pipe, pipe.prepare("photo.png"))
     found = guidance(rendered, poses, timesteps=(0.2, 0.6))   # rendered [B, 3, H, W] in [0, 1]
@@ -23,6 +23,7 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from zero123lib._errors import ArgumentError
 from zero123lib.diffusion import arguments, samplers
 from zero123lib.diffusion.distillation import variants
 from zero123lib.diffusion.distillation.denoiser import denoiser
@@ -38,7 +39,7 @@ Posterior = Literal["sample", "mode"]
 
 @dataclass(frozen=True, eq=False)
 class Draw:
-    """The random part of one call: ``timesteps`` ``[B]`` and unit ``noise`` ``[B, C, h, w]``."""
+    """Hold what chance decides: ``timesteps`` ``[B]`` and unit ``noise`` ``[B, C, h, w]``."""
 
     timesteps: Tensor
     noise: Tensor
@@ -46,7 +47,7 @@ class Draw:
 
 @dataclass(frozen=True, eq=False)
 class Distillation:
-    """One call's outcome; all but ``loss`` without gradient.
+    """Hold one call's outcome; all but ``loss`` without gradient.
 
     Attributes:
         loss: scalar ``sum(gradient ** 2) / 2 / B``, as threestudio has it, whose derivative with
@@ -70,7 +71,7 @@ class Distillation:
 
 
 class Guidance:
-    """Score distillation from a Zero123-family model, conditioned on one picture.
+    """Distil a Zero123-family model, conditioned on one image.
 
     Args:
         pipe: any checkpoint, whatever it predicts and however it encodes poses. Its VAE is
@@ -83,7 +84,7 @@ class Guidance:
             batch that is one of several is encoded a second time on the way back.
 
     Raises:
-        ValueError: an argument is out of range; the message names it.
+        ArgumentError: an argument is out of range.
     """
 
     def __init__(
@@ -110,9 +111,8 @@ class Guidance:
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
-        """(C, h, w)."""
-        size = int(self.pipe.unet.config["sample_size"])
-        return int(self.pipe.unet.config["out_channels"]), size, size
+        """Return (C, h, w) of one view's latents."""
+        return self.pipe.latent_shape
 
     def __call__(
         self,
@@ -120,20 +120,21 @@ class Guidance:
         poses: Sequence[RelativePose],
         *,
         timesteps: tuple[float, float] = (0.02, 0.98),
-        guidance_scale: float = 3.0,
+        guidance_scale: float | None = None,
         variant: Variant = "sds",
         weighting: Weighting | None = None,
         max_gradient: float | None = None,
         generator: torch.Generator | None = None,
         draw: Draw | None = None,
     ) -> Distillation:
-        """Distil views that are pictures: :meth:`encode`, then :meth:`distil`.
+        """Distil views that are images: :meth:`encode`, then :meth:`distil`.
 
         Args:
             rgb: ``[B, 3, H, W]`` in [0, 1] on white, with gradient; resized to the model's size.
             poses: the B views' cameras relative to the input view's.
             timesteps: the lowest and the highest, as shares of all of them in [0, 1].
-            guidance_scale: 0 and above, over both conditions; 1 makes no unconditional pass.
+            guidance_scale: 0 and above, over both conditions; 1 makes no unconditional pass. None
+                takes what the checkpoint recommends: 3 for the published ones.
             variant: see :data:`zero123lib.diffusion.distillation.variants.Variant`.
             weighting: see :data:`zero123lib.diffusion.distillation.variants.Weighting`; None is the
                 variant's own.
@@ -142,7 +143,7 @@ class Guidance:
             draw: timesteps and noise to use in place of drawn ones.
 
         Raises:
-            ValueError: an argument is out of range; the message names it.
+            ArgumentError: an argument is out of range.
         """
         arguments.check_generator(generator, 1)
         self._check(rgb, "rgb", 3, poses)
@@ -160,8 +161,9 @@ class Guidance:
         )
 
     def encode(self, rgb: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Scaled latents ``[B, C, h, w]``, float32, of pictures ``[B, 3, H, W]`` in [0, 1], with
-        gradient; resized to the model's size (bilinear, corners not aligned, as in threestudio).
+        """Return scaled latents ``[B, C, h, w]``, float32, of images ``[B, 3, H, W]`` in [0, 1],
+        with gradient; resized to the model's size (bilinear, corners not aligned, as in
+        threestudio).
 
         Args:
             generator: of the posterior's noise.
@@ -171,24 +173,23 @@ class Guidance:
             sized = rgb.float()
             if rgb.shape[-2:] != (size, size):
                 sized = F.interpolate(sized, (size, size), mode="bilinear", align_corners=False)
-            pictures = (sized * 2 - 1).to(self.pipe.vae.dtype).split(self._batch)
-            alone = len(pictures) == 1
+            images = (sized * 2 - 1).to(self.pipe.vae.dtype).split(self._batch)
+            alone = len(images) == 1
             # Of several parts, each keeps its input alone for the way back.
             parts = [
                 self._moments(part)
                 if alone
                 else cast(Tensor, checkpoint(self._moments, part, use_reentrant=False))
-                for part in pictures
+                for part in images
             ]
             found = DiagonalGaussianDistribution(torch.cat(parts).float())
             latents = found.mode() if self.posterior == "mode" else found.sample(generator)
             return latents * self.pipe.vae.config["scaling_factor"]
 
     def denoiser(self, poses: Sequence[RelativePose]) -> Denoiser:
-        """The model on views from these cameras, for one's own use of it."""
-        encoding = self.pipe.config["encoding"]
-        pose = encode_poses(poses, encoding, self.condition_elevation_deg)
-        return denoiser(self.pipe, self.condition, pose, self._batch)
+        """Make the model on views from these cameras, for one's own use of it."""
+        context = self.pipe.context(self.condition, poses, self.condition_elevation_deg)
+        return denoiser(self.pipe, self.condition, context, self._batch)
 
     def draw(
         self,
@@ -196,14 +197,14 @@ class Guidance:
         timesteps: tuple[float, float] = (0.02, 0.98),
         generator: torch.Generator | None = None,
     ) -> Draw:
-        """Random timesteps and noise for ``count`` views.
+        """Draw random timesteps and noise for ``count`` views.
 
         Timesteps are uniform from ``int(T low)`` to ``int(T high)``, both included, as in
         threestudio. All is drawn where the generator lives (the CPU without one), so that a seed
         means the same on every device.
 
         Raises:
-            ValueError: not two shares in [0, 1], in order.
+            ArgumentError: not two shares in [0, 1], in order.
         """
         low, high = _share_pair(timesteps)
         total, device = self.schedule.num_train_timesteps, self.condition.concat.device
@@ -219,7 +220,7 @@ class Guidance:
         poses: Sequence[RelativePose],
         *,
         timesteps: tuple[float, float] = (0.02, 0.98),
-        guidance_scale: float = 3.0,
+        guidance_scale: float | None = None,
         variant: Variant = "sds",
         weighting: Weighting | None = None,
         max_gradient: float | None = None,
@@ -233,7 +234,8 @@ class Guidance:
         channels, height, width = self.latent_shape
         self._check(latents, "latents", channels, poses, (height, width))
         arguments.check_choice("variant", variant, Variant)
-        arguments.check_number("guidance_scale", guidance_scale, 0.0, math.inf)
+        _, scale = self.pipe.recommended(guidance_scale=guidance_scale)
+        arguments.check_number("guidance_scale", scale, 0.0, math.inf)
         if max_gradient is not None:
             arguments.check_number("max_gradient", max_gradient, 0.0, math.inf)
         arguments.check_generator(generator, 1)
@@ -245,7 +247,7 @@ class Guidance:
         with torch.no_grad(), torch.autocast(latents.device.type, enabled=False):
             denoise = self.denoiser(poses)
             noise = draw.noise.to(clean)
-            found = run(denoise, self.schedule, clean, draw.timesteps, noise, float(guidance_scale))
+            found = run(denoise, self.schedule, clean, draw.timesteps, noise, float(scale))
         gradient = weights * found.residual
         finite = torch.isfinite(gradient).flatten(1).all(1)
         gradient = torch.where(finite[:, None, None, None], gradient, torch.zeros_like(gradient))
@@ -261,9 +263,9 @@ class Guidance:
             int((~finite).sum()),
         )
 
-    def _moments(self, pictures: Tensor) -> Tensor:
-        """The posterior's mean and log-variance, ``[B, 2C, h, w]``."""
-        return cast(Any, self.pipe.vae.encode(pictures)).latent_dist.parameters
+    def _moments(self, images: Tensor) -> Tensor:
+        """Return the posterior's mean and log-variance, ``[B, 2C, h, w]``."""
+        return cast(Any, self.pipe.vae.encode(images)).latent_dist.parameters
 
     def _check(
         self,
@@ -273,7 +275,7 @@ class Guidance:
         poses: Any,
         size: tuple[int, int] | None = None,
     ) -> None:
-        """Raise ValueError where ``views`` are not B float maps of so many channels for B poses."""
+        """Raise ArgumentError unless ``views`` are B float maps of so many channels for B poses."""
         arguments.check_poses(poses)
         height, width = size or ("H", "W")
         fits = isinstance(views, Tensor) and views.is_floating_point() and views.ndim == 4
@@ -282,13 +284,11 @@ class Guidance:
         if not fits:
             got = f"{views.dtype} {list(views.shape)}" if isinstance(views, Tensor) else repr(views)
             wanted = f"[{len(poses)}, {channels}, {height}, {width}]"
-            raise ValueError(
-                f"{name}: expected a floating tensor {wanted}, one view per pose, got {got[:80]}"
-            )
+            raise ArgumentError(name, f"a floating tensor {wanted}, one view per pose", got[:80])
 
 
 def loss_with_gradient(latents: Tensor, gradient: Tensor) -> Tensor:
-    """``sum(gradient ** 2) / 2 / B``, with ``gradient / B`` as its derivative.
+    """Return ``sum(gradient ** 2) / 2 / B``, with ``gradient / B`` as its derivative.
 
     threestudio's value (``zero123_guidance.py``), without the rounding of its detour over
     ``latents - gradient``.
@@ -298,12 +298,12 @@ def loss_with_gradient(latents: Tensor, gradient: Tensor) -> Tensor:
 
 
 def _share_pair(timesteps: Any) -> tuple[float, float]:
+    """Return two shares in [0, 1], in order, else raise ArgumentError."""
     try:
         low, high = (float(share) for share in timesteps)
     except (TypeError, ValueError):
         low = high = math.nan
     if not 0.0 <= low <= high <= 1.0:
-        raise ValueError(
-            f"timesteps: expected the lowest and the highest share in [0, 1], got {timesteps!r}"
-        )
+        expected = "the lowest and the highest share in [0, 1]"
+        raise ArgumentError("timesteps", expected, repr(timesteps))
     return low, high

@@ -38,18 +38,13 @@ def load(model: str) -> Zero123Pipeline:
     pipe.set_progress_bar_config(disable=True)
     networks = (pipe.unet, pipe.image_encoder, pipe.camera_projection)
     weights = sum(p.numel() for network in networks for p in network.parameters())
-    steps, scale = pipe.config["num_inference_steps"], pipe.config["guidance_scale"]
+    steps, scale = pipe.recommended()
     say(
         f"`{pipe.model_name}` makes pictures of {pipe.image_size} x {pipe.image_size} pixels with "
         f"{weights / 1e6:.1f} million weights, on the {pipe.device.type}. Licence of the weights: "
         f"{pipe.licence or 'not stated'}. Recommended: {steps} steps, guidance scale {scale:g}."
     )
     return pipe
-
-
-def recommended(pipe: Zero123Pipeline) -> dict[str, Any]:
-    """The steps and the guidance scale that a model's card recommends, as arguments of a call."""
-    return {name: pipe.config[name] for name in ("num_inference_steps", "guidance_scale")}
 
 
 def made_by(model: Any = None) -> str:

@@ -1,28 +1,38 @@
-"""How well a model turns objects whose other sides are known: held-out procedural scenes.
+"""How well a model turns objects whose other sides are known: held-out procedural scenes, and
+held-out objects of a data set.
 
     report = evaluate_scenes(Zero123Pipeline.from_pretrained("tiny"))
 
-or ``zero123 evaluate scenes``. Every number stands beside three trivial answers to the same
-question: the input unchanged, a blank (white) picture, and the mean of the training pictures.
+or ``zero123 evaluate scenes``. Every number stands beside those of three baselines: the input
+unchanged, a blank (white) image, and the mean of the training images.
 """
 
-from zero123lib.evaluation.answers import Answered, Setting, answer_scenes, kinds_asked
-from zero123lib.evaluation.questions import Question, held_out_questions, mean_training_picture
-from zero123lib.evaluation.report import Report, evaluate_scenes, report_scenes
+from zero123lib.evaluation.predictions import (
+    Prediction,
+    Setting,
+    evaluated_kinds,
+    predict,
+    predict_scenes,
+)
+from zero123lib.evaluation.report import Report, evaluate_scenes, report_predictions
+from zero123lib.evaluation.samples import Sample, mean_training_image, scene_samples
 from zero123lib.evaluation.scores import Entry, Scores, ViewScore
+from zero123lib.evaluation.stored import stored_samples
 
 __all__ = [
-    "Answered",
     "Entry",
-    "Question",
+    "Prediction",
     "Report",
+    "Sample",
     "Scores",
     "Setting",
     "ViewScore",
-    "answer_scenes",
     "evaluate_scenes",
-    "held_out_questions",
-    "kinds_asked",
-    "mean_training_picture",
-    "report_scenes",
+    "evaluated_kinds",
+    "mean_training_image",
+    "predict",
+    "predict_scenes",
+    "report_predictions",
+    "scene_samples",
+    "stored_samples",
 ]

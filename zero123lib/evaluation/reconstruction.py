@@ -1,6 +1,6 @@
 """How well a recipe finds the shape of objects whose shape is known: held-out procedural scenes.
 
-The input is the picture of :func:`held_out_questions` with its alpha; the recipe is told the camera
+The input is the picture of :func:`scene_samples` with its alpha; the recipe is told the camera
 that took it, so that both shapes lie in one world. Volume IoU is over the midpoints of a grid on
 the cube that holds every object, Chamfer distance between points drawn evenly on both surfaces;
 PSNR and LPIPS are of the mesh's images from :data:`EIGHT` cameras, and from the input's own. Two
@@ -23,10 +23,10 @@ from scipy.spatial import KDTree
 from torch import Tensor
 
 from zero123lib.diffusion.pipeline import Zero123Pipeline
-from zero123lib.evaluation.answers import kinds_asked
 from zero123lib.evaluation.mesh_images import EIGHT, MeshScores, mesh_scores
-from zero123lib.evaluation.questions import Question, held_out_questions
+from zero123lib.evaluation.predictions import evaluated_kinds
 from zero123lib.evaluation.report import versions
+from zero123lib.evaluation.samples import Sample, SceneSample, scene_samples
 from zero123lib.fields.hull import visual_hull
 from zero123lib.fields.occupancy import evaluate, lattice
 from zero123lib.meshes.mesh import Camera, Mesh
@@ -166,7 +166,7 @@ def score_recipe(
         first: number of the first one; settings are chosen on others than those of the report.
         overrides: of the recipe's keys.
         seed: of all draws.
-        kinds: of the objects; None takes what :func:`kinds_asked` says.
+        kinds: of the objects; None takes what :func:`evaluated_kinds` says.
 
     Yields:
         The progress of an object, and then its scores.
@@ -177,22 +177,22 @@ def score_recipe(
     read_recipe(recipe, overrides)
     if first < 0:
         raise ValueError(f"first: expected at least 0, got {first}")
-    asked = kinds_asked(pipe, kinds)
-    questions = held_out_questions(first + objects, 1, pipe.image_size, asked)
-    return _scores(pipe, recipe, islice(questions, first, None), overrides, seed)
+    asked = evaluated_kinds(pipe, kinds)
+    samples = scene_samples(first + objects, 1, pipe.image_size, asked)
+    return _scores(pipe, recipe, islice(samples, first, None), overrides, seed)
 
 
 def _scores(
     pipe: Zero123Pipeline,
     name: str,
-    questions: Iterator[Question],
+    samples: Iterator[SceneSample],
     overrides: Sequence[str],
     seed: int,
 ) -> Iterator[Progress | Scored]:
     fov_deg = read_recipe(name, overrides).data.default_fovy_deg
-    for question in questions:
-        camera = question.condition_pose
-        scene = question.scene.turned(-camera.azimuth_deg)
+    for sample in samples:
+        camera = sample.condition_pose
+        scene = sample.scene.turned(-camera.azimuth_deg)
         pose = Pose(camera.elevation_deg, 0.0, camera.radius)
         distance = equal_distance(camera.radius, FOV_DEG, fov_deg)
         told = [
@@ -214,10 +214,10 @@ def _scores(
             if isinstance(end, Progress):
                 yield end
         assert isinstance(end, Finished)
-        yield _scored(question, scene, pose, rgba, end)
+        yield _scored(sample, scene, pose, rgba, end)
 
 
-def _scored(question: Question, scene: Scene, pose: Pose, rgba: Tensor, end: Finished) -> Scored:
+def _scored(sample: Sample, scene: Scene, pose: Pose, rgba: Tensor, end: Finished) -> Scored:
     points = lattice(CELLS, HALF_EXTENT, centers=True)
     truth = scene.inside(points)
     found = evaluate(end.field.density, points) > (end.metrics["surface_level"] or math.inf)
@@ -227,8 +227,8 @@ def _scored(question: Question, scene: Scene, pose: Pose, rgba: Tensor, end: Fin
     here = _mesh_scores(end.textured, [pose], rgba[None])
     white = render(scene, [side], len(rgba), background="white").rgba[0, ..., :3]
     return Scored(
-        question.index,
-        question.seed,
+        sample.index,
+        sample.seed,
         scene.name,
         float(volume_iou(found, truth)),
         _chamfer(end, scene),

@@ -1,18 +1,17 @@
-"""All answers as one report: numbers, and what they are numbers of."""
+"""All predictions as one report: numbers, and what they are numbers of."""
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
-from zero123lib import __version__
+from zero123lib._versions import versions
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.diffusion.samplers import Sampler
-from zero123lib.evaluation.answers import TRIVIAL, Answered, Setting, answer_scenes
+from zero123lib.evaluation.predictions import BASELINES, Prediction, Setting, predict_scenes
+from zero123lib.evaluation.samples import SceneSample
 from zero123lib.evaluation.scores import Entry, Scores, ViewScore, summarize
 from zero123lib.scenes import KINDS
 
@@ -21,16 +20,16 @@ OBJECTS, VIEWS = 100, 8
 
 @dataclass(frozen=True)
 class Report:
-    """What a model and three trivial answers scored on held-out objects.
+    """The scores of a model and three baselines on held-out objects.
 
     Attributes:
         model, licence, image_size: of the pipeline.
         setting: how it was asked.
         objects, views: how many objects, and views of each.
-        kinds: that the objects were drawn from.
-        replaced: objects that gave way, see :mod:`zero123lib.evaluation.questions`.
+        kinds: that the scenes were drawn from; none where the objects are a data set's.
+        replaced: objects that gave way, see :mod:`zero123lib.evaluation.samples`.
         azimuth_views: views that can tell their azimuth, see
-            :mod:`zero123lib.evaluation.obedience`.
+            :mod:`zero123lib.evaluation.pose_accuracy`.
         entry: the model's scores.
         baselines: those of ``input``, ``blank`` and ``mean``.
         seconds: for everything.
@@ -53,21 +52,21 @@ class Report:
 
     @property
     def margin_db(self) -> tuple[float, float]:
-        """PSNR above the best trivial answer, over the whole picture and inside."""
-        trivial = self.baselines.values()
+        """Give the PSNR above the best baseline's, over the whole image and inside."""
+        others = self.baselines.values()
         return (
-            self.entry.whole.psnr_db - max(entry.whole.psnr_db for entry in trivial),
-            self.entry.inside.psnr_db - max(entry.inside.psnr_db for entry in trivial),
+            self.entry.whole.psnr_db - max(entry.whole.psnr_db for entry in others),
+            self.entry.inside.psnr_db - max(entry.inside.psnr_db for entry in others),
         )
 
     def to_dict(self, command: str | None = None) -> dict[str, Any]:
-        """For JSON.
+        """Return the report for JSON.
 
         Args:
             command: that gives this report.
         """
         return {
-            "protocol": "scenes",
+            "protocol": "scenes" if self.kinds else "objects",
             "model": self.model,
             "licence": self.licence,
             "image_size": self.image_size,
@@ -89,18 +88,20 @@ class Report:
         }
 
     def table(self) -> str:
-        """Some lines of text for people."""
+        """Write some lines of text for people."""
         margins = [f"{margin:+.2f}" for margin in self.margin_db]
-        return "\n".join(
-            [
-                *scores_table({"model": self.entry, **self.baselines}),
-                f"PSNR above the best of the others: {margins[0]} dB, inside {margins[1]} dB",
+        lines = [
+            *scores_table({"model": self.entry, **self.baselines}),
+            f"PSNR above the best of the others: {margins[0]} dB, inside {margins[1]} dB",
+        ]
+        if self.kinds:
+            lines += [
                 f"azimuth error: median over the {self.azimuth_views} of "
                 f"{self.objects * self.views} views that can tell it",
                 f"kinds of objects: {', '.join(self.kinds)}",
                 f"objects that gave way, their silhouettes being too small: {self.replaced}",
             ]
-        )
+        return "\n".join(lines)
 
 
 def evaluate_scenes(
@@ -114,7 +115,7 @@ def evaluate_scenes(
     seed: int = 0,
     kinds: Collection[str] | None = None,
 ) -> Report:
-    """Ask a model about held-out objects; :func:`answer_scenes` does the same step by step.
+    """Measure a model on held-out scenes; :func:`predict_scenes` does the same step by step.
 
     Args:
         objects, views: how many objects, and target views of each.
@@ -128,24 +129,27 @@ def evaluate_scenes(
         ValueError: an argument is out of range; the message names it.
     """
     setting = Setting.of(pipe, num_inference_steps, guidance_scale, sampler, seed)
-    return report_scenes(pipe, setting, answer_scenes(pipe, setting, objects, views, kinds))
+    return report_predictions(pipe, setting, predict_scenes(pipe, setting, objects, views, kinds))
 
 
-def report_scenes(pipe: Zero123Pipeline, setting: Setting, answers: Iterable[Answered]) -> Report:
-    """The report of some answers, each of which is forgotten once it is counted.
+def report_predictions(
+    pipe: Zero123Pipeline, setting: Setting, predictions: Iterable[Prediction]
+) -> Report:
+    """Count predictions into a report, each of which is forgotten once it is counted.
 
     Raises:
         ValueError: where there is none.
     """
     started, model_seconds, objects, replaced = time.perf_counter(), 0.0, 0, 0
     kinds: frozenset[str] = frozenset()
-    scores: dict[str, list[ViewScore]] = {name: [] for name in ("model", *TRIVIAL)}
-    for answer in answers:
-        objects, replaced = objects + 1, answer.question.replaced
-        kinds = answer.question.kinds
-        model_seconds += answer.seconds
+    scores: dict[str, list[ViewScore]] = {name: [] for name in ("model", *BASELINES)}
+    for one in predictions:
+        objects += 1
+        if isinstance(one.sample, SceneSample):
+            replaced, kinds = one.sample.replaced, one.sample.kinds
+        model_seconds += one.seconds
         for name, rows in scores.items():
-            rows.extend(answer.scores[name])
+            rows.extend(one.scores[name])
     entries = {name: summarize(rows) for name, rows in scores.items()}
     return Report(
         model=pipe.model_name,
@@ -165,27 +169,21 @@ def report_scenes(pipe: Zero123Pipeline, setting: Setting, answers: Iterable[Ans
 
 
 def scores_table(entries: Mapping[str, Entry]) -> list[str]:
-    """Lines of text: one per entry, the whole picture on the left, inside on the right."""
+    """Write lines of text: one per entry, the whole image on the left, inside on the right."""
     width = max(map(len, entries))
-    columns = f"{'PSNR dB':>8} {'SSIM':>6} {'IoU':>6} {'azimuth':>8}"
+    columns = f"{'PSNR dB':>8} {'SSIM':>6} {'LPIPS':>6} {'IoU':>6} {'azimuth':>8}"
     rows = [
         f"{name:{width}}  {_cells(entry.whole)}   {_cells(entry.inside)}"
         for name, entry in entries.items()
     ]
-    titles = f"{'picture':^{len(columns)}}   {'inside the silhouettes':^{len(columns)}}".rstrip()
+    titles = f"{'image':^{len(columns)}}   {'inside the silhouettes':^{len(columns)}}".rstrip()
     return [f"{'':{width}}  {titles}", f"{'':{width}}  {columns}   {columns}", *rows]
 
 
 def _cells(scores: Scores) -> str:
     azimuth = "-" if scores.azimuth_error_deg is None else f"{scores.azimuth_error_deg:.1f}°"
-    return f"{scores.psnr_db:8.2f} {scores.ssim:6.3f} {scores.silhouette_iou:6.3f} {azimuth:>8}"
-
-
-def versions() -> dict[str, str]:
-    """Of what the numbers depend on."""
-    packages = ("torch", "diffusers", "transformers", "numpy")
-    return {
-        "zero123lib": __version__,
-        "python": platform.python_version(),
-        **{name: version(name) for name in packages},
-    }
+    distance = "-" if scores.lpips is None else f"{scores.lpips:.3f}"
+    return (
+        f"{scores.psnr_db:8.2f} {scores.ssim:6.3f} {distance:>6} {scores.silhouette_iou:6.3f} "
+        f"{azimuth:>8}"
+    )

@@ -1,10 +1,10 @@
-"""What an answer to a question is worth, view by view, and what many are worth together."""
+"""The scores of predicted views, view by view, and of many together."""
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +12,15 @@ import torch
 from torch import Tensor
 
 from zero123lib import metrics
-from zero123lib.evaluation.obedience import (
+from zero123lib._errors import ArgumentError
+from zero123lib.evaluation.pose_accuracy import (
     recovered_azimuths_deg,
-    render_ring,
-    ring_errors,
+    render_azimuth_sweep,
+    sweep_errors,
     tells_azimuth,
 )
-from zero123lib.evaluation.questions import Question
+from zero123lib.evaluation.samples import Sample, SceneSample
+from zero123lib.lpips import LEAST_SIDE_PX, lpips_alex
 
 # An answer that equals the truth counts as this much: 8 bits cannot show what lies above.
 PSNR_CAP_DB = 100.0
@@ -26,11 +28,13 @@ PSNR_CAP_DB = 100.0
 
 @dataclass(frozen=True)
 class Scores:
-    """Four numbers, of one view or of many.
+    """The numbers of one view or of many.
 
     Attributes:
         psnr_db: at most 100 for each view, averaged.
         ssim: averaged.
+        lpips: averaged, by AlexNet; None inside silhouettes, where it is not defined, and for
+            images of less than 31 px.
         silhouette_iou: averaged.
         azimuth_error_deg: the median over the views that can tell the azimuth; None where none
             of them can.
@@ -38,11 +42,12 @@ class Scores:
 
     psnr_db: float
     ssim: float
+    lpips: float | None
     silhouette_iou: float
     azimuth_error_deg: float | None
 
     def to_dict(self) -> dict[str, float | None]:
-        """For JSON, rounded to 4 digits after the point."""
+        """Return them for JSON, rounded to 4 digits after the point."""
         return {
             name: None if value is None else round(value, 4) for name, value in vars(self).items()
         }
@@ -50,7 +55,7 @@ class Scores:
 
 @dataclass(frozen=True)
 class ViewScore:
-    """One answer to one view of a question.
+    """The scores of one predicted view.
 
     Attributes:
         whole: over the whole picture.
@@ -71,7 +76,7 @@ class ViewScore:
 
 @dataclass(frozen=True)
 class Entry:
-    """One answer to all questions: over the whole picture, and inside the silhouettes."""
+    """One answer to all samples: over the whole picture, and inside the silhouettes."""
 
     whole: Scores
     inside: Scores
@@ -81,56 +86,79 @@ class Entry:
         return {**self.whole.to_dict(), "inside": self.inside.to_dict()}
 
 
-def score_answers(
-    question: Question, answers: Mapping[str, Tensor]
+def score_predictions(
+    sample: Sample, predictions: Mapping[str, Tensor]
 ) -> dict[str, tuple[ViewScore, ...]]:
-    """The scores of some answers to one question, view by view.
+    """Score some predictions of one sample's views.
 
     Args:
-        answers: name -> ``[N, 3, S, S]`` in [0, 1], or one picture ``[3, S, S]`` for all views.
+        predictions: name -> ``[N, 3, S, S]`` in [0, 1], or one image ``[3, S, S]`` for all views.
 
     Raises:
-        ValueError: for an answer of another shape, or one that is not finite.
+        ValueError: for a prediction of another shape, or one that is not finite.
     """
-    stacked = torch.stack([_checked(name, answers[name], question) for name in answers], 1)
+    stacked = torch.stack([_checked(name, predictions[name], sample) for name in predictions], 1)
     rows = [
-        _score_view(question, view, made)
-        for view, made in enumerate(stacked)  # [K, 3, S, S], K answers
+        _score_view(sample, view, made)
+        for view, made in enumerate(stacked)  # [K, 3, S, S], K predictions
     ]
-    return dict(zip(answers, zip(*rows, strict=True), strict=True))
+    return dict(zip(predictions, zip(*rows, strict=True), strict=True))
 
 
-def _checked(name: str, answer: Tensor, question: Question) -> Tensor:
-    answer = answer.detach().to(question.targets)
-    if answer.shape not in (question.targets.shape, question.targets.shape[1:]):
-        raise ValueError(
-            f"{name}: expected pictures {list(question.targets.shape)}, got {list(answer.shape)}"
+def _checked(name: str, prediction: Tensor, sample: Sample) -> Tensor:
+    prediction = prediction.detach().to(sample.targets)
+    if prediction.shape not in (sample.targets.shape, sample.targets.shape[1:]):
+        raise ArgumentError(
+            name, f"images {list(sample.targets.shape)}", str(list(prediction.shape))
         )
-    if not answer.isfinite().all():
-        raise ValueError(f"{name}: expected finite pictures, got NaN or infinity")
-    return answer.expand_as(question.targets)
+    if not prediction.isfinite().all():
+        raise ArgumentError(name, "finite images", "NaN or infinity")
+    return prediction.expand_as(sample.targets)
 
 
-def _score_view(question: Question, view: int, made: Tensor) -> list[ViewScore]:
-    """Scores of K answers ``[K, 3, S, S]`` to one view."""
-    target, inside = question.targets[view], question.inside[view]
-    ring = render_ring(question.scene, question.target_poses[view], target.shape[-1])
-    tells = tells_azimuth(target, ring)
-    targets, shapes = target.expand_as(made), question.silhouettes[view].expand(len(made), -1, -1)
+def _score_view(sample: Sample, view: int, made: Tensor) -> list[ViewScore]:
+    """Score K predictions ``[K, 3, S, S]`` of one view."""
+    target, inside = sample.targets[view], sample.inside[view]
+    targets, shapes = target.expand_as(made), sample.silhouettes[view].expand(len(made), -1, -1)
     similarity, found = metrics.ssim_map(made, targets), metrics.silhouette(made)
-    parts = []
-    for mask in (None, inside):
+    tells, azimuth_errors = _azimuth_errors(sample, view, made)
+    parts: list[list[Scores]] = []
+    for mask, distance in ((None, _lpips(made, targets)), (inside, [None] * len(made))):
         masks = None if mask is None else mask.expand_as(shapes)
-        azimuths_deg = recovered_azimuths_deg(ring_errors(made, ring, mask))
-        true_deg = torch.full_like(azimuths_deg, ring.target_azimuth_deg)
         columns = (
-            metrics.psnr(made, targets, masks).clamp_max(PSNR_CAP_DB),
-            metrics.masked_mean(similarity, masks),
-            metrics.silhouette_iou(found, shapes, masks),
-            metrics.azimuth_error_deg(azimuths_deg, true_deg),
+            metrics.psnr(made, targets, masks).clamp_max(PSNR_CAP_DB).tolist(),
+            metrics.masked_mean(similarity, masks).tolist(),
+            distance,
+            metrics.silhouette_iou(found, shapes, masks).tolist(),
+            azimuth_errors(mask),
         )
-        parts.append([Scores(*row) for row in torch.stack(columns, 1).tolist()])
+        parts.append([Scores(*row) for row in zip(*columns, strict=True)])
     return [ViewScore(whole, inner, tells) for whole, inner in zip(*parts, strict=True)]
+
+
+def _lpips(made: Tensor, targets: Tensor) -> Sequence[float | None]:
+    """Compute LPIPS ``[K]``, None each where images are too small for it."""
+    if min(made.shape[-2:]) < LEAST_SIDE_PX:
+        return [None] * len(made)
+    with torch.no_grad():
+        return lpips_alex()(made.float(), targets.float()).tolist()
+
+
+def _azimuth_errors(
+    sample: Sample, view: int, made: Tensor
+) -> tuple[bool, Callable[[Tensor | None], Sequence[float | None]]]:
+    """Whether a view tells its azimuth, and the errors within a mask; None without a scene."""
+    if not isinstance(sample, SceneSample):
+        return False, lambda mask: [None] * len(made)
+    target = sample.targets[view]
+    sweep = render_azimuth_sweep(sample.scene, sample.target_poses[view], target.shape[-1])
+
+    def errors(mask: Tensor | None) -> list[float]:
+        found_deg = recovered_azimuths_deg(sweep_errors(made, sweep, mask))
+        true_deg = torch.full_like(found_deg, sweep.target_azimuth_deg)
+        return metrics.azimuth_error_deg(found_deg, true_deg).tolist()
+
+    return tells_azimuth(target, sweep), errors
 
 
 def summarize(scores: Iterable[ViewScore]) -> Entry:
@@ -152,9 +180,11 @@ def _summary(rows: Sequence[Scores], tell: Sequence[bool]) -> Scores:
         for row, counts in zip(rows, tell, strict=True)
         if counts and row.azimuth_error_deg is not None
     ]
+    distances = [row.lpips for row in rows if row.lpips is not None]
     return Scores(
         math.fsum(row.psnr_db for row in rows) / len(rows),
         math.fsum(row.ssim for row in rows) / len(rows),
+        math.fsum(distances) / len(distances) if distances else None,
         math.fsum(row.silhouette_iou for row in rows) / len(rows),
         statistics.median(errors) if errors else None,
     )

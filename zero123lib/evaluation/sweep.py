@@ -1,4 +1,4 @@
-"""The same questions under many settings: curves against steps and guidance.
+"""The same samples under many settings: curves against steps and guidance.
 
 What one object scores under one setting is a small file, so that an interrupted sweep goes on
 where it stopped and a finer one asks only what is new. The file is named by the object, the true
@@ -22,20 +22,20 @@ from torch import Tensor
 
 from zero123lib._files import write_bytes
 from zero123lib.diffusion.pipeline import Zero123Pipeline
-from zero123lib.evaluation.answers import (
-    TRIVIAL,
+from zero123lib.evaluation.predictions import (
+    BASELINES,
     Setting,
-    kinds_asked,
-    make_views,
-    trivial_answers,
+    baseline_predictions,
+    evaluated_kinds,
+    predict_views,
 )
-from zero123lib.evaluation.questions import Question, held_out_questions
 from zero123lib.evaluation.report import scores_table, versions
-from zero123lib.evaluation.scores import Entry, ViewScore, score_answers, summarize
+from zero123lib.evaluation.samples import Sample, scene_samples
+from zero123lib.evaluation.scores import Entry, ViewScore, score_predictions, summarize
 
 # Counts up when our code comes to score or to sample otherwise, so that no old file is read then.
-_SCORING = 1
-_NUMBERS = ("psnr_db", "ssim", "silhouette_iou", "azimuth_error_deg")
+_SCORING = 2
+_NUMBERS = ("psnr_db", "ssim", "lpips", "silhouette_iou", "azimuth_error_deg")
 
 
 @dataclass(frozen=True)
@@ -100,16 +100,16 @@ def sweep_scenes(
     Args:
         objects, views: how many held-out objects, and target views of each.
         cache: folder for what is known; made when there is something to keep.
-        kinds: of the objects; None takes what :func:`kinds_asked` says.
+        kinds: of the objects; None takes what :func:`evaluated_kinds` says.
 
     Raises:
         ValueError: no setting, or an argument is out of range; the message names it.
     """
     if not settings:
         raise ValueError("settings: expected at least one, got none")
-    questions = held_out_questions(objects, views, pipe.image_size, kinds_asked(pipe, kinds))
+    samples = scene_samples(objects, views, pipe.image_size, evaluated_kinds(pipe, kinds))
     model = weights_fingerprint(pipe) if cache else ""
-    return (_step(pipe, settings, question, cache, model) for question in questions)
+    return (_step(pipe, settings, sample, cache, model) for sample in samples)
 
 
 def curves(steps: Iterable[SweepStep]) -> Curves:
@@ -149,20 +149,20 @@ def weights_fingerprint(pipe: Zero123Pipeline) -> str:
 def _step(
     pipe: Zero123Pipeline,
     settings: Sequence[Setting],
-    question: Question,
+    sample: Sample,
     cache: Path | None,
     model: str,
 ) -> SweepStep:
-    truth = question.fingerprint() if cache else ""
-    trivial = trivial_answers(question)
+    truth = sample.fingerprint() if cache else ""
+    trivial = baseline_predictions(sample)
     keys: dict[str, list[Any]] = {str(s): [truth, model, asdict(s)] for s in settings}
-    keys |= {name: [truth, _digest(trivial[name])] for name in TRIVIAL}
+    keys |= {name: [truth, _digest(trivial[name])] for name in BASELINES}
     files = {name: _file(cache, key) for name, key in keys.items()} if cache else {}
     known = {name: rows for name, file in files.items() if (rows := _read(file)) is not None}
     new = [setting for setting in settings if str(setting) not in known]
-    answers = {str(setting): make_views(pipe, setting, question) for setting in new}
-    answers |= {name: trivial[name] for name in TRIVIAL if name not in known}
-    scored = score_answers(question, answers) if answers else {}
+    answers = {str(setting): predict_views(pipe, setting, sample) for setting in new}
+    answers |= {name: trivial[name] for name in BASELINES if name not in known}
+    scored = score_predictions(sample, answers) if answers else {}
     for name, rows in scored.items():
         if cache:
             write_bytes(files[name], json.dumps([asdict(row) for row in rows]).encode())
@@ -170,7 +170,7 @@ def _step(
     return SweepStep(
         len(new),
         {setting: rows[str(setting)] for setting in settings},
-        {name: rows[name] for name in TRIVIAL},
+        {name: rows[name] for name in BASELINES},
     )
 
 

@@ -2,5 +2,6 @@
 coloured (`atlas`, `texture`), read and written (`load`, `export`), and seen by cameras
 (`rasterize`, `shading`, `render`).
 
-Needs what `views` needs; files also need trimesh, and most of the rest Open3D, or PyTorch3D.
+Needs what `views` needs; writing files also needs trimesh, and most of the rest Open3D, or
+PyTorch3D.
 """

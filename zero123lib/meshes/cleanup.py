@@ -258,7 +258,7 @@ def _is_closed(surface: Surface) -> bool:
 def _rounded(surface: Surface) -> Surface:
     """At places that float32 tells apart, as files do, and without the faces that this flattens."""
     places = surface.places.astype(np.float32).astype(np.float64)
-    place, firsts = weld(places)
+    place, firsts = weld(places, surface.faces)
     colors = None if surface.colors is None else surface.colors[firsts]
     made = replace(surface, places=places[firsts], faces=place[surface.faces], colors=colors)
     return without_slivers(made.take(distinct(made.faces)))

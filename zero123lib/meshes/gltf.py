@@ -1,147 +1,176 @@
-"""What the header of a glTF file promises, checked before anything is read by it.
+"""glTF 2.0 files, read as the specification says, at rest.
 
-trimesh reads glTF well and skips in silence what it does not know. What would change the picture
-is refused here by name instead.
+With KHR_mesh_quantization, KHR_texture_transform, EXT_mesh_gpu_instancing, both material models,
+sparse accessors, skins and morph targets. What would change the image and is not read is refused
+by name.
 """
 
 from __future__ import annotations
 
-import json
-import struct
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-MAX_HEADER_BYTES = 64 * 2**20
+import numpy as np
+import torch
 
-# Of the extensions that a file may say it cannot be read without, those that trimesh reads and
-# those that change nothing about base colours.
+from zero123lib.meshes.gltf_data import Document
+from zero123lib.meshes.gltf_looks import Coating, read_material
+from zero123lib.meshes.gltf_nodes import (
+    Targets,
+    check_nodes,
+    instances,
+    morph_weights,
+    morphed,
+    shown_nodes,
+    skin_matrices,
+    world_matrices,
+)
+from zero123lib.meshes.materials import PLAIN_LOOK, WHITE_LOOK
+from zero123lib.meshes.nearby import Nearby
+from zero123lib.meshes.piece import Piece, check_faces
+from zero123lib.meshes.shading import to_srgb
+from zero123lib.meshes.topology import distinct
+
+# Of the extensions that a file may say it cannot be read without, those that are read and those
+# that change nothing about base colours. All KHR_materials_ are of either kind.
 _KNOWN = {
-    "KHR_materials_pbrSpecularGlossiness", "KHR_materials_unlit", "KHR_materials_specular",
-    "KHR_materials_ior", "KHR_materials_clearcoat", "KHR_materials_sheen",
-    "KHR_materials_emissive_strength", "KHR_materials_iridescence", "KHR_materials_anisotropy",
-    "KHR_lights_punctual", "EXT_texture_webp",
+    "KHR_lights_punctual", "EXT_texture_webp", "EXT_texture_avif", "MSFT_texture_dds",
+    "KHR_texture_basisu", "KHR_mesh_quantization", "KHR_texture_transform",
+    "EXT_mesh_gpu_instancing", "KHR_node_visibility",
 }  # fmt: skip
-_MAX_DEPTH = 200
+_DRACO = "KHR_draco_mesh_compression"
 _TRIANGLES, _STRIP, _FAN = 4, 5, 6
 
 
-def read_header(path: Path) -> dict[str, Any]:
-    """The JSON of a .gltf file, or of the first chunk of a .glb file.
+def read_gltf(content: bytes, nearby: Nearby, max_triangles: int) -> Iterator[Piece]:
+    """Read the primitives of a file where its scene puts them.
+
+    Args:
+        content: the file's bytes.
+        nearby: where the files lie that it refers to; it is told what the file says of itself.
+        max_triangles: more are refused before they are made.
 
     Raises:
-        ValueError: it is not one, or it is damaged.
+        ValueError: the file is damaged, too large, or needs what is not read here.
     """
-    with path.open("rb") as file:
-        head = file.read(20)
-        if head[:4] != b"glTF":
-            text = head + file.read(MAX_HEADER_BYTES)
-        elif len(head) < 20 or head[16:20] != b"JSON":
-            raise ValueError("expected a GLB file, got one cut off or without its JSON chunk")
-        else:
-            version, _, length = struct.unpack("<3I", head[4:16])
-            if version != 2:
-                raise ValueError(f"expected glTF version 2, got {version}")
-            text = file.read(min(length, MAX_HEADER_BYTES + 1))
-            if len(text) < min(length, MAX_HEADER_BYTES + 1):
-                raise ValueError("expected a whole GLB file, got one cut off in its JSON chunk")
-    if len(text) > MAX_HEADER_BYTES:
-        raise ValueError(f"expected at most {MAX_HEADER_BYTES} bytes of JSON, got more")
-    try:
-        header = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"expected glTF, got damaged JSON: {str(error)[:120]}") from error
-    if not isinstance(header, dict):
-        raise ValueError(f"expected glTF, got a JSON {type(header).__name__}")
-    return header
+    document = Document(content, nearby)
+    _check(document, max_triangles)
+    asset = document.header.get("asset", {})
+    for key in ("copyright", "generator"):
+        if asset.get(key):
+            nearby.info[key] = str(asset[key])[:1000]
+    worlds, primitives = world_matrices(document), _Primitives(document, nearby)
+    for index in shown_nodes(document):
+        node = document.items("nodes")[index]
+        for piece, attributes in primitives.of(node) if "mesh" in node else ():
+            if "skin" in node and "JOINTS_0" in attributes:
+                yield piece.placed(skin_matrices(document, node["skin"], attributes, worlds))
+            else:
+                for matrix in instances(document, node, worlds[index]):
+                    yield piece.placed(matrix)
 
 
-def check_header(header: Mapping[str, Any], max_triangles: int) -> None:
-    """Refuse what trimesh would read as something else, and what would not fit in memory.
-
-    Raises:
-        ValueError: it says what.
-    """
-    unknown = sorted(set(header.get("extensionsRequired", [])) - _KNOWN)
+def _check(document: Document, max_triangles: int) -> None:
+    """Refuse what would be read as something else, and what would not fit in memory."""
+    version = str(document.header.get("asset", {}).get("version", "2.0"))
+    if not version.startswith("2."):
+        raise ValueError(f"expected glTF version 2, got {version}")
+    required = set(document.header.get("extensionsRequired", [])) - _KNOWN
+    unknown = sorted(one for one in required if not one.startswith("KHR_materials_"))
     if unknown:
         raise ValueError(f"expected glTF without {', '.join(unknown)}, which is not read here")
-    _check_nodes(header)
-    accessors = header.get("accessors", [])
+    check_nodes(document)
     triangles = 0
-    for primitive in _primitives(header):
-        mode, attributes = primitive.get("mode", _TRIANGLES), primitive["attributes"]
-        if mode == _FAN:
-            raise ValueError("expected triangles or strips, got a triangle fan")
-        if mode not in (_TRIANGLES, _STRIP):
-            continue
-        used = [attributes[name] for name in attributes if not name.startswith("_")]
-        used += [primitive["indices"]] if "indices" in primitive else []
-        if any("sparse" in accessors[index] for index in used):
-            raise ValueError("expected glTF without sparse accessors, got one in a mesh")
-        count = accessors[primitive.get("indices", attributes["POSITION"])]["count"]
-        triangles += count // 3 if mode == _TRIANGLES else count
-        if triangles > max_triangles:
-            raise ValueError(f"expected at most {max_triangles} triangles, got more")
-    for material in _used_materials(header):
-        _check_texture(header, material)
+    for mesh in document.items("meshes"):
+        for primitive in mesh["primitives"]:
+            mode = primitive.get("mode", _TRIANGLES)
+            if mode in (_TRIANGLES, _STRIP, _FAN):
+                corners = primitive.get("indices", primitive["attributes"].get("POSITION"))
+                count = 0 if corners is None else document.items("accessors")[corners]["count"]
+                triangles += count // 3 if mode == _TRIANGLES else count
+    if triangles > max_triangles:
+        raise ValueError(f"expected at most {max_triangles} triangles, got more")
 
 
-def has_texture(header: Mapping[str, Any], name: str | None) -> bool:
-    """Whether all used materials of that name have a texture of their base colour."""
-    named = [m for m in _used_materials(header) if m.get("name") == name]
-    return bool(named) and all(_texture(material) for material in named)
+class _Primitives:
+    """The primitives of a file in their nodes' own axes; those of several nodes are made once."""
+
+    def __init__(self, document: Document, nearby: Nearby) -> None:
+        self._document, self._nearby = document, nearby
+        self._coatings: dict[int, Coating] = {}
+        self._made: dict[tuple[Any, ...], Piece | None] = {}
+
+    def of(self, node: Mapping[str, Any]) -> Iterator[tuple[Piece, Mapping[str, int]]]:
+        """The primitives of a node's mesh that have faces, with their attributes."""
+        mesh = self._document.items("meshes")[node["mesh"]]
+        for number, primitive in enumerate(mesh["primitives"]):
+            key = (node["mesh"], number, *node.get("weights", ()))
+            if key not in self._made:
+                self._made[key] = self._piece(primitive, morph_weights(node, mesh, primitive))
+            piece = self._made[key]
+            if piece is not None:
+                yield piece, primitive["attributes"]
+
+    def _piece(self, primitive: Mapping[str, Any], targets: Targets) -> Piece | None:
+        document, attributes = self._document, primitive["attributes"]
+        if primitive.get("mode", _TRIANGLES) not in (_TRIANGLES, _STRIP, _FAN):
+            return None
+        if "POSITION" not in attributes:
+            return None
+        accessor = document.items("accessors")[attributes["POSITION"]]
+        if _DRACO in primitive.get("extensions", {}) and "bufferView" not in accessor:
+            raise ValueError(f"expected glTF without {_DRACO}, which is not read here")
+
+        def values(name: str, share: bool = False) -> np.ndarray:
+            found = document.accessor(attributes[name], share).astype(np.float64)
+            return morphed(document, found, name, targets)
+
+        vertices = values("POSITION")
+        faces = _faces(document, primitive, len(vertices))
+        if not len(faces):
+            return None
+        coating = self._coating(primitive.get("material"))
+        look, uv, name = coating.look, None, f"TEXCOORD_{coating.coordinates}"
+        if name in attributes:
+            uv = values(name) @ coating.matrix[:, :2].T + coating.matrix[:, 2]
+            uv = np.stack([uv[:, 0], 1.0 - uv[:, 1]], axis=1)[faces]
+        elif look.image is not None:
+            self._nearby.note("some faces have no texture coordinates for their texture")
+            look = coating.bare
+        colors = _srgb(values("COLOR_0", share=True)) if "COLOR_0" in attributes else None
+        if colors is not None and look is PLAIN_LOOK:
+            look = WHITE_LOOK
+        normals = values("NORMAL")[faces] if "NORMAL" in attributes else None
+        return Piece(vertices, faces, (look,), uv=uv, colors=colors, normals=normals)
+
+    def _coating(self, material: int | None) -> Coating:
+        if material is None:
+            return Coating(PLAIN_LOOK, PLAIN_LOOK)
+        if material not in self._coatings:
+            self._coatings[material] = read_material(self._document, material)
+        return self._coatings[material]
 
 
-def _primitives(header: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    for mesh in header.get("meshes", []):
-        yield from mesh["primitives"]
+def _faces(document: Document, primitive: Mapping[str, Any], vertices: int) -> np.ndarray:
+    """Triangles ``[F, 3]`` of a list, a strip or a fan."""
+    mode = primitive.get("mode", _TRIANGLES)
+    corners = np.arange(vertices)
+    if "indices" in primitive:
+        corners = check_faces(document.accessor(primitive["indices"])[:, 0], vertices)
+    if mode == _TRIANGLES:
+        return corners[: len(corners) // 3 * 3].reshape(-1, 3)
+    if mode == _FAN:
+        first = np.full(max(len(corners) - 2, 0), corners[0] if len(corners) else 0)
+        return np.stack([corners[1:-1], corners[2:], first], axis=1)
+    faces = np.stack([corners[:-2], corners[1:-1], corners[2:]], axis=1)
+    faces[1::2] = faces[1::2][:, [1, 0, 2]]  # every second one is wound the other way
+    return faces[distinct(faces)]  # strips go on elsewhere over faces without area
 
 
-def _used_materials(header: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    used = {p["material"] for p in _primitives(header) if "material" in p}
-    return [header["materials"][index] for index in sorted(used)]
-
-
-def _texture(material: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The base colour's texture reference, of either of the two material models."""
-    older = material.get("extensions", {}).get("KHR_materials_pbrSpecularGlossiness", {})
-    rough = material.get("pbrMetallicRoughness", {})
-    return older.get("diffuseTexture") or rough.get("baseColorTexture")
-
-
-def _check_texture(header: Mapping[str, Any], material: Mapping[str, Any]) -> None:
-    reference = _texture(material)
-    if reference is None:
-        return
-    name = material.get("name", "a material")
-    if reference.get("texCoord", 0) != 0:
-        raise ValueError(
-            f"expected textures on the first set of coordinates, got {name!r} on another"
-        )
-    transform = reference.get("extensions", {}).get("KHR_texture_transform", {})
-    moved = (
-        transform.get("offset", [0, 0]) != [0, 0]
-        or transform.get("scale", [1, 1]) != [1, 1]
-        or transform.get("rotation", 0) != 0
-        or transform.get("texCoord", 0) != 0
-    )
-    if moved:
-        raise ValueError(f"expected glTF without KHR_texture_transform, got it on {name!r}")
-
-
-def _check_nodes(header: Mapping[str, Any]) -> None:
-    """Refuse graphs that are not trees: one that runs in a circle has no end."""
-    nodes = header.get("nodes", [])
-    parents = [0] * len(nodes)
-    for node in nodes:
-        for child in node.get("children", []):
-            parents[child] += 1
-    if any(count > 1 for count in parents):
-        raise ValueError("expected a tree of nodes, got one with two parents")
-    level = [index for index, count in enumerate(parents) if not count]
-    reached = 0
-    for _ in range(_MAX_DEPTH):
-        reached += len(level)
-        level = [child for index in level for child in nodes[index].get("children", [])]
-    if reached != len(nodes):
-        raise ValueError(f"expected a tree of nodes at most {_MAX_DEPTH} deep, got another graph")
+def _srgb(colors: np.ndarray) -> np.ndarray:
+    """sRGB with alpha ``[V, 4]`` of linear colours ``[V, 3|4]``."""
+    if not np.isfinite(colors).all():
+        raise ValueError("expected finite colours, got NaN or infinity")
+    alpha = colors[:, 3:4] if colors.shape[1] > 3 else np.ones((len(colors), 1))
+    linear = np.concatenate([colors[:, :3], alpha], axis=1).clip(0.0, 1.0)
+    return to_srgb(torch.from_numpy(linear)).numpy()

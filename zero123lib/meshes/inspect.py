@@ -62,8 +62,9 @@ class Facts:
 def facts(mesh: Mesh) -> Facts:
     """The numbers of a mesh."""
     vertices = mesh.vertices.detach().cpu().numpy().astype(np.float64)
-    place, firsts = weld(vertices)
-    return surface_facts(vertices[firsts], place[mesh.faces.cpu().numpy()])
+    faces = mesh.faces.cpu().numpy()
+    place, firsts = weld(vertices, faces)
+    return surface_facts(vertices[firsts], place[faces])
 
 
 def surface_facts(places: np.ndarray, faces: np.ndarray) -> Facts:

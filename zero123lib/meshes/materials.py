@@ -1,113 +1,168 @@
-"""Materials and colours as trimesh has read them, in our form."""
+"""What colours the faces of a file, before and after its textures are decoded."""
 
 from __future__ import annotations
 
-from typing import Any
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from zero123lib.meshes.mesh import AlphaMode, Material
-from zero123lib.meshes.shading import to_linear, to_srgb
 
 MAX_TEXTURE_PIXELS = 64_000_000
 
 # Of a mesh without material and colours, linear: white would not stand out from the background.
 PLAIN = (0.6, 0.6, 0.6, 1.0)
 
-_ALPHA_MODES: dict[str, AlphaMode] = {"MASK": "mask", "BLEND": "blend"}
+# What lies beside an image: the image again, its outermost texels, or the image mirrored.
+Wrap = Literal["repeat", "clamp", "mirror"]
+
+# Decoders that need no other program; Pillow has one that runs PostScript.
+_FORMATS = (
+    "PNG", "JPEG", "WEBP", "AVIF", "BMP", "GIF", "TIFF", "TGA", "DDS", "JPEG2000", "PPM", "PCX",
+    "SGI",
+)  # fmt: skip
+_KTX = (b"\xabKTX 11\xbb", b"\xabKTX 20\xbb")
+# Coordinates of clamped images that lie further out than this are taken for this.
+_MARGIN = 1.0
 
 
-def read_material(source: Any, max_texels: int, colored: bool) -> Material:
-    """Our material of trimesh's: base colour, its texture and alpha; the rest plays no part.
+@dataclass(frozen=True, eq=False)
+class Look:
+    """A material whose texture is still a file.
 
-    Where a material of an MTL file has a texture, its Kd is ignored, as most programs do: many
-    write 0 there. Without one, Kd counts as sRGB.
+    Attributes:
+        color, alpha, alpha_cutoff: as of `Material`.
+        image: opens the texture's image, or raises ValueError; None where there is no texture.
+        wrap: what lies beside the image, across and up.
+    """
 
-    Args:
-        source: a trimesh PBRMaterial, SimpleMaterial, or None.
-        max_texels: a larger texture is made smaller.
-        colored: whether the vertices have colours.
+    color: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+    image: Callable[[], Image.Image] | None = None
+    alpha: AlphaMode = "opaque"
+    alpha_cutoff: float = 0.5
+    wrap: tuple[Wrap, Wrap] = ("repeat", "repeat")
+
+
+# Of faces without a material, without colours at their vertices and with such.
+PLAIN_LOOK, WHITE_LOOK = Look(PLAIN), Look()
+
+
+def open_image(content: bytes | memoryview, name: str) -> Image.Image:
+    """Open an image file's content, without decoding it yet.
 
     Raises:
-        ValueError: a texture is too large or damaged.
+        ValueError: it is not one, it is too large, or it is damaged; the message has `name`.
     """
-    if source is None:
-        return Material() if colored else Material(color=PLAIN)
-    if not hasattr(source, "baseColorFactor"):
-        if source.image is not None:
-            return Material(texture=_texture(source.image, max_texels, "opaque"))
-        color = _floats(np.asarray(source.diffuse))
-        return Material(color=_quadruple(to_linear(torch.from_numpy(color))))
-    factor, picture = source.baseColorFactor, source.baseColorTexture
-    mode = str(getattr(source, "alphaMode", None) or "OPAQUE").upper()
-    alpha = _ALPHA_MODES.get(mode, "opaque")
-    cutoff = getattr(source, "alphaCutoff", None)
-    return Material(
-        color=(1.0, 1.0, 1.0, 1.0)
-        if factor is None
-        else _quadruple(torch.from_numpy(_floats(np.asarray(factor)))),
-        texture=None if picture is None else _texture(picture, max_texels, alpha),
-        alpha=alpha,
-        alpha_cutoff=0.5 if cutoff is None else float(cutoff),
-    )
+    if bytes(content[:8]) in _KTX:
+        raise ValueError(f"expected an image, got {name}, which is KTX and not read here")
+    try:
+        image = Image.open(io.BytesIO(content), formats=_FORMATS)
+    except UnidentifiedImageError as error:
+        # Pillow's own words would show the address of the buffer.
+        raise ValueError(f"expected an image, got {name}, damaged or of another kind") from error
+    except Exception as error:
+        # Decoders meet damaged files with errors of any type.
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"expected an image, got {name}, damaged: {reason[:200]}") from error
+    if image.width * image.height > MAX_TEXTURE_PIXELS:
+        raise ValueError(
+            f"expected textures of at most {MAX_TEXTURE_PIXELS} pixels, got {image.width} x "
+            f"{image.height}"
+        )
+    return image
 
 
-def read_vertex_colors(visual: Any, count: int, linear: bool) -> np.ndarray | None:
-    """sRGB colours with alpha ``[V, 4]`` in [0, 1] of a trimesh visual, or None.
+def read_texture(look: Look, max_texels: int) -> np.ndarray | None:
+    """Decode a look's image: sRGB with straight alpha, uint8 ``[h, w, 4]``, row 0 on top.
 
     Args:
-        count: vertices.
-        linear: whether the file's are linear, as in glTF.
+        max_texels: a larger image is made smaller.
+
+    Raises:
+        ValueError: it is missing, too large or damaged.
     """
-    if getattr(visual, "kind", None) == "vertex":
-        colors = visual.vertex_colors
-    elif getattr(visual, "kind", None) == "texture":
-        colors = visual.vertex_attributes.get("color")
-    else:
+    if look.image is None:
         return None
-    if colors is None or np.ndim(colors) != 2 or len(colors) != count:
-        return None
-    values = _floats(np.asarray(colors))
-    if values.shape[1] == 3:
-        values = np.concatenate([values, np.ones((count, 1))], axis=1)
-    if not np.isfinite(values).all():
-        raise ValueError("expected finite colours, got NaN or infinity")
-    values = values[:, :4].clip(0.0, 1.0)
-    return to_srgb(torch.from_numpy(values)).numpy() if linear else values
-
-
-def _floats(values: np.ndarray) -> np.ndarray:
-    """float64 in [0, 1] of whole numbers that fill their type, or of floats as they are."""
-    scale = np.iinfo(values.dtype).max if np.issubdtype(values.dtype, np.integer) else 1
-    return values.astype(np.float64) / scale
-
-
-def _quadruple(color: torch.Tensor) -> tuple[float, float, float, float]:
-    red, green, blue, *alpha = color.flatten().tolist()
-    return red, green, blue, alpha[0] if alpha else 1.0
-
-
-def _texture(picture: Image.Image, max_texels: int, alpha: AlphaMode) -> torch.Tensor:
-    """uint8 ``[h, w, 4]`` of a picture that may not be decoded yet."""
-    width, height = picture.size
-    if width * height > MAX_TEXTURE_PIXELS:
-        raise ValueError(
-            f"expected textures of at most {MAX_TEXTURE_PIXELS} pixels, got {width} x {height}"
-        )
+    image = look.image()
     try:
-        if picture.mode.startswith("I"):
-            picture = Image.fromarray((np.asarray(picture) // 257).astype(np.uint8))
+        if image.mode.startswith("I"):
+            image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
         # Resizing weighs colours by alpha, which means nothing where the material is opaque.
-        picture = picture.convert("RGB" if alpha == "opaque" else "RGBA")
+        image = image.convert("RGB" if look.alpha == "opaque" else "RGBA")
     except Exception as error:
         # Decoders meet damaged files with errors of any type.
         raise ValueError(
             f"expected a texture that can be read, got one damaged: {error}"
         ) from error
+    width, height = image.size
     if width * height > max_texels:
         factor = (max_texels / (width * height)) ** 0.5
         size = max(int(width * factor), 1), max(int(height * factor), 1)
-        picture = picture.resize(size, Image.Resampling.BOX)
-    return torch.from_numpy(np.array(picture.convert("RGBA")))
+        image = image.resize(size, Image.Resampling.BOX)
+    return np.array(image.convert("RGBA"))
+
+
+def unfolded(
+    texture: np.ndarray, uv: np.ndarray, wrap: tuple[Wrap, Wrap]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a texture that looks the same when it repeats, and the coordinates in it.
+
+    Args:
+        texture: ``[h, w, 4]``.
+        uv: ``[..., 2]``, origin at the lower left.
+        wrap: what lies beside the image, across and up.
+    """
+    uv = uv.copy()
+    for axis, way in enumerate(wrap):
+        along = uv[..., axis]
+        if way == "repeat" or not len(along) or (along.min() >= 0.0 and along.max() <= 1.0):
+            continue
+        # Rows run down and v runs up: across v the image is turned over for the while.
+        texture = texture if axis == 0 else texture[::-1].swapaxes(0, 1)
+        width = texture.shape[1]
+        if way == "mirror":
+            texture = np.concatenate([texture, texture[:, ::-1]], axis=1)
+            along = along / 2.0
+        else:
+            along = along.clip(-_MARGIN, 1.0 + _MARGIN)
+            # One texel more, for the lookup between texels.
+            low = int(np.ceil(max(-along.min(), 0.0) * width)) + 1
+            high = int(np.ceil(max(along.max() - 1.0, 0.0) * width)) + 1
+            texture = np.pad(texture, ((0, 0), (low, high), (0, 0)), mode="edge")
+            along = (along * width + low) / (width + low + high)
+        uv[..., axis] = along
+        texture = texture if axis == 0 else texture.swapaxes(0, 1)[::-1]
+    return np.ascontiguousarray(texture), uv
+
+
+def as_material(look: Look, texture: np.ndarray | None) -> Material:
+    """Return the material of a look whose texture is ``[h, w, 4]``."""
+    decoded = None if texture is None else torch.from_numpy(texture)
+    return Material(look.color, decoded, look.alpha, look.alpha_cutoff)
+
+
+def without_image(look: Look) -> Look:
+    """Return a look without its texture."""
+    return replace(look, image=None)
+
+
+def as_shares(values: np.ndarray) -> np.ndarray:
+    """Return as float64 in [0, 1] colours in any numbers that files have them in.
+
+    Whole numbers of one or two bytes fill their type, wider ones run to 255. So do floats of which
+    one is above 2; others run to 1.
+    """
+    if values.dtype.kind in "iu" and values.dtype.itemsize <= 2:
+        shares = values / np.iinfo(values.dtype).max
+    else:
+        shares = values.astype(np.float64)
+        if not np.isfinite(shares).all():
+            raise ValueError("expected finite colours, got NaN or infinity")
+        if values.dtype.kind in "iu" or shares.max(initial=0.0) > 2.0:
+            shares = shares / 255.0
+    return shares.clip(0.0, 1.0)

@@ -7,73 +7,76 @@ for its last part, a file beside the mesh, and refused where there is none.
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 from urllib.parse import unquote
-
-from PIL import Image
 
 MAX_BYTES = 256 * 2**20
 
-_NOT_PICTURES = {".mtl", ".bin", ".glbin"}
-
 
 class Nearby:
-    """What trimesh calls a resolver. It swallows complaints, so they are kept in `problems`.
+    """Where a mesh file lies, and what its reader has to say of it.
 
     Args:
-        folder: where the mesh file lies.
+        folder: the mesh file's own.
+
+    Attributes:
+        notes: what the mesh lacks or had to be read otherwise than written, in words.
+        info: what the file says of itself.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
-        self.problems: list[str] = []
+        self.notes: list[str] = []
+        self.info: dict[str, str] = {}
 
-    def get(self, name: str) -> bytes:
-        """The content of a file below the folder.
+    def note(self, text: str) -> None:
+        """Add to the notes, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def has(self, name: str) -> bool:
+        """Tell whether there is such a file."""
+        return any(path.is_file() for path in self._candidates(name.strip()))
+
+    def read(self, name: str) -> bytes:
+        """Return the content of a file below the folder.
 
         Raises:
-            FileNotFoundError: there is none, it is too large, or the name leads elsewhere.
+            ValueError: there is none, it is too large, or the name leads elsewhere.
         """
         name = name.strip()
-        if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", name):
-            self._refuse(f"expected a file beside it, got {name[:80]!r}, which is not fetched")
         for path in self._candidates(name):
             if path.is_file():
-                return self._read(path, name)
-        self._refuse(f"expected the file {name[:80]!r} beside it, and there is none")
-
-    __getitem__ = get
+                size = path.stat().st_size
+                if size > MAX_BYTES:
+                    raise ValueError(f"expected {name!r} of at most {MAX_BYTES} bytes, got {size}")
+                return path.read_bytes()
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", name):
+            raise ValueError(f"expected a file beside it, got {name[:80]!r}, which is not fetched")
+        raise ValueError(f"expected the file {name[:80]!r} beside it, and there is none")
 
     def _candidates(self, name: str) -> Iterator[Path]:
+        if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", name):
+            return
         for text in dict.fromkeys((name, unquote(name))):
             text = text.replace("\\", "/")
             for part in (text, text.rsplit("/", 1)[-1]):
                 try:
                     path = (self.folder / part).resolve()
-                    inside = path.is_relative_to(self.folder)
+                    if path.is_relative_to(self.folder):
+                        yield from (path, *self._alike(path))
                 except (OSError, ValueError, RuntimeError):  # a NUL, a name too long, a loop
                     continue
-                if inside:
-                    yield path
 
-    def _read(self, path: Path, name: str) -> bytes:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            self._refuse(f"expected {name!r} of at most {MAX_BYTES} bytes, got {size}")
-        content = path.read_bytes()
-        if path.suffix.lower() not in _NOT_PICTURES:
-            try:
-                Image.open(io.BytesIO(content)).close()
-            except Exception as error:
-                # Decoders meet damaged files with errors of any type.
-                reason = " ".join(str(error).split()) or type(error).__name__
-                self._refuse(f"expected a picture, got {name!r}, damaged: {reason[:200]}")
-        return content
-
-    def _refuse(self, problem: str) -> NoReturn:
-        self.problems.append(problem)
-        raise FileNotFoundError(problem)
+    def _alike(self, path: Path) -> Iterator[Path]:
+        """Files of that name but for upper and lower case, where there is none of just that name:
+        some systems do not tell them apart."""
+        if path.exists() or not path.parent.is_dir():
+            return
+        for other in sorted(path.parent.iterdir()):
+            if other.name.casefold() == path.name.casefold():
+                other = other.resolve()
+                if other.is_relative_to(self.folder):
+                    yield other

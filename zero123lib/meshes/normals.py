@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from zero123lib.meshes.topology import weld
+
 CREASE_DEG = 40.0
 
 # Around a vertex with more faces than this, faces stay flat; pairs are made in pieces of this.
@@ -31,8 +33,8 @@ def crease_normals(vertices: Tensor, faces: Tensor, crease_deg: float = CREASE_D
     a, b, c = vertices[faces].unbind(1)
     weighted = torch.linalg.cross(b - a, c - a)
     flat = F.normalize(weighted, dim=-1, eps=1e-30)
-    _, place = torch.unique(vertices.detach(), dim=0, return_inverse=True)
-    place = place[faces].flatten()
+    numbers, _ = weld(vertices.detach().cpu().numpy(), faces.cpu().numpy())
+    place = torch.from_numpy(numbers).to(faces.device)[faces].flatten()
     by_place = torch.argsort(place, stable=True)
     counts = torch.bincount(place)
     starts = counts.cumsum(0) - counts

@@ -82,7 +82,8 @@ class Surface:
 def from_mesh(mesh: Mesh) -> Surface:
     """The surface of a mesh; vertices at the same place are one, with the mean of their colours."""
     vertices = mesh.vertices.detach().cpu().numpy().astype(np.float64)
-    place, firsts = weld(vertices)
+    faces = mesh.faces.cpu().numpy()
+    place, firsts = weld(vertices, faces)
     colors = _array(mesh.vertex_colors)
     if colors is not None:
         counts = np.bincount(place)
@@ -90,7 +91,7 @@ def from_mesh(mesh: Mesh) -> Surface:
         colors = np.stack(sums, axis=1).astype(np.float32)
     return Surface(
         vertices[firsts],
-        place[mesh.faces.cpu().numpy()],
+        place[faces],
         colors,
         _array(mesh.uv),
         _array(mesh.normals),

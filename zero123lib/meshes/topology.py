@@ -15,6 +15,11 @@ from zero123lib.meshes.corners import number_rows
 
 # Of a triangle's longest side; float32 tells no smaller heights from none.
 _FLAT = 1e-6
+# Of the longest side of the smallest face at a vertex: see `weld`.
+_NEAR, _FAR = 1e-5, 1e-2
+# What float32 loses in a few steps, of a number's size.
+_FLOAT32 = 2.5e-7
+_ASKEW = np.array([0.6180339887, 0.5436890127, 0.5671432904])
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,10 +54,63 @@ def edges(faces: np.ndarray) -> Edges:
     return Edges(np.stack(np.divmod(keys, span), axis=1), of, start < end, counts)
 
 
-def weld(vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices ``[V, 3]`` at the same place as one: of each vertex its place ``[V]``, and of each
-    place a vertex. Only what is equal to the bit is the same; files repeat vertices like that."""
-    return number_rows(list((vertices + 0.0).T))
+def weld(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weld vertices at the same place: files repeat them along seams, some with rounding errors.
+
+    Places are the same that are nearer to each other than `_NEAR` of the size of the faces there,
+    or than float32 tells apart, but never than `_FAR` of those faces' size.
+
+    Args:
+        vertices: ``[V, 3]``.
+        faces: ``[F, 3]``.
+
+    Returns:
+        Of each vertex its place ``[V]``, and of each place a vertex ``[P]``.
+    """
+    place, firsts = number_rows(list((vertices + 0.0).T))
+    points = vertices[firsts]
+    pairs = _near_pairs(points, _reach(points, place[faces]))
+    if not len(pairs):
+        return place, firsts
+    graph = coo_array((np.ones(len(pairs), bool), pairs.T), shape=(len(points), len(points)))
+    _, label = connected_components(graph.tocsr(), directed=False)
+    _, kept, number = np.unique(label, return_index=True, return_inverse=True)
+    return number[place], firsts[kept]
+
+
+def _reach(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """How near to each point ``[P]`` others are the same; 0 where no face has it."""
+    longest = np.sqrt(_longest_squared(points[faces]))
+    size = np.full(len(points), np.inf)
+    whole = longest > 0.0
+    np.minimum.at(size, faces[whole].ravel(), longest[whole].repeat(3))
+    size[~np.isfinite(size)] = 0.0
+    least = _FLOAT32 * np.abs(points).max(1, initial=0.0)
+    return np.minimum(np.maximum(_NEAR * size, least), _FAR * size)
+
+
+def _near_pairs(points: np.ndarray, reach: np.ndarray) -> np.ndarray:
+    """Pairs of points ``[N, 2]`` that are within the reach of both.
+
+    Along a line that no mesh is aligned with, near points are near, and few others are. Those of
+    far reach are looked at without those of less, which may be many between them.
+    """
+    along = points @ _ASKEW
+    order = np.argsort(along)
+    order = order[reach[order] > 0.0]
+    found = [np.empty((0, 2), np.int64)]
+    for level in np.unique(np.frexp(reach[order])[1]).tolist():
+        most = 2.0**level
+        these = order[reach[order] >= most / 2.0]
+        for step in range(1, len(these)):
+            (near,) = np.nonzero(along[these[step:]] - along[these[:-step]] <= most)
+            if not len(near):
+                break
+            one, two = these[near], these[near + step]
+            apart = np.linalg.norm(points[two] - points[one], axis=1)
+            same = apart <= np.minimum(reach[one], reach[two])
+            found.append(np.stack([one[same], two[same]], axis=1))
+    return np.concatenate(found)
 
 
 def vertex_components(faces: np.ndarray, vertices: int) -> np.ndarray:
@@ -128,8 +186,13 @@ def first_of_each(faces: np.ndarray) -> np.ndarray:
 
 def slivers(triangles: np.ndarray) -> np.ndarray:
     """Which triangles ``[F, 3, 3]`` have no area: all but no height above their longest side."""
-    longest = np.max([((triangles[:, k] - triangles[:, k - 1]) ** 2).sum(1) for k in range(3)], 0)
-    return 2.0 * areas(triangles) <= _FLAT * longest
+    return 2.0 * areas(triangles) <= _FLAT * _longest_squared(triangles)
+
+
+def _longest_squared(triangles: np.ndarray) -> np.ndarray:
+    """The longest sides ``[F]`` of triangles ``[F, 3, 3]``, squared."""
+    sides = np.array([((triangles[:, k] - triangles[:, k - 1]) ** 2).sum(1) for k in range(3)])
+    return sides.max(0)
 
 
 def areas(triangles: np.ndarray) -> np.ndarray:

@@ -35,7 +35,7 @@ def decoded_field(
         for i in range(_AZIMUTHS)
     ]
     cameras = camera_to_world(poses)
-    size, device = int(pipe.unet.config["sample_size"]), latents.raw_density.device
+    size, device = pipe.latent_shape[-1], latents.raw_density.device
     pictures = [view.rgba]
     for camera in cameras[1:]:
         with torch.no_grad():

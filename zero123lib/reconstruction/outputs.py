@@ -13,10 +13,8 @@ metrics.json            how it came about, and how long it took; the last
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +22,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from zero123lib import __version__
 from zero123lib._files import whole_file, write_bytes, write_json
 from zero123lib._optional import MissingExtraError
+from zero123lib._versions import versions
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.fields.levels import silhouette_level
 from zero123lib.fields.voxels import VoxelField, VoxelSettings
@@ -265,7 +263,7 @@ def preview(field: VoxelField, shot: Shot, size: int, pipe: Zero123Pipeline | No
     """Render ``[H, W, 3]`` in [0, 1] for progress; what shows latents is decoded by the model."""
     if field.settings.bounds == "unit" or pipe is None:
         return look(field, shot, size, normals=False).rgb.cpu()
-    latents = look(field, shot, int(pipe.unet.config["sample_size"]), normals=False).rgb
+    latents = look(field, shot, pipe.latent_shape[-1], normals=False).rgb
     return ((pipe.decode(latents.permute(2, 0, 1)[None])[0] + 1) / 2).permute(1, 2, 0).cpu()
 
 
@@ -295,12 +293,3 @@ def load_field(folder: str | Path) -> VoxelField:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"folder: expected a field in {str(folder)!r}, got {reason}") from error
     return field.requires_grad_(False)
-
-
-def versions() -> dict[str, str]:
-    """Of what the result depends on."""
-    return {
-        "zero123lib": __version__,
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "diffusers", "transformers", "numpy")},
-    }

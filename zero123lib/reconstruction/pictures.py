@@ -123,17 +123,13 @@ def made_views(
     for first in range(done, len(poses), VIEWS_AT_ONCE):
         some = poses[first : first + VIEWS_AT_ONCE]
         noise = np.random.SeedSequence([seed, first]).generate_state(1)
-        steps = pipe.sample(
+        made = pipe.views(
             condition,
             [pose.relative_to(shot.pose) for pose in some],
-            num_inference_steps=views.steps or pipe.config["num_inference_steps"],
+            num_inference_steps=views.steps,
             guidance_scale=recipe.guidance.guidance_scale,
             sampler=views.sampler,
             generator=torch.Generator().manual_seed(int(noise[0])),
             condition_elevation_deg=shot.pose.elevation_deg,
         )
-        latents = None
-        for step in steps:
-            latents = step.latents
-        assert latents is not None, "a sampler has at least one step"
-        yield ((pipe.decode(latents) + 1) / 2).cpu()
+        yield ((made + 1) / 2).cpu()

@@ -18,7 +18,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from zero123lib.diffusion.distillation.variants import add_noise
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.diffusion.sds import Distillation, Draw, Guidance
 from zero123lib.threestudio_plugin.clone import GUIDANCE_TYPE
@@ -214,7 +213,7 @@ class Zero123LibGuidance(BaseObject):
         for step in range(_PREVIEW_STEPS):
             at, to = (start * (_PREVIEW_STEPS - i) // _PREVIEW_STEPS for i in (step, step + 1))
             (seen,) = denoise(x, at, [self.guidance_scale])
-            x = add_noise(guidance.schedule, seen.x0, to, seen.eps)  # DDIM, eta 0
+            x = guidance.schedule.add_noise(seen.x0, seen.eps, to)  # DDIM, eta 0
             if step == 0:
                 pictures["imgs_1step"] = self._decode(x)
         pictures["imgs_final"] = self._decode(seen.x0)

@@ -103,7 +103,8 @@ class DataConfig(Section):
         held_out: share of the objects at ``path``, by their names, that are kept from training;
             validation takes them unless it has a path of its own.
         size: pixels; None takes the initial model's.
-        same_camera: share of the pairs whose target is the condition itself.
+        same_camera, mirrored, recolored: shares of the training pairs that are augmented so, see
+            :class:`zero123lib.datasets.augmenting.Augmentation`.
         workers: processes that load data, per training process; 0 loads in the process itself.
         mixed: the sources that are mixed, in every batch.
     """
@@ -113,6 +114,8 @@ class DataConfig(Section):
     held_out: float = within(0, 0.9, 0.0)
     size: int | None = at_least(8, None)
     same_camera: float = within(0, 1, 0.0)
+    mirrored: float = within(0, 1, 0.0)
+    recolored: float = within(0, 1, 0.0)
     workers: int = within(0, 256, 4)
     scenes: ScenesConfig = field(default_factory=ScenesConfig)
     mixed: tuple[SourceConfig, ...] | None = None

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from zero123lib.datasets.mixing import MixedPairs, SameCamera
+from zero123lib.datasets.augmenting import Augmentation, AugmentedPairs
+from zero123lib.datasets.mixing import MixedPairs
 from zero123lib.datasets.pairs import PairSource, Part, open_pairs
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.training.config import SourceConfig, TrainConfig
@@ -22,11 +23,12 @@ def training_pairs(config: TrainConfig, pipe: Zero123Pipeline) -> PairSource:
     Raises:
         ValueError: there is no usable data at a source's path.
     """
-    data = config.data
+    data, encoding = config.data, pipe.config["encoding"]
     source = _mixed(data.sources, pipe, config.seed, "training")
-    if not data.same_camera:
+    shares = Augmentation(data.same_camera, data.mirrored, data.recolored)
+    if shares == Augmentation():
         return source
-    return SameCamera(source, data.same_camera, config.seed, pipe.config["encoding"])
+    return AugmentedPairs(source, shares, config.seed, encoding)
 
 
 def validation_pairs(config: TrainConfig, pipe: Zero123Pipeline) -> PairSource:
@@ -57,9 +59,7 @@ def _opened(source: SourceConfig, pipe: Zero123Pipeline, seed: int, part: Part) 
         held_out = part == "held_out"
         # Of objects to validate on, every pair is another one.
         scenes = replace(source.scenes, pairs_per_scene=1.0) if held_out else source.scenes
-        return ScenePairs(
-            scenes, pipe.image_size, encoding=encoding, seed=seed, held_out=held_out
-        )
+        return ScenePairs(scenes, pipe.image_size, encoding=encoding, seed=seed, held_out=held_out)
     assert source.path is not None, "the config checked it"
     if not source.held_out:
         part = "all"

@@ -50,7 +50,9 @@ def load_initial(config: TrainConfig) -> Start:
         pipe = tiny_pipeline(initial.architecture, config.seed)
     else:
         assert initial.source is not None
-        pipe = Zero123Pipeline.from_pretrained(initial.source, initial.original_config)
+        pipe = Zero123Pipeline.from_pretrained(
+            initial.source, initial.original_config, torch_dtype=torch.float32
+        )
     if config.data.size not in (None, pipe.image_size):
         raise ValueError(
             f"data.size: expected {pipe.image_size}, the initial model's, got {config.data.size}"
@@ -73,7 +75,7 @@ def _from_variations(source: str, original_config: str | None) -> Start:
 def _resize(pipe: Zero123Pipeline, size: int) -> None:
     """Take pictures of another size: Stable Diffusion's networks have no size of their own."""
     unet: Any = pipe.unet
-    compression = pipe.image_size // int(unet.config["sample_size"])
+    compression = pipe.image_size // pipe.latent_shape[-1]
     if size % compression:
         raise ValueError(f"data.size: expected a multiple of {compression}, got {size}")
     unet.register_to_config(sample_size=size // compression)

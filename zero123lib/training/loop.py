@@ -240,7 +240,7 @@ def _steps(
     """The steps of :func:`train`, with the batches to come."""
     config, accelerator = state.config, state.accelerator
     micro, accumulate = micro_batch(config, accelerator.num_processes)
-    shape = _latent_shape(state.pipe)
+    shape = state.pipe.latent_shape
     clock = time.monotonic()
     while (done := spent(state)) < 1:
         factor = rate_factor(state.step, done, config.schedule)
@@ -296,12 +296,6 @@ def spent(state: TrainState) -> float:
     if budget.minutes is not None:
         fractions.append(state.seconds / (60 * budget.minutes))
     return min(1.0, max(fractions))
-
-
-def _latent_shape(pipe: Zero123Pipeline) -> tuple[int, int, int]:
-    unet: Any = pipe.unet
-    size = int(unet.config["sample_size"])
-    return int(unet.config["out_channels"]), size, size
 
 
 def _dataset(state: TrainState, source: PairSource, micro: int, accumulate: int) -> PairDataset:

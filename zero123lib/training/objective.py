@@ -8,7 +8,7 @@ matter which process sees the pair, in what batch, or whether the run was interr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -19,7 +19,7 @@ from torch import Tensor
 from zero123lib.datasets.pairs import Batch
 from zero123lib.diffusion.model import clip_embedding
 from zero123lib.diffusion.pipeline import Zero123Pipeline
-from zero123lib.diffusion.schedule import PredictionType
+from zero123lib.diffusion.schedule import PredictionType, Schedule
 from zero123lib.lpips import lpips_alex
 from zero123lib.training.config import ObjectiveConfig
 from zero123lib.training.recipe import TrainedModel
@@ -94,36 +94,6 @@ def timesteps(uniform: Tensor, total: int, power: float) -> Tensor:
     return (total * uniform**power).long().clamp_max(total - 1)
 
 
-def target_of(prediction_type: PredictionType, x0: Tensor, eps: Tensor, abar: Tensor) -> Tensor:
-    """What the network is to predict: eps, x0, or v = alpha eps - sigma x0.
-
-    Args:
-        x0, eps: ``[B, C, h, w]``.
-        abar: ``[B, 1, 1, 1]``.
-    """
-    if prediction_type == "epsilon":
-        return eps
-    if prediction_type == "sample":
-        return x0
-    return abar.sqrt() * eps - (1 - abar).sqrt() * x0
-
-
-def clean_of(
-    prediction_type: PredictionType, output: Tensor, noisy: Tensor, abar: Tensor
-) -> Tensor:
-    """Give the clean latents that an output stands for: the inverse of :func:`target_of`.
-
-    Args:
-        output, noisy: ``[B, C, h, w]``.
-        abar: ``[B, 1, 1, 1]``, above 0 where the output is noise.
-    """
-    if prediction_type == "sample":
-        return output
-    if prediction_type == "epsilon":
-        return (noisy - (1 - abar).sqrt() * output) / abar.sqrt()
-    return abar.sqrt() * noisy - (1 - abar).sqrt() * output
-
-
 def perceptual_weights(prediction_type: PredictionType, abar: Tensor) -> Tensor:
     """Give each pair's share in the perceptual loss, ``[B]`` in [0, 1].
 
@@ -139,22 +109,24 @@ def perceptual_weights(prediction_type: PredictionType, abar: Tensor) -> Tensor:
 
 
 def perceptual_loss(
-    pipe: Zero123Pipeline, output: Tensor, noisy: Tensor, abar: Tensor, target: Tensor
+    pipe: Zero123Pipeline, output: Tensor, noisy: Tensor, steps: Tensor, target: Tensor
 ) -> Tensor:
     """Mean LPIPS between the images that the outputs stand for and the targets', a scalar.
 
     Args:
         output, noisy: ``[B, C, h, w]``.
-        abar: ``[B, 1, 1, 1]``.
+        steps: their timesteps ``[B]``.
         target: ``[B, 3, H, W]`` in [-1, 1].
     """
     vae: Any = pipe.vae
-    kind = pipe.scheduler.config["prediction_type"]
-    latents = clean_of(kind, output, noisy, abar) / vae.config["scaling_factor"]
+    # What is clipped has no gradient.
+    schedule = replace(Schedule.from_scheduler(pipe.scheduler), clip_range=None)
+    latents = schedule.x0_and_eps(output, noisy, steps)[0] / vae.config["scaling_factor"]
     with torch.autocast(target.device.type, enabled=False):
         made = vae.decode(latents.to(vae.dtype)).sample.float()
     distance = lpips_alex(target.device)((made + 1) / 2, (target + 1) / 2)
-    return (perceptual_weights(kind, abar.flatten()) * distance).mean()
+    abar = schedule.level(steps, distance)[0].square()
+    return (perceptual_weights(schedule.prediction_type, abar) * distance).mean()
 
 
 @torch.no_grad()
@@ -198,20 +170,20 @@ def denoising_loss(
     device = batch["target"].device
     x0, concat = encode(pipe, batch, draws)
     kept = keep(draws.dropout.to(device), config)
-    abars = pipe.scheduler.alphas_cumprod.to(device)
-    steps = timesteps(draws.timestep.to(device), len(abars), config.timestep_power)
-    abar, eps = abars[steps][:, None, None, None], draws.noise.to(device)
-    noisy = abar.sqrt() * x0 + (1 - abar).sqrt() * eps
+    schedule, eps = Schedule.from_scheduler(pipe.scheduler), draws.noise.to(device)
+    total, power = schedule.num_train_timesteps, config.timestep_power
+    steps = timesteps(draws.timestep.to(device), total, power)
+    noisy = schedule.add_noise(x0, eps, steps)
     latents = torch.cat([noisy, concat * kept.concat[:, None, None, None]], 1)
     condition = batch["condition"]
     if not _trains_clip(model):
         condition = _embedding(pipe, condition)
     predicted = model(latents, steps, condition, batch["pose"], kept.embedding, kept.token)
     predicted = predicted.float()
-    loss = F.mse_loss(predicted, target_of(pipe.scheduler.config["prediction_type"], x0, eps, abar))
+    loss = F.mse_loss(predicted, schedule.target(x0, eps, steps))
     perceptual = config.perceptual
     if perceptual.weight and (step is None or step >= perceptual.from_step):
-        seen = perceptual_loss(pipe, predicted, noisy, abar, batch["target"])
+        seen = perceptual_loss(pipe, predicted, noisy, steps, batch["target"])
         loss = loss + perceptual.weight * seen
     return loss
 

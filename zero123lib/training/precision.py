@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import torch
 
+from zero123lib.diffusion.devices import devices_here
 from zero123lib.training.config import ComputeConfig
 
 
 def on_cpu(config: ComputeConfig) -> bool:
-    """Whether a run is on the CPU, because it is told so or there is nothing else."""
-    gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
-    return config.device == "cpu" or not gpu
+    """Tell whether a run is on the CPU, because it is told so or there is nothing else."""
+    return config.device == "cpu" or devices_here() == ["cpu"]
 
 
 def with_precision(config: ComputeConfig) -> ComputeConfig:

@@ -31,9 +31,7 @@ class Validation:
     @classmethod
     def of(cls, state: TrainState, source: PairSource) -> Validation:
         """The first pairs of a source."""
-        count, unet = state.config.validation.pairs, state.pipe.unet
-        size = int(unet.config["sample_size"])
-        shape = (int(unet.config["out_channels"]), size, size)
+        count, shape = state.config.validation.pairs, state.pipe.latent_shape
         drawn = draw(_SEED, range(count), shape, state.config.objective.posterior == "sample")
         even = (torch.arange(count) + 0.5) / count
         kept = torch.full((count,), 1.0)  # beyond every group: nothing is dropped
@@ -69,7 +67,7 @@ class Validation:
             for index in range(min(config.views, config.pairs)):
                 pictures = [self.batch[name][index] for name in ("condition", "target")]
                 pose, elevation_deg = decoded(pipe, self.batch["pose"][index])
-                steps = pipe.sample(
+                made = pipe.views(
                     pipe.encode(pipe.prepare(pictures[0])),
                     [pose],
                     num_inference_steps=config.steps,
@@ -77,9 +75,7 @@ class Validation:
                     generator=torch.Generator().manual_seed(index),
                     condition_elevation_deg=elevation_deg,
                 )
-                *_, last = steps
-                made = pipe.decode(last.latents)[0].cpu()
-                rows.append(torch.cat([*pictures, made], -1))
+                rows.append(torch.cat([*pictures, made[0].cpu()], -1))
         return ((torch.cat(rows, -2) + 1) / 2).clamp(0, 1)
 
 

@@ -1,6 +1,6 @@
 """Cut the object out of its background, and say by which means.
 
-The picture's own transparency comes first; then rembg, when it is installed and its model is
+The image's own transparency comes first; then rembg, when it is installed and its model is
 on disk (nothing here ever downloads one); then a classical segmentation (`segment.py`).
 """
 
@@ -16,16 +16,18 @@ from typing import Any, Literal, get_args
 import numpy as np
 from PIL import Image
 
+from zero123lib._errors import ArgumentError
 from zero123lib._optional import require
 
+from .errors import ImageError
 from .framing import composite
-from .loading import ImageError, ImageSource, load_image
+from .loading import ImageSource, load_image
 from .segment import foreground
 
 # auto: the first of the next three that applies
-# alpha: the picture's own transparency
+# alpha: the image's own transparency
 # rembg: a neural network, soft dependency
-# classical: what differs from the colours along the picture's edge
+# classical: what differs from the colours along the image's edge
 # none: everything is foreground
 CutOutMethod = Literal["auto", "alpha", "rembg", "classical", "none"]
 
@@ -58,20 +60,20 @@ class CutOut:
 
     @property
     def foreground_fraction(self) -> float:
-        """Mean of alpha over the picture, in [0, 1]."""
+        """Mean of alpha over the image, in [0, 1]."""
         return float(np.asarray(self.image.getchannel("A"), np.float64).mean() / 255.0)
 
 
 def cut_out(image: ImageSource, method: CutOutMethod = "auto") -> CutOut:
-    """The object of a picture as RGBA with soft alpha.
+    """The object of an image as RGBA with soft alpha.
 
     Args:
         image: anything that `load_image` takes.
         method: how; see `CutOutMethod`. With a method other than "alpha", the transparency that
-            the picture may have is first put on white.
+            the image may have is first put on white.
 
     Raises:
-        ImageError: the picture cannot be read; "alpha" and it has none; or nothing in it stands
+        ImageError: the image cannot be read; "alpha" and it has none; or nothing in it stands
             out from the background.
         MissingExtraError: "rembg" and it is not installed.
         ValueError: unknown method, or "rembg" and none of its models is on disk.
@@ -79,7 +81,7 @@ def cut_out(image: ImageSource, method: CutOutMethod = "auto") -> CutOut:
     return cut_out_loaded(load_image(image), method)
 
 
-def cut_out_loaded(picture: Image.Image, method: CutOutMethod = "auto") -> CutOut:
+def cut_out_loaded(image: Image.Image, method: CutOutMethod = "auto") -> CutOut:
     """`cut_out` of what `load_image` returned, or of a smaller copy, however small.
 
     Raises:
@@ -87,12 +89,12 @@ def cut_out_loaded(picture: Image.Image, method: CutOutMethod = "auto") -> CutOu
     """
     if method not in get_args(CutOutMethod):
         names = ", ".join(repr(name) for name in get_args(CutOutMethod))
-        raise ValueError(f"method: expected one of {names}, got {method!r}")
-    if method == "alpha" and picture.mode != "RGBA":
-        raise ImageError("image: expected a picture with transparency, got an opaque one")
-    if method == "alpha" or (method == "auto" and has_meaningful_alpha(picture)):
-        return CutOut(picture, "alpha")
-    opaque = composite(picture)
+        raise ArgumentError("method", f"one of {names}", repr(method))
+    if method == "alpha" and image.mode != "RGBA":
+        raise ImageError("image", "an image with transparency", "an opaque one")
+    if method == "alpha" or (method == "auto" and has_meaningful_alpha(image)):
+        return CutOut(image, "alpha")
+    opaque = composite(image)
     if method == "none":
         return CutOut(opaque.convert("RGBA"), "none")
     if method == "rembg" or (method == "auto" and rembg_model() is not None):
@@ -101,7 +103,7 @@ def cut_out_loaded(picture: Image.Image, method: CutOutMethod = "auto") -> CutOu
 
 
 def has_meaningful_alpha(image: Image.Image) -> bool:
-    """Whether at least 1 % of an RGBA picture is more transparent than not, but not all alike."""
+    """Whether at least 1 % of an RGBA image is more transparent than not, but not all alike."""
     if image.mode != "RGBA":
         return False
     alpha = np.asarray(image.getchannel("A"))
@@ -126,10 +128,8 @@ def _rembg_alpha(opaque: Image.Image) -> np.ndarray:
     rembg = require("rembg", "cutout")
     file = rembg_model()
     if file is None:
-        raise ValueError(
-            f"method: expected a rembg model on disk ({', '.join(REMBG_MODELS)}) in U2NET_HOME "
-            "or ~/.u2net, got none; `rembg d u2net` downloads one"
-        )
+        where = f"a rembg model on disk ({', '.join(REMBG_MODELS)}) in U2NET_HOME or ~/.u2net"
+        raise ArgumentError("method", where, "none; `rembg d u2net` downloads one")
     mask = rembg.remove(opaque, session=_rembg_session(file), only_mask=True)
     return np.asarray(mask.convert("L"), np.float64) / 255.0
 
@@ -155,8 +155,9 @@ def _rembg_session(file: Path) -> Any:
 def _with_alpha(opaque: Image.Image, alpha: np.ndarray) -> Image.Image:
     if not alpha.max() >= 0.5:
         raise ImageError(
-            "image: expected an object that stands out from its background, found none; "
-            "give a picture with transparency, or cut the object out first"
+            "image",
+            "an object that stands out from its background",
+            "none: give an image with transparency, or cut the object out first",
         )
     cut = opaque.copy()
     cut.putalpha(Image.fromarray(np.rint(alpha * 255.0).astype(np.uint8)))

@@ -1,4 +1,4 @@
-"""Where the object stands in the picture: recentred on a square canvas, on a plain background."""
+"""Where the object stands in the image: recentred on a square canvas, on a plain background."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ import math
 import numpy as np
 from PIL import Image
 
-from .loading import ImageError
+from zero123lib._errors import ArgumentError
 
-# Longest side of the object over the canvas: what the official demo makes of large pictures.
+from .errors import ImageError
+from .specks import object_and_specks
+
+# Longest side of the object over the canvas: what the official demo makes of large images.
 FOREGROUND_RATIO = 200 / 256
 
 
 def composite(
     image: Image.Image, background: tuple[int, int, int] = (255, 255, 255)
 ) -> Image.Image:
-    """The picture on a plain background, RGB: alpha * colour + (1 - alpha) * background.
+    """Put the image on a plain background, RGB: alpha * colour + (1 - alpha) * background.
 
     Args:
         image: RGBA with straight alpha, or any opaque mode.
@@ -31,10 +34,11 @@ def composite(
 def recenter(
     rgba: Image.Image, size: int = 256, foreground_ratio: float = FOREGROUND_RATIO
 ) -> Image.Image:
-    """The object in the middle of a transparent square canvas, aspect kept.
+    """Put the object in the middle of a transparent square canvas, aspect kept.
 
     The box around alpha of at least half its maximum is centred and scaled, up or down, until
-    its longest side is `foreground_ratio * size`. Fainter pixels around it come along.
+    its longest side is `foreground_ratio * size`. Fainter pixels around it come along; stray
+    specks outside of it do not count, and are left out.
 
     Args:
         rgba: RGBA with straight alpha.
@@ -50,11 +54,16 @@ def recenter(
     """
     check_ratio(foreground_ratio)
     if rgba.mode != "RGBA":
-        raise ImageError(f"rgba: expected an RGBA picture, got mode {rgba.mode}")
+        raise ImageError("rgba", "an RGBA image", f"mode {rgba.mode}")
     alpha = np.asarray(rgba.getchannel("A"))
     if alpha.max() == 0:
-        raise ImageError("rgba: expected something visible, got an empty picture")
-    left, top, right, bottom = _box(alpha >= alpha.max() / 2)
+        raise ImageError("rgba", "something visible", "an empty image")
+    solid, specks = object_and_specks(alpha)
+    left, top, right, bottom = _box(solid)
+    specks[top:bottom, left:right] = False  # within the object's box they may be its own
+    if specks.any():
+        rgba = rgba.copy()
+        rgba.putalpha(Image.fromarray(np.where(specks, 0, alpha).astype(np.uint8)))
     scale = foreground_ratio * size / max(right - left, bottom - top)
     columns = _span((left + right) / 2, rgba.width, scale, size)
     rows = _span((top + bottom) / 2, rgba.height, scale, size)
@@ -72,7 +81,7 @@ def recenter(
 
 
 def official_frame(rgba: Image.Image) -> tuple[Image.Image, Image.Image]:
-    """The framing of the official demo (`ldm/util.py: load_and_preprocess`).
+    """Frame as the official demo does (`ldm/util.py: load_and_preprocess`), specks and all.
 
     Hard alpha above 127, white elsewhere, cropped to the mask, at most 200 px (it only shrinks,
     and so mixes white into the edges), in the middle of a white canvas.
@@ -88,7 +97,7 @@ def official_frame(rgba: Image.Image) -> tuple[Image.Image, Image.Image]:
     """
     mask = np.asarray(rgba.getchannel("A")) > 127
     if not mask.any():
-        raise ImageError("rgba: expected something opaque, got alpha of at most 127 everywhere")
+        raise ImageError("rgba", "something opaque", "alpha of at most 127 everywhere")
     pixels = np.array(rgba.convert("RGB"))
     pixels[~mask] = 255
     return (
@@ -120,5 +129,6 @@ def _span(middle: float, length: int, scale: float, size: int) -> tuple[int, int
 
 
 def check_ratio(foreground_ratio: float) -> None:
+    """Raise ArgumentError where it is not in (0, 1]."""
     if not 0.0 < foreground_ratio <= 1.0:
-        raise ValueError(f"foreground_ratio: expected a number in (0, 1], got {foreground_ratio!r}")
+        raise ArgumentError("foreground_ratio", "a number in (0, 1]", repr(foreground_ratio))

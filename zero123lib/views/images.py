@@ -1,19 +1,21 @@
-"""From any picture to the condition of the model, and from its tensors back to pictures.
+"""From any image to the condition of the model, and from its tensors back to images.
 
-At the edges pictures are Pillow images, 8-bit sRGB; at the diffusion boundary float tensors
-[..., 3, H, W] in [-1, 1]. Alpha is straight (not premultiplied) in RGBA pictures; whatever
+At the edges images are Pillow's, 8-bit sRGB; at the diffusion boundary float tensors
+[..., 3, H, W] in [-1, 1]. Alpha is straight (not premultiplied) in RGBA images; whatever
 mixes pixels (resizing, compositing) weighs colours by alpha, so edges get no dark or bright rim.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+
+from zero123lib._errors import ArgumentError
 
 from .cutout import (
     HOW,
@@ -24,8 +26,9 @@ from .cutout import (
     has_meaningful_alpha,
     rembg_model,
 )
+from .errors import ImageError
 from .framing import FOREGROUND_RATIO, check_ratio, composite, official_frame, recenter
-from .loading import MAX_PIXELS, MIN_SIDE_PX, ImageError, ImageSource, load_image
+from .loading import FIRST_FRAME, MAX_PIXELS, MIN_SIDE_PX, ImageSource, load_image
 from .sheet import contact_sheet
 
 __all__ = [
@@ -53,14 +56,16 @@ __all__ = [
 
 # auto: cut out with soft alpha, recentre at the foreground ratio, on white
 # official: the framing of the official demo: hard mask, at most 200 of 256 px, never enlarged
-# none: the picture is already square and framed; what is see-through is put on white. At 256 px,
-#     what the official demo makes of a square picture without its preprocessing
-# The official demo's own cut-out looks at colours alone and drops the picture's transparency.
+# none: the image is already square and framed; what is see-through is put on white. At 256 px,
+#     what the official demo makes of a square image without its preprocessing
+# The official demo's own cut-out looks at colours alone and drops the image's transparency.
 # Here transparency comes first in all of them, and the numbers are the official ones from there.
 Preprocess = Literal["auto", "official", "none"]
 
-# The official demo first bounds the picture, `raw_im.thumbnail([1536, 1536])`.
+# The official demo first bounds the image, `raw_im.thumbnail([1536, 1536])`.
 _WORKING_SIDE_PX = 1536
+# A condition that is nowhere so many 8-bit levels from white shows nothing.
+_LEAST_LEVELS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +79,7 @@ class Prepared:
         method: what made the alpha (see `CutOut.method`); "none" when nothing was cut out.
         preprocess: how it was framed; "none" also for a tensor given as it is.
         foreground_fraction: mean of the framed alpha, in [0, 1].
+        first_frame: whether the file has more frames, of which this is the first.
     """
 
     image: Image.Image
@@ -82,11 +88,12 @@ class Prepared:
     method: str
     preprocess: Preprocess
     foreground_fraction: float
+    first_frame: bool = False
 
     @property
     def how(self) -> str:
-        """`method` in words, such as "cut out by its own transparency"."""
-        return HOW[self.method]
+        """What to tell of it in words, such as "cut out by its own transparency"."""
+        return HOW[self.method] + (", the first of its frames" if self.first_frame else "")
 
 
 def prepare(
@@ -96,69 +103,78 @@ def prepare(
     foreground_ratio: float = FOREGROUND_RATIO,
     method: CutOutMethod = "auto",
 ) -> Prepared:
-    """The condition of the model, from a picture.
+    """Make the condition of the model from an image.
 
     Args:
-        image: anything that `load_image` takes, or a tensor [3, size, size] in [-1, 1], which
-            passes unchanged.
+        image: anything that `load_image` takes; but a floating tensor with its channels first is
+            a condition already: [3, size, size] in [-1, 1], which passes unchanged.
         size: pixels of the square result.
         preprocess: see `Preprocess`.
         foreground_ratio: longest side of the object over `size`; used by "auto" alone.
         method: how "auto" and "official" cut the object out.
 
     Raises:
-        ImageError: the picture cannot be read, nothing stands out in it, or "none" was asked
-            and it is not square.
-        ValueError: another argument is out of range.
+        ImageError: the image cannot be read, nothing stands out in it or shows on white, or
+            "none" was asked and it is not square.
+        ArgumentError: another argument is out of range.
     """
     if preprocess not in get_args(Preprocess):
         names = " or ".join(repr(name) for name in get_args(Preprocess))
-        raise ValueError(f"preprocess: expected {names}, got {preprocess!r}")
+        raise ArgumentError("preprocess", names, repr(preprocess))
     if size < MIN_SIDE_PX:
-        raise ValueError(f"size: expected at least {MIN_SIDE_PX} pixels, got {size}")
+        raise ArgumentError("size", f"at least {MIN_SIDE_PX} pixels", repr(size))
     check_ratio(foreground_ratio)
-    if isinstance(image, Tensor):
+    if isinstance(image, Tensor) and _is_condition(image):
         return _prepared_tensor(image, size)
-    picture = load_image(image)
+    loaded = load_image(image)
+    prepared = _framed(loaded, size, preprocess, foreground_ratio, method)
+    if prepared.tensor.min() > 1.0 - _LEAST_LEVELS / 127.5:
+        raise ImageError("image", "an object that shows on white", "one that is white all over")
+    return replace(prepared, first_frame=bool(loaded.info.get(FIRST_FRAME)))
+
+
+def _framed(
+    image: Image.Image, size: int, preprocess: Preprocess, ratio: float, method: CutOutMethod
+) -> Prepared:
     if preprocess == "none":
-        _check_square(picture)
-    picture.thumbnail((_WORKING_SIDE_PX, _WORKING_SIDE_PX), Image.Resampling.LANCZOS)
+        _check_square(image)
+    image.thumbnail((_WORKING_SIDE_PX, _WORKING_SIDE_PX), Image.Resampling.LANCZOS)
     if preprocess == "none":
-        rgba = _resized(picture.convert("RGBA"), size)
+        rgba = _resized(image.convert("RGBA"), size)
         return _prepared(_on_white(rgba), rgba, "none", preprocess)
-    cut = cut_out_loaded(picture, method)
+    cut = cut_out_loaded(image, method)
     if preprocess == "official":
         framed, mask = (_resized(part, size) for part in official_frame(cut.image))
         rgba = framed.copy()
         rgba.putalpha(mask)
         return _prepared(to_tensor(framed), rgba, cut.method, preprocess)
-    rgba = recenter(cut.image, size, foreground_ratio)
+    rgba = recenter(cut.image, size, ratio)
     return _prepared(_on_white(rgba), rgba, cut.method, preprocess)
 
 
 def to_tensor(image: Image.Image) -> Tensor:
-    """float32 [3, H, W] in [-1, 1] of an RGB picture; composite one with alpha first."""
+    """Return float32 [3, H, W] in [-1, 1] of an RGB image; composite one with alpha first."""
     if image.mode != "RGB":
-        raise ImageError(f"image: expected an RGB picture, got mode {image.mode}")
+        raise ImageError("image", "an RGB image", f"mode {image.mode}")
     values = torch.from_numpy(np.array(image)).permute(2, 0, 1).float()
     return values / 127.5 - 1.0
 
 
 def to_pil(image: Tensor) -> Image.Image:
-    """RGB picture of a tensor [3, H, W] in [-1, 1]; values beyond are clamped."""
+    """Return the RGB image of a tensor [3, H, W] in [-1, 1]; values beyond are clamped."""
     if image.ndim != 3 or image.shape[0] != 3:
-        raise ImageError(f"image: expected a tensor [3, H, W], got {list(image.shape)}")
+        raise ImageError("image", "a tensor [3, H, W]", str(list(image.shape)))
     values = image.detach().to("cpu", torch.float32)
     if not bool(torch.isfinite(values).all()):
-        raise ImageError("image: expected finite values in [-1, 1], got NaN or infinity")
+        raise ImageError("image", "finite values in [-1, 1]", "NaN or infinity")
     levels = ((values + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return Image.fromarray(levels.permute(1, 2, 0).contiguous().numpy())
 
 
 def to_pils(images: Tensor) -> list[Image.Image]:
-    """RGB pictures of a tensor [..., 3, H, W] in [-1, 1], leading axes flattened in order."""
+    """Return RGB images of a tensor [..., 3, H, W] in [-1, 1], leading axes flattened in order."""
     if images.ndim < 3:
-        raise ImageError(f"images: expected a tensor [..., 3, H, W], got {list(images.shape)}")
+        raise ImageError("images", "a tensor [..., 3, H, W]", str(list(images.shape)))
     return [to_pil(image) for image in images.reshape(-1, *images.shape[-3:])]
 
 
@@ -168,7 +184,7 @@ def _prepared(tensor: Tensor, rgba: Image.Image, method: str, preprocess: Prepro
 
 
 def _on_white(rgba: Image.Image) -> Tensor:
-    """float32 [3, H, W] in [-1, 1] of an RGBA picture on white, not rounded to 8 bits.
+    """float32 [3, H, W] in [-1, 1] of an RGBA image on white, not rounded to 8 bits.
 
     Operation by operation as in the official demo (`gradio_new.py: preprocess_image`).
     """
@@ -178,22 +194,28 @@ def _on_white(rgba: Image.Image) -> Tensor:
     return torch.from_numpy(mixed * 2.0 - 1.0).permute(2, 0, 1).contiguous()
 
 
+def _is_condition(tensor: Tensor) -> bool:
+    """Whether a tensor is meant as a condition, and not as an image with its channels last."""
+    is_image = tensor.ndim == 2 or (tensor.ndim == 3 and tensor.shape[2] in (1, 3, 4))
+    return tensor.is_floating_point() and not is_image
+
+
 def _prepared_tensor(tensor: Tensor, size: int) -> Prepared:
     if tuple(tensor.shape) != (3, size, size):
-        raise ImageError(f"image: expected a tensor [3, {size}, {size}], got {list(tensor.shape)}")
+        raise ImageError("image", f"a tensor [3, {size}, {size}]", str(list(tensor.shape)))
     condition = tensor.detach().float()
     if not bool((condition.abs() <= 1.0 + 1e-4).all()):
-        raise ImageError("image: expected tensor values in [-1, 1], got values outside or NaN")
+        low, high = float(condition.min()), float(condition.max())
+        got = f"values from {low:g} to {high:g}"
+        raise ImageError("image", "tensor values in [-1, 1]", got)
     image = to_pil(condition)
     return Prepared(image, image.convert("RGBA"), condition, "none", "none", 1.0)
 
 
-def _check_square(picture: Image.Image) -> None:
-    if picture.width != picture.height:
-        raise ImageError(
-            "image: expected a square picture with preprocess='none', "
-            f"got {picture.width} x {picture.height}"
-        )
+def _check_square(image: Image.Image) -> None:
+    if image.width != image.height:
+        expected = "a square image with preprocess='none'"
+        raise ImageError("image", expected, f"{image.width} x {image.height}")
 
 
 def _resized(square: Image.Image, size: int) -> Image.Image:

@@ -1,81 +1,199 @@
-"""Pictures from outside: files, bytes, arrays and Pillow images, read safely.
+"""Images from outside: files, bytes, streams, arrays, tensors and Pillow images, read safely.
 
 Whatever comes in, what goes out is an 8-bit sRGB Pillow image, upright, mode RGB, or RGBA when
-the source has transparency. Files are PNG, JPEG or WebP; of an animation the first frame.
+the source has transparency. Files are those of `FORMATS`, and HEIC where pillow-heif is installed;
+of a file with several frames the first is read, and `info[FIRST_FRAME]` says so.
 """
 
 from __future__ import annotations
 
 import io
+import os
+import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image
+from torch import Tensor
 
-ImageSource = str | Path | bytes | Image.Image | np.ndarray
+from zero123lib._optional import MissingExtraError, require
 
-FORMATS = ("PNG", "JPEG", "WEBP")
-MIN_SIDE_PX = 8
+from .eight_bits import (
+    MIN_SIDE_PX,
+    check_size,
+    from_array,
+    from_tensor,
+    mend_transparent_key,
+    to_8_bit_srgb,
+)
+from .errors import ImageError
+
+__all__ = [
+    "FILE_KINDS",
+    "FIRST_FRAME",
+    "FORMATS",
+    "LEAST_ALPHA",
+    "MAX_BYTES",
+    "MAX_PIXELS",
+    "MIN_SIDE_PX",
+    "SUFFIXES",
+    "ImageError",
+    "ImageSource",
+    "load_image",
+    "read_bytes",
+]
+
+ImageSource = (
+    str | os.PathLike[str] | bytes | bytearray | IO[bytes] | Image.Image | np.ndarray | Tensor
+)
+
+# Pillow tries these and no others: some of its readers start programs or follow paths.
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+FILE_KINDS = "PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF or HEIC"
+SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif",
+)  # fmt: skip
 MAX_PIXELS = 64_000_000
+MAX_BYTES = 512 * 2**20
+# An image that is nowhere as opaque as this, of 255, leaves next to nothing on white.
+LEAST_ALPHA = 64
+# The key of an image's `info` that is True where only the first of several frames was read.
+FIRST_FRAME = "first_frame"
 
-_EXPECTED_FILE = "expected a PNG, JPEG or WebP picture"
+# Pillow's remarks on damaged metadata and on sizes that are refused here would stand beside our one
+# line. Appended: whoever has asked for them still sees them.
+for _kind in (UserWarning, Image.DecompressionBombWarning):
+    warnings.filterwarnings("ignore", category=_kind, module=r"PIL\.", append=True)
+
+_EXPECTED = f"an image file ({FILE_KINDS})"
+# Bytes 4 to 12 of a HEIC file, or of one whose kind only a list further on tells.
+_HEIF_BRANDS = tuple(
+    b"ftyp" + brand
+    for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+)
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/|data:", re.IGNORECASE)
 
 
-class ImageError(ValueError):
-    """A picture that cannot be used; the message names what was expected and what came."""
-
-
-def load_image(image: ImageSource, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """One picture as 8-bit sRGB, mode RGB or RGBA.
+def load_image(
+    image: ImageSource, max_pixels: int = MAX_PIXELS, name: str | None = None
+) -> Image.Image:
+    """Read one image as 8-bit sRGB, mode RGB or RGBA.
 
     EXIF orientation is applied, 16-bit values are scaled, embedded colour profiles converted.
 
     Args:
-        image: a path; the bytes of a file; a Pillow image; or an array [H, W], [H, W, 3] or
-            [H, W, 4], uint8, uint16, or floating in [0, 1].
+        image: a path; the bytes of a file, or a binary stream of them; a Pillow image; or an array
+            [H, W], [H, W, 3] or [H, W, 4], uint8, uint16, bool, or floating in [0, 1]. A tensor
+            may also have its channels first.
         max_pixels: the largest width * height that is decoded.
+        name: what errors call it; the path, or the number of bytes, unless told.
 
     Raises:
-        ImageError: missing, not a picture, damaged, smaller than 8 px, larger than `max_pixels`,
-            or fully transparent.
+        ImageError: missing, a folder, an address (nothing is ever fetched), not an image, damaged,
+            smaller than 8 px, larger than `max_pixels`, values without a scale, or an alpha
+            channel that is nowhere at least `LEAST_ALPHA`.
     """
     if isinstance(image, np.ndarray):
-        upright = _check_size(_from_array(image), max_pixels)
+        upright = from_array(image, max_pixels)
+    elif isinstance(image, Tensor):
+        upright = from_tensor(image, max_pixels)
     elif isinstance(image, Image.Image):
-        with _image_errors("a Pillow image", max_pixels):
-            upright = _to_8_bit_srgb(_check_size(image, max_pixels))
-    elif isinstance(image, bytes):
-        upright = _read(io.BytesIO(image), f"{len(image)} bytes", max_pixels)
-    elif isinstance(image, (str, Path)):
-        upright = _read(_existing_file(image), repr(str(image)), max_pixels)
+        with _image_errors(name or "a Pillow image", max_pixels):
+            upright = _decoded(image, max_pixels)
+    elif isinstance(image, (str, os.PathLike)):
+        shown = name or _shown(image)
+        upright = _read(_existing_file(image, shown), shown, max_pixels)
+    elif isinstance(image, (bytes, bytearray)) or hasattr(image, "read"):
+        content = image if isinstance(image, (bytes, bytearray)) else read_bytes(image)
+        upright = _read(io.BytesIO(content), name or f"{len(content)} bytes", max_pixels)
     else:
-        raise ImageError(
-            "image: expected a path, bytes, a Pillow image or a numpy array, "
-            f"got {type(image).__name__}"
-        )
-    if upright.mode == "RGBA" and upright.getchannel("A").getextrema() == (0, 0):
-        raise ImageError(
-            "image: expected something visible, got an empty picture: every pixel is transparent"
-        )
+        expected = "a path, bytes, a binary stream, a Pillow image, an array or a tensor"
+        raise ImageError("image", expected, type(image).__name__)
+    _check_alpha(upright)
     return upright
 
 
-def _existing_file(path: str | Path) -> Path:
+def read_bytes(stream: Any) -> bytes:
+    """Read a binary stream to its end; one of more than `MAX_BYTES` is refused with ImageError."""
+    content = stream.read(MAX_BYTES + 1)
+    if not isinstance(content, bytes):
+        raise ImageError("image", "a binary stream", f"one of {type(content).__name__}")
+    if len(content) > MAX_BYTES:
+        raise ImageError("image", f"at most {MAX_BYTES} bytes", "more")
+    return content
+
+
+def _existing_file(path: str | os.PathLike[str], shown: str) -> Path:
+    place, is_folder = Path(path), False
     try:
-        found = Path(path).is_file()
+        if place.is_file():
+            return place
+        is_folder = place.is_dir()
+        problem = "which is no regular file" if place.exists() else "and there is no such file"
     except (OSError, ValueError) as error:  # a name too long, a closed folder, a NUL
-        raise ImageError(f"image: {_EXPECTED_FILE}, got {str(path)!r}: {error}") from error
-    if not found:
-        raise ImageError(f"image: {_EXPECTED_FILE}, got {str(path)!r}, and there is no such file")
-    return Path(path)
+        problem = getattr(error, "strerror", None) or str(error)
+    if is_folder:
+        raise ImageError("image", "one image file", f"the folder {shown}: name a file in it")
+    if _ADDRESS.match(os.fspath(path)):
+        got = f"the address {shown}, which is not fetched: download it first"
+        raise ImageError("image", "an image file", got)
+    raise ImageError("image", "an image file", f"{shown}, {problem}")
+
+
+def _shown(path: str | os.PathLike[str]) -> str:
+    text = os.fspath(path)
+    return repr(text if len(text) <= 200 else f"{text[:200]}...")
 
 
 def _read(file: Path | io.BytesIO, name: str, max_pixels: int) -> Image.Image:
     """Decode a file of the allowed formats; `name` says in errors what came."""
-    with _image_errors(name, max_pixels), Image.open(file, formats=FORMATS) as image:
-        return _to_8_bit_srgb(_check_size(image, max_pixels))
+    with _image_errors(name, max_pixels):
+        try:
+            with Image.open(file, formats=FORMATS) as image:
+                mend_transparent_key(image)
+                # The other images of an MPO are a camera's previews and depths of the first.
+                several = getattr(image, "is_animated", False) and image.format != "MPO"
+                return _marked(_decoded(image, max_pixels), several)
+        except Image.UnidentifiedImageError:
+            if not _is_heif(file):
+                raise
+        return _read_heif(file, name, max_pixels)
+
+
+def _is_heif(file: Path | io.BytesIO) -> bool:
+    if isinstance(file, Path):
+        with file.open("rb") as stream:
+            head = stream.read(12)
+    else:
+        head = file.getvalue()[:12]
+    return head[4:].startswith(_HEIF_BRANDS)
+
+
+def _read_heif(file: Path | io.BytesIO, name: str, max_pixels: int) -> Image.Image:
+    """Decode the primary image of a HEIC file; pillow-heif turns it upright itself."""
+    try:
+        heif = require("pillow_heif", "heic")
+    except MissingExtraError as error:
+        raise ImageError("image", _EXPECTED, f"{name}, a HEIC file, but {error}") from error
+    opened = heif.open_heif(file)
+    width, height = opened.size
+    check_size(width, height, max_pixels)
+    return _marked(_decoded(opened.to_pillow(), max_pixels), len(opened) > 1)
+
+
+def _decoded(image: Image.Image, max_pixels: int) -> Image.Image:
+    check_size(*image.size, max_pixels)
+    return to_8_bit_srgb(image)
+
+
+def _marked(image: Image.Image, several: bool) -> Image.Image:
+    if several:
+        image.info[FIRST_FRAME] = True
+    return image
 
 
 @contextmanager
@@ -86,104 +204,25 @@ def _image_errors(name: str, max_pixels: int) -> Iterator[None]:
     except ImageError:
         raise
     except Image.UnidentifiedImageError as error:
-        raise ImageError(f"image: {_EXPECTED_FILE}, got {name}, which is none of them") from error
+        raise ImageError("image", _EXPECTED, f"{name}, which is none of them") from error
     except Image.DecompressionBombError as error:
-        raise ImageError(f"image: expected at most {max_pixels} pixels, got {name}") from error
+        raise ImageError("image", f"at most {max_pixels} pixels", name) from error
     except Exception as error:
         # Decoders meet damaged files with errors of any type; all mean the same to the caller.
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ImageError(f"image: {_EXPECTED_FILE}, got {name}, damaged: {reason}") from error
+        if isinstance(error, OSError) and error.errno:  # of the system, as of a closed file
+            raise ImageError("image", _EXPECTED, f"{name}: {error.strerror}") from error
+        raise ImageError("image", _EXPECTED, f"{name}, damaged: {reason[:200]}") from error
 
 
-def _check_size(image: Image.Image, max_pixels: int) -> Image.Image:
-    width, height = image.size
-    if min(width, height) < MIN_SIDE_PX:
-        raise ImageError(
-            f"image: expected at least {MIN_SIDE_PX} x {MIN_SIDE_PX} pixels, got {width} x {height}"
-        )
-    if width * height > max_pixels:
-        raise ImageError(f"image: expected at most {max_pixels} pixels, got {width} x {height}")
-    return image
-
-
-def _from_array(array: np.ndarray) -> Image.Image:
-    """Pillow RGB or RGBA of an array [H, W], [H, W, 3] or [H, W, 4]."""
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
-        raise ImageError(
-            f"image: expected an array [H, W, 3] or [H, W, 4], got shape {list(array.shape)}"
-        )
-    if min(array.shape[:2]) < MIN_SIDE_PX:
-        height, width = array.shape[:2]
-        raise ImageError(
-            f"image: expected at least {MIN_SIDE_PX} x {MIN_SIDE_PX} pixels, got {width} x {height}"
-        )
-    if np.issubdtype(array.dtype, np.floating):
-        low, high = float(array.min()), float(array.max())
-        if not (low >= 0.0 and high <= 1.0):
-            raise ImageError(
-                f"image: expected floats in [0, 1], got values from {low:g} to {high:g}"
-            )
-        array = np.rint(np.asarray(array, np.float64) * 255.0).astype(np.uint8)
-    elif array.dtype == np.uint16:
-        array = _eight_bits(array)
-    elif array.dtype != np.uint8:
-        raise ImageError(f"image: expected uint8, uint16 or floats in [0, 1], got {array.dtype}")
-    image = Image.fromarray(np.ascontiguousarray(array))
-    return image.convert("RGB") if image.mode == "L" else image
-
-
-def _eight_bits(values: np.ndarray) -> np.ndarray:
-    """uint8 of 16-bit values, scaled: 65535 becomes 255."""
-    return np.rint(np.clip(values, 0, 65535) / 257.0).astype(np.uint8)
-
-
-def _to_8_bit_srgb(image: Image.Image) -> Image.Image:
-    """Upright RGB or RGBA of a decoded Pillow image of any mode, without its metadata."""
-    profile = image.info.get("icc_profile")
-    image = _from_high_precision(ImageOps.exif_transpose(image))
-    if image.mode == "La":
-        image = image.convert("LA")
-    alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
-    if image.mode in ("1", "L", "LA"):
-        image = image.convert("L")
-    elif alpha is not None:
-        image = image.convert("RGBA").convert("RGB")
-    rgb = _srgb(image, profile) if profile else image.convert("RGB")
-    if alpha is not None:
-        rgb.putalpha(alpha)
-    rgb.info = {}
-    return rgb
-
-
-def _from_high_precision(image: Image.Image) -> Image.Image:
-    """Grey pictures of more than 8 bits (16-bit PNG; Pillow's I as 16 bits, F in [0, 1])."""
-    if image.mode == "F":
-        return _from_array(np.asarray(image))
-    if not image.mode.startswith("I"):
-        return image
-    values = np.asarray(image)
-    grey = Image.fromarray(_eight_bits(values))
-    transparent = image.info.get("transparency")
-    if transparent is not None:
-        # The key names a 16-bit value, which no longer exists once the picture has 8 bits.
-        alpha = np.where(values == transparent, 0, 255).astype(np.uint8)
-        grey = Image.merge("LA", (grey, Image.fromarray(alpha)))
-    return grey
-
-
-def _srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """RGB by the embedded ICC profile; one that is broken or of another colour model has no say."""
-    as_is = image.convert("RGB")
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        space = str(getattr(source.profile, "xcolor_space", "")).strip()
-        if space == "RGB" and image.mode != "CMYK":
-            image = as_is
-        is_srgb = "sRGB" in ImageCms.getProfileDescription(source)
-        if is_srgb or image.mode != {"GRAY": "L", "CMYK": "CMYK", "RGB": "RGB"}.get(space):
-            return as_is
-        srgb = ImageCms.createProfile("sRGB")
-        converted = ImageCms.profileToProfile(image, source, srgb, outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError):
-        return as_is
-    return converted or as_is
+def _check_alpha(image: Image.Image) -> None:
+    if image.mode != "RGBA":
+        return
+    highest = int(np.asarray(image.getchannel("A")).max())
+    if highest == 0:
+        got = "an empty image: every pixel is transparent"
+        raise ImageError("image", "something visible", got)
+    if highest < LEAST_ALPHA:
+        hint = " (multiply a mask of 0 and 1 by 255)" if highest == 1 else ""
+        expected = f"something visible, of alpha {LEAST_ALPHA} to 255"
+        raise ImageError("image", expected, f"alpha of at most {highest}{hint}")

@@ -1,6 +1,6 @@
-"""Foreground without a network: what the colours along the picture's edge do not explain.
+"""Foreground without a network: what the colours along the image's edge do not explain.
 
-A background is modelled as colours in CIELAB that vary smoothly over the picture (plain walls,
+A background is modelled as colours in CIELAB that vary smoothly over the image (plain walls,
 gradients, vignettes), in several pieces when one does not suffice (a wall and a floor). Pixels
 that it explains badly are foreground; their colours, and the background's anew, then label all
 pixels, and a random walk on the pixel grid (Grady, "Multilabel random walker image segmentation
@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
+from .specks import longest_side
+
 # Longest side at which regions are found; their edges are refined at full size.
 WORKING_SIDE_PX = 192
 
@@ -32,8 +34,11 @@ _BACKGROUND_PIECES = 4
 # How far from its fit a colour may be and count as explained, and what share must be for one
 # smooth surface to do without pieces.
 _EXPLAINED_LAB, _EXPLAINED_SHARE = 6.0, 0.9
-# Least area of a part, relative to the largest, and of a hole, relative to the foreground.
-_LEAST_PART, _LEAST_HOLE = 0.1, 0.01
+# A part of the object has at least this share of the largest part's area, or of its longest side:
+# legs and antennas that come loose have no area to speak of.
+_LEAST_PART, _LEAST_SIDE = 0.01, 0.1
+# Least area of a hole, relative to the foreground.
+_LEAST_HOLE = 0.01
 
 
 def foreground(rgb: np.ndarray) -> np.ndarray:
@@ -107,7 +112,7 @@ def _background(lab: np.ndarray, where: np.ndarray, border: np.ndarray) -> np.nd
     groups = np.full(where.shape, -1)
     groups[where] = _k_means(lab[where], _BACKGROUND_PIECES)
     pieces = [groups == label for label in range(_BACKGROUND_PIECES)]
-    # Floors and skies reach opposite sides; an object that leaves the picture seldom does.
+    # Floors and skies reach opposite sides; an object that leaves the image seldom does.
     fits = [_surface(lab, piece, 1)[0] for piece in pieces if _reaches_across(piece)]
     return np.max([smooth, *fits], axis=0)
 
@@ -230,13 +235,16 @@ def _solved(system: Any, right: np.ndarray, diagonal: np.ndarray, start: np.ndar
 
 
 def _solid(region: np.ndarray) -> np.ndarray:
-    """The region as a mask: its large connected parts, with small holes filled."""
-    from scipy.ndimage import binary_fill_holes
+    """The region as a mask: its large or long connected parts, with small holes filled."""
+    from scipy.ndimage import binary_fill_holes, find_objects
 
     mask = region > 0.5
     parts, areas = _parts(mask)
     if len(areas):
-        mask = np.isin(parts, np.flatnonzero(areas >= _LEAST_PART * areas.max()) + 1)
+        sides = np.array([longest_side(box) for box in find_objects(parts)])
+        kept = areas >= _LEAST_PART * areas.max()
+        kept |= sides >= _LEAST_SIDE * sides[areas.argmax()]
+        mask = np.isin(parts, np.flatnonzero(kept) + 1)
     holes, areas = _parts(np.asarray(binary_fill_holes(mask), bool) & ~mask)
     return mask | np.isin(holes, np.flatnonzero(areas < _LEAST_HOLE * mask.sum()) + 1)
 
@@ -260,10 +268,10 @@ def _surely(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _at_full_size(region: np.ndarray, mask: np.ndarray, rgb: np.ndarray) -> np.ndarray:
-    """Alpha [H, W] of the full picture, its edges drawn to those of the picture.
+    """Alpha [H, W] of the full image, its edges drawn to those of the image.
 
     Guided filter (He, Sun, Tang, 2013, eq. 5-8, luminance as guide), then more contrast: the
-    walk's transition is wider than an edge of a picture.
+    walk's transition is wider than an edge of an image.
     """
     from scipy.ndimage import binary_dilation, uniform_filter
     from skimage.color import rgb2gray

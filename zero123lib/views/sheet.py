@@ -1,4 +1,4 @@
-"""Many pictures on one sheet."""
+"""Many images on one sheet."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ def contact_sheet(
     labels: Sequence[str] | None = None,
     gap_px: int = 4,
 ) -> Image.Image:
-    """All pictures on one white sheet, row by row.
+    """All images on one white sheet, row by row.
 
     Args:
         images: at least one; each is centred in a cell of the largest width and height.
         columns: None makes the sheet about square.
-        labels: one line of text under each picture.
+        labels: one line of text under each image.
         gap_px: white between and around the cells.
 
     Returns:
         RGB.
     """
     if not images:
-        raise ValueError("images: expected at least one picture, got none")
+        raise ValueError("images: expected at least one image, got none")
     if columns is not None and columns < 1:
         raise ValueError(f"columns: expected at least 1, got {columns}")
     if labels is not None and len(labels) != len(images):
-        raise ValueError(f"labels: expected one per picture ({len(images)}), got {len(labels)}")
+        raise ValueError(f"labels: expected one per image ({len(images)}), got {len(labels)}")
     columns = min(columns or math.ceil(math.sqrt(len(images))), len(images))
     width, height = max(i.width for i in images), max(i.height for i in images)
     font_px = max(10, height // 16)

@@ -161,7 +161,7 @@ def test_after_a_full_disk_the_next_call_goes_on(
     read = Zero123Pipeline.from_pretrained(out).unet.state_dict()
     assert same(dict(read), original.networks["unet"].state_dict())
     assert sorted(p.name for p in out.iterdir()) == sorted(
-        ["README.md", "model_index.json", "scheduler", *original.networks]
+        ["README.md", "model_index.json", "pipeline.py", "scheduler", *original.networks]
     )
 
 

@@ -24,7 +24,7 @@ from zero123lib.diffusion.checkpoints.errors import (
     MismatchedCheckpointError,
     UnsafeCheckpointError,
 )
-from zero123lib.diffusion.checkpoints.folders import weight_files
+from zero123lib.diffusion.checkpoints.parts import weight_files
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 
 Views = Callable[[Any], Tensor]

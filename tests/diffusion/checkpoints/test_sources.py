@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -14,14 +14,20 @@ import torch
 from torch import Tensor
 
 from zero123lib.diffusion.card import about_model
-from zero123lib.diffusion.checkpoints import sources
+from zero123lib.diffusion.checkpoints import original as original_layout
+from zero123lib.diffusion.checkpoints.canonical import NETWORKS, empty_network
+from zero123lib.diffusion.checkpoints.downloads import readable
+from zero123lib.diffusion.checkpoints.named import NAMED, fitting, named_source
+from zero123lib.diffusion.checkpoints.parts import PARTS
 from zero123lib.diffusion.checkpoints.sources import (
-    NAMED,
     bundled_models,
     card_licence,
     guessed_encoding,
 )
 from zero123lib.diffusion.pipeline import Zero123Pipeline
+
+ROOT = Path(__file__).resolve().parents[3]
+CONFIGS = Path(original_layout.__file__).parent / "configs"
 
 Save = Callable[..., Path]
 Views = Callable[[Any], Tensor]
@@ -40,18 +46,22 @@ def put_in_hub_cache(cache: Path, repository: str, files: dict[str, Path]) -> No
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_named_models_are_their_publishers_files(
+def test_official_files_are_their_publishers(
     name: str, original: Any, save: Save, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = NAMED[name]
-    path = save(original.state)
-    if name == "zero123-xl":
-        (tmp_path / "hub").mkdir()
-        shutil.copy(path, tmp_path / "hub" / model.file)
+    [source] = [source for source in model.sources if source.layout == "original"]
+    assert source.file is not None
+    path, cache = save(original.state), tmp_path / "hub"
+    if source.on_the_web:
+        shutil.copytree(path.parent, cache / "zero123lib/zero123.cs.columbia.edu")
+        (cache / "zero123lib/zero123.cs.columbia.edu" / path.name).rename(
+            cache / "zero123lib/zero123.cs.columbia.edu" / source.file
+        )
     else:
-        put_in_hub_cache(tmp_path / "hub", model.publisher, {model.file: path})
+        put_in_hub_cache(cache, source.place, {source.file: path})
     pipe = Zero123Pipeline.from_pretrained(
-        name, original_config=original.config, use_ema=False, cache_dir=tmp_path / "hub"
+        name, original_config=original.config, use_ema=False, cache_dir=cache
     )
     assert pipe.model_name == name
     assert pipe.config["encoding"] == ("stable-zero123" if "stable" in name else "zero123")
@@ -59,9 +69,9 @@ def test_named_models_are_their_publishers_files(
     assert model.licence in about_model(pipe)
     pipe.save_pretrained(tmp_path / "saved")
     assert Zero123Pipeline.from_pretrained(tmp_path / "saved").licence == model.licence
-    [record] = caplog.records  # the licence, and no guess of an encoding
+    [record] = caplog.records  # whose it is and the licence, and no guess of an encoding
     assert model.licence in record.getMessage()
-    assert model.publisher in record.getMessage()
+    assert f"{source.publisher}'s official file, {source.name}" in record.getMessage()
 
 
 def test_the_licence_is_shown_before_the_download(caplog: pytest.LogCaptureFixture) -> None:
@@ -70,33 +80,52 @@ def test_the_licence_is_shown_before_the_download(caplog: pytest.LogCaptureFixtu
     assert "Non-Commercial" in caplog.text
 
 
-def test_a_download_from_the_web_is_whole_or_not_there(
-    original: Any, save: Save, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path, cache = save(original.state, "zero123-xl.ckpt"), tmp_path / "cache"
-    options = {"original_config": original.config, "use_ema": False, "cache_dir": cache}
-    monkeypatch.setattr(sources, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(sources, "NAMED", dict(NAMED))
-    # urllib fetches files as it fetches pages, so that no server is needed.
-    for folder, there in ((tmp_path / "nothing", False), (tmp_path, True)):
-        model = dataclasses.replace(NAMED["zero123-xl"], publisher=f"https://{folder}")
-        monkeypatch.setitem(sources.NAMED, "zero123-xl", model)
-        real = torch.hub.download_url_to_file
-        monkeypatch.setattr(
-            torch.hub,
-            "download_url_to_file",
-            lambda url, *rest, real=real, **more: real(
-                url.replace("https://", "file://"), *rest, **{**more, "progress": False}
-            ),
-        )
-        if there:
-            assert Zero123Pipeline.from_pretrained("zero123-xl", **options).model_name
-            assert (cache / "zero123-xl.ckpt").read_bytes() == path.read_bytes()
-        else:
-            with pytest.raises(ValueError, match="^source: expected a model that .*zero123-xl"):
-                Zero123Pipeline.from_pretrained("zero123-xl", **options)
-            assert not list(cache.iterdir())
-        monkeypatch.setattr(torch.hub, "download_url_to_file", real)
+@pytest.mark.parametrize("name", NAMED)
+def test_the_table_has_the_official_file_last_and_names_that_are_its_own(name: str) -> None:
+    sources = NAMED[name].sources
+    assert [source.layout for source in sources] == ["diffusers"] * (len(sources) - 1) + [
+        "original"
+    ]
+    assert fitting(name, None, True) == [sources[-1]]
+    for precision in ("float16", "float32"):
+        sizes = [source.nbytes for source in fitting(name, precision, False)]
+        assert sizes == sorted(sizes) and sizes
+    assert all(named_source(source.name) == (name, source) for source in sources)
+
+
+def test_computed_sizes_are_those_of_the_published_networks() -> None:
+    configs = {
+        "image_encoder": {"hidden_size": 1024, "intermediate_size": 4096, "projection_dim": 768,
+                          "num_hidden_layers": 24, "num_attention_heads": 16, "patch_size": 14},
+        "camera_projection": {},
+        **{part: json.loads((CONFIGS / f"{part}.json").read_text()) for part in ("unet", "vae")},
+    }  # fmt: skip
+    count = sum(
+        weight.numel()
+        for part, config in configs.items()
+        for weight in empty_network(part, config, CONFIGS).parameters()
+    )
+    computed = {
+        source.nbytes for model in NAMED.values() for source in model.sources if not source.stated
+    }
+    assert computed == {4 * count}
+    stated = [source for source in NAMED["zero123-xl"].sources if source.precision == "float16"]
+    assert stated[0].nbytes == pytest.approx(2 * count, rel=0.01)
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_the_documentation_has_the_table(name: str) -> None:
+    rows = [line for line in (ROOT / "docs/checkpoints.md").read_text().splitlines() if "|" in line]
+    for source in NAMED[name].sources:
+        (row,) = [row for row in rows if f"| `{source.name}`" in row]
+        assert f"| {source.precision} | {readable(source.nbytes)}" in row
+        assert ("computed" in row) != source.stated
+        assert f"| {source.licence or 'none'}" in row
+        assert ("official" in row) == (source.layout == "original")
+
+
+def test_parts_are_the_networks_of_a_pipeline() -> None:
+    assert tuple(NETWORKS) == PARTS
 
 
 def test_the_two_stable_licences_differ() -> None:

@@ -9,7 +9,6 @@ read by itself.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,35 +27,28 @@ from zero123lib.diffusion.checkpoints.errors import (
     DamagedCheckpointError,
     MismatchedCheckpointError,
 )
-from zero123lib.diffusion.checkpoints.foreign import PROJECTIONS, refuse_foreign_folder
+from zero123lib.diffusion.checkpoints.foreign import refuse_foreign_folder
 from zero123lib.diffusion.checkpoints.limits import checked_settings
 from zero123lib.diffusion.checkpoints.names import as_linear
+from zero123lib.diffusion.checkpoints.parts import PROJECTIONS, weight_files
 from zero123lib.diffusion.checkpoints.weights import open_tensors
-
-# How the weights of a part are called, without variant: diffusers' networks, transformers' ones.
-_STEMS = {"image_encoder": ("model", "pytorch_model")}
-_STEM = ("diffusion_pytorch_model", "diffusion_pytorch_model")
 
 # AutoencoderKL as diffusers saved it before 0.18 (2023).
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
-# A weights file: its stem, and perhaps a variant and its place among shards, in either order, as
-# "model.fp16-00001-of-00002.safetensors"; "model-backup.safetensors" is none.
-_WEIGHTS = re.compile(
-    r"(?P<stem>\w+)(?:\.(?P<variant>[^.]+?))?(?:-(?P<shard>\d{5})-of-(?P<count>\d{5}))?"
-    r"(?:\.(?P<late>[^.]+))?\.(?P<ending>safetensors|bin)"
-)
-
 _LONGEST_JSON = 16 << 20  # bytes; an index of a thousand shards has far less
 
 
-def read_folder(folder: Path, variant: str | None = None) -> Checkpoint:
+def read_folder(
+    folder: Path, variant: str | None = None, use_safetensors: bool | None = None
+) -> Checkpoint:
     """Read a diffusers folder.
 
     Args:
         folder: holds ``model_index.json`` and one subfolder per part.
         variant: of the weights, such as "fp16": taken where a part has it. Where a part has only
             a variant, that is taken in any case.
+        use_safetensors: True reads no pickles; else they are read where there is nothing else.
 
     Raises:
         CheckpointError: see :mod:`zero123lib.diffusion.checkpoints.errors`.
@@ -66,20 +58,26 @@ def read_folder(folder: Path, variant: str | None = None) -> Checkpoint:
     parts = {}
     for name in NETWORKS:
         place = _projection(folder) if name == "camera_projection" else folder / name
-        parts[name] = read_part(name, place, variant, folder)
+        parts[name] = read_part(name, place, variant, folder, use_safetensors)
     check_fit(parts, folder)
     scheduler = read_scheduler(folder)
     settings = checked_settings(index, folder / "model_index.json")
     return Checkpoint(folder, parts, scheduler, settings)
 
 
-def read_part(name: str, place: Path, variant: str | None, folder: Path) -> Part:
-    """One part of a folder.
+def read_part(
+    name: str,
+    place: Path,
+    variant: str | None,
+    folder: Path,
+    use_safetensors: bool | None = None,
+) -> Part:
+    """Read one part of a folder.
 
     Args:
         name: of the part.
         place: its subfolder.
-        variant: see :func:`read_folder`.
+        variant, use_safetensors: see :func:`read_folder`.
         folder: what error messages name.
     """
     # The kxic ports save no config with the projection; its sizes are then the published ones.
@@ -87,7 +85,8 @@ def read_part(name: str, place: Path, variant: str | None, folder: Path) -> Part
     network = empty_network(name, config, folder)
     weights: Mapping[str, Tensor] = {}
     if network.state_dict():
-        files = weight_files(name, _names_in(place), variant, folder)
+        names = [one for one in _names_in(place) if not (use_safetensors and one.endswith(".bin"))]
+        files = weight_files(name, names, variant, folder)
         weights = _Shards([place / file for file in files], name, folder)
     return Part(network, weights)
 
@@ -95,59 +94,6 @@ def read_part(name: str, place: Path, variant: str | None, folder: Path) -> Part
 def read_scheduler(folder: Path) -> Any:
     """The scheduler of a folder."""
     return make_scheduler(_json(folder / "scheduler" / "scheduler_config.json"), folder)
-
-
-def weight_files(name: str, found: Iterable[str], variant: str | None, folder: Path) -> list[str]:
-    """Which of the files in a part's subfolder hold its weights.
-
-    Safetensors come before pickles and the wanted variant before others; shards come all together.
-
-    Args:
-        name: of the part.
-        found: names of the files that are there.
-        variant: see :func:`read_folder`.
-        folder: what error messages name.
-
-    Raises:
-        DamagedCheckpointError: none does.
-    """
-    safe, pickled = _STEMS.get(name, _STEM)
-    stems = ((safe, "safetensors"), (pickled, "bin"))
-    # By variant, stem and ending: the files, and of each shard its place and their number.
-    groups: dict[tuple[str | None, str, str], dict[str, tuple[int, int] | None]] = {}
-    for file in sorted(found):
-        match = _WEIGHTS.fullmatch(file)
-        if match and (match["stem"], match["ending"]) in stems:
-            if match["variant"] and match["late"]:
-                continue
-            group = (match["variant"] or match["late"], match["stem"], match["ending"])
-            place = (int(match["shard"]), int(match["count"])) if match["shard"] else None
-            groups.setdefault(group, {})[file] = place
-    variants = [variant or None, None, *sorted(group[0] for group in groups if group[0])]
-    for wanted in variants:
-        for stem, ending in stems:
-            places = groups.get((wanted, stem, ending))
-            if places:
-                return _one_set(places, name, folder)
-    raise DamagedCheckpointError(
-        f"source: expected weights of {name}, such as {safe}.safetensors, "
-        f"got none in {str(folder)!r}"
-    )
-
-
-def _one_set(places: Mapping[str, tuple[int, int] | None], name: str, folder: Path) -> list[str]:
-    """The file that holds all, or every shard once, in order."""
-    shards = {place: file for file, place in places.items() if place is not None}
-    if None in places.values():
-        return [file for file, place in places.items() if place is None]
-    total = max(count for _, count in shards)
-    wanted = [(shard, total) for shard in range(1, total + 1)]
-    if not wanted or sorted(shards) != wanted or len(places) != total:
-        raise DamagedCheckpointError(
-            f"source: expected all {total} shards of {name}, got {len(places)} in {str(folder)!r}, "
-            f"not each of them once, such as {next(iter(places))}"
-        )
-    return [shards[place] for place in wanted]
 
 
 def _names_in(place: Path) -> list[str]:

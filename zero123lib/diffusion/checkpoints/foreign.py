@@ -19,15 +19,14 @@ from zero123lib.diffusion.checkpoints.families import (
     begins,
     component,
 )
+from zero123lib.diffusion.checkpoints.parts import PARTS, PROJECTIONS
 
 # What every original file of the family has (cvlab-columbia/zero123, zero123/ldm/models/diffusion/
 # ddpm.py, and zero123/ldm/modules/encoders/modules.py for CLIP).
 EXPECTED = (UNET, "first_stage_model.", VISUAL, PROJECTION)
 
-# The components of a diffusers folder; ports name the last one differently, the first name being
-# ours and the last that of huggingface/diffusers, examples/community/pipeline_zero1to3.py.
-_COMPONENTS = ("unet", "vae", "image_encoder")
-PROJECTIONS = ("camera_projection", "clip_camera_projection", "cc_projection")
+# The components of a diffusers folder, but for the one that every port has its own name for.
+_COMPONENTS = PARTS[:-1]
 
 
 def refuse_foreign_tensors(tensors: Tensors, source: Path) -> None:

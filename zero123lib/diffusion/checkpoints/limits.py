@@ -17,6 +17,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from diffusers import DDIMScheduler
 from transformers import CLIPVisionModelWithProjection
 
+from zero123lib._errors import ArgumentError
 from zero123lib.diffusion.arguments import is_whole
 from zero123lib.diffusion.checkpoints.errors import (
     MismatchedCheckpointError,
@@ -140,7 +141,7 @@ def scheduler_config(kind: type, config: Mapping[str, Any], source: Path) -> dic
 
 
 # The pipeline's own settings, and what each may be.
-_SETTINGS: dict[str, tuple[Any, str]] = {
+SETTINGS: dict[str, tuple[Any, str]] = {
     "encoding": (
         lambda value: value in get_args(Encoding),
         " or ".join(map(repr, get_args(Encoding))),
@@ -175,6 +176,9 @@ _SETTINGS: dict[str, tuple[Any, str]] = {
     ),
 }
 
+# Those that a model need not have.
+_UNSTATED = ("model_name", "licence", "domain", "domain_statistics", "scene_kinds")
+
 
 def checked_settings(settings: Mapping[str, Any], source: Path) -> dict[str, Any]:
     """The pipeline's own settings among those that a file states; the others, and None, are not.
@@ -186,12 +190,20 @@ def checked_settings(settings: Mapping[str, Any], source: Path) -> dict[str, Any
     Raises:
         MismatchedCheckpointError: one is not what it can be.
     """
-    known = {name: settings[name] for name in _SETTINGS if settings.get(name) is not None}
+    known = {name: settings[name] for name in SETTINGS if settings.get(name) is not None}
     for name, value in known.items():
-        fits, wanted = _SETTINGS[name]
+        fits, wanted = SETTINGS[name]
         if not fits(value):
             raise _mismatch(f"{name} to be {wanted}", value, source)
     return known
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Raise ArgumentError unless each of the pipeline's settings is what it can be."""
+    for name, value in settings.items():
+        fits, wanted = SETTINGS[name]
+        if not fits(value) and not (value is None and name in _UNSTATED):
+            raise ArgumentError(name, wanted, brief(value))
 
 
 def _mismatch(wanted: str, value: Any, source: Path) -> MismatchedCheckpointError:
@@ -248,6 +260,8 @@ def _fits(value: Any, hint: Any) -> bool:
 
 def _in_bounds(key: str, value: Any) -> bool:
     """Whether all numbers and lists of an argument are of sizes that a network can have."""
+    if key == "encoding":
+        return value in (None, *get_args(Encoding))
     if isinstance(value, (list, tuple)) and len(value) > (MAX_BLOCKS if "block" in key else 64):
         return False
     low = 1 if key not in _MAY_BE_ZERO else 0

@@ -11,34 +11,13 @@ from tqdm import tqdm
 
 from zero123lib.diffusion.checkpoints.build import dtype_of, fill, nbytes
 from zero123lib.diffusion.checkpoints.canonical import NETWORKS, Checkpoint
+from zero123lib.diffusion.checkpoints.named import Precision
 from zero123lib.diffusion.checkpoints.sources import Found, guessed_encoding
 from zero123lib.views.poses import Encoding
 
-COMPONENTS = (*NETWORKS, "scheduler")
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-HUB_ARGUMENTS = ("cache_dir", "revision", "token", "local_files_only", "force_download")
 
 _logger = logging.getLogger(__name__)
-
-
-def split_arguments(kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Keyword arguments as components given and arguments of a download.
-
-    Raises:
-        TypeError: there is something else among them.
-    """
-    unknown = [name for name in kwargs if name not in (*COMPONENTS, *HUB_ARGUMENTS)]
-    if unknown:
-        raise TypeError(
-            f"{unknown[0]}: expected an argument of from_pretrained, one of its components "
-            f"({', '.join(COMPONENTS)}) or of a download ({', '.join(HUB_ARGUMENTS)})"
-        )
-    given = {name: value for name, value in kwargs.items() if name in COMPONENTS}
-    for name, classes in NETWORKS.items():
-        if name in given and not isinstance(given[name], classes):
-            wanted = " or ".join(kind.__name__ for kind in classes)
-            raise TypeError(f"{name}: expected a {wanted}, got {type(given[name]).__name__}")
-    return given, {name: value for name, value in kwargs.items() if name in HUB_ARGUMENTS}
 
 
 def check_encoding(encoding: Any) -> None:
@@ -62,27 +41,19 @@ def check_dtype(dtype: Any) -> None:
             raise ValueError(f"torch_dtype: expected one of {names}, got {one!r}")
 
 
-def checked_device(device: Any) -> torch.device:
-    """The device, once it is clear that this machine has it.
-
-    Raises:
-        ValueError: no such device, here or anywhere.
-    """
-    try:
-        found = torch.device("cpu" if device is None else device)
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split()).partition(". ")[0]
-        raise ValueError(
-            f"device: expected a torch device that is here, such as 'cpu', got {device!r}: {reason}"
-        ) from error
-    return found
-
-
 def is_half(dtype: torch.dtype | Mapping[str, torch.dtype] | None) -> bool:
     """Whether all that is asked for is in half precision."""
     asked = dtype.values() if isinstance(dtype, Mapping) else [dtype]
     return bool(asked) and all(one in (torch.float16, torch.bfloat16) for one in asked)
+
+
+def wanted_precision(
+    dtype: torch.dtype | Mapping[str, torch.dtype] | None,
+) -> Precision | None:
+    """Return the precision that a named model's weights must have; None where any will do."""
+    if dtype is None:
+        return None
+    return "float16" if is_half(dtype) else "float32"
 
 
 def settled_encoding(wanted: str, settings: Mapping[str, Any], found: Found) -> str:

@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
+from zero123lib._errors import ArgumentError
 from zero123lib.diffusion.checkpoints.canonical import Checkpoint
 from zero123lib.diffusion.checkpoints.folders import read_folder
 from zero123lib.diffusion.checkpoints.original import read_original
@@ -14,18 +16,20 @@ from zero123lib.diffusion.checkpoints.original import read_original
 
 @dataclass(frozen=True)
 class Options:
-    """What a reader may need besides the path; each takes what concerns its layout.
+    """Hold what a reader may need besides the path; each takes what concerns its layout.
 
     Attributes:
         original_config: the official YAML, as a path or parsed, for an original file of other
             sizes than the published ones.
         use_ema: take the running average of the UNet's weights from an original file.
         variant: of the weights in a diffusers folder, such as "fp16".
+        use_safetensors: True reads no pickles.
     """
 
     original_config: str | Path | Mapping[str, Any] | None = None
     use_ema: bool = True
     variant: str | None = None
+    use_safetensors: bool | None = None
 
 
 def _folder(path: Path, options: Options) -> Checkpoint:
@@ -34,10 +38,12 @@ def _folder(path: Path, options: Options) -> Checkpoint:
             "original_config: expected None for a diffusers folder, which has its own configs, "
             f"got {options.original_config!r}"
         )
-    return read_folder(path, options.variant)
+    return read_folder(path, options.variant, options.use_safetensors)
 
 
 def _original(path: Path, options: Options) -> Checkpoint:
+    if options.use_safetensors and is_zipfile(path):
+        raise ArgumentError("use_safetensors", f"None for {str(path)!r}, a pickle", "True")
     return read_original(path, options.original_config, options.use_ema)
 
 

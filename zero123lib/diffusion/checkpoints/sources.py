@@ -7,65 +7,25 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from huggingface_hub import HfApi, hf_hub_download, snapshot_download
-from huggingface_hub.constants import HF_HUB_OFFLINE
+from zero123lib._errors import ArgumentError
+from zero123lib.diffusion.checkpoints.fetching import (
+    MODELS,
+    bundled_models,
+    get_from_hub,
+    get_named,
+)
+from zero123lib.diffusion.checkpoints.named import NAMED, Precision, fitting, named_source
 
-from zero123lib.diffusion.checkpoints.canonical import NETWORKS
-from zero123lib.diffusion.checkpoints.errors import DamagedCheckpointError
-from zero123lib.diffusion.checkpoints.folders import weight_files
-from zero123lib.diffusion.checkpoints.foreign import PROJECTIONS
-from zero123lib.views.poses import Encoding
-
-MODELS = Path(__file__).resolve().parents[2] / "models"
+if TYPE_CHECKING:  # it loads torch, which finding a model needs not
+    from zero123lib.views.poses import Encoding
 
 _LONGEST_PATH = 4096  # of Linux; a longer name is an error to ask for
+_REPOSITORY = r"[\w.-]+/[\w.-]+"
+_FILE = rf"({_REPOSITORY})/([\w./-]+\.(?:ckpt|safetensors))"
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class NamedModel:
-    """A published checkpoint.
-
-    Attributes:
-        publisher: a repository of the Hugging Face Hub, or the address of a folder on the web.
-        file: there.
-        encoding: that it was trained with.
-        licence: as its publisher states it.
-        gigabytes: of the file, about.
-    """
-
-    publisher: str
-    file: str
-    encoding: Encoding
-    licence: str
-    gigabytes: float
-
-
-_HUB = "cvlab/zero123-weights"
-_WEB = "https://zero123.cs.columbia.edu/assets"
-_COLUMBIA = (
-    "not stated with the weights; their code's is MIT, and they derive from Stable Diffusion "
-    "(CreativeML OpenRAIL-M)"
-)
-_STABILITY_NC = "Stability AI Non-Commercial Research Community License: research, no commerce"
-_STABILITY = "Stability AI Community License: commerce within its limits on revenue"
-
-# Where cvlab-columbia/zero123's README.md sends its users, and Stability AI's own repository.
-NAMED: dict[str, NamedModel] = {
-    "zero123-105000": NamedModel(_HUB, "105000.ckpt", "zero123", _COLUMBIA, 15.5),
-    "zero123-165000": NamedModel(_HUB, "165000.ckpt", "zero123", _COLUMBIA, 15.5),
-    "zero123-xl": NamedModel(_WEB, "zero123-xl.ckpt", "zero123", _COLUMBIA, 15.5),
-    "stable-zero123": NamedModel(
-        "stabilityai/stable-zero123", "stable_zero123.ckpt", "stable-zero123", _STABILITY_NC, 8.6
-    ),
-    "stable-zero123-c": NamedModel(
-        "stabilityai/stable-zero123", "stable_zero123_c.ckpt", "stable-zero123", _STABILITY, 8.6
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -85,26 +45,34 @@ class Found:
     licence: str | None = None
 
 
-def bundled_models() -> list[str]:
-    """Names that need no download."""
-    return sorted(index.parent.name for index in MODELS.glob("*/model_index.json"))
-
-
-def find(source: str | Path, variant: str | None = None, **hub: Any) -> Found:
+def find(
+    source: str | Path,
+    variant: str | None = None,
+    precision: Precision | None = None,
+    original: bool = False,
+    **hub: Any,
+) -> Found:
     """Bring a model to this disk, if it is not there.
 
+    A name stands for several sources. One that is on this disk and gives what is wanted is taken
+    first, then the smallest that does. Publisher, licence, size and free space are told before a
+    download.
+
     Args:
-        source: a bundled name, one of :data:`NAMED`, a path, or a repository ``owner/name`` of the
-            Hugging Face Hub with a diffusers folder. A ``Path`` is a path, whatever its name.
+        source: a bundled name, one of :data:`NAMED`, the name of one of its sources, a path, or of
+            the Hugging Face Hub a repository ``owner/name`` with a diffusers folder or a file in
+            one, ``owner/name/file``. A ``Path`` is a path, whatever its name.
         variant: of the weights, for a repository.
+        precision: of a named model's weights, at least; None takes any.
+        original: take a named model's original file, with the weights and their running average.
         **hub: of huggingface_hub's downloads: ``cache_dir``, ``revision``, ``token``,
             ``local_files_only``, ``force_download``.
 
     Raises:
-        ValueError: there is no such model, or it cannot be downloaded.
+        ArgumentError: there is no such model, or it cannot be downloaded.
     """
     if not isinstance(source, (str, Path)):
-        raise ValueError(f"source: expected a name or a path, got {type(source).__name__}")
+        raise ArgumentError("source", "a name or a path", type(source).__name__)
     text = str(source)
     path = Path(source)
     named = isinstance(source, str) and text in (*bundled_models(), *NAMED)
@@ -113,95 +81,50 @@ def find(source: str | Path, variant: str | None = None, **hub: Any) -> Found:
             f"source: {text!r} is taken as the model of that name; for the folder or file of the "
             f"same name here, pass {os.path.join('.', text)!r}"
         )
-    if named and text in NAMED:
-        return _named(text, **hub)
-    if named:
+    if named and text not in NAMED:
         return Found(MODELS / text, text, licence=card_licence(MODELS / text))
-    if text and len(text) < _LONGEST_PATH and path.exists():
+    if not named and text and len(text) < _LONGEST_PATH and path.exists():
         name = path.resolve().name if path.is_dir() else path.stem
         return Found(path, name, licence=card_licence(path if path.is_dir() else path.parent))
-    if isinstance(source, str) and re.fullmatch(r"[\w.-]+/[\w.-]+", text):
-        folder = _downloaded(text, variant, **hub)
+    if isinstance(source, str):
+        return _published(text, variant, precision, original, hub)
+    raise _unknown(text)
+
+
+def _published(
+    text: str,
+    variant: str | None,
+    precision: Precision | None,
+    original: bool,
+    hub: dict[str, Any],
+) -> Found:
+    known = named_source(text)
+    if text in NAMED or known:
+        name, able = (known[0], [known[1]]) if known else (text, fitting(text, precision, original))
+        model, path = NAMED[name], get_named(name, able, variant, hub)
+        page = card_licence(path) if known and not model.licence_stated else None
+        return Found(path, name, model.encoding, page or model.licence)
+    if re.fullmatch(_REPOSITORY, text):
+        folder = get_from_hub(text, None, variant, hub)
         return Found(folder, text.split("/")[1], licence=card_licence(folder))
+    if within := re.fullmatch(_FILE, text):
+        file = get_from_hub(within[1], within[2], variant, hub)
+        return Found(file, file.stem)
+    raise _unknown(text)
+
+
+def _unknown(text: str) -> ArgumentError:
     names = ", ".join([*bundled_models(), *NAMED])
-    raise ValueError(
-        f"source: expected a model's name ({names}), a diffusers folder, a .ckpt or .safetensors "
-        f"file, or a repository owner/name of the Hugging Face Hub, got {text!r}"
-    )
-
-
-def _named(name: str, **hub: Any) -> Found:
-    model = NAMED[name]
-    # Before the download: whoever may not use the weights need not wait for them.
-    _logger.warning(
-        f"{name}: {model.file} of {model.publisher}, about {model.gigabytes:g} GB. "
-        f"Licence: {model.licence}"
-    )
-    try:
-        if model.publisher.startswith("https://"):
-            path = _from_the_web(f"{model.publisher}/{model.file}", **hub)
-        else:
-            path = Path(hf_hub_download(model.publisher, model.file, **hub))
-    except Exception as error:  # whatever the transport raises
-        raise ValueError(_not_downloaded(name, error)) from error
-    return Found(path, name, model.encoding, model.licence)
-
-
-def _from_the_web(
-    address: str,
-    cache_dir: str | Path | None = None,
-    local_files_only: bool = False,
-    force_download: bool = False,
-    **hub: Any,
-) -> Path:
-    """A file by its address, kept where torch keeps such files; whole or not at all."""
-    folder = Path(cache_dir or Path(torch.hub.get_dir()) / "checkpoints")
-    path = folder / address.rpartition("/")[2]
-    if path.exists() and not force_download:
-        return path
-    if local_files_only or HF_HUB_OFFLINE:
-        raise OSError(f"{path} is not there, and downloads are switched off")
-    folder.mkdir(parents=True, exist_ok=True)
-    torch.hub.download_url_to_file(address, str(path), progress=True)
-    return path
-
-
-def _downloaded(repository: str, variant: str | None, **hub: Any) -> Path:
-    """The files of a repository that make up a pipeline, without what duplicates them."""
-    names = {key: hub[key] for key in ("revision", "token") if key in hub}
-    try:
-        if hub.get("local_files_only"):
-            raise OSError("local_files_only")
-        found = HfApi().list_repo_files(repository, **names)
-    except Exception as error:  # whatever the transport raises; an earlier download may do
-        try:
-            return Path(snapshot_download(repository, **{**hub, "local_files_only": True}))
-        except (OSError, ValueError):
-            raise ValueError(_not_downloaded(repository, error)) from error
-    wanted = ["model_index.json", "README.md", "*/config.json", "scheduler/*.json"]
-    for part in (*NETWORKS, *PROJECTIONS[1:]):
-        inside = [name.split("/")[1] for name in found if re.fullmatch(f"{part}/[^/]+", name)]
-        stands_for = "camera_projection" if part in PROJECTIONS else part
-        try:
-            wanted += [f"{part}/{n}" for n in weight_files(stands_for, inside, variant, Path(part))]
-        except DamagedCheckpointError:
-            continue  # a part without weights; the reader says so if it needs some
-    try:
-        return Path(snapshot_download(repository, allow_patterns=wanted, **hub))
-    except Exception as error:
-        raise ValueError(_not_downloaded(repository, error)) from error
-
-
-def _not_downloaded(name: str, error: Exception) -> str:
-    reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-    return (
-        f"source: expected a model that is on this disk or can be downloaded, got {name!r}: "
-        f"{reason}; a file or folder that you have can be given by its path"
+    return ArgumentError(
+        "source",
+        f"a model's name ({names}), a diffusers folder, a .ckpt or .safetensors file, or of the "
+        "Hugging Face Hub a repository owner/name or a file owner/name/file",
+        repr(text),
     )
 
 
 def card_licence(folder: Path) -> str | None:
-    """The licence that a model card, ``README.md`` in the folder, states in its front matter."""
+    """Return the licence that a folder's model card, ``README.md``, states in its front matter."""
     try:
         text = (folder / "README.md").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -218,5 +141,5 @@ def card_licence(folder: Path) -> str | None:
 
 
 def guessed_encoding(name: str) -> Encoding:
-    """What a model's name suggests; "stable" anywhere in it means Stable-Zero123."""
+    """Guess from a model's name; "stable" anywhere in it means Stable-Zero123."""
     return "stable-zero123" if "stable" in re.sub(r"[^a-z]", "", name.lower()) else "zero123"

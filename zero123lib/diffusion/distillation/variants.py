@@ -18,6 +18,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from zero123lib._errors import ArgumentError
 from zero123lib.diffusion.arguments import check_choice
 from zero123lib.diffusion.schedule import Schedule
 
@@ -49,7 +50,7 @@ ISM_INTERVAL, ISM_STRIDE = 0.05, 0.2
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a model sees in noisy latents: clean latents ``x0`` and unit noise ``eps``."""
+    """Hold what a model sees in noisy latents: clean latents ``x0`` and unit noise ``eps``."""
 
     x0: Tensor
     eps: Tensor
@@ -62,7 +63,7 @@ Denoiser = Callable[[Tensor, Tensor, Sequence[float]], list[Prediction]]
 
 @dataclass(frozen=True, eq=False)
 class Residual:
-    """What a variant found.
+    """Hold what a variant found.
 
     Attributes:
         residual: the unweighted gradient.
@@ -83,11 +84,11 @@ def sds(
     noise: Tensor,
     guidance_scale: float,
 ) -> Residual:
-    """Score Distillation Sampling (DreamFusion, Poole et al. 2022, equation 3).
+    """Distil by Score Distillation Sampling (DreamFusion, Poole et al. 2022, equation 3).
 
     ``eps_hat(x, t) - eps`` at ``x = alpha x0 + sigma eps``, without the UNet's Jacobian.
     """
-    noisy = add_noise(schedule, clean, timesteps, noise)
+    noisy = schedule.add_noise(clean, noise, timesteps)
     (guided,) = denoise(noisy, timesteps, [guidance_scale])
     return Residual(guided.eps - noise, noisy, guided.x0)
 
@@ -100,14 +101,14 @@ def sjc(
     noise: Tensor,
     guidance_scale: float,
 ) -> Residual:
-    """Score Jacobian Chaining (Wang et al. 2023; zero123's ``3drec/run_zero123.py``).
+    """Distil by Score Jacobian Chaining (Wang et al. 2023; zero123's ``3drec/run_zero123.py``).
 
     The perturb-and-average score at ``z = y + varsigma n`` is ``(D(z) - y) / varsigma``, here
     with the sign of a gradient and ``varsigma = sigma / alpha``. For a model of noise it equals
     SDS with uniform weights, up to rounding.
     """
-    alpha, sigma = levels(schedule, timesteps, clean)
-    noisy = alpha * clean + sigma * noise  # alpha z
+    alpha, sigma = schedule.level(timesteps, clean)
+    noisy = schedule.add_noise(clean, noise, timesteps)  # alpha z
     (guided,) = denoise(noisy, timesteps, [guidance_scale])
     return Residual((clean - guided.x0) * (alpha / sigma), noisy, guided.x0)
 
@@ -120,15 +121,15 @@ def csd(
     noise: Tensor,
     guidance_scale: float,
 ) -> Residual:
-    """Classifier Score Distillation (Yu et al. 2023): what guidance adds, alone.
+    """Distil by Classifier Score Distillation (Yu et al. 2023): what guidance adds, alone.
 
     ``eps_hat(x, t; condition) - eps_hat(x, t; null)``. The noise cancels, and with it most of the
-    variance; so does the pull towards pictures that are likely without the condition.
+    variance; so does the pull towards images that are likely without the condition.
 
     Args:
         guidance_scale: of no effect: it would scale the gradient.
     """
-    noisy = add_noise(schedule, clean, timesteps, noise)
+    noisy = schedule.add_noise(clean, noise, timesteps)
     conditional, null = denoise(noisy, timesteps, [1.0, 0.0])
     return Residual(conditional.eps - null.eps, noisy, conditional.x0)
 
@@ -141,7 +142,7 @@ def ism(
     noise: Tensor,
     guidance_scale: float,
 ) -> Residual:
-    """Interval Score Matching (LucidDreamer, Liang et al. 2023, algorithm 1).
+    """Distil by Interval Score Matching (LucidDreamer, Liang et al. 2023, algorithm 1).
 
     DDIM inversion without the condition leads from clean latents to ``x_s`` in strides of
     :data:`ISM_STRIDE`, and one step on to ``x_t``; the residual is
@@ -150,13 +151,13 @@ def ism(
     total = schedule.num_train_timesteps
     earlier = (timesteps - round(ISM_INTERVAL * total)).clamp(min=0)
     stride = round(ISM_STRIDE * total)
-    noisy, at = add_noise(schedule, clean, torch.zeros_like(timesteps), noise), earlier * 0
+    noisy, at = schedule.add_noise(clean, noise, 0), earlier * 0
     for left in range(-(-int(earlier.max()) // stride) - 1, -1, -1):
         (null,) = denoise(noisy, at, [0.0])
         at = (earlier - left * stride).clamp(min=0)
-        noisy = add_noise(schedule, null.x0, at, null.eps)
+        noisy = schedule.add_noise(null.x0, null.eps, at)
     (null,) = denoise(noisy, earlier, [0.0])
-    noisy = add_noise(schedule, null.x0, timesteps, null.eps)
+    noisy = schedule.add_noise(null.x0, null.eps, timesteps)
     (guided,) = denoise(noisy, timesteps, [guidance_scale])
     return Residual(guided.eps - null.eps, noisy, guided.x0)
 
@@ -165,35 +166,25 @@ VARIANTS = {"sds": sds, "sjc": sjc, "csd": csd, "ism": ism}
 assert VARIANTS.keys() == WEIGHTINGS.keys() == set(get_args(Variant))
 
 
-def levels(schedule: Schedule, timesteps: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-    """(alpha, sigma) of each view, ``[B, 1, 1, 1]``, in the type and on the device of ``like``."""
-    abar = schedule.alphas_cumprod[timesteps.cpu()].reshape(-1, 1, 1, 1)
-    return abar.sqrt().to(like), (1 - abar).sqrt().to(like)
-
-
-def add_noise(schedule: Schedule, clean: Tensor, timesteps: Tensor, noise: Tensor) -> Tensor:
-    """``alpha x0 + sigma eps``, each view at its own timestep."""
-    alpha, sigma = levels(schedule, timesteps, clean)
-    return alpha * clean + sigma * noise
-
-
 def weight(weighting: Weighting, schedule: Schedule, timesteps: Tensor, like: Tensor) -> Tensor:
-    """w(t) ``[B, 1, 1, 1]``, see :data:`Weighting`.
+    """Return w(t) ``[B, 1, 1, 1]``, see :data:`Weighting`.
 
     Raises:
-        ValueError: unknown weighting, or one that is infinite in pure noise, of pure noise.
+        ArgumentError: unknown weighting, or one that is infinite in pure noise, of pure noise.
     """
     check_choice("weighting", weighting, Weighting)
-    abar = schedule.alphas_cumprod[timesteps.cpu()].reshape(-1, 1, 1, 1)
-    if weighting == "sigma2":
-        return (1 - abar).to(like)
-    if weighting == "alpha_sigma2":
-        return (abar.sqrt() * (1 - abar)).to(like)
-    if weighting == "uniform":
-        return torch.ones_like(abar).to(like)
-    if bool((abar == 0).any()):
-        raise ValueError(
-            "timesteps: expected an upper end below 1 for the weighting 'sigma_over_alpha', "
-            "got the timestep of pure noise, where it is infinite"
+    # In double precision until the end: 1 - abar is all rounding where abar is nearly 1.
+    alpha, sigma = schedule.level(timesteps.cpu(), schedule.alphas_cumprod)
+    if weighting == "sigma_over_alpha" and bool((alpha == 0).any()):
+        raise ArgumentError(
+            "timesteps",
+            "an upper end below 1 for the weighting 'sigma_over_alpha'",
+            "the timestep of pure noise, where it is infinite",
         )
-    return ((1 - abar) / abar).sqrt().to(like)
+    weights = {
+        "sigma2": sigma**2,
+        "uniform": torch.ones_like(sigma),
+        "sigma_over_alpha": sigma / alpha,
+        "alpha_sigma2": alpha * sigma**2,
+    }
+    return weights[weighting].reshape(-1, 1, 1, 1).to(like)

@@ -1,4 +1,4 @@
-"""The questions are held out, fair, fixed, and do not depend on how many are asked."""
+"""The samples are held out, fair, fixed, and do not depend on how many are asked."""
 
 from __future__ import annotations
 
@@ -8,37 +8,37 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from zero123lib.evaluation import held_out_questions, mean_training_picture, questions
-from zero123lib.evaluation.questions import Question
+from zero123lib.evaluation import mean_training_image, samples, scene_samples
+from zero123lib.evaluation.samples import Sample
 from zero123lib.metrics import silhouette, silhouette_iou
 from zero123lib.scenes import HELD_OUT_SEED, random_camera, random_scene, render
 
 SIZE = 32
 
 
-def same(first: Question, second: Question) -> bool:
-    pairs = [(getattr(first, f.name), getattr(second, f.name)) for f in fields(Question)]
+def same(first: Sample, second: Sample) -> bool:
+    pairs = [(getattr(first, f.name), getattr(second, f.name)) for f in fields(Sample)]
     return all(torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in pairs)
 
 
 @pytest.fixture(scope="module")
-def asked() -> list[Question]:
-    return list(held_out_questions(5, 3, SIZE))
+def asked() -> list[Sample]:
+    return list(scene_samples(5, 3, SIZE))
 
 
 def test_always_the_same_however_many_are_asked(asked):
-    few = list(held_out_questions(2, 3, SIZE))
+    few = list(scene_samples(2, 3, SIZE))
     assert all(same(a, b) for a, b in zip(few, asked[:2], strict=True))
     assert asked[0].fingerprint() == few[0].fingerprint() != few[1].fingerprint()
     other = replace(few[0], scene=replace(few[0].scene, light=(1.0, 0.0, 0.0)))
     assert other.fingerprint() != few[0].fingerprint()
-    fewer_views = next(held_out_questions(1, 1, SIZE))
+    fewer_views = next(scene_samples(1, 1, SIZE))
     assert fewer_views.target_poses == asked[0].target_poses[:1]
     assert torch.allclose(fewer_views.targets, asked[0].targets[:1], atol=1e-6)
 
 
 def test_objects_are_held_out_and_seen_from_the_stated_cameras(asked):
-    seeds = [question.seed for question in asked]
+    seeds = [sample.seed for sample in asked]
     assert seeds == sorted(set(seeds)) and seeds[0] >= HELD_OUT_SEED
     assert [q.index for q in asked] == [0, 1, 2, 3, 4]
     assert asked[-1].replaced == seeds[-1] - HELD_OUT_SEED - 4
@@ -48,30 +48,30 @@ def test_objects_are_held_out_and_seen_from_the_stated_cameras(asked):
 
 
 def test_kinds_are_drawn_from_those_asked_for():
-    found = list(held_out_questions(6, 1, SIZE, ["duck", "mug"]))
-    assert {question.scene.name for question in found} == {"duck", "mug"}
-    assert {question.kinds for question in found} == {frozenset({"duck", "mug"})}
-    again = next(held_out_questions(1, 1, SIZE, ["mug", "duck"]))
+    found = list(scene_samples(6, 1, SIZE, ["duck", "mug"]))
+    assert {sample.name for sample in found} == {"duck", "mug"}
+    assert {sample.kinds for sample in found} == {frozenset({"duck", "mug"})}
+    again = next(scene_samples(1, 1, SIZE, ["mug", "duck"]))
     assert again.fingerprint() == found[0].fingerprint()
     with pytest.raises(ValueError, match="kinds: expected some of chair, .*, got 'unicorn'"):
-        held_out_questions(1, 1, SIZE, ["duck", "unicorn"])
+        scene_samples(1, 1, SIZE, ["duck", "unicorn"])
 
 
 def test_the_mean_is_of_the_same_kinds():
-    of_lamps = mean_training_picture(16, ["lamp"])
+    of_lamps = mean_training_image(16, ["lamp"])
     pictures = []
     random = torch.Generator().manual_seed(0)
-    for seed in range(questions._MEAN_SCENES):
-        pose = questions.random_camera(random)
-        scene = questions.random_scene(seed, "lamp")
-        pictures.append(questions.render(scene, [pose], 16, background="white").rgba[0, ..., :3])
+    for seed in range(samples._MEAN_SCENES):
+        pose = samples.random_camera(random)
+        scene = samples.random_scene(seed, "lamp")
+        pictures.append(samples.render(scene, [pose], 16, background="white").rgba[0, ..., :3])
     expected = torch.stack(pictures).mean(0).permute(2, 0, 1)
     assert torch.allclose(of_lamps, expected, atol=1e-6)
 
 
 def test_elevations_are_uniform_in_their_sine():
     random = torch.Generator().manual_seed(0)
-    drawn = [questions.held_out_camera(random) for _ in range(4000)]
+    drawn = [samples.held_out_camera(random) for _ in range(4000)]
     sines = torch.tensor([math.sin(math.radians(pose.elevation_deg)) for pose in drawn])
     low, high = math.sin(math.radians(-10)), math.sin(math.radians(60))
     for share in (0.25, 0.5, 0.75):
@@ -81,23 +81,23 @@ def test_elevations_are_uniform_in_their_sine():
 
 
 def test_pictures_are_those_of_the_object_and_show_enough_of_it(asked):
-    for question in asked:
+    for sample in asked:
         rgba = render(
-            random_scene(question.seed), (question.condition_pose, *question.target_poses), SIZE
+            random_scene(sample.seed), (sample.condition_pose, *sample.target_poses), SIZE
         ).rgba
         alpha = rgba[..., 3]
         assert ((alpha >= 0.5).float().mean((1, 2)) >= 0.15).all()
         white = (rgba[..., :3] * alpha[..., None] + 1 - alpha[..., None]).permute(0, 3, 1, 2)
-        assert torch.allclose(question.condition, white[0] * 2 - 1, atol=1e-5)
-        assert torch.allclose(question.targets, white[1:], atol=1e-5)
-        assert torch.equal(question.silhouettes, alpha[1:] > 0)
-        assert torch.equal(question.inside, (alpha[1:] > 0) | (alpha[0] > 0))
+        assert torch.allclose(sample.condition, white[0] * 2 - 1, atol=1e-5)
+        assert torch.allclose(sample.targets, white[1:], atol=1e-5)
+        assert torch.equal(sample.silhouettes, alpha[1:] > 0)
+        assert torch.equal(sample.inside, (alpha[1:] > 0) | (alpha[0] > 0))
 
 
 def test_the_threshold_of_silhouettes_finds_true_ones():
     found = [
-        silhouette_iou(silhouette(question.targets), question.silhouettes)
-        for question in held_out_questions(8, 2, 64)
+        silhouette_iou(silhouette(sample.targets), sample.silhouettes)
+        for sample in scene_samples(8, 2, 64)
     ]
     assert float(torch.cat(found).mean()) > 0.99
 
@@ -112,27 +112,27 @@ def test_an_object_that_shows_too_little_gives_way(monkeypatch):
             rendered.rgba[..., 3] = 0
         return rendered
 
-    monkeypatch.setattr(questions, "render", hidden)
-    question = next(held_out_questions(1, 2, SIZE))
-    assert question.seed > HELD_OUT_SEED and question.replaced == question.seed - HELD_OUT_SEED
-    assert len(tried) == (2 + 1) * questions.DRAWS_PER_VIEW
+    monkeypatch.setattr(samples, "render", hidden)
+    sample = next(scene_samples(1, 2, SIZE))
+    assert sample.seed > HELD_OUT_SEED and sample.replaced == sample.seed - HELD_OUT_SEED
+    assert len(tried) == (2 + 1) * samples.DRAWS_PER_VIEW
 
 
 @pytest.mark.parametrize("numbers", [(0, 1, 8), (1, 0, 8), (1, 1, 0)])
 def test_refuses_to_ask_nothing(numbers):
     name = ("objects", "views", "size")[numbers.index(0)]
     with pytest.raises(ValueError, match=f"{name}: expected at least 1, got 0"):
-        held_out_questions(*numbers)
+        scene_samples(*numbers)
 
 
 def test_the_mean_is_that_of_training_pictures(monkeypatch):
-    monkeypatch.setattr(questions, "_MEAN_SCENES", 3)
-    questions._mean_picture.cache_clear()
+    monkeypatch.setattr(samples, "_MEAN_SCENES", 3)
+    samples._mean_image.cache_clear()
     random = torch.Generator().manual_seed(0)
     views = [
         render(random_scene(seed), [random_camera(random)], 16, background="white").rgba[0, ..., :3]
         for seed in range(3)
     ]
     expected = torch.stack(views).mean(0).permute(2, 0, 1)
-    assert torch.allclose(mean_training_picture(16), expected, atol=1e-6)
-    questions._mean_picture.cache_clear()
+    assert torch.allclose(mean_training_image(16), expected, atol=1e-6)
+    samples._mean_image.cache_clear()

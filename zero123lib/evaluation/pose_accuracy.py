@@ -33,7 +33,7 @@ DISTINCT_MSE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
-class Ring:
+class AzimuthSweep:
     """Renders of an object from all around, for one target camera.
 
     Attributes:
@@ -47,7 +47,7 @@ class Ring:
     target_azimuth_deg: float
 
 
-def render_ring(scene: Scene, target: Pose, size: int) -> Ring:
+def render_azimuth_sweep(scene: Scene, target: Pose, size: int) -> AzimuthSweep:
     """Renders all around an object at the elevation and radius of a camera.
 
     Args:
@@ -56,10 +56,10 @@ def render_ring(scene: Scene, target: Pose, size: int) -> Ring:
     azimuths_deg = torch.arange(0, 360, AZIMUTH_STEP_DEG, dtype=torch.float64)
     poses = [Pose(target.elevation_deg, value, target.radius) for value in azimuths_deg.tolist()]
     rgba = render(scene, poses, min(size, RING_SIZE), background="white").rgba
-    return Ring(rgba[..., :3].permute(0, 3, 1, 2), azimuths_deg, target.azimuth_deg)
+    return AzimuthSweep(rgba[..., :3].permute(0, 3, 1, 2), azimuths_deg, target.azimuth_deg)
 
 
-def ring_errors(pictures: Tensor, ring: Ring, mask: Tensor | None = None) -> Tensor:
+def sweep_errors(pictures: Tensor, ring: AzimuthSweep, mask: Tensor | None = None) -> Tensor:
     """Mean squared errors ``[K, A]`` between pictures and the renders of a ring.
 
     Args:
@@ -87,15 +87,15 @@ def recovered_azimuths_deg(errors: Tensor) -> Tensor:
     return torch.remainder((best[:, 0] + shift) * (360 / count), 360)
 
 
-def tells_azimuth(target: Tensor, ring: Ring) -> bool:
+def tells_azimuth(target: Tensor, ring: AzimuthSweep) -> bool:
     """Whether the true view ``[3, S, S]`` tells the azimuth, see the top of the module."""
     turns = azimuth_error_deg(
         ring.azimuths_deg, torch.full_like(ring.azimuths_deg, ring.target_azimuth_deg)
     )
-    errors = ring_errors(target[None], ring)[0]
+    errors = sweep_errors(target[None], ring)[0]
     return bool(errors[turns > DISTINCT_TURN_DEG].min() > DISTINCT_MSE)
 
 
-def _reduced(pictures: Tensor, ring: Ring) -> Tensor:
+def _reduced(pictures: Tensor, ring: AzimuthSweep) -> Tensor:
     """Averages at the ring's size, in double precision: the errors are small differences."""
     return functional.adaptive_avg_pool2d(pictures.double(), ring.pictures.shape[-1])

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from zero123lib.evaluation.answers import Answered
+from zero123lib.evaluation.predictions import Prediction
 from zero123lib.evaluation.sweep import Curves
 from zero123lib.views.images import to_pil, to_pils
 from zero123lib.views.sheet import contact_sheet
@@ -17,34 +17,34 @@ _PANEL, _MARGIN = (420, 300), (56, 40)  # width, height
 _COLORS = ("#1f4e9c", "#c4451c", "#2b8a3e", "#8a4bb8", "#b8860b", "#0b8a8a", "#555555")
 
 
-def evaluation_sheet(answers: Sequence[Answered]) -> Image.Image:
-    """Two rows per object: the input and the made views, then below each its true view.
+def evaluation_sheet(predictions: Sequence[Prediction]) -> Image.Image:
+    """Draw two rows per object: the input and the made views, then below each its true view.
 
     Args:
-        answers: at least one, all with as many views.
+        predictions: at least one, all with as many views.
     """
     images, labels = [], []
-    for answer in answers:
-        question = answer.question
-        source = to_pil(question.condition)
+    for one in predictions:
+        sample = one.sample
+        source = to_pil(sample.condition)
         blank = Image.new("RGB", source.size, "white")
-        images += [source, *to_pils(answer.made * 2 - 1), blank, *to_pils(question.targets * 2 - 1)]
-        turns = [pose.relative_to(question.condition_pose) for pose in question.target_poses]
+        images += [source, *to_pils(one.views * 2 - 1), blank, *to_pils(sample.targets * 2 - 1)]
+        turns = [pose.relative_to(sample.condition_pose) for pose in sample.target_poses]
         labels += ["input", *(f"made, {round(turn.azimuth_deg)}°" for turn in turns)]
-        labels += [question.scene.name, *["true"] * len(turns)]
+        labels += [sample.name, *["true"] * len(turns)]
     scale = max(1, -(-_LEAST_SIDE // images[0].width))
     enlarged = [
         image.resize((image.width * scale, image.height * scale), Image.Resampling.BICUBIC)
         for image in images
     ]
-    return contact_sheet(enlarged, columns=1 + len(answers[0].made), labels=labels)
+    return contact_sheet(enlarged, columns=1 + len(predictions[0].views), labels=labels)
 
 
-def curves_picture(curves: Curves) -> Image.Image:
-    """Panels against steps, a line per guidance: PSNR, PSNR inside, azimuth error."""
+def curves_image(curves: Curves) -> Image.Image:
+    """Draw panels against steps, a line per guidance: PSNR, LPIPS, azimuth error."""
     panels = (
         ("PSNR, dB", lambda entry: entry.whole.psnr_db),
-        ("PSNR inside, dB", lambda entry: entry.inside.psnr_db),
+        ("LPIPS", lambda entry: entry.whole.lpips),
         ("azimuth error, degrees", lambda entry: entry.whole.azimuth_error_deg),
     )
     picture = Image.new("RGB", (len(panels) * _PANEL[0], _PANEL[1]), "white")
@@ -76,7 +76,7 @@ def _panel(title: str, lines: Mapping[float, Mapping[int, float]]) -> Image.Imag
     draw.line([(left, top), (left, bottom), (right, bottom)], "black")
     for value in {low, (low + high) / 2, high}:
         y = place(steps[0], value)[1]
-        draw.text((left - 6, y), f"{value:.1f}", "black", font, anchor="rm")
+        draw.text((left - 6, y), f"{value:.3g}", "black", font, anchor="rm")
     for step in steps:
         draw.text((place(step, low)[0], bottom + 6), str(step), "black", font, anchor="mt")
     draw.text(((left + right) / 2, bottom + 24), "steps", "black", font, anchor="mt")
