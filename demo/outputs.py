@@ -14,9 +14,9 @@ from PIL import Image
 from zero123lib._files import write_bytes
 from zero123lib._optional import MissingExtraError, require
 from zero123lib.cli.files import gif, json_text, png
-from zero123lib.views.cameras import transforms_json
 from zero123lib.views.images import ImageError, composite, contact_sheet, cut_out
 from zero123lib.views.poses import Pose
+from zero123lib.views.transforms import transforms_json
 
 FILM_FPS = 12
 # A film of few views is over in a blink: it goes round until it lasts so long.

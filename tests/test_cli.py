@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 import signal
@@ -21,9 +22,10 @@ from zero123lib.cli import arguments, build_parser, convert, files, main, making
 from zero123lib.diffusion.devices import DEVICES
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.diffusion.samplers import Sampler
-from zero123lib.views.cameras import FOV_DEG, cameras_from_transforms, poses_from_transforms
+from zero123lib.views.cameras import FOV_DEG
 from zero123lib.views.images import Preprocess
 from zero123lib.views.poses import PRESET_NAMES, PRESETS, Encoding, Pose, RelativePose
+from zero123lib.views.transforms import frames_of, poses_from_transforms
 
 ROOT = Path(__file__).resolve().parents[1]
 BEAR, MUG = (str(ROOT / "demo" / "examples" / f"{name}.png") for name in ("bear", "mug"))
@@ -97,8 +99,8 @@ def test_views_are_those_of_the_library_with_their_cameras(tmp_path: Path) -> No
         assert np.array_equal(pixels(out / name), np.asarray(image))
 
     content = transforms(out)
-    assert cameras_from_transforms(content)[0] == ["000.png", "001.png"]
-    assert cameras_from_transforms(content)[2] == pytest.approx(FOV_DEG)
+    assert [one.file_path for one in frames_of(content)] == ["000.png", "001.png"]
+    assert math.degrees(content["camera_angle_x"]) == pytest.approx(FOV_DEG)
     assert content["w"] == content["h"] == pipe.image_size
     assert content["made_by"]["model"] == pipe.model_name and content["made_by"]["seed"] == 7
     for pose, wanted in zip(

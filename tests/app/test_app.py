@@ -19,8 +19,8 @@ from PIL import Image
 from demo.examples import example_files
 from zero123lib.diffusion.card import about_model
 from zero123lib.diffusion.pipeline import Zero123Pipeline
-from zero123lib.views.cameras import poses_from_transforms
 from zero123lib.views.poses import RelativePose
+from zero123lib.views.transforms import poses_from_transforms
 
 BEAR, CAR, CHAIR, *_ = example_files()
 

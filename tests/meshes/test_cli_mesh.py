@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from zero123lib.meshes.load import load_mesh
 from zero123lib.meshes.mesh import Material
 from zero123lib.meshes.rasterize import BACKENDS
 from zero123lib.meshes.texture import with_vertex_colors
-from zero123lib.views.cameras import cameras_from_transforms
+from zero123lib.views.transforms import read_frames
 
 
 @pytest.fixture
@@ -175,12 +176,13 @@ def test_texture_refines_the_shape(mode: str, tmp_path: Path) -> None:
 def test_render_writes_pictures_with_alpha_and_their_cameras(painted: Path, tmp_path: Path) -> None:
     out = tmp_path / "views"
     assert run("render", painted, out, "--views", 4, "--size", 32, "--azimuth", 10) == 0
-    names, cameras, fov_deg = cameras_from_transforms(
-        json.loads((out / "transforms.json").read_text())
-    )
+    listed = read_frames(out / "transforms.json")
+    names = [one.file_path for one in listed]
+    cameras = torch.stack([one.camera_to_world for one in listed])
     assert names == ["000.png", "001.png", "002.png", "003.png"]
     assert sorted(file.name for file in out.iterdir()) == [*names, "transforms.json"]
-    assert fov_deg == pytest.approx(49.13) and len(cameras) == 4
+    angles = [math.degrees(one.intrinsics["camera_angle_x"]) for one in listed]
+    assert angles == pytest.approx([49.13] * 4)
     turn = torch.rad2deg(torch.atan2(cameras[:, 1, 3], cameras[:, 0, 3])).tolist()
     assert turn == pytest.approx([10.0, 100.0, -170.0, -80.0], abs=1e-3)
     picture = np.asarray(Image.open(out / "000.png"))

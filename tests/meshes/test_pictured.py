@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 
 from zero123lib.meshes.pictured import read_pictures
-from zero123lib.views.cameras import camera_to_world, transforms_json
+from zero123lib.views.cameras import camera_to_world
 from zero123lib.views.poses import Pose
+from zero123lib.views.transforms import transforms_json
 
 POSES = [Pose(10.0, 0.0, 1.8), Pose(-20.0, 120.0, 1.8)]
 

@@ -13,12 +13,13 @@ from PIL import Image
 from zero123lib.cli import main
 from zero123lib.meshes.load import load_mesh
 from zero123lib.reconstruction.engine import Finished, Progress, reconstruct_views, result
-from zero123lib.reconstruction.given import find_world, looked_at, read_views
+from zero123lib.reconstruction.given import find_world, given_views, looked_at
 from zero123lib.reconstruction.posed import World
 from zero123lib.reconstruction.recipes import read_recipe
 from zero123lib.scenes import Scene, render
-from zero123lib.views.cameras import FOV_DEG, camera_to_world, transforms_json
+from zero123lib.views.cameras import FOV_DEG, camera_to_world
 from zero123lib.views.poses import Pose
+from zero123lib.views.transforms import transforms_json
 
 PLACE = "system.guidance.embedded"
 SMALL = [
@@ -58,13 +59,13 @@ def bounds(vertices: torch.Tensor) -> torch.Tensor:
 
 
 def test_images_of_our_world_stay_in_it(scene: Scene, tmp_path: Path) -> None:
-    views = read_views(take(scene, tmp_path / "ours"), 48)
+    views = given_views(take(scene, tmp_path / "ours"), 48)
     assert views.world == World() and not views.first_is_true
     torch.testing.assert_close(views.cameras_to_world, camera_to_world(POSES))
 
 
 def test_another_world_is_brought_to_ours_and_back(scene: Scene, tmp_path: Path) -> None:
-    views = read_views(take(scene, tmp_path / "theirs", moved=True), 48)
+    views = given_views(take(scene, tmp_path / "theirs", moved=True), 48)
     true = bounds(torch.from_numpy(scene.mesh().vertices).float())
     longest = float((true[1] - true[0]).max())
     assert 1 / views.world.scale == pytest.approx(TIMES * longest, rel=0.08)
@@ -122,7 +123,7 @@ def test_a_run_makes_the_mesh_in_the_images_world_and_asks_no_model(
 
 
 def test_a_stopped_run_goes_on_to_the_bit(scene: Scene, tmp_path: Path) -> None:
-    views = read_views(take(scene, tmp_path / "ours"), 48)
+    views = given_views(take(scene, tmp_path / "ours"), 48)
     recipe = read_recipe(
         "given-views", [*SMALL, f"{PLACE}.fit.steps=6", f"{PLACE}.outputs.mesh_level=20"]
     )

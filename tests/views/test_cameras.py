@@ -12,7 +12,6 @@ import torch
 from zero123lib.views.cameras import (
     FOV_DEG,
     camera_to_world,
-    cameras_from_transforms,
     focal_px,
     from_pytorch3d,
     intrinsics,
@@ -20,12 +19,10 @@ from zero123lib.views.cameras import (
     opengl_to_opencv,
     pose_from_camera,
     pose_from_world_to_camera,
-    poses_from_transforms,
     rays,
     rotation_angle_deg,
     spherical_to_camera,
     to_pytorch3d,
-    transforms_json,
 )
 from zero123lib.views.poses import Pose, wrap_azimuth_deg
 
@@ -216,36 +213,6 @@ def test_conversions_round_trip_and_keep_leading_axes():
     rotation, translation = to_pytorch3d(c2w)
     assert rotation.shape == (2, 3, 3, 3) and translation.shape == (2, 3, 3)
     torch.testing.assert_close(from_pytorch3d(rotation, translation), c2w)
-
-
-def test_transforms_json_round_trips_through_text(tmp_path):
-    names = ["view_000.png", "sub/view_001.png", "view_002.png"]
-    path = tmp_path / "transforms.json"
-    path.write_text(json.dumps(transforms_json(names, POSES)))
-    content = json.loads(path.read_text())
-    assert content["camera_angle_x"] == pytest.approx(math.radians(49.13))
-    read_names, c2w, fov_deg = cameras_from_transforms(content)
-    assert read_names == names and fov_deg == pytest.approx(FOV_DEG)
-    torch.testing.assert_close(c2w, camera_to_world(POSES))
-    for pose, expected in zip(poses_from_transforms(content), POSES, strict=True):
-        assert_same_pose(pose, expected)
-
-
-@pytest.mark.parametrize(
-    "names, poses, message",
-    [(["a.png"], [], "expected one per pose"), (["views.d/a"], [Pose()], "with an extension")],
-)
-def test_transforms_json_refuses_wrong_names(names, poses, message):
-    with pytest.raises(ValueError, match=f"file_names: .*{message}"):
-        transforms_json(names, poses)
-
-
-@pytest.mark.parametrize(
-    "broken", [{}, {"camera_angle_x": 1.0, "frames": [{"file_path": "a.png"}]}]
-)
-def test_a_broken_transforms_json_is_named(broken):
-    with pytest.raises(ValueError, match="content: expected camera_angle_x and frames"):
-        cameras_from_transforms(broken)
 
 
 def test_cameras_of_google_scanned_objects_agree(shared_data: Path):

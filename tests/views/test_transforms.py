@@ -10,9 +10,15 @@ from typing import Any
 import pytest
 import torch
 
-from zero123lib.views.cameras import camera_to_world, transforms_json
+from zero123lib.views.cameras import camera_to_world
+from zero123lib.views.listings import find_image, find_listing
 from zero123lib.views.poses import Pose
-from zero123lib.views.transforms import Pinhole, find_image, find_listing, read_frames
+from zero123lib.views.transforms import (
+    Pinhole,
+    poses_from_transforms,
+    read_frames,
+    transforms_json,
+)
 
 MATRIX = camera_to_world(Pose(20.0, 30.0, 2.0))
 ANGLE = math.radians(40.0)
@@ -37,7 +43,21 @@ def test_ours_is_read_as_it_is_written(tmp_path: Path) -> None:
         torch.stack([one.camera_to_world for one in frames]), camera_to_world(poses)
     )
     found = frames[0].pinhole(100, 100)
+    back = poses_from_transforms(json.loads(listing.read_text()))
+    for pose, expected in zip(back, poses, strict=True):
+        assert vars(pose) == pytest.approx(vars(expected), abs=1e-4)
     assert vars(found) == pytest.approx(vars(Pinhole(100, 100, FOCAL, FOCAL, 50.0, 50.0)))
+
+
+@pytest.mark.parametrize(
+    ("names", "poses", "message"),
+    [(["a.png"], [], "one per pose"), (["views.d/a"], [Pose()], "names with an extension")],
+)
+def test_what_does_not_fit_is_not_written(
+    names: list[str], poses: list[Pose], message: str
+) -> None:
+    with pytest.raises(ValueError, match=f"file_names: expected {message}"):
+        transforms_json(names, poses)
 
 
 @pytest.mark.parametrize(
@@ -115,8 +135,8 @@ def test_matrices_that_are_none_are_refused(matrix: Any, complaint: str, tmp_pat
 
 @pytest.mark.parametrize(
     ("text", "complaint"),
-    [("{", "JSONDecodeError"), ("[]", "TypeError"), ("{}", "KeyError"),
-     ('{"frames": []}', "expected images in .* got none"),
+    [("{", "JSONDecodeError"), ("[]", "a list of frames"), ("{}", "a list of frames"),
+     ('{"frames": []}', "a list of frames in transforms.json, got none"),
      ('{"fl_x": 1, "frames": [3]}', "frame 0 .*expected an object, got int"),
      ('{"fl_x": 1, "frames": [{"file_path": "a"}]}', "the key transform_matrix, got none")],
 )  # fmt: skip

@@ -226,7 +226,7 @@ def _transforms(
     cameras: list[Pose],
     args: argparse.Namespace,
 ) -> dict[str, Any]:
-    from zero123lib.views.cameras import transforms_json
+    from zero123lib.views.transforms import transforms_json
 
     made_by = {
         "program": f"zero123lib {__version__}",

@@ -24,8 +24,8 @@ from zero123lib.meshes.mesh import Camera, Mesh
 from zero123lib.meshes.rasterize import check_backend, choose_backend
 from zero123lib.meshes.render import renderer
 from zero123lib.meshes.shading import AMBIENT, LAMBERT, PHONG
-from zero123lib.views.cameras import transforms_json
 from zero123lib.views.poses import Pose
+from zero123lib.views.transforms import transforms_json
 
 _LIGHTS = {"ambient": AMBIENT, "lambert": LAMBERT, "phong": PHONG}
 

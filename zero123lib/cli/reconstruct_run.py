@@ -23,7 +23,7 @@ from zero123lib.reconstruction.engine import (
     reconstruct,
     reconstruct_views,
 )
-from zero123lib.reconstruction.given import read_views
+from zero123lib.reconstruction.given import given_views
 from zero123lib.reconstruction.recipes import Recipe, find_recipe, read_recipe
 from zero123lib.reconstruction.state import CHECKPOINT
 from zero123lib.threestudio_plugin.launch import Launched, launch
@@ -73,7 +73,7 @@ def run_views(args: argparse.Namespace) -> int:
     """Of images that are there already; see :func:`zero123lib.cli.reconstruct.run`."""
     with _flags():
         recipe = read_recipe(args.config or "given-views", args.overrides)
-        views = read_views(args.views)
+        views = given_views(args.views)
 
         def begin(stop: StopRequest) -> Iterator[Progress | Finished]:
             return reconstruct_views(

@@ -7,7 +7,8 @@ from pathlib import Path
 from torch import Tensor
 
 from zero123lib.meshes.mesh import Camera
-from zero123lib.views.posed_images import read_posed_images, squared
+from zero123lib.views.folder import read_views
+from zero123lib.views.squaring import squared
 
 
 def read_pictures(place: str | Path) -> tuple[Tensor, list[Camera]]:
@@ -22,9 +23,9 @@ def read_pictures(place: str | Path) -> tuple[Tensor, list[Camera]]:
         is not in their middle, are moved and scaled to squares.
 
     Raises:
-        ArgumentError: as :func:`zero123lib.views.posed_images.read_posed_images`.
+        ArgumentError: as :func:`zero123lib.views.folder.read_views`.
     """
-    posed = read_posed_images(place)
+    posed = read_views(place)
     images, angles = squared(posed)
     size = images.shape[1]
     return images, [

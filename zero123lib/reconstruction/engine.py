@@ -114,7 +114,7 @@ def reconstruct_views(
     As :func:`reconstruct` where its stage ``views`` has been taken: no model is asked.
 
     Args:
-        views: see :func:`zero123lib.reconstruction.given.read_views`.
+        views: see :func:`zero123lib.reconstruction.given.given_views`.
         recipe: whose stages are ``[views]``, such as ``given-views``.
         out, seed, max_steps, resume, stop: as for :func:`reconstruct`.
 

@@ -18,7 +18,8 @@ from zero123lib.fields.occupancy import evaluate, lattice
 from zero123lib.reconstruction.posed import PosedViews, World
 from zero123lib.views.cameras import focal_px
 from zero123lib.views.cutout import cut_out, has_meaningful_alpha
-from zero123lib.views.posed_images import PosedImage, read_posed_images, squared_about_object
+from zero123lib.views.folder import PosedImage, read_views
+from zero123lib.views.squaring import squared_about_object
 
 MAX_SIZE_PX = 256
 _LEAST_VIEWS = 3
@@ -32,7 +33,7 @@ _TOLERANCE = 0.1
 _LONGEST, _WITHIN = (0.4, 1.1), 0.6
 
 
-def read_views(place: str | Path, size: int | None = None) -> PosedViews:
+def given_views(place: str | Path, size: int | None = None) -> PosedViews:
     """Read posed images for :func:`zero123lib.reconstruction.engine.reconstruct_views`.
 
     Images without transparency are cut out, see :func:`zero123lib.views.cutout.cut_out`.
@@ -46,7 +47,7 @@ def read_views(place: str | Path, size: int | None = None) -> PosedViews:
         ArgumentError: the folder is of no use, or the images show no object in common.
         ImageError: nothing stands out from an image's background.
     """
-    images = [_cut_out(one) for one in read_posed_images(place)]
+    images = [_cut_out(one) for one in read_views(place)]
     if len(images) < _LEAST_VIEWS:
         raise ArgumentError("views", f"at least {_LEAST_VIEWS} images", str(len(images)))
     longest = max(max(one.image.size) for one in images)

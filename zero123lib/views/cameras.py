@@ -7,8 +7,7 @@ Everything is vectorised over leading axes `[...]` and keeps the device and floa
     OpenCV            camera-to-world with x right, y down, looking along +z.
     PyTorch3D         (R [..., 3, 3], T [..., 3]) world-to-camera for row vectors,
                       x_camera = x_world @ R + T, with x left, y up, z into the picture.
-    transforms.json   `camera_angle_x` in radians, and `frames[]` with `file_path` (including
-                      the extension) and an OpenGL camera-to-world `transform_matrix`.
+    transforms.json   OpenGL camera-to-world, see :mod:`zero123lib.views.transforms`.
 
 Pictures are square; pixel (column, row) covers [column, column + 1] x [row, row + 1], its
 centre is at +0.5, row 0 is the top. The field of view 49.13 degrees is a 35 mm lens on a
@@ -18,8 +17,8 @@ centre is at +0.5, row 0 is the top. The field of view 49.13 degrees is a 35 mm 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, overload
+from collections.abc import Sequence
+from typing import overload
 
 import torch
 from torch import Tensor
@@ -185,60 +184,6 @@ def from_pytorch3d(rotation: Tensor, translation: Tensor) -> Tensor:
     """OpenGL camera-to-world [..., 4, 4] of PyTorch3D's R [..., 3, 3] and T [..., 3]."""
     centre = -torch.einsum("...j,...ij->...i", translation, rotation)
     return _flip_columns(_assemble(rotation, centre), (-1.0, 1.0, -1.0))
-
-
-def transforms_json(
-    file_names: Sequence[str], poses: Sequence[Pose], fov_deg: float = FOV_DEG
-) -> dict[str, Any]:
-    """The content of a transforms.json, ready for `json.dump`.
-
-    Args:
-        file_names: one per pose, relative to the file, with the extension.
-        poses: absolute poses.
-
-    Raises:
-        ValueError: a different number of names and poses, or a name without an extension.
-    """
-    if len(file_names) != len(poses):
-        raise ValueError(f"file_names: expected one per pose ({len(poses)}), got {len(file_names)}")
-    for name in file_names:
-        if "." not in name.replace("\\", "/").rsplit("/", 1)[-1].lstrip("."):
-            raise ValueError(f"file_names: expected names with an extension, got {name!r}")
-    frames = [
-        {"file_path": name, "transform_matrix": matrix}
-        for name, matrix in zip(file_names, camera_to_world(poses).tolist(), strict=True)
-    ]
-    return {"camera_angle_x": math.radians(fov_deg), "frames": frames}
-
-
-def cameras_from_transforms(content: Mapping[str, Any]) -> tuple[list[str], Tensor, float]:
-    """File names, OpenGL camera-to-world float32 [N, 4, 4], and field of view in degrees.
-
-    Args:
-        content: a parsed transforms.json.
-
-    Raises:
-        ValueError: a key is missing or a matrix is not 4x4 and finite.
-    """
-    try:
-        fov_deg = math.degrees(float(content["camera_angle_x"]))
-        names = [str(frame["file_path"]) for frame in content["frames"]]
-        matrices = [
-            _matrix("transform_matrix", torch.tensor(frame["transform_matrix"]), ((4, 4),))
-            for frame in content["frames"]
-        ]
-    except (KeyError, TypeError) as error:
-        raise ValueError(
-            "content: expected camera_angle_x and frames[] with file_path and transform_matrix, "
-            f"got {type(error).__name__} {error}"
-        ) from error
-    stacked = torch.stack(matrices) if matrices else torch.zeros(0, 4, 4)
-    return names, stacked.float(), fov_deg
-
-
-def poses_from_transforms(content: Mapping[str, Any]) -> list[Pose]:
-    """The absolute poses in a parsed transforms.json whose cameras look at the origin."""
-    return [pose_from_camera(c2w) for c2w in cameras_from_transforms(content)[1]]
 
 
 def _pose_at(centre: Tensor, right: Tensor) -> Pose:

@@ -1,4 +1,4 @@
-"""transforms.json of all makes: which images it lists, and with what cameras they were taken.
+"""transforms.json: ours as it is written, and those of all makes as they are read.
 
     ours            `camera_angle_x` for all; `file_path` with its extension
     NeRF's          the same without an extension, in transforms_train.json
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from torch import Tensor
 
 from zero123lib._errors import ArgumentError
 
-LISTINGS = ("transforms.json", "transforms_train.json")
+from .cameras import FOV_DEG, camera_to_world, pose_from_camera
+from .poses import Pose
 
 # Of lenses that are pinholes once their distortion is 0.
 _PINHOLES = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "PERSPECTIVE")
@@ -83,52 +84,65 @@ class Frame:
         )
 
 
-def find_listing(place: Path) -> Path:
-    """Find the listing of a folder, or take the file that is named.
+def transforms_json(
+    file_names: Sequence[str], poses: Sequence[Pose], fov_deg: float = FOV_DEG
+) -> dict[str, Any]:
+    """Make the content of a transforms.json, ready for `json.dump`.
+
+    Args:
+        file_names: one per pose, relative to the file, with the extension.
+        poses: absolute poses.
 
     Raises:
-        ArgumentError: there is none.
+        ArgumentError: a different number of names and poses, or a name without an extension.
     """
-    for file in (place, *(place / name for name in LISTINGS)):
-        if file.is_file():
-            return file
-    raise ArgumentError("views", f"a folder with a {LISTINGS[0]}", f"none in {str(place)!r}")
+    if len(file_names) != len(poses):
+        raise ArgumentError("file_names", f"one per pose ({len(poses)})", str(len(file_names)))
+    for name in file_names:
+        if "." not in name.replace("\\", "/").rsplit("/", 1)[-1].lstrip("."):
+            raise ArgumentError("file_names", "names with an extension", repr(name))
+    frames = [
+        {"file_path": name, "transform_matrix": matrix}
+        for name, matrix in zip(file_names, camera_to_world(poses).tolist(), strict=True)
+    ]
+    return {"camera_angle_x": math.radians(fov_deg), "frames": frames}
 
 
 def read_frames(listing: Path) -> list[Frame]:
-    """Read what a listing says of its images.
+    """Read what a file lists.
+
+    Raises:
+        ArgumentError: as :func:`frames_of`, or it cannot be read.
+    """
+    try:
+        content = json.loads(listing.read_text())
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        expected = f"a transforms.json with frames in {str(listing)!r}"
+        raise ArgumentError("views", expected, f"{type(error).__name__} {reason}") from error
+    return frames_of(content, listing.name)
+
+
+def frames_of(content: Any, name: str = "transforms.json") -> list[Frame]:
+    """Take from the content of a transforms.json of any make what it says of its images.
+
+    Args:
+        content: as it was parsed.
+        name: what to call it in complaints.
 
     Raises:
         ArgumentError: it is no listing, or a camera of it is not a pinhole; the message names the
             frame and the key.
     """
-    try:
-        content = json.loads(listing.read_text())
-        frames = list(content["frames"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        expected = f"a transforms.json with frames in {str(listing)!r}"
-        raise ArgumentError("views", expected, f"{type(error).__name__} {reason}") from error
-    if not frames:
-        raise ArgumentError("views", f"images in {str(listing)!r}", "none")
-    return [_frame(content, one, f"frame {i} of {listing.name}") for i, one in enumerate(frames)]
+    frames = content.get("frames") if isinstance(content, Mapping) else None
+    if not isinstance(frames, list) or not frames:
+        raise ArgumentError("views", f"a list of frames in {name}", "none")
+    return [_frame(content, one, f"frame {i} of {name}") for i, one in enumerate(frames)]
 
 
-def find_image(folder: Path, file_path: str) -> Path:
-    """Find a listed file, with an extension of its own where it is listed without one.
-
-    Raises:
-        ArgumentError: there is none, or it is outside the folder.
-    """
-    root = folder.resolve()
-    named = file_path.replace("\\", "/")
-    for suffix in ("", ".png", ".jpg", ".jpeg", ".webp", ".PNG", ".JPG", ".JPEG"):
-        path = (root / f"{named}{suffix}").resolve()
-        if not path.is_relative_to(root):
-            raise ArgumentError("views", f"images within {str(folder)!r}", repr(file_path))
-        if path.is_file():
-            return path
-    raise ArgumentError("views", f"the image {file_path!r} in {str(folder)!r}", "none")
+def poses_from_transforms(content: Any) -> list[Pose]:
+    """Return the absolute poses in a parsed transforms.json whose cameras look at the origin."""
+    return [pose_from_camera(one.camera_to_world) for one in frames_of(content)]
 
 
 def _frame(content: Mapping[str, Any], frame: Any, where: str) -> Frame:
