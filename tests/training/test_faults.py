@@ -27,10 +27,10 @@ from tests.training.toy import (
     weights_of,
 )
 from zero123lib import cli
-from zero123lib.cli import training_run
+from zero123lib._files import whole_folder
 from zero123lib.training import checkpoints
+from zero123lib.training import run as training_run
 from zero123lib.training.checkpoints import resume, save_checkpoint, whole_checkpoints
-from zero123lib.training.files import whole_folder
 from zero123lib.training.loop import start, train
 
 STEPS = 24

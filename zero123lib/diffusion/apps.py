@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from PIL import Image
 
+from zero123lib._errors import ArgumentError
 from zero123lib.diffusion.devices import pick_device
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.diffusion.samplers import SampleStep
@@ -36,10 +37,10 @@ def load_pipeline(
         pipe = Zero123Pipeline.from_pretrained(
             model, original_config, cast(Any, encoding), device=place
         )
-    except ValueError as error:
-        if not str(error).startswith("source: "):
+    except ArgumentError as error:
+        if error.name != "source":
             raise
-        raise ValueError(f"model: {str(error).removeprefix('source: ')}") from error
+        raise error.renamed("model") from error
     pipe.set_progress_bar_config(disable=None, leave=False)  # None: none where stderr is a file
     return pipe
 
@@ -62,9 +63,11 @@ def check_input_elevation(
         ValueError: the model needs it and there is none.
     """
     if elevation_deg is None and needs_input_elevation(pipe):
-        raise ValueError(
-            f"{argument}: expected the elevation of the camera that took the picture, in degrees, "
-            f"as the model {pipe.model_name} is conditioned on it; got none"
+        raise ArgumentError(
+            argument,
+            "the elevation of the camera that took the picture, in degrees, as the "
+            f"model {pipe.model_name} is conditioned on it",
+            "none",
         )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from zero123lib._errors import ArgumentError
+
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -21,7 +23,7 @@ def pick_device(name: str) -> str:
     if name == "auto":
         return at_hand[0]
     if name not in at_hand:
-        raise ValueError(
-            f"device: expected auto or one that is here ({', '.join(at_hand)}), got {name!r}"
+        raise ArgumentError(
+            "device", f"auto or one that is here ({', '.join(at_hand)})", repr(name)
         )
     return name

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from diffusers import (
@@ -20,6 +20,8 @@ from diffusers import (
 )
 from torch import Tensor
 
+from zero123lib._choices import Sampler
+from zero123lib._errors import ArgumentError
 from zero123lib.diffusion.arguments import check_number
 from zero123lib.diffusion.schedule import Schedule
 
@@ -30,7 +32,6 @@ from zero123lib.diffusion.schedule import Schedule
 # euler: Euler's method in sigma / alpha, Karras et al. 2022. First order.
 # All but "official" take exactly the asked number of steps, start at the noisiest timestep
 # whatever the checkpoint's spacing is, and end at clean latents.
-Sampler = Literal["official", "ddim", "unipc", "dpmpp", "euler"]
 
 _NOISY = ("official", "ddim")
 _SOLVERS: dict[str, Any] = {
@@ -227,15 +228,15 @@ def check_sampler(sampler: str, eta: float) -> None:
     """Raise ValueError for an unknown name, or for an eta that the sampler does not take."""
     if sampler not in get_args(Sampler):
         names = ", ".join(map(repr, get_args(Sampler)))
-        raise ValueError(f"sampler: expected one of {names}, got {sampler!r}")
+        raise ArgumentError("sampler", f"one of {names}", repr(sampler))
     check_number("eta", eta, 0.0, 1.0)
     if eta and sampler not in _NOISY:
-        raise ValueError(f"eta: expected 0, as {sampler!r} adds no noise, got {eta!r}")
+        raise ArgumentError("eta", f"0, as {sampler!r} adds no noise", repr(eta))
 
 
 def _check_noise(eta: float, noise: Noise | None) -> None:
     if eta and noise is None:
-        raise ValueError(f"noise: expected a callable, as eta is {eta:g}, got None")
+        raise ArgumentError("noise", f"a callable, as eta is {eta:g}", "None")
 
 
 def unit_noise(

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 from diffusers import DDIMScheduler
 from torch import Tensor
 
+from zero123lib._errors import ArgumentError
 from zero123lib.diffusion.arguments import is_whole
 
 # What a network predicts, in diffusers' words: eps, x0, or alpha eps - sigma x0.
@@ -129,7 +130,5 @@ class Schedule:
 
 def _check_count(count: Any, low: int, high: int, purpose: str) -> None:
     if not is_whole(count) or not low <= count <= high:
-        raise ValueError(
-            f"num_inference_steps: expected a whole number from {low} to {high}{purpose}, "
-            f"got {count!r}"
-        )
+        expected = f"a whole number from {low} to {high}{purpose}"
+        raise ArgumentError("num_inference_steps", expected, repr(count))

@@ -19,6 +19,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from zero123lib._errors import ArgumentError
 from zero123lib.scenes import (
     HELD_OUT_SEED,
     KINDS,
@@ -102,7 +103,7 @@ def held_out_questions(
     """
     for name, value in (("objects", objects), ("views", views), ("size", size)):
         if value < 1:
-            raise ValueError(f"{name}: expected at least 1, got {value}")
+            raise ArgumentError(name, "at least 1", str(value))
     if kinds is not None:
         check_kinds(kinds)
     chosen = frozenset(KINDS if kinds is None else kinds)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from zero123lib import metrics
+from zero123lib._errors import ArgumentError
 from zero123lib.evaluation.obedience import (
     recovered_azimuths_deg,
     render_ring,
@@ -103,11 +104,11 @@ def score_answers(
 def _checked(name: str, answer: Tensor, question: Question) -> Tensor:
     answer = answer.detach().to(question.targets)
     if answer.shape not in (question.targets.shape, question.targets.shape[1:]):
-        raise ValueError(
-            f"{name}: expected pictures {list(question.targets.shape)}, got {list(answer.shape)}"
+        raise ArgumentError(
+            name, f"pictures {list(question.targets.shape)}", str(list(answer.shape))
         )
     if not answer.isfinite().all():
-        raise ValueError(f"{name}: expected finite pictures, got NaN or infinity")
+        raise ArgumentError(name, "finite pictures", "NaN or infinity")
     return answer.expand_as(question.targets)
 
 
@@ -141,7 +142,7 @@ def summarize(scores: Iterable[ViewScore]) -> Entry:
     """
     rows = list(scores)
     if not rows:
-        raise ValueError("scores: expected at least one view, got none")
+        raise ArgumentError("scores", "at least one view", "none")
     tell = [row.tells_azimuth for row in rows]
     return Entry(_summary([r.whole for r in rows], tell), _summary([r.inside for r in rows], tell))
 

@@ -25,6 +25,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from zero123lib import __version__
+from zero123lib._errors import ArgumentError
 from zero123lib._files import whole_file, write_bytes, write_json
 from zero123lib._optional import MissingExtraError
 from zero123lib.diffusion.pipeline import Zero123Pipeline
@@ -296,7 +297,7 @@ def load_field(folder: str | Path) -> VoxelField:
         field.load_state_dict(load_file(folder / "field.safetensors"))
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"folder: expected a field in {str(folder)!r}, got {reason}") from error
+        raise ArgumentError("folder", f"a field in {str(folder)!r}", str(reason)) from error
     return field.requires_grad_(False)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
+from zero123lib._errors import ArgumentError
 from zero123lib.meshes.axes import UPS
 from zero123lib.meshes.render import MAX_SAMPLES_PER_SIDE
 
@@ -49,17 +50,13 @@ class RenderSettings:
         _check_whole("seed", self.seed, 0, 2**63 - 1)
         low, high = self.elevation_deg
         if not -90.0 <= low <= high <= 90.0:
-            raise ValueError(
-                f"elevation: expected LOW HIGH from -90 to 90 degrees, got {low:g} {high:g}"
-            )
+            raise ArgumentError("elevation", "LOW HIGH from -90 to 90 degrees", f"{low:g} {high:g}")
         low, high = self.radius
         if not 0.0 < low <= high < math.inf:
-            raise ValueError(f"radius: expected LOW HIGH above 0, got {low:g} {high:g}")
+            raise ArgumentError("radius", "LOW HIGH above 0", f"{low:g} {high:g}")
         for name, names in (("light", get_args(Lighting)), ("up", UPS)):
             if getattr(self, name) not in names:
-                raise ValueError(
-                    f"{name}: expected one of {', '.join(names)}, got {getattr(self, name)!r}"
-                )
+                raise ArgumentError(name, f"one of {', '.join(names)}", repr(getattr(self, name)))
 
     def to_config(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -81,4 +78,4 @@ class RenderSettings:
 
 def _check_whole(name: str, value: int, low: int, high: int) -> None:
     if not (isinstance(value, int) and low <= value <= high):
-        raise ValueError(f"{name}: expected a whole number from {low} to {high}, got {value!r}")
+        raise ArgumentError(name, f"a whole number from {low} to {high}", repr(value))

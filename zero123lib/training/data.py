@@ -57,9 +57,7 @@ def _opened(source: SourceConfig, pipe: Zero123Pipeline, seed: int, part: Part) 
         held_out = part == "held_out"
         # Of objects to validate on, every pair is another one.
         scenes = replace(source.scenes, pairs_per_scene=1.0) if held_out else source.scenes
-        return ScenePairs(
-            scenes, pipe.image_size, encoding=encoding, seed=seed, held_out=held_out
-        )
+        return ScenePairs(scenes, pipe.image_size, encoding=encoding, seed=seed, held_out=held_out)
     assert source.path is not None, "the config checked it"
     if not source.held_out:
         part = "all"

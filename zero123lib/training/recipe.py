@@ -10,6 +10,7 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from zero123lib._errors import ArgumentError
 from zero123lib.diffusion.model import CameraProjection, clip_embedding
 from zero123lib.diffusion.patches import PatchAutoencoder
 from zero123lib.diffusion.pipeline import Zero123Pipeline
@@ -64,20 +65,25 @@ class Architecture(Section):
         levels = len(self.block_out_channels)
         for name in ("attended", "attention_heads"):
             if len(getattr(self, name)) != levels:
-                raise ValueError(
-                    f"{name}: expected {levels} entries, one per block_out_channels, "
-                    f"got {len(getattr(self, name))}"
+                raise ArgumentError(
+                    name,
+                    f"{levels} entries, one per block_out_channels",
+                    str(len(getattr(self, name))),
                 )
         for width, heads in zip(self.block_out_channels, self.attention_heads, strict=True):
             if width % heads or width % self.norm_num_groups:
-                raise ValueError(
-                    f"block_out_channels: expected multiples of attention_heads ({heads}) and of "
-                    f"norm_num_groups ({self.norm_num_groups}), got {width}"
+                raise ArgumentError(
+                    "block_out_channels",
+                    f"multiples of attention_heads ({heads}) and of norm_num_groups "
+                    f"({self.norm_num_groups})",
+                    str(width),
                 )
         if self.image_size % (self.patch_size * 2 ** (levels - 1)):
-            raise ValueError(
-                f"image_size: expected a multiple of patch_size * 2 ** {levels - 1} = "
-                f"{self.patch_size * 2 ** (levels - 1)}, got {self.image_size}"
+            raise ArgumentError(
+                "image_size",
+                f"a multiple of patch_size * 2 ** {levels - 1} = "
+                f"{self.patch_size * 2 ** (levels - 1)}",
+                str(self.image_size),
             )
 
 

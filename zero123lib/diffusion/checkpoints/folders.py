@@ -130,8 +130,7 @@ def weight_files(name: str, found: Iterable[str], variant: str | None, folder: P
             if places:
                 return _one_set(places, name, folder)
     raise DamagedCheckpointError(
-        f"source: expected weights of {name}, such as {safe}.safetensors, "
-        f"got none in {str(folder)!r}"
+        "source", f"weights of {name}, such as {safe}.safetensors", f"none in {str(folder)!r}"
     )
 
 
@@ -144,8 +143,10 @@ def _one_set(places: Mapping[str, tuple[int, int] | None], name: str, folder: Pa
     wanted = [(shard, total) for shard in range(1, total + 1)]
     if not wanted or sorted(shards) != wanted or len(places) != total:
         raise DamagedCheckpointError(
-            f"source: expected all {total} shards of {name}, got {len(places)} in {str(folder)!r}, "
-            f"not each of them once, such as {next(iter(places))}"
+            "source",
+            f"all {total} shards of {name}",
+            f"{len(places)} in {str(folder)!r}, not each of them once, such as "
+            f"{next(iter(places))}",
         )
     return [shards[place] for place in wanted]
 
@@ -155,7 +156,7 @@ def _names_in(place: Path) -> list[str]:
         return sorted(path.name for path in place.iterdir())
     except OSError as error:
         raise DamagedCheckpointError(
-            f"source: expected a readable folder, got {str(place)!r}: {error.strerror}"
+            "source", "a readable folder", f"{str(place)!r}: {error.strerror}"
         ) from error
 
 
@@ -172,8 +173,7 @@ class _Shards(Mapping[str, Tensor]):
                 name = _current_name(saved, part)
                 if name in self._places:
                     raise MismatchedCheckpointError(
-                        f"source: expected each weight of {part} once, got {name} twice "
-                        f"in {str(folder)!r}"
+                        "source", f"each weight of {part} once", f"{name} twice in {str(folder)!r}"
                     )
                 self._places[name] = (tensors, saved)
 
@@ -206,8 +206,9 @@ def _projection(folder: Path) -> Path:
         if (folder / name).is_dir():
             return folder / name
     raise MismatchedCheckpointError(
-        f"source: expected a camera projection in one of {', '.join(PROJECTIONS)}, "
-        f"got none in {str(folder)!r}"
+        "source",
+        f"a camera projection in one of {', '.join(PROJECTIONS)}",
+        f"none in {str(folder)!r}",
     )
 
 
@@ -226,12 +227,10 @@ def _json(path: Path, absent: dict[str, Any] | None = None) -> dict[str, Any]:
         if absent is not None:
             return absent
         raise DamagedCheckpointError(
-            f"source: expected a diffusers folder with {path.parent.name}/{path.name}, "
-            "got none of that name"
+            "source", f"a diffusers folder with {path.parent.name}/{path.name}", "none of that name"
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise DamagedCheckpointError(
-            f"source: expected a readable {path.name}, got {str(path)!r}: "
-            f"{' '.join(str(error).split())}"
+            "source", f"a readable {path.name}", f"{str(path)!r}: {' '.join(str(error).split())}"
         ) from error
     return content

@@ -118,8 +118,9 @@ def scheduler_config(kind: type, config: Mapping[str, Any], source: Path) -> dic
     hints = _hints(kind)
     if not {"beta_start", "beta_end", "trained_betas"} <= hints.keys():
         raise UnsupportedCheckpointError(
-            f"source: expected a scheduler with betas, such as DDIMScheduler, "
-            f"got {kind.__name__} in {str(source)!r}"
+            "source",
+            "a scheduler with betas, such as DDIMScheduler",
+            f"{kind.__name__} in {str(source)!r}",
         )
     defaults = {**_defaults(DDIMScheduler), **_defaults(kind)}
     kept = _declared({**_hints(DDIMScheduler), **hints}, defaults, config)
@@ -195,9 +196,7 @@ def checked_settings(settings: Mapping[str, Any], source: Path) -> dict[str, Any
 
 
 def _mismatch(wanted: str, value: Any, source: Path) -> MismatchedCheckpointError:
-    return MismatchedCheckpointError(
-        f"source: expected {wanted}, got {brief(value)} in {str(source)!r}"
-    )
+    return MismatchedCheckpointError("source", wanted, f"{brief(value)} in {str(source)!r}")
 
 
 def _hints(kind: type) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zero123lib._errors import ArgumentError
 from zero123lib.diffusion.checkpoints.canonical import Checkpoint
 from zero123lib.diffusion.checkpoints.folders import read_folder
 from zero123lib.diffusion.checkpoints.original import read_original
@@ -30,9 +31,10 @@ class Options:
 
 def _folder(path: Path, options: Options) -> Checkpoint:
     if options.original_config is not None:
-        raise ValueError(
-            "original_config: expected None for a diffusers folder, which has its own configs, "
-            f"got {options.original_config!r}"
+        raise ArgumentError(
+            "original_config",
+            "None for a diffusers folder, which has its own configs",
+            repr(options.original_config),
         )
     return read_folder(path, options.variant)
 
@@ -58,4 +60,4 @@ def read_checkpoint(path: Path, options: Options | None = None) -> Checkpoint:
     for fits, read in READERS:
         if fits(path):
             return read(path, options or Options())
-    raise ValueError(f"source: expected a folder or a file, got {str(path)!r}, which is neither")
+    raise ArgumentError("source", "a folder or a file", f"{str(path)!r}, which is neither")

@@ -1,4 +1,7 @@
-"""Where a model is: bundled, named, on the Hub or on this disk."""
+"""Where a model is: bundled, named, on the Hub or on this disk.
+
+What a user names is checked before torch is there: it loads with the first download.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.constants import HF_HUB_OFFLINE
 
-from zero123lib.diffusion.checkpoints.canonical import NETWORKS
+from zero123lib._choices import Encoding
+from zero123lib._errors import ArgumentError
 from zero123lib.diffusion.checkpoints.errors import DamagedCheckpointError
-from zero123lib.diffusion.checkpoints.folders import weight_files
-from zero123lib.diffusion.checkpoints.foreign import PROJECTIONS
-from zero123lib.views.poses import Encoding
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
 
@@ -104,7 +104,7 @@ def find(source: str | Path, variant: str | None = None, **hub: Any) -> Found:
         ValueError: there is no such model, or it cannot be downloaded.
     """
     if not isinstance(source, (str, Path)):
-        raise ValueError(f"source: expected a name or a path, got {type(source).__name__}")
+        raise ArgumentError("source", "a name or a path", type(source).__name__)
     text = str(source)
     path = Path(source)
     named = isinstance(source, str) and text in (*bundled_models(), *NAMED)
@@ -124,9 +124,11 @@ def find(source: str | Path, variant: str | None = None, **hub: Any) -> Found:
         folder = _downloaded(text, variant, **hub)
         return Found(folder, text.split("/")[1], licence=card_licence(folder))
     names = ", ".join([*bundled_models(), *NAMED])
-    raise ValueError(
-        f"source: expected a model's name ({names}), a diffusers folder, a .ckpt or .safetensors "
-        f"file, or a repository owner/name of the Hugging Face Hub, got {text!r}"
+    raise ArgumentError(
+        "source",
+        f"a model's name ({names}), a diffusers folder, a .ckpt or .safetensors "
+        "file, or a repository owner/name of the Hugging Face Hub",
+        repr(text),
     )
 
 
@@ -143,7 +145,7 @@ def _named(name: str, **hub: Any) -> Found:
         else:
             path = Path(hf_hub_download(model.publisher, model.file, **hub))
     except Exception as error:  # whatever the transport raises
-        raise ValueError(_not_downloaded(name, error)) from error
+        raise _not_downloaded(name, error) from error
     return Found(path, name, model.encoding, model.licence)
 
 
@@ -155,6 +157,8 @@ def _from_the_web(
     **hub: Any,
 ) -> Path:
     """A file by its address, kept where torch keeps such files; whole or not at all."""
+    import torch
+
     folder = Path(cache_dir or Path(torch.hub.get_dir()) / "checkpoints")
     path = folder / address.rpartition("/")[2]
     if path.exists() and not force_download:
@@ -168,6 +172,10 @@ def _from_the_web(
 
 def _downloaded(repository: str, variant: str | None, **hub: Any) -> Path:
     """The files of a repository that make up a pipeline, without what duplicates them."""
+    from zero123lib.diffusion.checkpoints.canonical import NETWORKS
+    from zero123lib.diffusion.checkpoints.folders import weight_files
+    from zero123lib.diffusion.checkpoints.foreign import PROJECTIONS
+
     names = {key: hub[key] for key in ("revision", "token") if key in hub}
     try:
         if hub.get("local_files_only"):
@@ -177,7 +185,7 @@ def _downloaded(repository: str, variant: str | None, **hub: Any) -> Path:
         try:
             return Path(snapshot_download(repository, **{**hub, "local_files_only": True}))
         except (OSError, ValueError):
-            raise ValueError(_not_downloaded(repository, error)) from error
+            raise _not_downloaded(repository, error) from error
     wanted = ["model_index.json", "README.md", "*/config.json", "scheduler/*.json"]
     for part in (*NETWORKS, *PROJECTIONS[1:]):
         inside = [name.split("/")[1] for name in found if re.fullmatch(f"{part}/[^/]+", name)]
@@ -189,14 +197,15 @@ def _downloaded(repository: str, variant: str | None, **hub: Any) -> Path:
     try:
         return Path(snapshot_download(repository, allow_patterns=wanted, **hub))
     except Exception as error:
-        raise ValueError(_not_downloaded(repository, error)) from error
+        raise _not_downloaded(repository, error) from error
 
 
-def _not_downloaded(name: str, error: Exception) -> str:
+def _not_downloaded(name: str, error: Exception) -> ArgumentError:
     reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-    return (
-        f"source: expected a model that is on this disk or can be downloaded, got {name!r}: "
-        f"{reason}; a file or folder that you have can be given by its path"
+    return ArgumentError(
+        "source",
+        "a model that is on this disk or can be downloaded",
+        f"{name!r}: {reason}; a file or folder that you have can be given by its path",
     )
 
 
