@@ -19,6 +19,7 @@ FLOORS = {
     "_errors": 0,
     "_optional": 0,
     "_signals": 0,
+    "_words": 0,
     "_files": 1,
     "lpips": 1,
     "metrics": 1,
@@ -37,6 +38,7 @@ FLOORS = {
     "display": 4,
     "app": 5,
     "cli": 6,
+    "__main__": 7,
 }
 ABOVE = {"app", "demo", "tests", "benchmarks", "notebooks"}
 FOREIGN_TO_VIEWS = ["diffusers", "transformers", "open3d", "pytorch3d", "threestudio", "gradio"]

@@ -244,7 +244,13 @@ def test_wheel_holds_the_library_the_bundled_model_and_nothing_else(tmp_path: Pa
     (wheel,) = tmp_path.glob("zero123lib-*.whl")
     shipped = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "zero123lib").rglob("*.py")}
-    folders = ["models/tiny", "diffusion/checkpoints/configs", "training/configs"]
-    files = [path for folder in folders for path in (ROOT / "zero123lib" / folder).rglob("*")]
-    data = {str(path.relative_to(ROOT)) for path in files if path.is_file()}
+    folders = [
+        "models",
+        "diffusion/checkpoints/configs",
+        "training/configs",
+        "reconstruction/configs",
+        "app",
+    ]
+    files = [path for folder in folders for path in (ROOT / "zero123lib" / folder).rglob("*.*")]
+    data = {str(path.relative_to(ROOT)) for path in files if path.suffix != ".pyc"}
     assert shipped == modules | data

@@ -9,6 +9,7 @@ from typing import Literal
 
 # Pose encodings: `zero123lib.views.poses`.
 Encoding = Literal["zero123", "stable-zero123"]
+AutoEncoding = Literal["auto", Encoding]
 
 # The buttons of the official demo: `zero123lib.views.poses`.
 Preset = Literal["left", "above", "right", "below", "behind", "random"]
@@ -18,6 +19,8 @@ Preprocess = Literal["auto", "official", "none"]
 
 # `zero123lib.diffusion.samplers`.
 Sampler = Literal["official", "ddim", "unipc", "dpmpp", "euler"]
+# Those that can add noise on the way; the others take no eta.
+NOISY_SAMPLERS: tuple[Sampler, ...] = ("official", "ddim")
 
 # `zero123lib.diffusion.devices`.
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -26,7 +29,7 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 UpAxis = Literal["auto", "y", "z"]
 
 # What rasterizes meshes: `zero123lib.meshes.rasterize`.
-Rasterizer = Literal["auto", "open3d", "pytorch3d"]
+RasterBackend = Literal["auto", "open3d", "pytorch3d"]
 
 # Whether all rendered objects have the same light: `zero123lib.rendering.settings`.
 Lighting = Literal["random", "fixed"]

@@ -130,7 +130,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> list[str]:
         made = Path(scratch)
         for name, content in files.items():
             (made / name).write_bytes(content)
-        _sync_tree(made)
+            sync(made / name)
         *others, last = files
         (folder / last).unlink(missing_ok=True)
         sync_folder(folder)

@@ -20,7 +20,7 @@ from diffusers import (
 )
 from torch import Tensor
 
-from zero123lib._choices import Sampler
+from zero123lib._choices import NOISY_SAMPLERS, Sampler
 from zero123lib._errors import ArgumentError
 from zero123lib.diffusion.arguments import check_number
 from zero123lib.diffusion.schedule import Schedule
@@ -33,7 +33,6 @@ from zero123lib.diffusion.schedule import Schedule
 # All but "official" take exactly the asked number of steps, start at the noisiest timestep
 # whatever the checkpoint's spacing is, and end at clean latents.
 
-_NOISY = ("official", "ddim")
 _SOLVERS: dict[str, Any] = {
     "unipc": UniPCMultistepScheduler,
     "dpmpp": DPMSolverMultistepScheduler,
@@ -230,7 +229,7 @@ def check_sampler(sampler: str, eta: float) -> None:
         names = ", ".join(map(repr, get_args(Sampler)))
         raise ArgumentError("sampler", f"one of {names}", repr(sampler))
     check_number("eta", eta, 0.0, 1.0)
-    if eta and sampler not in _NOISY:
+    if eta and sampler not in NOISY_SAMPLERS:
         raise ArgumentError("eta", f"0, as {sampler!r} adds no noise", repr(eta))
 
 

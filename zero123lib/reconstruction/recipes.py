@@ -21,11 +21,13 @@ import yaml
 
 from zero123lib._errors import ArgumentError
 from zero123lib._optional import require
+from zero123lib.reconstruction.files import RECIPES as RECIPES
+from zero123lib.reconstruction.files import check_overrides, find_recipe
+from zero123lib.reconstruction.files import recipe_names as recipe_names
 from zero123lib.reconstruction.known import IGNORED, TYPES
 from zero123lib.reconstruction.schedules import largest
 from zero123lib.reconstruction.schema import Content, Data, Embedded, Guidance, Loss, Optimizer
 
-RECIPES = Path(__file__).parent / "configs"
 EXTRA = "recon"
 
 
@@ -84,11 +86,6 @@ class Recipe:
         return sum(counts[stage] for stage in self.embedded.stages)
 
 
-def recipe_names() -> list[str]:
-    """Names of the packaged recipes."""
-    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
-
-
 def read_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe.
 
@@ -107,22 +104,6 @@ def read_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     return Recipe(_built(Content, kept), tuple(ignored), _yaml(tree))
 
 
-def find_recipe(source: str | Path) -> Path:
-    """The file of a packaged recipe's name, or the file that is named.
-
-    Raises:
-        ValueError: there is none.
-    """
-    if str(source) in recipe_names():
-        return RECIPES / f"{source}.yaml"
-    path = Path(source)
-    if not path.is_file():
-        raise ArgumentError(
-            "config", f"a recipe ({', '.join(recipe_names())}) or a YAML file", repr(str(source))
-        )
-    return path
-
-
 def resolved(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """The content of a recipe, overrides and interpolations done, as plain values.
 
@@ -131,12 +112,7 @@ def resolved(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any
     """
     omegaconf = _omegaconf()
     path = find_recipe(source)
-    for text in overrides:
-        key, equals, _ = text.partition("=")
-        if not equals or not key.strip():
-            raise ArgumentError(
-                "override", "key=value with a dotted key, such as trainer.max_steps=300", repr(text)
-            )
+    check_overrides(overrides)
     try:
         config = omegaconf.OmegaConf.load(path)
         if not isinstance(config, omegaconf.DictConfig):

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from zero123lib._errors import ArgumentError
-from zero123lib.scenes import check_kinds
-from zero123lib.training.recipe import Architecture
+from zero123lib.training.architecture import Architecture
 from zero123lib.training.sections import Section, above, at_least, within
 
 
@@ -70,6 +69,9 @@ class ScenesConfig(Section):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.kinds is not None:
+            # Here, as torch comes with it: a config without kinds is read before that.
+            from zero123lib.scenes import check_kinds
+
             check_kinds(self.kinds)
 
 

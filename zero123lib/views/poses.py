@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, cast, get_args
 
 from zero123lib._choices import Encoding, Preset
 from zero123lib._errors import ArgumentError
@@ -120,6 +120,30 @@ class Pose:
         )
 
 
+def absolute_poses(
+    source: Pose, poses: Sequence[RelativePose], argument: str = "elevation"
+) -> list[Pose]:
+    """Place the cameras of views.
+
+    Args:
+        source: the image's own camera.
+        poses: of the views, relative to it.
+        argument: what the caller calls where their elevations come from.
+
+    Raises:
+        ArgumentError: one lies beyond a pole, or not above 0 from the object's middle.
+    """
+    for pose in poses:
+        if not -90.0 <= source.elevation_deg + pose.elevation_deg <= 90.0:
+            expected = "a camera between straight below and straight above, -90 to 90 degrees"
+            got = f"{source.elevation_deg:g} + {pose.elevation_deg:g}"
+            raise ArgumentError(argument, expected, got)
+        if not source.radius + pose.radius > 0.0:
+            expected = "a camera farther than 0 from the object's middle"
+            raise ArgumentError("radius", expected, f"{source.radius:g} + {pose.radius:g}")
+    return [source.moved(pose) for pose in poses]
+
+
 def wrap_azimuth_deg(azimuth_deg: float) -> float:
     """The same direction in (-180, 180] degrees."""
     wrapped = math.remainder(azimuth_deg, 360.0)
@@ -212,7 +236,7 @@ PRESETS: dict[Preset, RelativePose] = {
 PRESET_NAMES: tuple[Preset, ...] = get_args(Preset)
 
 
-def preset_pose(name: Preset, generator: torch.Generator | None = None) -> RelativePose:
+def preset_pose(name: str, generator: torch.Generator | None = None) -> RelativePose:
     """The camera of a button of the official demo, one of `PRESET_NAMES`.
 
     Args:
@@ -224,7 +248,7 @@ def preset_pose(name: Preset, generator: torch.Generator | None = None) -> Relat
     """
     if name not in PRESET_NAMES:
         raise ArgumentError("name", f"one of {', '.join(PRESET_NAMES)}", repr(name))
-    return PRESETS.get(name) or random_pose(generator)
+    return random_pose(generator) if name == "random" else PRESETS[cast(Preset, name)]
 
 
 def camera_label(pose: RelativePose) -> str:

@@ -103,8 +103,7 @@ def find(source: str | Path, variant: str | None = None, **hub: Any) -> Found:
     Raises:
         ValueError: there is no such model, or it cannot be downloaded.
     """
-    if not isinstance(source, (str, Path)):
-        raise ArgumentError("source", "a name or a path", type(source).__name__)
+    check_source(source)
     text = str(source)
     path = Path(source)
     named = isinstance(source, str) and text in (*bundled_models(), *NAMED)
@@ -117,12 +116,23 @@ def find(source: str | Path, variant: str | None = None, **hub: Any) -> Found:
         return _named(text, **hub)
     if named:
         return Found(MODELS / text, text, licence=card_licence(MODELS / text))
-    if text and len(text) < _LONGEST_PATH and path.exists():
+    if _is_there(text):
         name = path.resolve().name if path.is_dir() else path.stem
         return Found(path, name, licence=card_licence(path if path.is_dir() else path.parent))
-    if isinstance(source, str) and re.fullmatch(r"[\w.-]+/[\w.-]+", text):
-        folder = _downloaded(text, variant, **hub)
-        return Found(folder, text.split("/")[1], licence=card_licence(folder))
+    folder = _downloaded(text, variant, **hub)
+    return Found(folder, text.split("/")[1], licence=card_licence(folder))
+
+
+def check_source(source: str | Path) -> None:
+    """Raise ArgumentError for what :func:`find` can tell to be no model without a download."""
+    if not isinstance(source, (str, Path)):
+        raise ArgumentError("source", "a name or a path", type(source).__name__)
+    text = str(source)
+    is_name = isinstance(source, str) and (
+        text in (*bundled_models(), *NAMED) or re.fullmatch(r"[\w.-]+/[\w.-]+", text)
+    )
+    if is_name or _is_there(text):
+        return
     names = ", ".join([*bundled_models(), *NAMED])
     raise ArgumentError(
         "source",
@@ -130,6 +140,10 @@ def find(source: str | Path, variant: str | None = None, **hub: Any) -> Found:
         "file, or a repository owner/name of the Hugging Face Hub",
         repr(text),
     )
+
+
+def _is_there(text: str) -> bool:
+    return bool(text) and len(text) < _LONGEST_PATH and Path(text).exists()
 
 
 def _named(name: str, **hub: Any) -> Found:
