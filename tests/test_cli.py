@@ -447,6 +447,20 @@ def test_threads_wait_asleep_unless_the_user_says(
     assert python(code).stdout.split() == ["False", seen]
 
 
+def test_an_image_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    real = Image.open
+
+    def noted(file: object, *more: object, **options: object) -> object:
+        opened.append(str(file))
+        return real(file, *more, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Image, "open", noted)
+    words = ["--azimuth", "0", "--steps", "1", "--out", str(tmp_path)]
+    assert main(["views", BEAR, MUG, *words]) == 0
+    assert opened.count(BEAR) == opened.count(MUG) == 1
+
+
 def test_an_option_given_twice_counts_as_it_was_last(tmp_path: Path) -> None:
     words = ["views", BEAR, "--steps", "9", "--azimuth", "0", "--steps=1", "--out", str(tmp_path)]
     assert main(words) == 0

@@ -251,6 +251,6 @@ def test_wheel_holds_the_library_the_bundled_model_and_nothing_else(tmp_path: Pa
         "reconstruction/configs",
         "app",
     ]
-    files = [path for folder in folders for path in (ROOT / "zero123lib" / folder).rglob("*.*")]
-    data = {str(path.relative_to(ROOT)) for path in files if path.suffix != ".pyc"}
+    files = [path for folder in folders for path in (ROOT / "zero123lib" / folder).rglob("*")]
+    data = {str(p.relative_to(ROOT)) for p in files if p.is_file() and p.suffix != ".pyc"}
     assert shipped == modules | data

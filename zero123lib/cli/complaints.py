@@ -26,7 +26,8 @@ def complaint(error: CycloptsError, verb: str) -> Exception:
             return cause.renamed(name)
         case CoercionError(token=token, target_type=kind) if token is not None:
             if get_origin(kind) is not Literal:
-                return ArgumentError(name, getattr(kind, "__name__", str(kind)), repr(token.value))
+                words = {bool: "true or false", int: "a whole number", float: "a number"}
+                return ArgumentError(name, words.get(kind, str(kind)), repr(token.value))
             names = get_args(kind)
             got = f"{token.value!r}{nearest(token.value, names)}"
             return ArgumentError(name, f"one of {', '.join(names)}", got)

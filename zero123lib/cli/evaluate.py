@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
-from tqdm import tqdm
 
 from zero123lib._choices import Sampler
 from zero123lib._errors import ArgumentError
@@ -190,6 +189,8 @@ def reconstruction(
     with renaming(config="recipe"):
         find_recipe(recipe)
     told = _checked_kinds(kinds)
+    from tqdm import tqdm
+
     from zero123lib.diffusion.card import about_model
     from zero123lib.evaluation import kinds_asked
     from zero123lib.evaluation.files import csv_bytes, shape_lines, shape_sheet
@@ -249,6 +250,8 @@ def _reported(
     each: str,
 ) -> dict[str, bytes]:
     """Print the scores of one setting; the files of its report are returned."""
+    from tqdm import tqdm
+
     from zero123lib.evaluation import answer_scenes, report_scenes
     from zero123lib.evaluation.files import Kept
 
@@ -284,6 +287,8 @@ def _swept(
     each: str,
 ) -> dict[str, bytes]:
     """Print the curves over the settings; their files are returned."""
+    from tqdm import tqdm
+
     from zero123lib.evaluation import kinds_asked
     from zero123lib.evaluation.pictures import curves_picture
     from zero123lib.evaluation.sweep import curves, sweep_scenes

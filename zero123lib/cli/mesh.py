@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
-from tqdm import tqdm
 
 from zero123lib._choices import RasterBackend, UpAxis
 from zero123lib._errors import ArgumentError
@@ -108,6 +107,8 @@ def clean(
     """
     _check_mesh(mesh)
     _check_out(out)
+    from tqdm import tqdm
+
     from zero123lib.meshes.cleanup import Cleaning
     from zero123lib.meshes.cleanup import clean as cleaned_by
     from zero123lib.meshes.describe import state
@@ -212,6 +213,8 @@ def texture(
     _check_mesh(mesh)
     expected = f"pictures with a transforms.json in {str(views)!r}"
     check_present(views / "transforms.json", "views", expected)
+    from tqdm import tqdm
+
     from zero123lib.meshes.atlas import unwrap
     from zero123lib.meshes.export import write_mesh
     from zero123lib.meshes.load import load_mesh
@@ -314,6 +317,7 @@ def render(
     poses = [Pose(elevation_deg, turn, radius) for turn in turns]
     import torch
     from PIL import Image
+    from tqdm import tqdm
 
     from zero123lib.meshes import shading
     from zero123lib.meshes.load import load_mesh

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Group, Parameter
-from tqdm import tqdm
 
 from zero123lib._choices import Lighting, RasterBackend, UpAxis
 from zero123lib._errors import ArgumentError
@@ -79,6 +78,8 @@ def render(
         light=light,
         up=up,
     )
+    from tqdm import tqdm
+
     from zero123lib.rendering.dataset import FAILURES, render_dataset
     from zero123lib.rendering.objects import find_meshes
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
-from tqdm import tqdm
 
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 
@@ -64,6 +63,8 @@ def stage_bars(telling: Telling) -> Iterator[Callable[[str, int, int, str], None
 
     A stage that begins in its middle, as in a run that goes on, counts from there.
     """
+    from tqdm import tqdm
+
     name, bar = None, None
 
     def show(stage: str, step: int, total: int, note: str = "") -> None:

@@ -121,8 +121,8 @@ def resolved(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any
         with _resolvers():
             return omegaconf.OmegaConf.to_container(config, resolve=True)
     except (OSError, ValueError, omegaconf.errors.OmegaConfBaseException, yaml.YAMLError) as error:
-        expected = f"a recipe that can be read in {path.name}"
-        raise ArgumentError("config", expected, _line(error)) from error
+        got = f"{path.name}: {_line(error)}"
+        raise ArgumentError("config", "a recipe that can be read", got) from error
 
 
 def _sort(
