@@ -21,9 +21,10 @@ from zero123lib._words import count, nearest
 def complaint(error: CycloptsError, verb: str) -> Exception:
     """Say in this project's words what is wrong with the words after a verb."""
     name = "" if error.argument is None else _spelled(error.argument)
+    cause = error.__cause__ or error.__context__  # of one value, of one of several
+    if isinstance(cause, ArgumentError):
+        return cause.renamed(name)
     match error:
-        case CoercionError(__cause__=ArgumentError() as cause):  # of a converter in `options`
-            return cause.renamed(name)
         case CoercionError(token=token, target_type=kind) if token is not None:
             if get_origin(kind) is not Literal:
                 words = {bool: "true or false", int: "a whole number", float: "a number"}

@@ -16,16 +16,7 @@ from zero123lib._choices import Sampler
 from zero123lib._errors import ArgumentError
 from zero123lib._files import check_folder, json_bytes, write_folder
 from zero123lib._words import count
-from zero123lib.cli.options import (
-    Assignments,
-    Guidance,
-    Model,
-    Seed,
-    Steps,
-    number,
-    renaming,
-    whole,
-)
+from zero123lib.cli.options import Assignments, Guidance, Model, Seed, Steps, renaming, whole
 
 if TYPE_CHECKING:
     from zero123lib.diffusion.pipeline import Zero123Pipeline
@@ -54,11 +45,8 @@ class Asking:
     guidance_scale: Annotated[Guidance | None, Parameter(name="--guidance")] = None
     sampler: Sampler = "ddim"
     seed: Seed = 0
-    sweep_steps: Annotated[list[int] | None, whole(1, 1000, "N...")] = None
-    sweep_guidance: Annotated[
-        list[float] | None,
-        number(float, "a number from 0 to below 10000", lambda value: 0.0 <= value < 1e4, "G..."),
-    ] = None
+    sweep_steps: list[Steps] | None = None
+    sweep_guidance: list[Guidance] | None = None
 
     @property
     def sweeps(self) -> bool:
@@ -307,7 +295,7 @@ def _command(protocol: str, model: Model, options: Mapping[str, Any]) -> str:
     """The line that gives the same report, whatever the model comes to recommend."""
     from zero123lib.scenes import KINDS
 
-    words = ["zero123", "evaluate", protocol, "--model", model.model]
+    words = ["zero123", "evaluate", protocol, "--model", model.model or "tiny"]
     if model.reading.encoding != "auto":
         words += ["--encoding", model.reading.encoding]
     if model.reading.original_config is not None:

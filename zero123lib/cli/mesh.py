@@ -14,15 +14,7 @@ from zero123lib._choices import RasterBackend, UpAxis
 from zero123lib._errors import ArgumentError
 from zero123lib._files import check_file, check_folder, write_folder
 from zero123lib._words import count
-from zero123lib.cli.options import (
-    Degrees,
-    Flag,
-    Positive,
-    Share,
-    check_present,
-    renaming,
-    whole,
-)
+from zero123lib.cli.options import Degrees, Flag, Positive, Share, check_present, renaming, whole
 from zero123lib.meshes.axes import FORMATS, SUFFIXES
 
 if TYPE_CHECKING:

@@ -25,21 +25,16 @@ if TYPE_CHECKING:
 def number(
     read: Callable[[str], float], expected: str, accept: Callable[[Any], bool], metavar: str
 ) -> Parameter:
-    """Take numbers that ``accept`` does; ``expected`` says which those are."""
+    """Take a number that ``accept`` does; ``expected`` says which those are."""
 
-    def convert(kind: Any, tokens: Sequence[Token]) -> Any:
-        values = [one(token.value) for token in tokens]
-        several = getattr(kind, "__origin__", None)
-        return several(values) if several else values[-1]
-
-    def one(text: str) -> float:
+    def convert(kind: Any, tokens: Sequence[Token]) -> float:
+        (text,) = (token.value for token in tokens)
         try:
-            value = read(text)
+            if accept(value := read(text)):
+                return value
         except ValueError:
-            value = None
-        if value is None or not accept(value):
-            raise ArgumentError("number", expected, repr(text))
-        return value
+            pass  # no number is not accepted either
+        raise ArgumentError("number", expected, repr(text))
 
     return Parameter(converter=convert, metavar=metavar)
 
@@ -66,11 +61,6 @@ Guidance = Annotated[
 ]
 Steps = Annotated[int, whole(1, 1000)]
 Seed = Annotated[int, whole(0, 2**63 - 1)]
-# Angles are lists of such.
-ManyDegrees = Annotated[
-    list[float], number(float, "a finite number of degrees", math.isfinite, "DEG...")
-]
-
 Flag = Annotated[bool, Parameter(show_default=False)]
 # May be repeated; what follows one of them is another argument.
 Assignments = Annotated[
@@ -109,26 +99,26 @@ class Model:
     """Which model, and where it runs.
 
     Attributes:
-        model: a model's name, a folder, or a .ckpt or .safetensors file.
+        model: a model's name, a folder, or a .ckpt or .safetensors file (a recipe's own, or tiny).
         reading: what reading it may need.
         device: where it runs; auto takes a GPU where there is one.
     """
 
-    model: Annotated[str, Parameter(name=("--model",), metavar="NAME")] = "tiny"
+    model: Annotated[str | None, Parameter(name=("--model",), metavar="NAME")] = None
     reading: Reading = field(default_factory=Reading)
     device: Device = "auto"
 
     def check(self) -> None:
         """Raise ArgumentError for what is seen to be wrong before torch is there."""
         with renaming(source="model"):
-            self.reading.check(self.model)
+            self.reading.check(self.model or "tiny")
 
-    def load(self) -> Zero123Pipeline:
-        """Load the pipeline, and torch before it."""
+    def load(self, usual: str = "tiny") -> Zero123Pipeline:
+        """Load the pipeline, and torch before it; ``usual`` is taken where none is named."""
         from zero123lib.diffusion.apps import load_pipeline
 
-        reading = self.reading
-        return load_pipeline(self.model, self.device, reading.encoding, reading.original_config)
+        reading, name = self.reading, self.model or usual
+        return load_pipeline(name, self.device, reading.encoding, reading.original_config)
 
 
 @contextmanager

@@ -6,26 +6,17 @@ import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
-from zero123lib._choices import Device
 from zero123lib._errors import ArgumentError
 from zero123lib._files import check_folder
 from zero123lib._signals import stop_on_signals
 from zero123lib._words import count
-from zero123lib.cli.options import (
-    THE_MODEL,
-    Degrees,
-    Flag,
-    Reading,
-    Seed,
-    renaming,
-    whole,
-)
+from zero123lib.cli.options import Degrees, Flag, Model, Seed, renaming, whole
 from zero123lib.cli.telling import Telling, stage_bars
 
 if TYPE_CHECKING:
@@ -56,29 +47,13 @@ class Run:
     seed: Seed | None = None
 
 
-@Parameter(name="*", group=THE_MODEL)
-@dataclass(frozen=True)
-class RecipesModel:
-    """Which model, and where it runs.
-
-    Attributes:
-        model: a model's name, a folder, or a .ckpt or .safetensors file (the recipe's; tiny).
-        reading: what reading it may need.
-        device: where it runs; auto takes a GPU where there is one.
-    """
-
-    model: Annotated[str | None, Parameter(name=("--model",), metavar="NAME")] = None
-    reading: Reading = field(default_factory=Reading)
-    device: Device = "auto"
-
-
 def reconstruct(
     photo: Annotated[Path, Parameter(name="PHOTO")],
     /,
     *override: Annotated[str, Parameter(name="KEY=VALUE")],
     config: Annotated[str | None, Parameter(metavar="CONFIG")] = None,
     run: Run,
-    model: RecipesModel = RecipesModel(),
+    model: Model = Model(),
     engine: Annotated[Literal["embedded", "threestudio"], ENGINE] = "embedded",
     threestudio_root: Annotated[Path | None, Parameter(metavar="CLONE"), ENGINE] = None,
     telling: Telling = Telling(),
@@ -122,8 +97,7 @@ def reconstruct(
         raise ArgumentError("threestudio_root", f"{wanted} with --engine {engine}", got)
     image = load_image(photo)
     check_overrides(override)
-    with renaming(source="model"):
-        model.reading.check(model.model or "tiny")
+    model.check()
     usual = "tiny-views" if model.model in (None, "tiny") else "views"
     config = config or ("zero123-sds" if there else usual)
     recipe = find_recipe(config)
@@ -139,19 +113,17 @@ def _embedded(
     config: str,
     overrides: Sequence[str],
     run: Run,
-    model: RecipesModel,
+    model: Model,
     telling: Telling,
 ) -> None:
     """By our own engine."""
-    from zero123lib.diffusion.apps import check_input_elevation, load_pipeline
+    from zero123lib.diffusion.apps import check_input_elevation
     from zero123lib.reconstruction.engine import Finished
     from zero123lib.reconstruction.engine import reconstruct as steps_of
     from zero123lib.reconstruction.recipes import read_recipe
 
     recipe = read_recipe(config, overrides)
-    name = model.model or recipe.guidance.pretrained_model_name_or_path
-    reading = model.reading
-    pipe = load_pipeline(name, model.device, reading.encoding, reading.original_config)
+    pipe = model.load(recipe.guidance.pretrained_model_name_or_path)
     check_input_elevation(pipe, run.input_elevation_deg, "input_elevation_deg")
     pipe.set_progress_bar_config(disable=True)
     prepared = pipe.prepare(image, recipe.embedded.preprocess)
@@ -184,7 +156,7 @@ def _in_threestudio(
     clone: Path,
     overrides: Sequence[str],
     run: Run,
-    model: RecipesModel,
+    model: Model,
     telling: Telling,
 ) -> None:
     """By threestudio, in a process of its own."""

@@ -10,7 +10,7 @@ from cyclopts import Group, Parameter
 from zero123lib._choices import Preset
 from zero123lib._errors import ArgumentError
 from zero123lib.cli.making import Making, Sampling, Source
-from zero123lib.cli.options import Degrees, Finite, ManyDegrees, Model, whole
+from zero123lib.cli.options import Degrees, Finite, Model, whole
 from zero123lib.cli.telling import Telling
 from zero123lib.views.poses import RelativePose, preset_pose
 from zero123lib.views.poses import orbit as around
@@ -27,8 +27,8 @@ def views(
     /,
     *,
     out: Out,
-    azimuth: Annotated[ManyDegrees | None, CAMERAS] = None,
-    elevation: Annotated[ManyDegrees | None, CAMERAS] = None,
+    azimuth: Annotated[list[Degrees] | None, CAMERAS] = None,
+    elevation: Annotated[list[Degrees] | None, CAMERAS] = None,
     radius: Radius = 0.0,
     preset: Annotated[list[Preset] | None, CAMERAS] = None,
     source: Source = Source(),
