@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from zero123lib._errors import ArgumentError
 from zero123lib.meshes.atlas import unwrap
 from zero123lib.meshes.filling import spread
 from zero123lib.meshes.mesh import Camera, Material, Mesh
@@ -61,14 +62,14 @@ class ViewFit:
     def __post_init__(self) -> None:
         if self.steps < 0 or self.supersample < 1:
             name, least = ("steps", 0) if self.steps < 0 else ("supersample", 1)
-            raise ValueError(f"{name}: expected at least {least}, got {getattr(self, name)}")
+            raise ArgumentError(name, f"at least {least}", str(getattr(self, name)))
         for name in ("robust", "edge_px", "least_weight"):
             if not 0.0 < getattr(self, name) < float("inf"):
-                raise ValueError(f"{name}: expected a number above 0, got {getattr(self, name)}")
+                raise ArgumentError(name, "a number above 0", str(getattr(self, name)))
         if not 0.0 <= self.sharpness < float("inf"):
-            raise ValueError(f"sharpness: expected at least 0, got {self.sharpness}")
+            raise ArgumentError("sharpness", "at least 0", str(self.sharpness))
         if not 0.0 < self.least_cosine < 1.0:
-            raise ValueError(f"least_cosine: expected 0 to 1, got {self.least_cosine}")
+            raise ArgumentError("least_cosine", "0 to 1", str(self.least_cosine))
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +159,7 @@ def texture_from_views(
     near = texels.face_ids >= 0
     seen = seen.reshape(size, size) & near
     if not bool(seen.any()):
-        raise ValueError("images: expected pictures that show the mesh, got none that does")
+        raise ArgumentError("images", "pictures that show the mesh", "none that does")
     whole = spread(mesh, texels, texture.reshape(size, size, 3), seen)
     return textured(mesh, filled(whole, near))
 
@@ -167,23 +168,21 @@ def check_views(images: Tensor, cameras: Sequence[Camera]) -> None:
     """Raise ValueError where pictures and cameras do not fit together."""
     shape = list(images.shape)
     if len(shape) != 4 or shape[1] != shape[2] or shape[3] not in (3, 4) or 0 in shape:
-        raise ValueError(f"images: expected a shape [V, S, S, 3 or 4], got {shape}")
+        raise ArgumentError("images", "a shape [V, S, S, 3 or 4]", str(shape))
     if not images.is_floating_point() or not bool(((images >= 0.0) & (images <= 1.0)).all()):
-        raise ValueError("images: expected floating numbers in [0, 1], got others")
+        raise ArgumentError("images", "floating numbers in [0, 1]", "others")
     if len(cameras) != shape[0]:
-        raise ValueError(f"cameras: expected one per picture ({shape[0]}), got {len(cameras)}")
+        raise ArgumentError("cameras", f"one per picture ({shape[0]})", str(len(cameras)))
     for camera in cameras:
         if camera.size != shape[1]:
-            raise ValueError(
-                f"cameras: expected size {shape[1]}, as the pictures', got {camera.size}"
-            )
+            raise ArgumentError("cameras", f"size {shape[1]}, as the pictures'", str(camera.size))
 
 
 def check_worth(worth: Tensor | None, count: int) -> Tensor:
     """How much each of `count` pictures counts, with mean 1; or ValueError."""
     worth = torch.ones(count) if worth is None else worth.detach().float().cpu()
     if list(worth.shape) != [count] or not bool(((worth > 0.0) & worth.isfinite()).all()):
-        raise ValueError(f"worth: expected {count} numbers above 0, one per picture, got {worth}")
+        raise ArgumentError("worth", f"{count} numbers above 0, one per picture", str(worth))
     return worth / worth.mean()
 
 
@@ -209,7 +208,7 @@ def sample_views(
         for name in ("texels", "shares", "targets", "inner", "facing", "worth")
     }
     if not len(joined["inner"]):
-        raise ValueError("images: expected pictures that show the mesh, got none that does")
+        raise ArgumentError("images", "pictures that show the mesh", "none that does")
     return Samples(**joined)
 
 

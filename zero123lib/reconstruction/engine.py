@@ -22,6 +22,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
+from zero123lib._errors import ArgumentError, RunError
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.fields.voxels import VoxelField
 from zero123lib.meshes.mesh import Mesh
@@ -47,8 +48,8 @@ _EMPTY_CHECK_STEPS = 25
 _SAVE_VIEWS_S = 10.0
 
 
-class ReconstructionError(RuntimeError):
-    """A run that cannot go on; the message says what to change, and files so far are intact."""
+class ReconstructionError(RunError):
+    """A reconstruction that cannot go on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,24 +130,22 @@ def reconstruct(
         OSError: a file could not be written.
     """
     if max_steps is not None and max_steps < 1:
-        raise ValueError(f"max_steps: expected at least 1, got {max_steps}")
+        raise ArgumentError("max_steps", "at least 1", str(max_steps))
     if resume and out is None:
-        raise ValueError("resume: expected a folder out to go on in, got none")
+        raise ArgumentError("resume", "a folder out to go on in", "none")
     seed = recipe.content.seed if seed is None else seed
     if seed < 0:
-        raise ValueError(f"seed: expected at least 0, got {seed}")
+        raise ArgumentError("seed", "at least 0", str(seed))
     elevation = recipe.data.default_elevation_deg
     elevation = elevation if input_elevation_deg is None else input_elevation_deg
     if not -90 <= elevation <= 90:
-        raise ValueError(f"input_elevation_deg: expected degrees in [-90, 90], got {elevation:g}")
+        raise ArgumentError("input_elevation_deg", "degrees in [-90, 90]", f"{elevation:g}")
     view = input_view(image, recipe, pipe, elevation)
     folder = None if out is None else Path(out)
     if folder is not None and folder.exists() and not folder.is_dir():
-        raise ValueError(f"out: expected a folder, got {str(folder)!r}, which is a file")
+        raise ArgumentError("out", "a folder", f"{str(folder)!r}, which is a file")
     if folder is not None and not resume and (folder / CHECKPOINT).exists():
-        raise ValueError(
-            f"out: expected a folder without a {CHECKPOINT}, or resume, got {str(folder)!r}"
-        )
+        raise ArgumentError("out", f"a folder without a {CHECKPOINT}, or resume", repr(str(folder)))
     wanted = belongs_to(recipe, view, pipe, seed)
     state = read_state(folder, wanted) if resume and folder is not None else None
     run = _Run(recipe, view, pipe, seed, folder, state or State(wanted), max_steps, stop)
@@ -191,9 +190,7 @@ class _Run:
         try:
             held.enter_context(FileLock(out / ".lock", timeout=0))
         except Timeout as error:
-            raise ValueError(
-                f"out: expected one run at a time in {str(out)!r}, got a second"
-            ) from error
+            raise ArgumentError("out", f"one run at a time in {str(out)!r}", "a second") from error
         for left in out.glob(".making-*"):  # by a run that was killed while it wrote
             left.unlink(missing_ok=True)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from zero123lib._errors import ArgumentError
 from zero123lib._files import whole_file
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.reconstruction.pictures import InputView
@@ -75,18 +76,16 @@ def read_state(out: Path, expected: Mapping[str, str]) -> State | None:
         state = State(**content) if version == _FORMAT else None
     except Exception as error:  # whatever torch makes of a file that is not one of its own
         reason = " ".join(str(error).split())[:200]
-        raise ValueError(
-            f"resume: expected a checkpoint of a reconstruction, got {str(file)!r}: {reason}"
+        raise ArgumentError(
+            "resume", "a checkpoint of a reconstruction", f"{str(file)!r}: {reason}"
         ) from error
     if state is None:
-        raise ValueError(
-            f"resume: expected a checkpoint of format {_FORMAT}, got {version!r} in {str(file)!r}"
+        raise ArgumentError(
+            "resume", f"a checkpoint of format {_FORMAT}", f"{version!r} in {str(file)!r}"
         )
     for name, value in expected.items():
         before = state.belongs_to.get(name)
         if before != value:
             told = "another" if name in ("recipe", "picture") else f"{before!r}, not {value!r}"
-            raise ValueError(
-                f"resume: expected the {name} that {str(file)!r} was begun with, got {told}"
-            )
+            raise ArgumentError("resume", f"the {name} that {str(file)!r} was begun with", told)
     return state

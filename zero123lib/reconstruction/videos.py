@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from zero123lib._files import whole_file, write_bytes
 from zero123lib._optional import require
+from zero123lib.views.folder import gif
 
 FRAMES_PER_SECOND = 18
 
@@ -24,11 +24,8 @@ def write_gif(path: Path, frames: Sequence[Tensor]) -> None:
     Args:
         frames: ``[H, W, 3]`` in [0, 1].
     """
-    first, *others = (Image.fromarray(_bytes(one)) for one in frames)
-    buffer = io.BytesIO()
-    duration = round(1000 / FRAMES_PER_SECOND)
-    first.save(buffer, "GIF", save_all=True, append_images=others, duration=duration, loop=0)
-    write_bytes(path, buffer.getvalue())
+    images = [Image.fromarray(_bytes(one)) for one in frames]
+    write_bytes(path, gif(images, round(1000 / FRAMES_PER_SECOND)))
 
 
 def write_mp4(path: Path, frames: Sequence[Tensor]) -> None:
