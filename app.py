@@ -1,26 +1,17 @@
-"""Serve the app: `make demo`, `python app.py`, or a Gradio Space."""
+"""Serve the app: `make demo`, `python app.py`, or a Gradio Space; as `zero123 app` does."""
 
 from __future__ import annotations
 
-from demo.layout import build, launch_options
-from demo.settings import options, parser
-from zero123lib.diffusion.apps import load_pipeline
+import sys
+
+from zero123lib.cli import main as command_line
 
 
 def main() -> None:
     """Load the model, build the page, serve it until interrupted."""
-    arguments = parser()
-    args = arguments.parse_args()
-    try:
-        pipe = load_pipeline(args.model, args.device, args.encoding, args.original_config)
-    except ValueError as error:
-        arguments.error(f"--{error}")
-    build(pipe, options(args), args.device).launch(
-        server_name=args.host,
-        server_port=args.port,
-        share=args.share,  # False unless asked: no public link
-        **launch_options(args.mcp),
-    )
+    status = command_line(["app", *sys.argv[1:]], program="app.py")
+    if status:
+        sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -15,10 +15,13 @@ import zero123lib
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = {
+    "_choices": 0,
     "_errors": 0,
-    "_files": 0,
     "_optional": 0,
     "_versions": 0,
+    "_signals": 0,
+    "_words": 0,
+    "_files": 1,
     "lpips": 1,
     "metrics": 1,
     "views": 1,
@@ -34,8 +37,9 @@ FLOORS = {
     "evaluation": 4,
     "cluster": 4,
     "display": 4,
-    "cli": 5,
-    "__main__": 6,
+    "app": 5,
+    "cli": 6,
+    "__main__": 7,
 }
 ABOVE = {"app", "demo", "tests", "benchmarks", "notebooks"}
 FOREIGN_TO_VIEWS = ["diffusers", "transformers", "open3d", "pytorch3d", "threestudio", "gradio"]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
@@ -18,17 +19,20 @@ import pytest
 import torch
 from PIL import Image
 
-from zero123lib.cli import arguments, build_parser, convert, files, main, making, views
-from zero123lib.diffusion.devices import DEVICES
+from zero123lib._choices import Preset
+from zero123lib.cli import app, main, making
+from zero123lib.cli.verbs import VERBS, build
 from zero123lib.diffusion.pipeline import Zero123Pipeline
-from zero123lib.diffusion.samplers import Sampler
+from zero123lib.reconstruction.files import recipe_names
 from zero123lib.views.cameras import FOV_DEG
-from zero123lib.views.images import Preprocess
-from zero123lib.views.poses import PRESET_NAMES, PRESETS, Encoding, Pose, RelativePose
+from zero123lib.views.poses import PRESETS, Pose, RelativePose
 from zero123lib.views.transforms import frames_of, poses_from_transforms
 
 ROOT = Path(__file__).resolve().parents[1]
-BEAR, MUG = (str(ROOT / "demo" / "examples" / f"{name}.png") for name in ("bear", "mug"))
+BEAR, MUG = (
+    str(ROOT / "zero123lib" / "app" / "examples" / f"{name}.png") for name in ("bear", "mug")
+)
+HEAVY = ("torch", "diffusers", "transformers", "gradio", "open3d", "accelerate")
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -44,37 +48,54 @@ def transforms(folder: Path) -> dict:
     return json.loads((folder / "transforms.json").read_text())
 
 
-def test_help_loads_nothing_heavy() -> None:
-    heavy = {"torch", "numpy", "PIL", "diffusers", "transformers"}
-    code = (
-        f"import sys\nfrom zero123lib.cli import main\nstatus = main(['--help'])\n"
-        f"print(*sorted({heavy!r} & sys.modules.keys()), status)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.splitlines()[-1] == "0", done.stdout + done.stderr
+def all_verbs() -> Iterator[list[str]]:
+    for name, verb in VERBS.items():
+        yield from ([[name]] if isinstance(verb, tuple) else [[name, inner] for inner in verb])
 
 
-def test_every_verb_has_an_example_in_the_help_and_examples_parse(
-    capsys: pytest.CaptureFixture[str],
+def python(code: str, *words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Run code in a process of its own, which hears Ctrl-C whatever the tests run in."""
+    deaf = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    command = [sys.executable, "-c", deaf + code, *words]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+
+
+def test_help_of_every_verb_loads_nothing_heavy() -> None:
+    code = f"""
+import sys
+from zero123lib.cli import main
+for words in ([], *{list(all_verbs())!r}):
+    assert main([*words, "--help"]) == 0, words
+    assert not {set(HEAVY)!r} & sys.modules.keys(), words
+"""
+    done = python(code)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("verb", list(all_verbs()), ids=" ".join)
+def test_every_verb_shows_examples_that_parse(
+    verb: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--help"]) == 0
-    text = capsys.readouterr().out + views.VIEWS_EPILOG + views.ORBIT_EPILOG
-    text += convert.EPILOG
-    lines = [line.split("  (")[0] for line in text.splitlines() if line.startswith("  ")]
-    examples = [line.split()[1:] for line in lines if line.split()[0] == "zero123"]
-    (verbs,) = (a for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction))
-    assert {words[0] for words in examples} == set(verbs.choices)
+    assert main([*verb, "--help"]) == 0
+    text = capsys.readouterr().out.replace("\\\n", " ")
+    begins = ["zero123", *verb]
+    lines = [line for line in text.splitlines() if line.strip().startswith("zero123 ")]
+    assert all(line.startswith("    ") for line in lines)
+    examples = [shlex.split(line) for line in lines]
+    examples = [words for words in examples if words[: len(begins)] == begins]
+    assert examples
     for words in examples:
-        out = getattr(build_parser().parse_args(words), "out", None)
-        assert out is None or out in map(Path, words[2:])
+        build().parse_args(words[1:], exit_on_error=False, print_error=False)
 
 
-def test_names_repeated_for_the_parser_are_those_of_the_rooms() -> None:
-    assert views.PRESETS == PRESET_NAMES
-    assert get_args(Preprocess) == views.PREPROCESS
-    assert get_args(Sampler) == views.SAMPLERS
-    assert views.DEVICES == DEVICES
-    assert ("auto", *get_args(Encoding)) == arguments.ENCODINGS
+def test_the_help_tells_the_truth(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0 and main(["reconstruct", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in (*VERBS, *recipe_names()))
+    assert "Usage: zero123 COMMAND" in text and get_args(Preset)[:-1] == tuple(PRESETS)
+    # No path of a clone, which an installed wheel has not.
+    assert "recon_configs" not in text and "docs/" not in text
 
 
 def test_views_are_those_of_the_library_with_their_cameras(tmp_path: Path) -> None:
@@ -112,7 +133,7 @@ def test_views_are_those_of_the_library_with_their_cameras(tmp_path: Path) -> No
 
 @pytest.fixture
 def told(tmp_path: Path) -> Path:
-    """The folder of a model that has to be told the elevation of the picture's camera."""
+    """The folder of a model that has to be told the elevation of the image's camera."""
     folder = shutil.copytree(ROOT / "zero123lib" / "models" / "tiny", tmp_path / "told")
     index = json.loads((folder / "model_index.json").read_text())
     index |= {"encoding": "stable-zero123", "model_name": "told"}
@@ -126,10 +147,9 @@ def test_a_model_that_needs_the_inputs_elevation_asks_for_it(
     out = told.parent / "views"
     command = ["views", BEAR, "--model", str(told), "--azimuth", "60", "--steps", "2"]
     assert main([*command, "--out", str(out)]) == 2
-    assert capsys.readouterr().err.splitlines() == [
-        "zero123 views: error: --input-elevation: expected the elevation of the camera that took "
-        "the picture, in degrees, as the model told is conditioned on it; got none"
-    ]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("zero123 views: error: --input-elevation: expected the elevation of ")
+    assert "as the model told is conditioned on it" in line and line.endswith("got none")
     assert not out.exists()
 
     assert main([*command, "--input-elevation", "35", "--out", str(out)]) == 0
@@ -155,7 +175,7 @@ def test_others_take_the_inputs_elevation_as_0(tmp_path: Path) -> None:
     assert poses_from_transforms(content)[0].elevation_deg == pytest.approx(0, abs=1e-3)
 
 
-def test_several_pictures_get_a_folder_each(tmp_path: Path) -> None:
+def test_several_images_get_a_folder_each(tmp_path: Path) -> None:
     twin = tmp_path / "other" / "BEAR.png"
     twin.parent.mkdir()
     twin.write_bytes(Path(MUG).read_bytes())
@@ -188,36 +208,68 @@ def test_orbit_goes_round_and_a_shorter_one_leaves_the_rest(
 def bad(tmp_path: Path) -> Path:
     folder = tmp_path / "bad"
     folder.mkdir()
-    (folder / "text.png").write_text("not a picture")
+    (folder / "text.png").write_text("not an image")
     Image.new("RGB", (1, 1)).save(folder / "one.png")
     Image.new("RGBA", (64, 64), (9, 9, 9, 0)).save(folder / "empty.png")
     return folder
 
 
-@pytest.mark.parametrize(
-    ("words", "argument", "reason"),
-    [
-        (["missing.png"], "image", "no such file"),
-        (["text.png"], "image", "an image file (PNG, JPEG, WebP"),
-        (["one.png"], "image", "at least 8 x 8 pixels, got 1 x 1"),
-        (["empty.png"], "image", "every pixel is transparent"),
-        ([BEAR, "empty.png"], "image", "(empty.png)"),
-        ([BEAR, "--azimuth", "0", "nan"], "--azimuth", "a finite number of degrees, got 'nan'"),
-        ([BEAR, "--model", "huge"], "--model", "got 'huge'"),
-        ([BEAR, "--model", "."], "--model", "model_index.json"),
-        ([BEAR, "--device", "abacus"], "--device", "one of auto, cpu"),
-        ([BEAR, "--elevation", "95"], "--elevation", "-90 to 90 degrees, got 0 + 95"),
-        ([BEAR, "--elevation", "1", "2"], "--elevation", "one per azimuth (8), got 2"),
-        ([BEAR, "--radius", "-2"], "--radius", "farther than 0"),
-        ([BEAR, "--preset", "up"], "--preset", "one of left, above"),
-        ([BEAR, "--preset", "left", "--azimuth", "3"], "--preset", "no --azimuth beside it"),
-        ([BEAR, "--input-elevation", "100"], "--input-elevation", "in [-90, 90], got 100"),
-        ([BEAR, "--foreground-ratio", "0"], "--foreground-ratio", "above 0 and at most 1"),
-        ([BEAR, "--sampler", "unipc", "--eta", "1"], "--eta", "0, as 'unipc' adds no noise"),
-        ([BEAR, "--steps", "0"], "--steps", "a whole number from 1 to 1000, got '0'"),
-        ([BEAR, "--out", "text.png"], "--out", "which is a file"),
-    ],
-)
+def test_one_bad_image_does_not_refuse_the_others(
+    bad: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(bad)
+    Image.new("RGB", (64, 32)).save("wide.png")
+    images = ["text.png", BEAR, "absent.png", "wide.png", MUG]
+    how = ["--azimuth", "0", "--steps", "1", "--preprocess", "none"]
+    assert main(["views", *images, *how, "--out", "out"]) == 1
+    assert names_in(bad / "out") == {"bear", "mug"}
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3
+    for line, name in zip(lines, ("text.png", "absent.png", "wide.png"), strict=True):
+        assert line.startswith("zero123 views: error: image: expected ") and name in line
+
+
+def test_images_that_are_all_bad_are_wrong_input(
+    bad: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(bad)
+    assert main(["views", "text.png", "empty.png", "absent.png", "--out", "out"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert all(name in line for name in ("text.png", "empty.png", "absent.png"))
+    assert not (bad / "out").exists()
+
+
+WRONG = [
+    (["missing.png"], "image", "no such file"),
+    (["text.png"], "image", "PNG, JPEG or WebP"),
+    (["one.png"], "image", "at least 8 x 8 pixels, got 1 x 1"),
+    (["empty.png"], "image", "every pixel is transparent"),
+    ([BEAR, "--azimuth", "0", "nan"], "--azimuth", "a finite number of degrees, got 'nan'"),
+    ([BEAR, "--azimuth"], "--azimuth", "at least 1 value, got none"),
+    ([BEAR, "--model", "huge"], "--model", "got 'huge'"),
+    ([BEAR, "--original-config", "no.yaml"], "--original-config", "got 'no.yaml'"),
+    ([BEAR, "--device", "abacus"], "--device", "one of auto, cpu"),
+    ([BEAR, "--encoding", "zero124"], "--encoding", "did you mean 'zero123'?"),
+    ([BEAR, "--elevation", "95"], "--elevation", "-90 to 90 degrees, got 0 + 95"),
+    ([BEAR, "--elevation", "1", "2"], "--elevation", "one per azimuth (8), got 2"),
+    ([BEAR, "--radius", "-2"], "--radius", "farther than 0"),
+    ([BEAR, "--zoom", "x"], "--zoom", "a finite number, got 'x'"),
+    ([BEAR, "--preset", "up"], "--preset", "one of left, above"),
+    ([BEAR, "--preset", "left", "--azimuth", "3"], "--preset", "no --azimuth beside it"),
+    ([BEAR, "--preset", "above", "--input-elevation", "20"], "--preset", "a camera between"),
+    ([BEAR, "--input-elevation", "100"], "--input-elevation", "in [-90, 90], got 100"),
+    ([BEAR, "--foreground-ratio", "0"], "--foreground-ratio", "above 0 and at most 1"),
+    ([BEAR, "--sampler", "unipc", "--eta", "1"], "--eta", "0, as 'unipc' adds no noise"),
+    ([BEAR, "--steps", "0"], "--steps", "a whole number from 1 to 1000, got '0'"),
+    ([BEAR, "--steps", "2.5"], "--steps", "a whole number from 1 to 1000, got '2.5'"),
+    ([BEAR, "--azimut", "3"], "--azimut", "did you mean '--azimuth'?"),
+    ([BEAR, "--no-quiet"], "--no-quiet", "an option of zero123 views"),
+    ([BEAR, "--out", "text.png"], "--out", "which is a file"),
+    ([], "IMAGE", "at least 1 value, got none"),
+]
+
+
+@pytest.mark.parametrize(("words", "argument", "reason"), WRONG)
 def test_wrong_input_is_one_line_and_nothing_is_written(
     words: list[str],
     argument: str,
@@ -235,10 +287,88 @@ def test_wrong_input_is_one_line_and_nothing_is_written(
     assert names_in(bad) == before
 
 
-def test_a_word_that_is_no_argument_is_one_line_too(capsys: pytest.CaptureFixture[str]) -> None:
-    for words in ([], ["sculpt"], ["views", BEAR], ["views", BEAR, "--out", "o", "--turn"]):
+def test_wrong_input_is_told_before_torch_is_there(bad: Path) -> None:
+    """Of every verb: a file that is missing, a word that is none, values that do not fit."""
+    (bad / "scan.ply").write_text("ply")
+    commands = [
+        *(["views", *words, *([] if "--out" in words else ["--out", "o"])] for words, *_ in WRONG),
+        ["orbit", "missing.png", "--out", "o"],
+        ["orbit", BEAR, "--count", "1", "--out", "o"],
+        ["reconstruct", "missing.png", "--out", "o"],
+        ["reconstruct", BEAR, "--config", "no.yaml", "--out", "o"],
+        ["reconstruct", BEAR, "seed", "--out", "o"],
+        ["reconstruct", BEAR, "--model", "huge", "--out", "o"],
+        ["reconstruct", BEAR, "--engine", "threestudio", "--out", "o"],
+        *(["mesh", verb, "missing.ply", "o.glb"] for verb in ("clean", "bake", "convert")),
+        ["mesh", "inspect", "missing.ply"],
+        ["mesh", "convert", "scan.ply", "o.fbx"],
+        ["mesh", "texture", "scan.ply", "missing", "o.glb"],
+        ["mesh", "render", "missing.ply", "o"],
+        ["mesh", "render", "scan.ply", "o", "--elevation", "95"],
+        ["convert", "missing.ckpt", "o"],
+        ["convert", BEAR, "o", "--original-config", "no.yaml"],
+        ["render", "missing", "o"],
+        ["render", "scan.ply", "o", "--radius", "2", "1"],
+        ["dataset", "check", "missing"],
+        ["dataset", "pack", "missing", "o"],
+        ["train", "no.yaml", "--out", "o"],
+        ["train", "finetune", "--data", "missing", "--out", "o"],
+        ["train", "finetune", "--data", ".", "--out", "o", "--set", "optimizer.rate=1"],
+        ["evaluate", "scenes", "--model", "huge"],
+        ["evaluate", "scenes", "--steps", "2", "--sweep-steps", "1"],
+        ["evaluate", "reconstruction", "--recipe", "no.yaml"],
+        ["threestudio", "install", "."],
+        ["app", "--model", "huge"],
+        ["app", "--prot", "80"],
+        ["vews"],
+        ["mesh", "cleen"],
+        ["mesh"],
+        [],
+    ]
+    code = f"""
+import contextlib, io, os, sys
+from zero123lib.cli import main
+before = sorted(os.listdir())
+for words in {commands!r}:
+    with contextlib.redirect_stderr(io.StringIO()) as told:
+        status = main(words)
+    text = told.getvalue()
+    loaded = sorted({set(HEAVY)!r} & sys.modules.keys())
+    assert status == 2 and text.count("\\n") == 1 and ": expected " in text, (words, text)
+    assert not loaded, (words, loaded)
+    assert sorted(os.listdir()) == before, words
+"""
+    done = python(code, cwd=bad)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_verb_that_is_none_is_told_its_neighbour(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, meant in ((["vews"], "views"), (["mesh", "cleen"], "clean")):
         assert main(words) == 2
-        assert len(capsys.readouterr().err.splitlines()) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert ": error: VERB: expected one of " in line and line.endswith(f"mean '{meant}'?")
+
+
+def test_for_programs_and_for_nobody(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    command = ["orbit", BEAR, "--count", "2", "--steps", "1", "--out", str(tmp_path)]
+    assert main([*command, "--json"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    assert {Path(file).name for file in found["files"]} == names_in(tmp_path)
+    assert (found["model"], found["licence"]) == ("tiny", "apache-2.0")
+    assert found["seconds"] > 0 and found["notices"] == [] and found["failed"] == {}
+    Image.effect_noise((64, 64), 90).convert("RGB").save(tmp_path / "noise.png")
+    command[1] = str(tmp_path / "noise.png")
+    assert main([*command, "--json", "--preprocess", "none"]) == 0
+    assert len(json.loads(capfd.readouterr().out)["notices"]) == 1
+    assert main([*command, "--quiet", "--preprocess", "none"]) == 0
+    assert capfd.readouterr() == ("", "")
+
+
+def interrupted(process: subprocess.Popen[str], folder: Path) -> None:
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert errors.splitlines() == ["zero123 views: interrupted"]
+    assert names_in(folder) == set()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send")
@@ -257,84 +387,28 @@ def test_ctrl_c_while_sampling_leaves_nothing(tmp_path: Path) -> None:
         text=True,
     )
     assert process.stdout is not None
-    headline = [process.stdout.readline() for _ in range(2)]
+    for _ in range(2):
+        process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 130, (headline, errors)
-    assert errors.splitlines() == ["zero123 views: interrupted"]
-    assert names_in(tmp_path) == set()
+    interrupted(process, tmp_path)
 
 
-def test_a_write_that_fails_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
-    folder = tmp_path / "views"
-    files.write_folder(folder, {"a.txt": b"old"})
-    with pytest.raises(TypeError):
-        files.write_folder(folder, {"a.txt": b"new", "b.txt": "not bytes"})  # type: ignore[dict-item]
-    assert (folder / "a.txt").read_bytes() == b"old"
-    assert names_in(folder) == {"a.txt"} and names_in(tmp_path) == {"views"}
-
-
-def test_an_interrupted_replacement_leaves_no_index_of_other_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    files.write_folder(tmp_path, {"000.png": b"old", "001.png": b"old", "index": b"old"})
-    replace, calls = Path.replace, []
-
-    def once(path: Path, target: Path) -> Path:
-        calls.append(target)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return replace(path, target)
-
-    monkeypatch.setattr(Path, "replace", once)
-    with pytest.raises(KeyboardInterrupt):
-        files.write_folder(tmp_path, {"000.png": b"new", "001.png": b"new", "index": b"new"})
-    assert names_in(tmp_path) == {"000.png", "001.png"}
-
-
-def test_files_are_on_the_disk_before_they_get_their_names(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    events: list[str | int] = []
-
-    def noted(name: str) -> None:
-        real = getattr(Path, name)
-
-        def call(path: Path, *more: object, **options: object) -> object:
-            events.append(f"{name} {path.name}")
-            return real(path, *more, **options)
-
-        monkeypatch.setattr(Path, name, call)
-
-    for name in ("rename", "replace", "unlink"):
-        noted(name)
-    monkeypatch.setattr(files.os, "fsync", lambda handle: events.append(os.fstat(handle).st_ino))
-    folder, content = tmp_path / "new", {"a": b"1", "index": b"2"}
-
-    files.write_folder(folder, content)
-    a, index, here = ((folder / name).stat().st_ino for name in ("a", "index", "."))
-    assert events == [a, index, here, "rename made", tmp_path.stat().st_ino]
-
-    events.clear()
-    files.write_folder(folder, content)
-    a, index = ((folder / name).stat().st_ino for name in ("a", "index"))
-    expected = [a, index, "unlink index", here, "replace a", here, "replace index", here]
-    assert events == expected
-
-
-def test_a_folder_named_from_within_is_that_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "inner").mkdir()
-    monkeypatch.chdir(tmp_path / "inner")
-    assert files.write_folder(Path(".."), {"a": b"1"}) == ["inner"]
-    assert names_in(tmp_path) == {"a", "inner"}
-
-
-def test_a_preset_beyond_the_pole_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["--preset", "above", "--input-elevation", "20", "--out", "never"]
-    assert main(["views", BEAR, *words]) == 2
-    assert capsys.readouterr().err.startswith("zero123 views: error: --preset: expected a camera")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send")
+@pytest.mark.parametrize("module", ["cyclopts", "PIL.Image", "torch", "diffusers"])
+def test_ctrl_c_while_a_module_is_imported_is_one_line(tmp_path: Path, module: str) -> None:
+    code = f"""
+import os, signal, sys
+class Press:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Press())
+from zero123lib.cli import main
+sys.exit(main())
+"""
+    done = python(code, "views", BEAR, "--out", str(tmp_path / "views"))
+    assert done.returncode == 130 and done.stdout == ""
+    assert done.stderr == "zero123 views: interrupted\n" and names_in(tmp_path) == set()
 
 
 def test_a_folder_that_cannot_be_written_is_status_1(
@@ -343,25 +417,13 @@ def test_a_folder_that_cannot_be_written_is_status_1(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(making.files, "write_folder", full)
-    assert (
-        main(["views", BEAR, "--steps", "1", "--azimuth", "0", "--out", str(tmp_path / "o")]) == 1
-    )
-    assert "No space left on device" in capsys.readouterr().err
+    monkeypatch.setattr(making, "write_folder", full)
+    words = ["views", BEAR, "--steps", "1", "--azimuth", "0", "--out", str(tmp_path / "o")]
+    assert main(words) == 1
+    assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_number_types_take_their_bounds_and_refuse_the_rest() -> None:
-    three = arguments.whole(1, 3)
-    assert [three(text) for text in ("1", "3")] == [1, 3]
-    for text in ("0", "4", "2.5", "nan", ""):
-        with pytest.raises(Exception, match="expected a whole number from 1 to 3"):
-            three(text)
-    for text in ("0", "-1", "inf", "nan", "x"):
-        with pytest.raises(Exception, match="expected a finite number above 0"):
-            arguments.positive(text)
-
-
-def test_every_shared_picture_gets_its_views(shared_data: Path, tmp_path: Path) -> None:
+def test_every_shared_image_gets_its_views(shared_data: Path, tmp_path: Path) -> None:
     photos = sorted((shared_data / "images").glob("*.png"))
     assert len(photos) == 12
     out = tmp_path / "views"
@@ -374,15 +436,61 @@ def test_every_shared_picture_gets_its_views(shared_data: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(("given", "seen"), [(None, "passive"), ("active", "active")])
-def test_threads_wait_asleep_unless_the_user_says(given: str | None, seen: str) -> None:
+def test_threads_wait_asleep_unless_the_user_says(
+    given: str | None, seen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if given:
+        monkeypatch.setenv("OMP_WAIT_POLICY", given)
     code = (
         "import os, sys; from zero123lib.cli import main; early = 'torch' in sys.modules; "
         "main(['mesh', 'inspect', 'absent.ply']); print(early, os.environ['OMP_WAIT_POLICY'])"
     )
-    environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
-    if given:
-        environment["OMP_WAIT_POLICY"] = given
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
-    )
-    assert done.stdout.split() == ["False", seen]
+    assert python(code).stdout.split() == ["False", seen]
+
+
+def test_an_image_is_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    real = Image.open
+
+    def noted(file: object, *more: object, **options: object) -> object:
+        opened.append(str(file))
+        return real(file, *more, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Image, "open", noted)
+    words = ["--azimuth", "0", "--steps", "1", "--out", str(tmp_path)]
+    assert main(["views", BEAR, MUG, *words]) == 0
+    assert opened.count(BEAR) == opened.count(MUG) == 1
+
+
+def test_an_option_given_twice_counts_as_it_was_last(tmp_path: Path) -> None:
+    words = ["views", BEAR, "--steps", "9", "--azimuth", "0", "--steps=1", "--out", str(tmp_path)]
+    assert main(words) == 0
+    assert transforms(tmp_path)["made_by"]["num_inference_steps"] == 1
+
+
+def test_env_says_what_is_here(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["env"]) == 0
+    text = capsys.readouterr().out
+    assert main(["env", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["packages"]["torch"] == torch.__version__
+    assert found["weights"] == {"tiny": "apache-2.0"}
+    assert {"meshes", "app", "train", "video"} <= found["extras"].keys()
+    for told in (torch.__version__, "tiny apache-2.0", "trimesh", f"{torch.get_num_threads()} thr"):
+        assert told in text
+
+
+def test_completion_knows_verbs_options_and_choices() -> None:
+    script = build().generate_completion(shell="bash")
+    for word in ("reconstruct", "inspect", "--azimuth", "unipc", "--install-completion"):
+        assert word in script
+
+
+def test_the_app_without_its_extra_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(app, "find_spec", lambda name: None)
+    assert main(["app"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "pip install 'zero123lib[app]'" in line

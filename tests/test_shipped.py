@@ -16,6 +16,7 @@ import sysconfig
 import tarfile
 import venv
 import zipfile
+from collections.abc import Mapping
 from email import message_from_string
 from email.message import Message
 from pathlib import Path
@@ -25,7 +26,8 @@ import pytest
 from PIL import Image, ImageDraw
 from readme_renderer import markdown
 
-from zero123lib.cli import main
+from zero123lib.app.examples import example_files
+from zero123lib.cli.verbs import VERBS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -80,6 +82,13 @@ JOBS: dict[str, tuple[str, list[str]]] = {
     "mesh bake": ("mesh.ply baked.glb --size 32", ["baked.glb"]),
     "mesh texture": ("mesh.ply pictures textured.glb --size 32 --steps 0", ["textured.glb"]),
     "evaluate scenes": ("--objects 1 --views 1 --steps 1 --out report", ["report/report.json"]),
+    "evaluate objects": (
+        "renders --objects 1 --views 1 --steps 1 --out objects",
+        ["objects/report.json"],
+    ),
+    "models list": ("", []),
+    "models fetch": ("tiny", []),
+    "env": ("", []),
     "evaluate reconstruction": (
         f"--objects 1 --out shapes {' '.join(f'--set {text}' for text in SMALL_RUN)}",
         ["shapes/report.json"],
@@ -109,7 +118,8 @@ end_header
 DRIVER = """
 import contextlib, io, json, sys, traceback
 import zero123lib
-from zero123lib.cli import main
+from zero123lib.app.examples import example_files
+from zero123lib.cli.verbs import VERBS
 assert zero123lib.__file__.startswith(sys.prefix), zero123lib.__file__
 outcomes = {}
 for name, words in json.load(open("jobs.json")).items():
@@ -124,6 +134,19 @@ for name, words in json.load(open("jobs.json")).items():
             said.write(traceback.format_exc())
     outcomes[name] = [status, said.getvalue()]
 json.dump(outcomes, open("outcomes.json", "w"))
+"""
+
+# The app as it would be served, without the wait for visitors.
+SERVED = """
+import gradio, zero123lib
+from zero123lib.cli import main
+seen = []
+gradio.Blocks.launch = lambda self, **options: seen.append((self, options))
+assert main(["app", "--port", "7999", "--device", "cpu"]) == 0
+(blocks, options), = seen
+assert options["server_port"] == 7999
+examples = [b["props"] for b in blocks.config["components"] if b["type"] == "dataset"]
+print(zero123lib.__file__, len(examples[0]["samples"]), "tiny" in str(blocks.config))
 """
 
 
@@ -231,35 +254,11 @@ def outcomes(environment: Path, workplace: Path) -> dict[str, tuple[int | None, 
     return json.loads((workplace / "outcomes.json").read_text())
 
 
-def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
-    try:
-        status = main([*words, "--help"])
-    except SystemExit as stop:
-        status = int(stop.code or 0)
-    return status, capsys.readouterr().out
-
-
-def verbs(capsys: pytest.CaptureFixture[str], *group: str) -> list[str]:
-    """Every verb that the command line answers to, asked of itself.
-
-    What begins a line of a help, stands before a colon or in an example may be a verb: it is one
-    if it has a help of its own.
-    """
-    _, own = said(capsys, *group)
-    example = " ".join(["zero123", *group])
-    places = [
-        r"^[\s│]*([a-z][a-z0-9|,{}-]*)",
-        r"\b([a-z][a-z0-9-]*):",
-        rf"\b{example} ([a-z0-9-]+)",
-    ]
-    lines = [word for place in places for word in re.findall(place, own, re.MULTILINE)]
-    words = dict.fromkeys(word for line in lines for word in re.split(r"[|,{}]", line))
-    found = []
-    for word in words:
-        status, text = said(capsys, *group, word) if word else (2, "")
-        if status == 0 and text != own:
-            found += verbs(capsys, *group, word) or [" ".join([*group, word])]
-    return found
+def verbs(table: Mapping[str, Any]) -> set[str]:
+    """The words of every verb that the command line has."""
+    groups = {name: verbs(verb) for name, verb in table.items() if isinstance(verb, dict)}
+    alone = {name for name, verb in table.items() if not isinstance(verb, dict)}
+    return alone | {f"{name} {verb}" for name, below in groups.items() for verb in below}
 
 
 def test_wheel_and_sdist_hold_the_package_and_nothing_else(
@@ -276,8 +275,8 @@ def test_wheel_and_sdist_hold_the_package_and_nothing_else(
     assert {"LICENSE", "PKG-INFO", "README.md", "pyproject.toml"} < set(files)
 
 
-def test_every_verb_has_a_job_here(capsys: pytest.CaptureFixture[str]) -> None:
-    assert set(verbs(capsys)) == JOBS.keys()
+def test_every_verb_has_a_job_here() -> None:
+    assert verbs(VERBS) == JOBS.keys() | {"app"}
 
 
 @pytest.mark.parametrize("verb", JOBS)
@@ -295,6 +294,20 @@ def test_installed_the_readmes_program_runs(outcomes: dict[str, Any], workplace:
     status, text = outcomes["README"]
     assert status == 0, text
     assert len(list(workplace.glob("view-*.png"))) == 4
+
+
+def test_installed_the_app_is_served(environment: Path, workplace: Path) -> None:
+    done = subprocess.run(
+        [environment / "bin/python", "-c", SERVED],
+        cwd=workplace,
+        env=outside(environment),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    file, examples, model = done.stdout.split()[-3:]
+    assert Path(file).is_relative_to(environment)
+    assert (int(examples), model) == (len(example_files()), "True")
 
 
 def test_installed_the_command_is_on_the_path(environment: Path, workplace: Path) -> None:

@@ -1,6 +1,10 @@
-"""The error that names an argument, says what was expected of it, and what came."""
+"""Errors that users read: of an argument, by its name, and of a run that cannot go on."""
 
 from __future__ import annotations
+
+
+class RunError(RuntimeError):
+    """A run that cannot go on; the message says what to change, and files so far are whole."""
 
 
 class ArgumentError(ValueError):

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
+
+from zero123lib._errors import ArgumentError
+
+# What is being made has a name that begins so; a kill may leave it behind, and readers pass it by.
+MAKING = ".making-"
+_OLD = ".old-"
 
 
 @contextmanager
@@ -22,7 +30,7 @@ def whole_file(final: Path) -> Iterator[Path]:
         The temporary path, in the same folder and with the same suffix: writers go by the suffix.
     """
     final.parent.mkdir(parents=True, exist_ok=True)
-    scratch = final.with_name(f".making-{uuid4().hex[:8]}-{final.name}")
+    scratch = final.with_name(f"{MAKING}{uuid4().hex[:8]}-{final.name}")
     try:
         yield scratch
         sync(scratch)
@@ -40,7 +48,144 @@ def write_bytes(final: Path, content: bytes) -> None:
 
 def write_json(final: Path, content: Mapping[str, Any]) -> None:
     """Write JSON whole or not at all; NaN and infinity are refused with ValueError."""
-    write_bytes(final, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+    write_bytes(final, json_bytes(content))
+
+
+def json_bytes(content: Mapping[str, Any]) -> bytes:
+    """Encode content as a JSON file; NaN and infinity are refused with ValueError."""
+    return (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()
+
+
+def check_folder(out: Path) -> None:
+    """Raise ArgumentError where ``out`` neither is a folder to write into nor can become one."""
+    if os.path.lexists(out) and not out.is_dir():
+        raise ArgumentError("out", "a folder", f"{str(out)!r}, which is a file")
+    _check_writable(out, "a folder that can be written")
+
+
+def check_file(out: Path) -> None:
+    """Raise ArgumentError where ``out`` neither is a file to replace nor can become one."""
+    if out.is_dir():
+        raise ArgumentError("out", "a file", f"{str(out)!r}, which is a folder")
+    _check_writable(out.absolute().parent, "a file in a folder that can be written", out)
+
+
+def _check_writable(folder: Path, expected: str, out: Path | None = None) -> None:
+    """The nearest folder that is there takes files."""
+    folder = folder.absolute()
+    existing = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise ArgumentError("out", expected, repr(str(out or folder)))
+
+
+@contextmanager
+def new_folder(final: Path) -> Iterator[Path]:
+    """Fill a folder under a temporary name; it gets its own once all of it is on the disk.
+
+    Whatever goes wrong within, nothing of it stays.
+
+    Yields:
+        The temporary folder, beside the final one.
+
+    Raises:
+        OSError: it could not be written, or there is something of that name with content.
+    """
+    final = final.absolute()
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=MAKING, dir=final.parent) as scratch:
+        # The scratch folder is private to the user; one inside it gets the usual permissions.
+        made = Path(scratch) / "made"
+        made.mkdir()
+        yield made
+        _sync_tree(made)
+        made.rename(final)
+    sync_folder(final.parent)
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes]) -> list[str]:
+    """Write all files into a folder, each of them whole or not at all.
+
+    A new folder appears complete. In one that is there already, files of the same names are
+    replaced and others stay; the last file, which describes the others, is taken away first and
+    comes last, so that an interruption or a power cut never leaves it beside files that it does
+    not describe.
+
+    Args:
+        folder: where.
+        files: content by name.
+
+    Returns:
+        The names of the other files that were there.
+
+    Raises:
+        OSError: a file could not be written.
+    """
+    folder = folder.resolve()
+    if not folder.is_dir():
+        with new_folder(folder) as made:
+            for name, content in files.items():
+                (made / name).write_bytes(content)
+        return []
+    with TemporaryDirectory(prefix=MAKING, dir=folder) as scratch:
+        made = Path(scratch)
+        for name, content in files.items():
+            (made / name).write_bytes(content)
+            sync(made / name)
+        *others, last = files
+        (folder / last).unlink(missing_ok=True)
+        sync_folder(folder)
+        for name in others:
+            (made / name).replace(folder / name)
+        sync_folder(folder)
+        (made / last).replace(folder / last)
+        sync_folder(folder)
+    return sorted(path.name for path in folder.iterdir() if path.name not in files)
+
+
+@contextmanager
+def whole_folder(final: Path) -> Iterator[Path]:
+    """Fill a folder under a temporary name; it takes the place of one that is there already.
+
+    Whatever goes wrong within, that one stays, and the temporary one is removed.
+
+    Yields:
+        The temporary folder.
+    """
+    clear_unfinished(final.parent)
+    making, old = (final.with_name(f"{mark}{final.name}") for mark in (MAKING, _OLD))
+    final.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        making.mkdir()
+        yield making
+        _sync_tree(making)
+        if final.exists():
+            final.rename(old)
+        making.rename(final)
+        sync_folder(final.parent)
+    except BaseException:
+        shutil.rmtree(making, ignore_errors=True)
+        clear_unfinished(final.parent)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def clear_unfinished(parent: Path) -> None:
+    """Remove what a killed process left unfinished, and give back a folder that it had moved."""
+    for path in parent.glob(f"{_OLD}*"):
+        final = path.with_name(path.name.removeprefix(_OLD))
+        if final.exists():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.rename(final)
+    for path in parent.glob(f"{MAKING}*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder: its name goes first, so that a kill leaves no broken one behind."""
+    going = folder.with_name(f"{MAKING}{folder.name}")
+    folder.rename(going)
+    shutil.rmtree(going)
 
 
 def sync(file: Path) -> None:
@@ -57,3 +202,13 @@ def sync_folder(folder: Path) -> None:
     """Bring the names in a folder to the disk; Windows opens no folders and needs no help."""
     if os.name != "nt":
         sync(folder)
+
+
+def _sync_tree(folder: Path) -> None:
+    """Bring everything in a folder, and its names, to the disk."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            sync(path)
+        else:
+            sync_folder(path)
+    sync_folder(folder)

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from demo.layout import build, launch_options
-from demo.settings import Options
+from zero123lib.app.layout import build, launch_options
+from zero123lib.app.settings import Options
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from demo.examples import EXAMPLES
 from tests.app.conftest import CHROMIUM
 from tests.app.test_page import DESKTOP, PHONE, choose_example, opened
+from zero123lib.app.examples import EXAMPLES
 
 FOLDER = os.environ.get("AXE_CORE")
 

@@ -13,12 +13,12 @@ import torch
 from PIL import Image
 
 import app
-from demo import callbacks, inputs, outputs, sampling, settings
-from demo.callbacks import Actions
-from demo.examples import EXAMPLES, example_files, example_picture
-from demo.layout import build
-from demo.sessions import Session
-from demo.shelf import Shelf
+from zero123lib.app import callbacks, inputs, layout, outputs, sampling, settings
+from zero123lib.app.callbacks import Actions
+from zero123lib.app.examples import EXAMPLES, example_files, example_picture
+from zero123lib.app.layout import build
+from zero123lib.app.sessions import Session
+from zero123lib.app.shelf import Shelf
 from zero123lib.diffusion.card import about_model
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.views.poses import PRESETS, RelativePose, camera_label
@@ -198,7 +198,7 @@ def test_a_model_that_needs_the_inputs_elevation_asks_for_it(
             make(nothing)
         assert caught.value.message == (
             "input_elevation: expected the elevation of the camera that took the picture, in "
-            "degrees, as the model told is conditioned on it; got none"
+            "degrees, as the model told is conditioned on it, got none"
         )
     for wrong in (91, "91", "up", "nan", [1]):
         with pytest.raises(gr.Error, match="input_elevation: expected a number from -90 to 90"):
@@ -253,19 +253,36 @@ def test_a_model_that_is_not_there_is_one_line(
     assert stopped.value.code == 2 and line.startswith("app.py: error: --model: expected ")
 
 
-def test_flags_and_environment_set_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    read = settings.parser().parse_args
-    assert settings.options(read([])) == settings.Options(settings.MAX_WAITING, "any")
-    assert settings.options(read(["--host", "0.0.0.0"])).models == ()
-    assert settings.options(read(["--share"])).models == ()
-    flags = settings.options(read(["--max-queue", "3", "--models", "zero123-xl, a/b"]))
-    assert flags == settings.Options(3, ("zero123-xl", "a/b"))
-    monkeypatch.setenv("ZERO123_MAX_QUEUE", "3")
-    monkeypatch.setenv("ZERO123_MODELS", "zero123-xl, a/b")
-    assert settings.options(settings.parser().parse_args([])) == flags
+def test_visitors_may_load_anything_on_this_machine_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings.options(None) == settings.Options(settings.MAX_WAITING, "any")
+    assert settings.options(None, host="0.0.0.0").models == ()
+    assert settings.options(None, share=True).models == ()
+    assert settings.options("zero123-xl, a/b", 3) == settings.Options(3, ("zero123-xl", "a/b"))
     monkeypatch.setenv("SPACE_ID", "somebody/space")
-    monkeypatch.delenv("ZERO123_MODELS")
-    assert settings.options(settings.parser().parse_args([])).models == ()
+    assert settings.options(None).models == ()
+
+
+def test_flags_and_environment_set_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[settings.Options] = []
+    real = layout.build
+    monkeypatch.setattr(layout, "build", lambda pipe, o, d: seen.append(o) or real(pipe, o, d))
+    by_flags = launched(
+        monkeypatch, "--max-queue", "3", "--models", "zero123-xl, a/b", "--host", "::1"
+    )
+    for name, value in {
+        "ZERO123_MAX_QUEUE": "3",
+        "ZERO123_MODELS": "zero123-xl, a/b",
+        "GRADIO_SERVER_NAME": "::1",
+        "ZERO123_MODEL": "tiny",
+        "ZERO123_DEVICE": "cpu",
+        "ZERO123_MCP": "0",
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert launched(monkeypatch)["server_name"] == by_flags["server_name"] == "::1"
+    assert seen == [settings.Options(3, ("zero123-xl", "a/b"))] * 2
+    monkeypatch.setenv("ZERO123_MAX_QUEUE", "many")
+    with pytest.raises(SystemExit, match="2"):
+        launched(monkeypatch)
 
 
 def test_on_zerogpu_a_request_borrows_the_gpu_for_its_views_and_steps(

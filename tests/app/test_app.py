@@ -16,7 +16,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from demo.examples import example_files
+from zero123lib.app.examples import example_files
 from zero123lib.diffusion.card import about_model
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.views.poses import RelativePose

@@ -15,9 +15,9 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from demo.examples import example_files
-from demo.guard import is_closed, names_address
-from demo.settings import MAX_BODY_BYTES, MAX_UPLOAD_BYTES
+from zero123lib.app.examples import example_files
+from zero123lib.app.guard import is_closed, names_address
+from zero123lib.app.settings import MAX_BODY_BYTES, MAX_UPLOAD_BYTES
 
 SECRET = b"canary-3f9d2c: nothing of this machine leaves it"
 REST = [0, 0, 0, None, 0, 0, 0.6, True, "auto", None]
@@ -89,7 +89,7 @@ def addresses(secret: Path) -> list[str]:
         "gradio_api/file=/proc/self/environ",
         "gradio_api/file=/etc/passwd",
         f"gradio_api/file={os.path.abspath('app.py')}",
-        "gradio_api/file=demo/settings.py",
+        "gradio_api/file=zero123lib/app/settings.py",
         f"assets/{climb}{str(secret)[1:]}",
         f"static/{climb}{str(secret)[1:]}",
         f"svelte/{climb}{str(secret)[1:]}",
@@ -123,7 +123,7 @@ def test_no_request_goes_to_another_server(
     port = host.split(":")[1]
     places = [f"http://{host}/a.png", f"http://localhost:{port}/a.png", f"http://[::1]:{port}/a"]
     places += [f"http://0x7f000001:{port}/a.png", f"http://127.1:{port}/a.png", f"https://{host}/a"]
-    with caplog.at_level(logging.WARNING, "demo.guard"):
+    with caplog.at_level(logging.WARNING, "zero123lib.app.guard"):
         for place in places:
             for path in (f"gradio_api/file={place}", f"file={place}", f"gradio_api/proxy={place}"):
                 status, body = ask(url + path)
@@ -134,7 +134,7 @@ def test_no_request_goes_to_another_server(
             nested = [{"path": "x", "meta": {"_type": "gradio.FileData"}, "url": place}, *REST]
             assert b"event: complete" not in call(url, "preview", nested)
     assert seen == []
-    lines = [record for record in caplog.records if record.name == "demo.guard"]
+    lines = [record for record in caplog.records if record.name == "zero123lib.app.guard"]
     assert len(lines) >= 4 * len(places)
     assert all(not record.exc_info and "\n" not in record.getMessage() for record in lines)
 

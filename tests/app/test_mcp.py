@@ -18,9 +18,9 @@ from mcp import ClientSession
 from mcp.client.streamable_http import streamablehttp_client
 from PIL import Image
 
-from demo.examples import example_files
 from tests.app.conftest import served
 from tests.app.test_app import ENDPOINTS
+from zero123lib.app.examples import example_files
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.views.poses import RelativePose
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from demo.examples import example_files
 from tests.app.conftest import CHROMIUM, ENDLESS, PATIENCE_MS, served
+from zero123lib.app.examples import example_files
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 
 PHONE: dict[str, Any] = {

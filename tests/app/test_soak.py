@@ -15,9 +15,9 @@ from gradio_client import Client, handle_file
 from gradio_client.utils import QueueError
 from PIL import Image
 
-from demo.examples import example_files
-from demo.settings import Options
 from tests.app.conftest import served
+from zero123lib.app.examples import example_files
+from zero123lib.app.settings import Options
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.views.poses import RelativePose
 

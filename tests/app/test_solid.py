@@ -11,12 +11,12 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
-from demo.examples import example_files
-from demo.sessions import Session
-from demo.shelf import Shelf
-from demo.solid import CHOICES, Solid, recipe_for
-from demo.studio import Studio
 from tests.app.conftest import ENDLESS, ENOUGH, served
+from zero123lib.app.examples import example_files
+from zero123lib.app.sessions import Session
+from zero123lib.app.shelf import Shelf
+from zero123lib.app.solid import CHOICES, Solid, recipe_for
+from zero123lib.app.studio import Studio
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.meshes.load import load_mesh
 from zero123lib.reconstruction.recipes import recipe_names

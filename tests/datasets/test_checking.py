@@ -145,13 +145,13 @@ def test_packing_says_what_it_left_out(make_objects: Callable[..., Path], capsys
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["check", "absent"], "path: expected a folder of objects, got 'absent'"),
-        (["check", "."], "path: expected folders with views"),
-        (["check"], "arguments are required: DATA"),
+        (["check", "absent"], "DATA: expected a folder of objects, or shards, got 'absent'"),
+        (["check", "."], "DATA: expected folders with views"),
+        (["check"], "DATA: expected 1 value, got none"),
         (["check", ".", "--workers", "0"], "--workers: expected a whole number from 1 to 256"),
         (["pack", ".", "out", "--shard-size", "0"], "--shard-size: expected a whole number"),
-        (["pack", "absent", "out"], "path: expected a folder of objects, got 'absent'"),
-        (["pack", ".", "."], "out: expected a new name, got '.', which exists"),
+        (["pack", "absent", "out"], "DIR: expected a folder of objects, got 'absent'"),
+        (["pack", ".", "."], "OUT: expected a new name, got '.', which exists"),
     ],
 )
 def test_wrong_input_is_one_line_and_status_2(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from zero123lib.cli import evaluate, main
+from zero123lib.cli import main
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.evaluation import evaluate_scenes, evaluated_kinds, samples, sweep
 from zero123lib.scenes import KINDS
@@ -176,12 +176,3 @@ def test_wrong_input_is_one_line_and_nothing_is_written(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("zero123 evaluate") and f": error: {argument}: expected " in line
     assert reason in line and names_in(tmp_path) == {"text"}
-
-
-def test_examples_of_the_help_parse():
-    from zero123lib.cli import build_parser
-
-    lines = [line for line in evaluate.EPILOG.splitlines() if line.startswith("  zero123")]
-    assert len(lines) == 2
-    for line in lines:
-        assert build_parser().parse_args(line.split()[1:]).run is evaluate.run

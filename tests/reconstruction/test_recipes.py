@@ -155,7 +155,9 @@ def test_sections_of_other_threestudio_modules_are_passed_over_whole() -> None:
 def test_files_that_are_no_recipes_are_refused(tmp_path: Path, content: str) -> None:
     file = tmp_path / "bad.yaml"
     file.write_bytes(content.encode("latin-1"))
-    with pytest.raises(ValueError, match=r"config: bad.yaml: ") as caught:
+    with pytest.raises(
+        ValueError, match=r"config: expected a recipe that can be read, got bad.yaml: "
+    ) as caught:
         read_recipe(file)
     assert "\n" not in str(caught.value)
 

@@ -8,17 +8,16 @@ import pytest
 from PIL import Image
 from tiny_runs import TINY
 
-from zero123lib.cli import build_parser, main
+from zero123lib.cli import main
+from zero123lib.cli.verbs import build
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 
 
 def test_overrides_stand_anywhere_among_the_options() -> None:
-    parser = build_parser()
-    words = ["reconstruct", "a.png", "x=1", "--out", "o", "y.z=[1, 2]", "--seed", "3", "w=4"]
-    for _ in range(2):  # parsing leaves the parser as it was
-        args = parser.parse_args(words)
-        assert (args.photo, args.overrides) == (Path("a.png"), ["x=1", "y.z=[1, 2]", "w=4"])
-        assert args.seed == 3
+    words = ["reconstruct", "a.png", "x=1", "--out", "o", "y.z=[1, 2]", "--seed", "3", "w=-4"]
+    _, bound, _ = build().parse_args(words)
+    assert bound.args == (Path("a.png"), "x=1", "y.z=[1, 2]", "w=-4")
+    assert (bound.kwargs["run"].out, bound.kwargs["run"].seed) == (Path("o"), 3)
 
 
 def test_a_run_tells_what_it_does_and_writes(

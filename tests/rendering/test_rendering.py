@@ -21,12 +21,11 @@ import torch
 import trimesh
 from PIL import Image
 
-from zero123lib.cli import main, render
+from zero123lib.cli import main
 from zero123lib.datasets.folder import FolderPairs, find_objects
-from zero123lib.meshes.axes import UPS
 from zero123lib.meshes.load import load_mesh
 from zero123lib.meshes.mesh import Camera
-from zero123lib.meshes.rasterize import BACKENDS, rasterize
+from zero123lib.meshes.rasterize import rasterize
 from zero123lib.rendering import dataset, objects
 from zero123lib.rendering.cameras import light_of, official_poses
 from zero123lib.rendering.dataset import render_dataset
@@ -333,12 +332,6 @@ def test_a_record_counts_only_for_its_own_mesh_and_settings(tmp_path: Path) -> N
     for broken in ("null", "[]", '{"files": 3}', '{"files": {}, "settings": {}}'):
         (folder / "object.json").write_text(broken)
         assert whole_record(folder, source, TINY) is None
-
-
-def test_names_repeated_for_the_parser_are_those_of_the_rooms() -> None:
-    assert render.BACKENDS == BACKENDS and render.UPS == UPS
-    for light in render.LIGHTS:
-        RenderSettings(light=light)
 
 
 @pytest.mark.parametrize(

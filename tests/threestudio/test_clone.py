@@ -199,7 +199,7 @@ def test_doctor_without_a_python_or_a_clone(tmp_path: Path) -> None:
 def test_verbs_complain_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["threestudio", "install", str(tmp_path)]) == 2
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and "zero123 threestudio: error: clone: expected" in error
+    assert error.count("\n") == 1 and "zero123 threestudio install: error: CLONE: expected" in error
     assert cli.main(["threestudio"]) == 2
     assert list(tmp_path.iterdir()) == []
 

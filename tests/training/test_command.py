@@ -31,7 +31,7 @@ def test_a_run_from_end_to_end(tmp_path, renders, capsys):
     assert cli.main(arguments(tmp_path, renders, *more)) == 0
     said = capsys.readouterr().out
     assert "step 2: validation loss " in said and "wrote " in said
-    assert "(1 processes x " in said and "budget 6 steps" in said and str(tmp_path) in said
+    assert "(1 process x " in said and "budget 6 steps" in said and str(tmp_path) in said
     run = tmp_path / "run"
     log = EventAccumulator(str(run / "logs")).Reload()
     scalars = ["loss", "learning_rate", "gradient_norm", "images_per_second", "skipped"]
@@ -71,7 +71,7 @@ def test_corrupt_samples_are_counted_and_named(tmp_path, capsys):
     broken = write_renders(tmp_path / "renders")
     (broken / "object-1" / "002.png").write_bytes(b"no picture")
     assert cli.main(arguments(tmp_path, broken, "--set", "data.workers=1")) == 0
-    assert "skipped 1 corrupt samples, such as object-1/002: " in capsys.readouterr().out
+    assert "skipped 1 corrupt sample, such as object-1/002: " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("workers", [0, 1])

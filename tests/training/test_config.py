@@ -80,8 +80,8 @@ def test_architectures_are_named_or_sized():
         ("budget=null", "budget: expected steps or minutes"),
         ("data.path=renders", "data.path: expected null .* where the source is scenes"),
         ("seed.a=1", "seed.a: expected a section seed to set it in, got 0"),
-        ("seed", "--set: expected section.key=value, .*, got 'seed'"),
-        ("seed=[", "--set: expected section.key=value"),
+        ("seed", "override: expected section.key=value, .*, got 'seed'"),
+        ("seed=[", "override: expected section.key=value"),
     ],
 )
 def test_one_line_says_what_does_not_fit(override, line, tmp_path):
@@ -95,8 +95,8 @@ def test_one_line_says_what_does_not_fit(override, line, tmp_path):
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("a: [", "CONFIG: expected a preset .* or a YAML file, got"),
-        ("3", "CONFIG: expected .* of sections, got .*int"),
+        ("a: [", "config: expected a preset .* or a YAML file, got"),
+        ("3", "config: expected .* of sections, got .*int"),
         ("preset: none", "preset: expected one of finetune, lora, tiny, zero123, got 'none'"),
         ("preset: finetune", r"data.path: expected a data set \(--data\), got null"),
     ],
@@ -105,7 +105,7 @@ def test_files_that_are_no_config(text, line, tmp_path):
     (tmp_path / "bad.yaml").write_text(text)
     with pytest.raises(ValueError, match=line):
         read_config(tmp_path / "bad.yaml")
-    with pytest.raises(ValueError, match="CONFIG: expected .* No such file"):
+    with pytest.raises(ValueError, match="config: expected .* No such file"):
         read_config(tmp_path / "absent.yaml")
 
 

@@ -27,10 +27,10 @@ from tests.training.toy import (
     weights_of,
 )
 from zero123lib import cli
-from zero123lib.cli import training_run
+from zero123lib._files import whole_folder
 from zero123lib.training import checkpoints
+from zero123lib.training import run as training_run
 from zero123lib.training.checkpoints import resume, save_checkpoint, whole_checkpoints
-from zero123lib.training.files import whole_folder
 from zero123lib.training.loop import start, train
 
 STEPS = 24
@@ -254,7 +254,7 @@ def test_no_checkpoint_tells_of_a_best_model_that_was_not_written(tmp_path, rend
 def test_another_config_is_refused_by_name(tmp_path):
     three_checkpoints(tmp_path)
     state = start(toy_config(tmp_path, "optimizer.learning_rate=0.5"))
-    line = "--resume: expected the run's own config, in which optimizer.learning_rate is 0.001"
+    line = "resume: expected the run's own config, in which optimizer.learning_rate is 0.001"
     with pytest.raises(ValueError, match=line):
         resume(tmp_path, state)
 

@@ -108,7 +108,7 @@ def weights_of(state: Any) -> dict[str, torch.Tensor]:
 
 # Processes of their own start from a server that has torch loaded.
 _CONTEXT = get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["zero123lib.cli.training_run", "torch.utils.tensorboard"])
+_CONTEXT.set_forkserver_preload(["zero123lib.training.run", "torch.utils.tensorboard"])
 
 
 def start_process(target: Any, *args: Any) -> Any:
@@ -120,7 +120,7 @@ def start_process(target: Any, *args: Any) -> Any:
 def recorded_main(argv: list[str], log: Path) -> None:
     """`zero123 ARGV` in a process of its own; every step's loss is a line of the log."""
     from zero123lib import cli
-    from zero123lib.cli import training_run
+    from zero123lib.training import run as training_run
 
     os.setpgrp()
     plain = training_run.train

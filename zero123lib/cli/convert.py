@@ -1,78 +1,61 @@
-"""`zero123 convert`: a checkpoint in another layout, with progress."""
+"""`zero123 convert`: a checkpoint in another layout."""
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
-from zero123lib.cli.arguments import add_reading, one_of
+from cyclopts import Parameter
 
-DTYPES = ("float32", "float16", "bfloat16")
-
-EPILOG = """examples:
-  zero123 convert zero123-xl.ckpt zero123-xl/ --dtype float16
-  zero123 convert zero123-xl/ zero123-xl.safetensors
-
-A folder is written as sharded safetensors that diffusers and zero123lib read; a name that ends in
-.safetensors as one file in the layout of the official code. Nothing has its final name before it
-is whole. After a full disk the same command goes on where it stopped."""
+from zero123lib._files import check_folder
+from zero123lib.cli.options import Flag, Reading
 
 
-def add_convert(verbs: Any) -> None:
-    """Add the verb `convert` to a parser's verbs."""
-    parser = verbs.add_parser(
-        "convert",
-        description="Write a checkpoint anew: an original .ckpt as a diffusers folder, and back.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "source", metavar="SOURCE", help="a .ckpt or .safetensors file, a folder, or a model's name"
-    )
-    parser.add_argument("out", type=Path, metavar="OUT", help="folder, or file.safetensors")
-    parser.add_argument(
-        "--dtype", type=one_of(DTYPES), metavar="NAME",
-        help=f"precision of the weights: {', '.join(DTYPES)} (as they are)",
-    )  # fmt: skip
-    add_reading(parser)
-    parser.add_argument(
-        "--no-ema", action="store_true", help="take the weights, not their running average"
-    )
-    parser.set_defaults(run=run)
+def convert(
+    source: Annotated[str, Parameter(name="SOURCE")],
+    out: Annotated[Path, Parameter(name="OUT")],
+    /,
+    *,
+    dtype: Literal["float32", "float16", "bfloat16"] | None = None,
+    no_ema: Flag = False,
+    reading: Reading = Reading(),
+) -> None:
+    """Write a checkpoint anew: an original .ckpt as a diffusers folder, and back.
 
+    A folder is written as sharded safetensors that diffusers and zero123lib
+    read; a name that ends in .safetensors as one file in the layout of the
+    official code. Nothing has its final name before it is whole. After a full
+    disk the same command goes on where it stopped.
 
-def run(args: argparse.Namespace) -> None:
-    """Convert, with a bar of the bytes written where stderr is a terminal.
+        zero123 convert zero123-xl.ckpt zero123-xl/ --dtype float16
+        zero123 convert zero123-xl/ zero123-xl.safetensors
 
-    Raises:
-        ValueError: an argument or the checkpoint is of no use.
-        OSError: a file could not be written.
+    Args:
+        source: a .ckpt or .safetensors file, a folder, or a model's name.
+        out: folder, or file.safetensors.
+        dtype: precision of the weights (as they are).
+        no_ema: take the weights, not their running average.
     """
+    reading.check(source)
+    check_folder(out.absolute().parent)
     import torch
     from tqdm import tqdm
 
-    from zero123lib.diffusion.convert import convert
+    from zero123lib.diffusion.convert import convert as converted
 
-    steps = convert(
-        args.source,
-        args.out,
-        original_config=args.original_config,
-        encoding=args.encoding,
-        use_ema=not args.no_ema,
-        torch_dtype=getattr(torch, args.dtype) if args.dtype else None,
+    steps = converted(
+        source,
+        out,
+        original_config=reading.original_config,
+        encoding=reading.encoding,
+        use_ema=not no_ema,
+        torch_dtype=getattr(torch, dtype) if dtype else None,
     )
-    step = None
+    written = 0
     with tqdm(unit="B", unit_scale=True, disable=None) as bar:
-        try:
-            for step in steps:
-                bar.total = step.total
-                bar.set_description(step.file, refresh=False)
-                bar.update(step.done - bar.n)
-        except ValueError as error:
-            argument, colon, complaint = str(error).partition(": ")
-            flag = {"original_config": "--original-config", "encoding": "--encoding"}
-            raise ValueError(f"{flag.get(argument, argument)}{colon}{complaint}") from error
-    if step is not None:
-        print(f"{args.source}: wrote {step.done / 1e9:.2f} GB of weights to {args.out}")
+        for step in steps:
+            bar.total = step.total
+            bar.set_description(step.file, refresh=False)
+            bar.update(step.done - bar.n)
+            written = step.done
+    print(f"{source}: wrote {written / 1e9:.2f} GB of weights to {out}")

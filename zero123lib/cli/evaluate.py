@@ -1,280 +1,402 @@
-"""`zero123 evaluate`: how well a model turns objects whose other sides are known."""
+"""`zero123 evaluate`: how well a model turns, or a recipe shapes, objects that are known whole."""
 
 from __future__ import annotations
 
-import argparse
-import csv
-import io
 import itertools
+import logging
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from zero123lib.cli import files
-from zero123lib.cli.arguments import add_reading, number, one_of, whole
-from zero123lib.cli.evaluate_shape import add_evaluate_reconstruction
-from zero123lib.cli.kinds import add_kinds, kinds_told, kinds_words
-from zero123lib.cli.views import DEVICES, SAMPLERS
+from cyclopts import Group, Parameter
+
+from zero123lib._choices import Sampler
+from zero123lib._errors import ArgumentError
+from zero123lib._files import check_folder, json_bytes, write_folder
+from zero123lib._words import count
+from zero123lib.cli.options import (
+    Assignments,
+    Guidance,
+    Model,
+    Seed,
+    Share,
+    Steps,
+    check_present,
+    renaming,
+    whole,
+)
 
 if TYPE_CHECKING:
     from zero123lib.diffusion.pipeline import Zero123Pipeline
-    from zero123lib.evaluation import Prediction, Setting
+    from zero123lib.evaluation import Prediction, Report, Setting
 
-EPILOG = """examples:
-  zero123 evaluate scenes --model tiny --out report/
-  zero123 evaluate scenes --sweep-steps 1 2 4 8 20 --sweep-guidance 1 1.5 3 --out curves/
-
-It asks about held-out procedural objects, always the same ones from the same cameras, of the kinds
-that the model was trained on where it says them (--kinds all: of all). It prints PSNR, SSIM,
-LPIPS, silhouette IoU and the error of the azimuth from which the made view shows the object, over
-the image and inside the input's and the target's silhouettes, beside the scores of three baselines:
-the input unchanged, a blank image, the mean of training images.
-
---out also writes contact_sheet.png, views.csv (every view) and report.json; a sweep writes
-curves.csv and curves.png, and keeps every object's scores in cells/, so that the same command goes
-on where it was interrupted."""
-
-_CELLS = "cells"
+Out = Annotated[Path | None, Parameter(metavar="DIR")]
+Kinds = Annotated[list[str] | None, Parameter(metavar="KIND...")]
+CELLS = "cells"
 
 
-def add_evaluate(verbs: Any) -> None:
-    """Add the verb `evaluate` to a parser's verbs."""
-    verb = verbs.add_parser(
-        "evaluate", description="Measure a model by a fixed protocol.", allow_abbrev=False
-    )
-    protocols = verb.add_subparsers(
-        dest="protocol",
-        required=True,
-        metavar="PROTOCOL",
-        help="scenes: views of held-out drawn objects; reconstruction: their shapes",
-    )
-    parser = protocols.add_parser(
-        "scenes",
-        description="Measure a model on held-out procedural objects.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder to write; without it, only a table"
-    )
-    parser.add_argument(
-        "--objects", type=whole(1, 100_000), default=100, metavar="N", help="how many (100)"
-    )
-    parser.add_argument(
-        "--views", type=whole(1, 1000), default=8, metavar="N", help="target views of each (8)"
-    )
-    add_kinds(parser)
-    _add_model(parser)
-    _add_sampling(parser)
-    parser.set_defaults(run=run)
-    add_evaluate_reconstruction(protocols)
+ITS_VIEWS = Group("Its views", sort_key=2)
 
 
-def _add_model(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("the model")
-    group.add_argument(
-        "--model", default="tiny", metavar="NAME",
-        help="a model's name, a folder, or a .ckpt or .safetensors file (tiny)",
-    )  # fmt: skip
-    add_reading(group)
-    group.add_argument(
-        "--device", type=one_of(DEVICES), default="auto", metavar="NAME",
-        help=f"{', '.join(DEVICES)} (auto)",
-    )  # fmt: skip
+@Parameter(name="*", group=ITS_VIEWS)
+@dataclass(frozen=True)
+class Asking:
+    """How the model is asked.
 
-
-def _add_sampling(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("its views")
-    steps = whole(1, 1000)
-    guidance = number(float, "a number from 0 to below 10000", lambda value: 0.0 <= value < 1e4)
-    group.add_argument("--steps", type=steps, metavar="N", help="denoising (the model's own)")
-    group.add_argument(
-        "--guidance", type=guidance, metavar="G", help="scale; 1 is none (the model's own)"
-    )
-    group.add_argument(
-        "--sampler", type=one_of(SAMPLERS), default="ddim", metavar="NAME",
-        help=f"{', '.join(SAMPLERS)} (ddim)",
-    )  # fmt: skip
-    group.add_argument(
-        "--seed", type=whole(0, 2**63 - 1), default=0, metavar="N", help="of the noise (0)"
-    )
-    group.add_argument(
-        "--sweep-steps", type=steps, nargs="+", metavar="N", help="curves against these"
-    )
-    group.add_argument(
-        "--sweep-guidance", type=guidance, nargs="+", metavar="G", help="curves against these"
-    )
-
-
-def run(args: argparse.Namespace) -> None:
-    """Evaluate, with a bar of the objects asked about where stderr is a terminal.
-
-    Raises:
-        ValueError: an argument or the checkpoint is of no use; nothing was written.
-        OSError: a file could not be written.
+    Attributes:
+        num_inference_steps: denoising steps (the model's own).
+        guidance_scale: 1 is no guidance (the model's own).
+        sampler: how noise becomes views.
+        seed: of the noise.
     """
-    for single, several in (("steps", "sweep_steps"), ("guidance", "sweep_guidance")):
-        if getattr(args, single) is not None and getattr(args, several) is not None:
-            raise ValueError(f"--sweep-{single}: expected no --{single} beside it, got one")
-    if args.out is not None:
-        files.check_folder(args.out)
-    import logging
+
+    num_inference_steps: Annotated[Steps | None, Parameter(name="--steps")] = None
+    guidance_scale: Annotated[Guidance | None, Parameter(name="--guidance")] = None
+    sampler: Sampler = "ddim"
+    seed: Seed = 0
+
+    def grid(
+        self, pipe: Zero123Pipeline, steps: Sequence[int | None], guidances: Sequence[float | None]
+    ) -> list[Setting]:
+        """Pair each number of steps with each guidance; None is what the model recommends."""
+        from zero123lib.diffusion.samplers import step_count
+        from zero123lib.diffusion.schedule import Schedule
+        from zero123lib.evaluation import Setting
+
+        schedule = Schedule.from_scheduler(pipe.scheduler)
+        pairs = itertools.product(steps, guidances)
+        found = [Setting.of(pipe, *pair, self.sampler, self.seed) for pair in pairs]
+        for setting in found:
+            step_count(setting.sampler, schedule, setting.steps)
+        return list(dict.fromkeys(found))
+
+    def setting(self, pipe: Zero123Pipeline) -> Setting:
+        """Say how the model is asked; what is not given is as it recommends."""
+        return self.grid(pipe, [self.num_inference_steps], [self.guidance_scale])[0]
+
+
+@Parameter(name="*", group=ITS_VIEWS)
+@dataclass(frozen=True)
+class Sweeping(Asking):
+    """How the model is asked, in one way or in several.
+
+    Attributes:
+        sweep_steps: curves against these numbers of steps.
+        sweep_guidance: curves against these guidance scales.
+    """
+
+    sweep_steps: list[Steps] | None = None
+    sweep_guidance: list[Guidance] | None = None
+
+    @property
+    def sweeps(self) -> bool:
+        """Whether curves are asked for."""
+        return bool(self.sweep_steps or self.sweep_guidance)
+
+    def check(self) -> None:
+        """Raise ArgumentError where one number and several of a kind are given."""
+        if self.num_inference_steps is not None and self.sweep_steps is not None:
+            raise ArgumentError("sweep_steps", "no --steps beside it", "one")
+        if self.guidance_scale is not None and self.sweep_guidance is not None:
+            raise ArgumentError("sweep_guidance", "no --guidance beside it", "one")
+
+    def settings(self, pipe: Zero123Pipeline) -> list[Setting]:
+        """One, or the grid of a sweep; what is not given is as the model recommends."""
+        swept = "sweep_steps" if self.sweep_steps else "num_inference_steps"
+        with renaming(num_inference_steps=swept):
+            return self.grid(
+                pipe,
+                self.sweep_steps or [self.num_inference_steps],
+                self.sweep_guidance or [self.guidance_scale],
+            )
+
+
+def scenes(
+    *,
+    out: Out = None,
+    objects: Annotated[int, whole(1, 100_000)] = 100,
+    views: Annotated[int, whole(1, 1000)] = 8,
+    kinds: Kinds = None,
+    model: Model = Model(),
+    asking: Sweeping = Sweeping(),
+) -> None:
+    """Measure a model on views of held-out procedural objects.
+
+    It asks about the same objects from the same cameras always, of the kinds
+    that the model was trained on where it says them. It prints PSNR, SSIM,
+    LPIPS, silhouette IoU and the error of the azimuth from which the made view
+    shows the object, over the image and inside the input's and the target's
+    silhouettes, beside the scores of three baselines: the input unchanged, a
+    blank image, the mean of training images.
+
+    --out also writes contact_sheet.png, views.csv (every view) and report.json;
+    a sweep writes curves.csv and curves.png, and keeps every object's scores in
+    cells/, so that the same command goes on where it was interrupted.
+
+        zero123 evaluate scenes --model tiny --out report/
+        zero123 evaluate scenes --sweep-steps 1 2 4 --sweep-guidance 1 2
+
+    Args:
+        out: folder to write; without it, only a table.
+        objects: how many.
+        views: target views of each.
+        kinds: of objects, such as chair car, or all (the model's own, or all).
+    """
+    asking.check()
+    if out is not None:
+        check_folder(out)
+    model.check()
+    kinds = _checked_kinds(kinds)
+    pipe = _loaded(model)
+    settings = asking.settings(pipe)
+    if asking.sweeps:
+        cells = None if out is None else out / CELLS
+        return _write(out, _swept(pipe, settings, objects, views, kinds, cells))
+    from zero123lib.evaluation import predict_scenes
+
+    predictions = predict_scenes(pipe, settings[0], objects, views, kinds)
+    report, files = _reported(pipe, settings[0], predictions, objects)
+    options = {"objects": objects, "views": views, **_options(settings[0]), "kinds": report.kinds}
+    command = _command(["scenes"], model, options)
+    _write(out, {**files, "report.json": json_bytes(report.to_dict(command))})
+
+
+def stored(
+    data: Annotated[Path, Parameter(name="DATA")],
+    /,
+    *,
+    out: Out = None,
+    objects: Annotated[int, whole(1, 100_000)] = 100,
+    views: Annotated[int, whole(1, 1000)] = 4,
+    held_out: Share = 0.0,
+    model: Model = Model(),
+    asking: Asking = Asking(),
+) -> None:
+    """Measure a model on views of objects of a data set that it does not know.
+
+    DATA is a folder in the official layout, as `zero123 render` writes it: of
+    each object one view is the input, the next ones are what is asked for. It
+    prints PSNR, SSIM, LPIPS and silhouette IoU beside the scores of three
+    baselines. --held-out takes the objects that training with the same
+    data.held_out left out.
+
+    --out also writes contact_sheet.png, views.csv (every view) and report.json.
+
+        zero123 evaluate objects rendered/ --held-out 0.05 --out report/
+
+    Args:
+        data: a folder of objects.
+        out: folder to write; without it, only a table.
+        objects: how many, at most; always the same ones.
+        views: target views of each.
+        held_out: share of the objects, by their names, that training left out (all objects).
+    """
+    if out is not None:
+        check_folder(out)
+    check_present(data, "data", "a folder of objects")
+    model.check()
+    from zero123lib.evaluation import predict, stored_samples
+
+    pipe = _loaded(model)
+    setting = asking.setting(pipe)
+    with renaming(path="data"):
+        samples = stored_samples(data, objects, views, pipe.image_size, held_out)
+        report, files = _reported(pipe, setting, predict(pipe, setting, samples), objects)
+    options = {"objects": objects, "views": views, "held-out": held_out, **_options(setting)}
+    command = _command(["objects", str(data)], model, options)
+    _write(out, {**files, "report.json": json_bytes(report.to_dict(command))})
+
+
+def reconstruction(
+    *,
+    recipe: Annotated[str, Parameter(metavar="CONFIG")] = "tiny-views",
+    out: Out = None,
+    objects: Annotated[int, whole(1, 10_000)] = 10,
+    first: Annotated[int, whole(0, 10_000)] = 0,
+    kinds: Kinds = None,
+    override: Assignments = None,
+    seed: Seed = 0,
+    model: Model = Model(),
+) -> None:
+    """Measure a recipe on the shapes of held-out procedural objects.
+
+    It reconstructs the same objects always, of the kinds that the model was
+    trained on where it says them, each from one image whose camera is told. It
+    prints volume IoU and Chamfer distance (hundredths of the longest side) to
+    the true shape, beside the IoU of two answers that need no model: the visual
+    hull of the input's silhouette within the unit box, and the ball whose
+    silhouette has the input's area.
+
+    --out also writes report.json, objects.csv and sheet.png: input, truth and
+    result from the side.
+
+        zero123 evaluate reconstruction --recipe tiny-views --out report/
+
+    Args:
+        recipe: a recipe's name, or a YAML file.
+        out: folder to write; without it, only a table.
+        objects: how many.
+        first: number of the first one: choose settings on others than those that you report.
+        kinds: of objects, such as chair car, or all (the model's own, or all).
+        override: another value for a key of the recipe; may be repeated.
+        seed: of all draws.
+    """
+    from zero123lib.reconstruction.files import check_overrides, find_recipe
+
+    if out is not None:
+        check_folder(out)
+    model.check()
+    check_overrides(override or ())
+    with renaming(config="recipe"):
+        find_recipe(recipe)
+    told = _checked_kinds(kinds)
+    from tqdm import tqdm
 
     from zero123lib.diffusion.card import about_model
+    from zero123lib.evaluation import evaluated_kinds
+    from zero123lib.evaluation.files import csv_bytes, shape_lines, shape_sheet
+    from zero123lib.evaluation.reconstruction import Scored, ShapeReport, score_recipe
+    from zero123lib.views.folder import png
 
-    kinds = kinds_told(args)
-    pipe = _load(args)
+    pipe = model.load()
+    asked = evaluated_kinds(pipe, told)
+    print(f"model {about_model(pipe)}; recipe {recipe}", flush=True)
+    scored = []
+    steps = score_recipe(
+        pipe, recipe, objects, first=first, overrides=override or [], seed=seed, kinds=asked
+    )
+    with tqdm(total=objects, unit="object", disable=None) as bar:
+        for step in steps:
+            if isinstance(step, Scored):
+                scored.append(step)
+                bar.update()
+            else:
+                bar.set_postfix_str(f"{step.stage} {step.step}/{step.total}")
+    report = ShapeReport(pipe.model_name, recipe, seed, asked, scored)
+    print(report.table())
+    options = {"recipe": recipe, "objects": objects, "first": first, "seed": seed, "kinds": asked}
+    command = _command(["reconstruction"], model, {**options, "set": override or []})
+    _write(
+        out,
+        {
+            "sheet.png": png(shape_sheet(scored)),
+            "objects.csv": csv_bytes(shape_lines(report)),
+            "report.json": json_bytes(report.to_dict(command)),
+        },
+    )
+
+
+def _checked_kinds(kinds: list[str] | None) -> list[str] | None:
+    """The kinds of `--kinds`; None where it was not given."""
+    if kinds is None:
+        return None
+    from zero123lib.scenes import KINDS, check_kinds
+
+    if kinds == ["all"]:
+        return list(KINDS)
+    try:
+        check_kinds(kinds)
+    except ArgumentError as error:
+        raise ArgumentError("kinds", error.expected, f"{error.got}; or all alone") from error
+    return kinds
+
+
+def _loaded(model: Model) -> Zero123Pipeline:
+    """Load the model, and say which it is."""
+    from zero123lib.diffusion.card import about_model
+
+    pipe = model.load()
+    pipe.set_progress_bar_config(disable=True)
     # It would say of every input how far it is from what the model knows.
     logging.getLogger("zero123lib.diffusion.pipeline").setLevel(logging.ERROR)
-    settings = _settings(pipe, args)
     print(f"model {about_model(pipe)}", flush=True)
-    if args.sweep_steps or args.sweep_guidance:
-        _sweep(pipe, settings, kinds, args)
-    else:
-        _report(pipe, settings[0], kinds, args)
-
-
-def _load(args: argparse.Namespace) -> Zero123Pipeline:
-    from zero123lib.diffusion.apps import load_pipeline
-
-    try:
-        pipe = load_pipeline(args.model, args.device, args.encoding, args.original_config)
-    except ValueError as error:
-        argument, _, complaint = str(error).partition(": ")
-        raise ValueError(f"--{argument.replace('_', '-')}: {complaint}") from error
-    pipe.set_progress_bar_config(disable=True)
     return pipe
 
 
-def _settings(pipe: Zero123Pipeline, args: argparse.Namespace) -> list[Setting]:
-    """One, or the grid of a sweep; what is not given is as the model recommends."""
-    from zero123lib.diffusion.samplers import step_count
-    from zero123lib.diffusion.schedule import Schedule
-    from zero123lib.evaluation import Setting
-
-    schedule = Schedule.from_scheduler(pipe.scheduler)
-    all_steps, guidances = args.sweep_steps or [args.steps], args.sweep_guidance or [args.guidance]
-    settings = [
-        Setting.of(pipe, steps, guidance, args.sampler, args.seed)
-        for steps, guidance in itertools.product(all_steps, guidances)
-    ]
-    for setting in settings:
-        try:
-            step_count(setting.sampler, schedule, setting.steps)
-        except ValueError as error:
-            argument = "--sweep-steps" if args.sweep_steps else "--steps"
-            raise ValueError(f"{argument}: {str(error).partition(': ')[2]}") from error
-    return list(dict.fromkeys(settings))
-
-
-def _report(
-    pipe: Zero123Pipeline, setting: Setting, kinds: list[str] | None, args: argparse.Namespace
-) -> None:
+def _reported(
+    pipe: Zero123Pipeline, setting: Setting, predictions: Iterable[Prediction], total: int
+) -> tuple[Report, dict[str, bytes]]:
+    """Print the scores of one setting; the report and the files of its views are returned."""
     from tqdm import tqdm
 
-    from zero123lib.evaluation import predict_scenes, report_predictions
-    from zero123lib.evaluation.sheets import SHEET_OBJECTS, evaluation_sheet
+    from zero123lib.evaluation import report_predictions
+    from zero123lib.evaluation.files import Kept
 
-    shown: list[Prediction] = []
-    lines: list[list[Any]] = []
-
-    def noted(answers: Iterable[Prediction]) -> Iterator[Prediction]:
-        for answer in tqdm(answers, total=args.objects, unit="object", disable=None):
-            if len(shown) < SHEET_OBJECTS:
-                shown.append(answer)
-            lines.extend(_view_lines(answer))
-            yield answer
-
-    answers = predict_scenes(pipe, setting, args.objects, args.views, kinds)
-    report = report_predictions(pipe, setting, noted(answers))
+    kept = Kept()
+    bar = tqdm(kept.passing(predictions), total=total, unit="object", disable=None)
+    report = report_predictions(pipe, setting, bar)
     print(
-        f"{report.objects} objects, {report.views} views each; {setting.steps} steps of "
+        f"{_each(report.objects, report.views)}; {count(setting.steps, 'step')} of "
         f"{setting.sampler}, guidance {setting.guidance:g}, seed {setting.seed}; "
         f"{report.seconds:.0f} s, the model {report.model_seconds:.0f} s of them\n{report.table()}"
     )
-    if args.out is not None:
-        content = {
-            "contact_sheet.png": files.png(evaluation_sheet(shown)),
-            "views.csv": _csv([_VIEW_COLUMNS, *lines]),
-            "report.json": files.json_text(report.to_dict(_command(setting, report.kinds, args))),
-        }
-        _write(args.out, content)
+    return report, kept.files()
 
 
-_VIEW_COLUMNS = [
-    "object", "seed", "kind", "view", "elevation_deg", "azimuth_deg", "radius", "answer",
-    "tells_azimuth", "psnr_db", "ssim", "lpips", "silhouette_iou",
-    "azimuth_error_deg", "inside_psnr_db", "inside_ssim", "inside_lpips", "inside_silhouette_iou",
-    "inside_azimuth_error_deg",
-]  # fmt: skip
+def _each(objects: int, views: int) -> str:
+    return f"{count(objects, 'object')}, {count(views, 'view')} each"
 
 
-def _view_lines(answer: Prediction) -> Iterator[list[Any]]:
-    """A line per view and answer; the camera is relative to the input's."""
-    sample = answer.sample
-    for view, target in enumerate(sample.target_poses):
-        pose = target.relative_to(sample.condition_pose)
-        camera = [round(v, 4) for v in (pose.elevation_deg, pose.azimuth_deg, pose.radius)]
-        for name, rows in answer.scores.items():
-            row = rows[view]
-            scores = [*row.whole.to_dict().values(), *row.inside.to_dict().values()]
-            yield [
-                *(sample.index, sample.seed, sample.name, view),
-                *(*camera, name, int(row.tells_azimuth), *scores),
-            ]
+def _options(setting: Setting) -> dict[str, Any]:
+    """Name the options that ask a model in this way."""
+    return {
+        "steps": setting.steps,
+        "guidance": str(setting.guidance).removesuffix(".0"),
+        "sampler": setting.sampler,
+        "seed": setting.seed,
+    }
 
 
-def _sweep(
+def _swept(
     pipe: Zero123Pipeline,
     settings: list[Setting],
+    objects: int,
+    views: int,
     kinds: list[str] | None,
-    args: argparse.Namespace,
-) -> None:
+    cells: Path | None,
+) -> dict[str, bytes]:
+    """Print the curves over the settings; their files are returned."""
     from tqdm import tqdm
 
     from zero123lib.evaluation import evaluated_kinds
     from zero123lib.evaluation.sheets import curves_image
     from zero123lib.evaluation.sweep import curves, sweep_scenes
+    from zero123lib.views.folder import png
 
-    cache = None if args.out is None else args.out / _CELLS
-    steps = sweep_scenes(pipe, settings, args.objects, args.views, cache, kinds)
-    found = curves(tqdm(steps, total=args.objects, unit="object", disable=None))
+    steps = sweep_scenes(pipe, settings, objects, views, cells, kinds)
+    found = curves(tqdm(steps, total=objects, unit="object", disable=None))
     print(
-        f"{args.objects} objects, {args.views} views each; {args.sampler}, seed {args.seed}\n"
+        f"{_each(objects, views)}; {settings[0].sampler}, seed {settings[0].seed}\n"
         f"{found.table()}\nkinds of objects: {', '.join(evaluated_kinds(pipe, kinds))}"
     )
-    if args.out is not None:
-        content = {
-            "curves.png": files.png(curves_image(found)),
-            "curves.csv": found.csv().encode(),
-        }
-        _write(args.out, content)
+    return {"curves.png": png(curves_image(found)), "curves.csv": found.csv().encode()}
 
 
-def _command(setting: Setting, kinds: Sequence[str], args: argparse.Namespace) -> str:
+def _command(protocol: Sequence[str], model: Model, options: Mapping[str, Any]) -> str:
     """The line that gives the same report, whatever the model comes to recommend."""
-    words = ["zero123", "evaluate", "scenes", "--model", args.model]
-    if args.encoding != "auto":
-        words += ["--encoding", args.encoding]
-    if args.original_config is not None:
-        words += ["--original-config", str(args.original_config)]
-    words += ["--objects", str(args.objects), "--views", str(args.views)]
-    guidance = str(setting.guidance).removesuffix(".0")
-    words += ["--steps", str(setting.steps), "--guidance", guidance]
-    words += ["--sampler", setting.sampler, "--seed", str(setting.seed)]
-    return shlex.join([*words, *kinds_words(kinds)])
+    from zero123lib.scenes import KINDS
+
+    words = ["zero123", "evaluate", *protocol, "--model", model.model or "tiny"]
+    if model.reading.encoding != "auto":
+        words += ["--encoding", model.reading.encoding]
+    if model.reading.original_config is not None:
+        words += ["--original-config", str(model.reading.original_config)]
+    for name, value in options.items():
+        if name == "kinds" and len(value) == len(KINDS):
+            value = ["all"]
+        if name == "set":
+            words += [word for one in value for word in ("--set", one)]
+        else:
+            words += [f"--{name}", *(value if isinstance(value, list) else [str(value)])]
+    return shlex.join(words)
 
 
-def _csv(lines: list[list[Any]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(lines)
-    return text.getvalue().encode()
-
-
-def _write(out: Path, content: dict[str, bytes]) -> None:
-    others = [name for name in files.write_folder(out, content) if name != _CELLS]
-    print(f"wrote {out}/: {', '.join(content)}")
+def _write(out: Path | None, files: Mapping[str, bytes]) -> None:
+    if out is None:
+        return
+    others = [name for name in write_folder(out, files) if name != CELLS]
+    print(f"wrote {out}/: {', '.join(files)}")
     if others:
         print(f"{out}/ also holds {', '.join(others)}, from before")

@@ -1,261 +1,304 @@
-"""A folder of views with their cameras, per picture: check, load, sample, write.
+"""Folders of views, one per image: check, load, sample, write.
 
-All arguments and pictures are checked before anything is written, and a new folder appears whole;
-in one that exists, transforms.json is there only while it describes the pictures beside it.
+Arguments and the first image are checked before torch is there. A new folder appears whole; in one
+that exists, transforms.json is there only while it describes the images beside it.
 """
 
 from __future__ import annotations
 
-import argparse
+import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
-from zero123lib import __version__
-from zero123lib.cli import files
+from cyclopts import Group, Parameter
+
+from zero123lib._choices import NOISY_SAMPLERS, Preprocess, Sampler
+from zero123lib._errors import ArgumentError
+from zero123lib._files import check_folder, write_folder
+from zero123lib._words import count
+from zero123lib.cli.options import (
+    THE_MODEL,
+    Degrees,
+    Guidance,
+    Model,
+    Positive,
+    Ratio,
+    Seed,
+    Share,
+    Steps,
+    renaming,
+)
+from zero123lib.cli.telling import Telling, listing
+from zero123lib.views.loading import load_image
+from zero123lib.views.poses import Pose, RelativePose, absolute_poses, camera_label
+from zero123lib.views.sources import NamedImage, named_images
 
 if TYPE_CHECKING:
-    from PIL import Image
+    from PIL.Image import Image
 
     from zero123lib.diffusion.pipeline import Zero123Pipeline
-    from zero123lib.diffusion.samplers import SampleStep
     from zero123lib.views.images import Prepared
-    from zero123lib.views.poses import Pose, RelativePose
-
-Result = TypeVar("Result")
 
 
-@dataclass(frozen=True, eq=False)
-class Job:
-    """One picture and the folder for its views."""
+@Parameter(name="*", group=Group("The image", sort_key=2))
+@dataclass(frozen=True)
+class Source:
+    """The image that is given.
 
-    picture: Path
-    folder: Path
-    prepared: Prepared
-
-
-def run(args: argparse.Namespace) -> None:
-    """Make the views of every picture; `args.poses(args)` are their relative poses.
-
-    Raises:
-        ValueError: an argument or a picture is of no use; nothing was written.
-        OSError: a file could not be written.
+    Attributes:
+        input_elevation_deg: its camera's elevation (0; models like Stable-Zero123 want it told).
+        input_radius: its camera's distance.
+        preprocess: auto cuts the object out and centres it, official as the official demo does.
+        foreground_ratio: longest side of the object over the image's, with auto (the model's own).
     """
-    poses = args.poses(args)
-    cameras = _absolute(args, poses)
-    folders = _folders(args.images, args.out)
-    _check_pictures(args.images)
-    pipe = _load(args)
-    args.input_elevation = args.input_elevation or 0.0
-    jobs = [
-        Job(picture, folder, _prepare(pipe, picture, args))
-        for picture, folder in zip(args.images, folders, strict=True)
-    ]
-    print(_headline(pipe, args), flush=True)
-    for job in jobs:
-        _make(pipe, job, poses, cameras, args)
+
+    input_elevation_deg: Annotated[Degrees | None, Parameter(name="--input-elevation")] = None
+    input_radius: Positive = 1.85
+    preprocess: Preprocess = "auto"
+    foreground_ratio: Ratio | None = None
+
+    def camera(self) -> Pose:
+        """Place the image's own camera."""
+        with renaming(elevation_deg="input_elevation_deg", radius="input_radius"):
+            return Pose(self.input_elevation_deg or 0.0, 0.0, self.input_radius)
 
 
-def _absolute(args: argparse.Namespace, poses: list[RelativePose]) -> list[Pose]:
-    """Absolute cameras of all views; the input's elevation counts as 0 where none is given."""
-    from zero123lib.views.poses import Pose
+@Parameter(name="*", group=THE_MODEL)
+@dataclass(frozen=True)
+class Sampling:
+    """How the model is asked.
 
-    try:
-        source = Pose(args.input_elevation or 0.0, 0.0, args.input_radius)
-    except ValueError as error:
-        raise ValueError(f"--input-elevation: {str(error).partition(': ')[2]}") from error
-    cameras = []
-    for pose in poses:
-        elevation_deg = source.elevation_deg + pose.elevation_deg
-        if not -90.0 <= elevation_deg <= 90.0:
-            argument = "--elevation" if getattr(args, "preset", None) is None else "--preset"
-            raise ValueError(
-                f"{argument}: expected a camera between straight below and straight above, -90 to "
-                f"90 degrees, got {source.elevation_deg:g} + {pose.elevation_deg:g}"
+    Attributes:
+        num_inference_steps: denoising steps; official takes about as many (the model's own).
+        guidance_scale: how closely to follow the image; 1 is no guidance (the model's own).
+        sampler: how noise becomes views.
+        eta: noise that official and ddim add on the way; the official demo has 1.
+        seed: of the noise.
+    """
+
+    num_inference_steps: Annotated[Steps | None, Parameter(name="--steps")] = None
+    guidance_scale: Annotated[Guidance | None, Parameter(name="--guidance")] = None
+    sampler: Sampler = "ddim"
+    eta: Annotated[Share, Parameter(metavar="E")] = 0.0
+    seed: Seed = 0
+
+    def check(self) -> None:
+        """Raise ArgumentError for what does not go together."""
+        if self.eta and self.sampler not in NOISY_SAMPLERS:
+            raise ArgumentError("eta", f"0, as {self.sampler!r} adds no noise", repr(self.eta))
+
+    def settled(self, pipe: Zero123Pipeline) -> Sampling:
+        """Fill in what is left to the model."""
+        names = ("num_inference_steps", "guidance_scale")
+        return replace(self, **{n: pipe.config[n] for n in names if getattr(self, n) is None})
+
+    def evaluations(self, pipe: Zero123Pipeline) -> int:
+        """Count how often the model is asked."""
+        from zero123lib.diffusion.samplers import step_count
+        from zero123lib.diffusion.schedule import Schedule
+
+        schedule = Schedule.from_scheduler(pipe.scheduler)
+        return step_count(self.sampler, schedule, cast(int, self.num_inference_steps))
+
+
+@dataclass
+class Making:
+    """Make views of images, as a verb's options say.
+
+    Attributes:
+        verb: "views", or "orbit" with its animation.
+        made: what programs are told, of every image that has its views.
+        failed: why, of every image that cannot be used.
+    """
+
+    verb: str
+    out: Path
+    source: Source
+    model: Model
+    sampling: Sampling
+    telling: Telling
+    made: list[dict[str, Any]] = field(default_factory=list)
+    failed: dict[str, ValueError] = field(default_factory=dict)
+
+    def make(
+        self, images: Sequence[str], poses: Callable[[], Sequence[RelativePose]], up: str
+    ) -> int:
+        """Make the views of every image.
+
+        Args:
+            images: files, folders of them, or -.
+            poses: gives the relative poses.
+            up: the argument that their elevations come from.
+
+        Returns:
+            1 where some image could not be used, else 0.
+
+        Raises:
+            ValueError: an argument or every image is of no use; nothing was written.
+            OSError: a file could not be written.
+        """
+        named = named_images(images)
+        usable = self._decoded(named, _folders([one.stem for one in named], self.out))
+        self.sampling.check()
+        self.model.check()
+        job, relative = next(usable, None), poses()
+        cameras = absolute_poses(self.source.camera(), relative, up)
+        if job is None:
+            raise self._none_usable()
+        with self.telling.hushed():
+            pipe = self._load()
+            while job is not None:
+                self._views_of(pipe, *job, relative, cameras)
+                job = next(usable, None)
+        if not self.made:
+            raise self._none_usable()
+        return self._end(pipe)
+
+    def _decoded(
+        self, images: Sequence[NamedImage], folders: Sequence[Path]
+    ) -> Iterator[tuple[str, Path, Image]]:
+        """Label, folder and content of the images that can be read, each read at its turn."""
+        for image, folder in zip(images, folders, strict=True):
+            try:
+                yield image.label, folder, load_image(image.source, name=image.label)
+            except ValueError as error:
+                self.failed[image.label] = error
+
+    def _load(self) -> Zero123Pipeline:
+        """Load the model and settle what is left to it, where all that is asked goes together."""
+        from zero123lib.diffusion.apps import check_input_elevation
+        from zero123lib.diffusion.card import about_model
+
+        pipe = self.model.load()
+        check_input_elevation(pipe, self.source.input_elevation_deg, "input_elevation_deg")
+        if self.telling.quiet:
+            pipe.set_progress_bar_config(disable=True)
+        self.sampling = asked = self.sampling.settled(pipe)
+        self.telling.line(
+            f"model {about_model(pipe)}\n{count(asked.evaluations(pipe), 'step')} of "
+            f"{asked.sampler}, guidance {asked.guidance_scale:g}, seed {asked.seed}, on "
+            f"{pipe.device}"
+        )
+        return pipe
+
+    def _views_of(
+        self,
+        pipe: Zero123Pipeline,
+        label: str,
+        folder: Path,
+        image: Image,
+        poses: Sequence[RelativePose],
+        cameras: Sequence[Pose],
+    ) -> None:
+        """Make the views of one image and write its folder."""
+        ratio = self.source.foreground_ratio
+        ratios = {} if ratio is None else {"foreground_ratio": ratio}
+        try:
+            prepared = pipe.prepare(image, self.source.preprocess, **ratios)
+        except ValueError as error:
+            self.failed[label] = error
+            return
+        if notice := pipe.notice(prepared):
+            self.telling.line(f"{label}: {notice}")
+        started = time.perf_counter()
+        views = self._sampled(pipe, prepared, poses)
+        seconds = time.perf_counter() - started
+        from zero123lib.views.folder import view_files
+
+        files = view_files(
+            views,
+            cameras,
+            condition=prepared.image,
+            labels=["input", *map(camera_label, poses)],
+            animation=views if self.verb == "orbit" else (),
+            made_by=self._origin(pipe, label, prepared),
+        )
+        others = write_folder(folder, files)
+        self.telling.line(
+            f"{label}: {prepared.how}; {count(len(views), 'view')} in {seconds:.1f} s; wrote "
+            f"{folder}/: {listing(list(files))}"
+        )
+        if others:
+            self.telling.line(f"{folder}/ also holds {listing(others)}, from before")
+        paths = [str(folder / name) for name in files]
+        made = {"image": label, "files": paths, "seconds": seconds, "notice": notice}
+        self.made.append({**made, "cut_out": prepared.method})
+
+    def _sampled(
+        self, pipe: Zero123Pipeline, prepared: Prepared, poses: Sequence[RelativePose]
+    ) -> list[Image]:
+        import torch
+
+        from zero123lib.diffusion.apps import sampled_views
+
+        asked = self.sampling
+        with cast(Any, pipe).progress_bar(total=asked.evaluations(pipe)) as bar:
+            return sampled_views(
+                pipe,
+                prepared,
+                poses,
+                lambda step: bar.update(),
+                num_inference_steps=asked.num_inference_steps,
+                guidance_scale=asked.guidance_scale,
+                sampler=asked.sampler,
+                eta=asked.eta,
+                generator=torch.Generator().manual_seed(asked.seed),
+                condition_elevation_deg=self.source.input_elevation_deg or 0.0,
             )
-        if not source.radius + pose.radius > 0.0:
-            raise ValueError(
-                "--radius: expected a camera farther than 0 from the object's middle, got "
-                f"{source.radius:g} + {pose.radius:g}"
-            )
-        cameras.append(source.moved(pose))
-    return cameras
+
+    def _origin(self, pipe: Zero123Pipeline, label: str, prepared: Prepared) -> dict[str, Any]:
+        """How the views came about, for transforms.json."""
+        from zero123lib.diffusion.apps import made_by
+
+        how = {"picture": Path(label).name, "preprocess": self.source.preprocess}
+        return made_by(pipe, prepared, self.source.camera(), **how, **asdict(self.sampling))
+
+    def _end(self, pipe: Zero123Pipeline) -> int:
+        """Tell what was made and what was not."""
+        failed = {label: _about(label, error) for label, error in self.failed.items()}
+        for complaint in failed.values():
+            print(f"zero123 {self.verb}: error: {complaint}", file=sys.stderr)
+        self.telling.result(
+            {
+                "files": [file for one in self.made for file in one["files"]],
+                "model": pipe.model_name,
+                "licence": pipe.licence,
+                "seconds": sum(one["seconds"] for one in self.made),
+                "notices": [one["notice"] for one in self.made if one["notice"]],
+                "images": self.made,
+                "failed": failed,
+            }
+        )
+        return 1 if failed else 0
+
+    def _none_usable(self) -> ValueError:
+        complaints = [_about(label, error) for label, error in self.failed.items()]
+        if len(complaints) == 1:
+            return ValueError(complaints[0])
+        return ArgumentError("image", "at least one that can be used", "; ".join(complaints))
 
 
-def _folders(pictures: list[Path], out: Path) -> list[Path]:
-    """One folder per picture: `out` itself for a single one, else one in it by the file's name."""
-    files.check_folder(out)
-    if len(pictures) == 1:
+def _folders(stems: Sequence[str], out: Path) -> list[Path]:
+    """One folder per image: ``out`` itself for a single one, else one in it by the file's name."""
+    check_folder(out)
+    if len(stems) == 1:
         return [out]
     names: dict[str, str] = {}  # by what a file system that ignores case would take them for
-    for picture in pictures:
-        name, again = picture.stem, 2
+    for stem in stems:
+        name, again = stem, 2
         while name.casefold() in names:
-            name, again = f"{picture.stem}-{again}", again + 1
+            name, again = f"{stem}-{again}", again + 1
         names[name.casefold()] = name
     folders = [out / name for name in names.values()]
     for folder in folders:
-        files.check_folder(folder)
+        check_folder(folder)
     return folders
 
 
-def _check_pictures(pictures: list[Path]) -> None:
-    from zero123lib.views.images import load_image
-
-    for picture in pictures:
-        _of(picture, lambda picture=picture: load_image(picture))
-
-
-def _prepare(pipe: Zero123Pipeline, picture: Path, args: argparse.Namespace) -> Prepared:
-    ratio = {} if args.foreground_ratio is None else {"foreground_ratio": args.foreground_ratio}
-    return _of(picture, lambda: pipe.prepare(picture, args.preprocess, **ratio))
-
-
-def _load(args: argparse.Namespace) -> Zero123Pipeline:
-    """The pipeline, where what is asked of it goes together; fills in what was left to it."""
-    from zero123lib.diffusion.apps import check_input_elevation, load_pipeline
-    from zero123lib.diffusion.samplers import check_sampler, step_count
-    from zero123lib.diffusion.schedule import Schedule
-
-    try:
-        check_sampler(args.sampler, args.eta)
-        pipe = load_pipeline(args.model, args.device, args.encoding, args.original_config)
-        args.steps = args.steps or pipe.config["num_inference_steps"]
-        schedule = Schedule.from_scheduler(pipe.scheduler)
-        args.evaluations = step_count(args.sampler, schedule, args.steps)
-    except ValueError as error:
-        argument, _, complaint = str(error).partition(": ")
-        flags = {"num_inference_steps": "steps", "original_config": "original-config"}
-        raise ValueError(f"--{flags.get(argument, argument)}: {complaint}") from error
-    check_input_elevation(pipe, args.input_elevation, "--input-elevation")
-    if args.guidance is None:
-        args.guidance = pipe.config["guidance_scale"]
-    return pipe
-
-
-def _headline(pipe: Zero123Pipeline, args: argparse.Namespace) -> str:
-    from zero123lib.diffusion.card import about_model
-
-    return (
-        f"model {about_model(pipe)}\n{args.evaluations} steps of {args.sampler}, guidance "
-        f"{args.guidance:g}, seed {args.seed}, on {pipe.device}"
-    )
-
-
-def _make(
-    pipe: Zero123Pipeline,
-    job: Job,
-    poses: list[RelativePose],
-    cameras: list[Pose],
-    args: argparse.Namespace,
-) -> None:
-    """Sample the views of one picture and write its folder."""
-    notice = pipe.notice(job.prepared)
-    if notice:
-        print(f"{job.picture}: {notice}", flush=True)
-    started = time.perf_counter()
-    views = _sample(pipe, job.prepared, poses, args)
-    seconds = time.perf_counter() - started
-    content = _content(pipe, job, views, poses, cameras, args)
-    others = files.write_folder(job.folder, content)
-    print(
-        f"{job.picture}: {job.prepared.how}; {len(views)} views in {seconds:.1f} s; wrote "
-        f"{job.folder}/: {_listing(list(content))}",
-        flush=True,
-    )
-    if others:
-        print(f"{job.folder}/ also holds {_listing(others)}, from before")
-
-
-def _sample(
-    pipe: Zero123Pipeline, prepared: Prepared, poses: list[RelativePose], args: argparse.Namespace
-) -> list[Image.Image]:
-    import torch
-
-    from zero123lib.diffusion.apps import sampled_views
-
-    with cast(Any, pipe).progress_bar(total=args.evaluations) as bar:
-
-        def on_step(step: SampleStep) -> None:
-            bar.update()
-
-        return sampled_views(
-            pipe,
-            prepared,
-            poses,
-            on_step,
-            num_inference_steps=args.steps,
-            guidance_scale=args.guidance,
-            sampler=args.sampler,
-            eta=args.eta,
-            generator=torch.Generator().manual_seed(args.seed),
-            condition_elevation_deg=args.input_elevation,
-        )
-
-
-def _content(
-    pipe: Zero123Pipeline,
-    job: Job,
-    views: list[Image.Image],
-    poses: list[RelativePose],
-    cameras: list[Pose],
-    args: argparse.Namespace,
-) -> dict[str, bytes]:
-    """The files of one folder by name; transforms.json, which names the others, is the last."""
-    from zero123lib.views.images import contact_sheet
-    from zero123lib.views.poses import camera_label
-
-    names = [f"{index:03d}.png" for index in range(len(views))]
-    content = {name: files.png(view) for name, view in zip(names, views, strict=True)}
-    labels = ["input", *map(camera_label, poses)]
-    content["contact_sheet.png"] = files.png(
-        contact_sheet([job.prepared.image, *views], labels=labels)
-    )
-    if args.animate:
-        content["orbit.gif"] = files.gif(views)
-    content["transforms.json"] = files.json_text(_transforms(pipe, job, names, cameras, args))
-    return content
-
-
-def _transforms(
-    pipe: Zero123Pipeline,
-    job: Job,
-    names: list[str],
-    cameras: list[Pose],
-    args: argparse.Namespace,
-) -> dict[str, Any]:
-    from zero123lib.views.transforms import transforms_json
-
-    made_by = {
-        "program": f"zero123lib {__version__}",
-        "model": pipe.model_name,
-        "model_licence": pipe.licence,
-        "picture": job.picture.name,
-        "cut_out": job.prepared.method,
-        "preprocess": args.preprocess,
-        "input_elevation_deg": args.input_elevation,
-        "input_radius": args.input_radius,
-        "num_inference_steps": args.steps,
-        "guidance_scale": args.guidance,
-        "sampler": args.sampler,
-        "eta": args.eta,
-        "seed": args.seed,
-    }
-    size = {"w": pipe.image_size, "h": pipe.image_size}
-    return {"made_by": made_by, **size, **transforms_json(names, cameras)}
-
-
-def _listing(names: list[str]) -> str:
-    return ", ".join(names if len(names) <= 4 else [names[0], "...", *names[-2:]])
-
-
-def _of(picture: Path, make: Callable[[], Result]) -> Result:
-    """Call `make`; a complaint that does not name the picture then ends with its name."""
-    try:
-        return make()
-    except ValueError as error:
-        if str(picture) in str(error):
-            raise
-        raise ValueError(f"{error} ({picture})") from error
+def _about(label: str, error: ValueError) -> str:
+    """A complaint with the file's name in it, on one line."""
+    text = " ".join(str(error).split())
+    return text if label in text else f"{text} ({label})"

@@ -1,155 +1,344 @@
-"""The arguments of `zero123 reconstruct`; `reconstruct_run.py` does the work."""
+"""`zero123 reconstruct`: one image, or views from all sides, to a radiance field and a mesh."""
 
 from __future__ import annotations
 
-import argparse
-from functools import partial
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from zero123lib.cli.arguments import add_reading, degrees, one_of, whole
-from zero123lib.cli.files import check_folder
-from zero123lib.cli.views import DEVICES
+from cyclopts import Group, Parameter
 
-ENGINES = ("embedded", "threestudio")
+from zero123lib._errors import ArgumentError
+from zero123lib._files import check_folder
+from zero123lib._signals import StopRequest, stop_on_signals
+from zero123lib._words import count
+from zero123lib.cli.options import Degrees, Flag, Model, Seed, renaming, whole
+from zero123lib.cli.telling import Telling, stage_bars
 
-EPILOG = """examples:
-  zero123 reconstruct photo.png --out run/
-  zero123 reconstruct photo.png --config zero123-sds --model zero123-xl.ckpt --out run/ seed=1
-  zero123 reconstruct photo.png --config views --out run/ --max-steps 300 --resume
-  zero123 reconstruct --views pictures/ --out run/
-  zero123 reconstruct photo.png --config zero123-sds --engine threestudio \\
-      --threestudio-root threestudio/ --out run/
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
-CONFIG is a recipe's name (recon_configs/ has them) or a file in threestudio's YAML; KEY=VALUE, such
-as trainer.max_steps=300, gives a key of it another value. The embedded engine runs on any machine,
-CPU included; keys of threestudio's that it has no use for are named. Without --config, the bundled
-model gets tiny-views, any other one views, and --views given-views; the mesh of --views stands in
-the world of its cameras.
+    from zero123lib.reconstruction.engine import Finished, Progress
 
-OUT gets mesh.ply (z-up, the input's camera at azimuth 0), mesh.glb (y-up), turntable.gif and .mp4,
-depth.mp4, normals.mp4, field.safetensors, views.png and metrics.json. Ctrl-C and SIGTERM stop after
-the step at hand and write all that from what is there, with exit status 130 or 143; a second Ctrl-C
-stops at once. --resume goes on, also after a kill."""
+    Begin = Callable[[StopRequest], Iterator[Progress | Finished]]
+
+ENGINE = Parameter(group=Group("The engine", sort_key=2))
 
 
-def add_reconstruct(verbs: Any) -> None:
-    """Add the verb `reconstruct` to a parser's verbs."""
-    parser = verbs.add_parser(
-        "reconstruct",
-        description="From one picture to a radiance field and a mesh.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "photo", type=Path, nargs="?", metavar="PHOTO", help="a picture of one object"
-    )
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="of the recipe")
-    parser.add_argument(
-        "--views", type=Path, metavar="FOLDER",
-        help="in place of PHOTO and a model: pictures that one has, and their cameras in a "
-        "transforms.json (ours, NeRF's, nerfstudio's)",
-    )  # fmt: skip
-    parser.add_argument("--config", metavar="CONFIG", help="a recipe's name, or a YAML file")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write")
-    parser.add_argument(
-        "--max-steps", type=whole(1, 10**9), metavar="N",
-        help="stop after N steps of optimisation, with a result",
-    )  # fmt: skip
-    parser.add_argument(
-        "--resume", action="store_true", help="go on from OUT's checkpoint, if it has one"
-    )
-    parser.add_argument(
-        "--input-elevation", type=degrees, metavar="DEG",
-        help="of the camera that took the picture (the recipe's)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--seed", type=whole(0, 2**63 - 1), metavar="N", help="of all that is drawn (the recipe's)"
-    )
-    _add_model(parser.add_argument_group("the model"))
-    _add_engine(parser.add_argument_group("the engine"))
-    parser.set_defaults(run=run)
-    # Overrides may stand anywhere among the options, as in threestudio.
-    _set_parsing(parser)
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Run:
+    """How a run goes.
 
-
-def _add_model(group: Any) -> None:
-    group.add_argument(
-        "--model", metavar="NAME",
-        help="a model's name, a folder, or a .ckpt or .safetensors file (the recipe's; tiny)",
-    )  # fmt: skip
-    add_reading(group)
-    group.add_argument(
-        "--device", type=one_of(DEVICES), default="auto", metavar="NAME",
-        help=f"{', '.join(DEVICES)} (auto)",
-    )  # fmt: skip
-
-
-def _add_engine(group: Any) -> None:
-    group.add_argument(
-        "--engine", type=one_of(ENGINES), default="embedded", metavar="NAME",
-        help=f"{', '.join(ENGINES)} (embedded)",
-    )  # fmt: skip
-    group.add_argument(
-        "--threestudio-root", type=Path, metavar="CLONE",
-        help="threestudio's folder; see `zero123 threestudio`",
-    )  # fmt: skip
-
-
-def _set_parsing(parser: Any) -> None:
-    parser.parse_known_args = partial(_intermixed, parser)
-
-
-def _intermixed(parser: Any, words: Any = None, namespace: Any = None) -> Any:
-    """`parse_known_args` of a parser whose last positional argument may come in several places."""
-    del parser.parse_known_args  # the class's own, which the intermixed one calls
-    try:
-        return parser.parse_known_intermixed_args(words, namespace)
-    finally:
-        _set_parsing(parser)
-
-
-def run(args: argparse.Namespace) -> int:
-    """Reconstruct, with a bar where stderr is a terminal.
-
-    Returns:
-        0; 1 where the run could not go on, and 130 or 143 where Ctrl-C or SIGTERM has ended it
-        early: files so far are whole.
-
-    Raises:
-        ValueError: an argument or the picture is of no use; nothing was written.
-        OSError: a file could not be written.
+    Attributes:
+        out: folder to write.
+        max_steps: stop after N steps of optimisation, with a result.
+        resume: go on from the checkpoint in DIR, if there is one.
+        input_elevation_deg: of the camera that took the image (the recipe's).
+        seed: of all that is drawn (the recipe's).
     """
-    check_folder(args.out)
-    _sort_views(args)
-    if (args.engine == "threestudio") != (args.threestudio_root is not None):
-        got = "none" if args.threestudio_root is None else f"{str(args.threestudio_root)!r}"
-        wanted = "threestudio's folder" if args.engine == "threestudio" else "none"
-        raise ValueError(
-            f"--threestudio-root: expected {wanted} with --engine {args.engine}, got {got}"
-        )
-    from zero123lib.cli import reconstruct_run
 
-    if args.engine == "threestudio":
-        return reconstruct_run.run_threestudio(args)
-    if args.views is not None:
-        return reconstruct_run.run_views(args)
-    return reconstruct_run.run_embedded(args)
+    out: Annotated[Path, Parameter(metavar="DIR")]
+    max_steps: Annotated[int | None, whole(1, 10**9)] = None
+    resume: Flag = False
+    input_elevation_deg: Annotated[Degrees | None, Parameter(name="--input-elevation")] = None
+    seed: Seed | None = None
 
 
-def _sort_views(args: argparse.Namespace) -> None:
-    """Hold what goes with --views to what goes with it, and the others to a photo."""
-    if args.views is None:
-        if args.photo is None:
-            raise ValueError("PHOTO: expected a picture, or --views FOLDER, got none")
-        return
-    if args.photo is not None and "=" in str(args.photo):
-        args.overrides, args.photo = [str(args.photo), *args.overrides], None
+def reconstruct(
+    photo: Annotated[Path | None, Parameter(name="PHOTO")] = None,
+    /,
+    *override: Annotated[str, Parameter(name="KEY=VALUE")],
+    views: Annotated[Path | None, Parameter(metavar="FOLDER")] = None,
+    config: Annotated[str | None, Parameter(metavar="CONFIG")] = None,
+    run: Run,
+    model: Model = Model(),
+    engine: Annotated[Literal["embedded", "threestudio"], ENGINE] = "embedded",
+    threestudio_root: Annotated[Path | None, Parameter(metavar="CLONE"), ENGINE] = None,
+    telling: Telling = Telling(),
+) -> int:
+    """Make a radiance field and a mesh of the object in one image.
+
+    CONFIG is a recipe, tiny-views, tiny-sds, views, given-views, zero123-sds,
+    zero123-sjc or stable-zero123-sds, or a file in threestudio's YAML; KEY=VALUE,
+    such as trainer.max_steps=300, gives a key of it another value. The embedded
+    engine runs on any machine, CPU included; keys of threestudio's that it has no
+    use for are named. Without --config, the bundled model gets tiny-views, any
+    other one views, and --views given-views.
+
+    DIR gets mesh.ply (z-up, the image's camera at azimuth 0; of --views, where
+    their cameras look), mesh.glb (y-up), field.safetensors, views.png,
+    turntable.gif and metrics.json, and with the extra `video` turntable.mp4,
+    depth.mp4 and normals.mp4. Ctrl-C and SIGTERM stop after the step at hand and
+    write all that from what is there, with status 130 or 143; a second Ctrl-C
+    stops at once. --resume goes on, also after a kill.
+
+        zero123 reconstruct photo.png --out run/
+        zero123 reconstruct photo.png --config zero123-sds --out run/ seed=1
+        zero123 reconstruct photo.png --config views --out run/ --resume
+        zero123 reconstruct --views images/ --out run/
+        zero123 reconstruct photo.png --out run/ --engine threestudio \\
+            --threestudio-root threestudio/
+
+    Args:
+        photo: an image of one object.
+        override: of the recipe.
+        views: in place of PHOTO and a model, images from all sides, and their cameras in a
+            transforms.json: ours, NeRF's or nerfstudio's.
+        config: a recipe's name, or a YAML file.
+        engine: what reconstructs.
+        threestudio_root: threestudio's folder, which `zero123 threestudio` makes ready.
+    """
+    from zero123lib.reconstruction.files import check_overrides, find_recipe
+    from zero123lib.views.listings import find_listing
+    from zero123lib.views.loading import load_image
+
+    there = engine == "threestudio"
+    check_folder(run.out)
+    if there != (threestudio_root is not None):
+        wanted = "threestudio's folder" if there else "none"
+        got = "none" if threestudio_root is None else repr(str(threestudio_root))
+        raise ArgumentError("threestudio_root", f"{wanted} with --engine {engine}", got)
+    if views is not None:
+        if photo is not None and "=" in str(photo):
+            photo, override = None, (str(photo), *override)
+        _check_without_photo(photo, run, model, threestudio_root)
+        check_overrides(override)
+        find_listing(views)
+        find_recipe(config := config or "given-views")
+        with telling.hushed():
+            return _of_views(views, config, override, run, telling)
+    if photo is None:
+        raise ArgumentError("photo", "an image, or --views FOLDER", "none")
+    image = load_image(photo)
+    check_overrides(override)
+    model.check()
+    usual = "tiny-views" if model.model in (None, "tiny") else "views"
+    config = config or ("zero123-sds" if there else usual)
+    recipe = find_recipe(config)
+    with telling.hushed():
+        if threestudio_root is None:
+            return _of_photo(image, config, override, run, model, telling)
+        _in_threestudio(photo, recipe, threestudio_root, override, run, model, telling)
+        return 0
+
+
+def _check_without_photo(photo: Path | None, run: Run, model: Model, clone: Path | None) -> None:
+    """Hold what tells of a photo or its model to none, beside --views."""
     others = {
-        "PHOTO": args.photo, "--model": args.model, "--input-elevation": args.input_elevation,
-        "--threestudio-root": args.threestudio_root,
+        "photo": photo, "model": model.model, "input_elevation_deg": run.input_elevation_deg,
+        "threestudio_root": clone, "original_config": model.reading.original_config,
     }  # fmt: skip
     for name, value in others.items():
         if value is not None:
-            raise ValueError(f"{name}: expected none beside --views, got {str(value)!r}")
+            raise ArgumentError(name, "none beside --views", repr(str(value)))
+
+
+def _of_photo(
+    image: Image,
+    config: str,
+    overrides: Sequence[str],
+    run: Run,
+    model: Model,
+    telling: Telling,
+) -> int:
+    """By our own engine, of one image."""
+    from zero123lib.diffusion.apps import check_input_elevation
+    from zero123lib.diffusion.card import about_model
+    from zero123lib.reconstruction.engine import reconstruct as steps_of
+    from zero123lib.reconstruction.recipes import read_recipe
+
+    recipe = read_recipe(config, overrides)
+    pipe = model.load(recipe.guidance.pretrained_model_name_or_path)
+    check_input_elevation(pipe, run.input_elevation_deg, "input_elevation_deg")
+    pipe.set_progress_bar_config(disable=True)
+    prepared = pipe.prepare(image, recipe.embedded.preprocess)
+    notice = pipe.notice(prepared)
+
+    def begin(stop: StopRequest) -> Iterator[Progress | Finished]:
+        return steps_of(
+            prepared,
+            recipe,
+            pipe=pipe,
+            out=run.out,
+            seed=run.seed,
+            input_elevation_deg=run.input_elevation_deg,
+            max_steps=run.max_steps,
+            resume=run.resume,
+            stop=stop,
+        )
+
+    about = [f"model {about_model(pipe)}", *_about(recipe, run, str(pipe.device))]
+    return _carried_out(begin, [*about, *([notice] if notice else [])], notice, run, telling)
+
+
+def _of_views(
+    views: Path, config: str, overrides: Sequence[str], run: Run, telling: Telling
+) -> int:
+    """By our own engine, of images that are there already."""
+    from zero123lib.reconstruction.engine import reconstruct_views
+    from zero123lib.reconstruction.given import given_views
+    from zero123lib.reconstruction.recipes import read_recipe
+
+    recipe = read_recipe(config, overrides)
+    posed = given_views(views)
+
+    def begin(stop: StopRequest) -> Iterator[Progress | Finished]:
+        return reconstruct_views(
+            posed,
+            recipe,
+            out=run.out,
+            seed=run.seed,
+            max_steps=run.max_steps,
+            resume=run.resume,
+            stop=stop,
+        )
+
+    about = [f"{count(len(posed.images), 'image')} of {views}", *_about(recipe, run, "cpu")]
+    with renaming(recipe="config"):
+        return _carried_out(begin, about, None, run, telling)
+
+
+def _carried_out(
+    begin: Begin, about: Sequence[str], notice: str | None, run: Run, telling: Telling
+) -> int:
+    """Tell what is about to be done, run to the end, and report; returns the exit status."""
+    from zero123lib.reconstruction.engine import Finished
+
+    with stop_on_signals() as request, stage_bars(telling) as show:
+        steps = begin(request)
+        for line in about:
+            telling.line(line)
+        end = None
+        for step in steps:
+            if isinstance(step, Finished):
+                end = step
+            else:
+                loss = step.losses.get("total")
+                note = "" if loss is None else f", loss {loss:.4g}"
+                show(step.stage, step.step, step.total, note)
+    assert end is not None, "the last item is the result"
+    _tell_end(end, run, notice, telling)
+    if request.signal is None:
+        return 0
+    return _tell_stop(end, run, request.signal)
+
+
+def _in_threestudio(
+    photo: Path,
+    recipe: Path,
+    clone: Path,
+    overrides: Sequence[str],
+    run: Run,
+    model: Model,
+    telling: Telling,
+) -> None:
+    """By threestudio, in a process of its own."""
+    from zero123lib.threestudio_plugin.launch import Launched, launch
+
+    for name in ("resume", "max_steps"):
+        if getattr(run, name):
+            instead = "resume=CHECKPOINT and trainer.max_steps=N"
+            expected = f"none with --engine threestudio, which has {instead}"
+            raise ArgumentError(name, expected, "it")
+    if model.device != "auto":
+        raise ArgumentError("device", "auto with --engine threestudio", repr(model.device))
+    encoding, original = model.reading.encoding, model.reading.original_config
+    named = {
+        "system.guidance.pretrained_model_name_or_path": model.model,
+        "data.default_elevation_deg": run.input_elevation_deg,
+        "system.guidance.encoding": None if encoding == "auto" else encoding,
+        "system.guidance.pretrained_config": original and original.absolute(),
+        "seed": run.seed,
+    }
+    more = [f"{key}={value}" for key, value in named.items() if value is not None]
+    started, end = time.perf_counter(), None
+    with renaming(clone="threestudio_root", recipe="config", overrides="override"):
+        steps = launch(recipe, clone, photo, run.out, overrides=[*overrides, *more])
+        with _terminated_as_interrupted(), stage_bars(telling) as show:
+            for step in steps:
+                if isinstance(step, Launched):
+                    end = step
+                else:
+                    show(step.stage, step.step, step.total, "")
+    assert end is not None, "the last item is the result"
+    for notice in end.notices:
+        telling.line(notice)
+    telling.line(f"wrote {run.out}/: {', '.join(file.name for file in end.files.values())}")
+    seconds = time.perf_counter() - started
+    telling.result(_result(end.files, model.model, None, seconds, end.notices))
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM ends us as Ctrl-C does: threestudio does not go on without us."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _about(recipe: Any, run: Run, device: str) -> Iterator[str]:
+    """What is about to be done, in lines."""
+    from zero123lib.reconstruction.state import CHECKPOINT
+
+    steps = min(recipe.steps, run.max_steps or recipe.steps)
+    yield f"recipe {recipe.name}, {count(steps, 'step')} of optimisation, on {device}"
+    if recipe.ignored:
+        yield f"not used by the embedded engine: {', '.join(recipe.ignored)}"
+    if run.resume:
+        file = run.out / CHECKPOINT
+        yield f"going on from {file}" if file.exists() else "no checkpoint"
+
+
+def _tell_end(end: Finished, run: Run, notice: str | None, telling: Telling) -> None:
+    from zero123lib.reconstruction.state import CHECKPOINT
+
+    metrics = end.metrics
+    stages = ", ".join(f"{name} {s:.0f} s" for name, s in metrics["seconds"].items())
+    if end.resumed:
+        telling.line(f"finished before, nothing was written; {run.out}/ has {', '.join(end.files)}")
+    else:
+        if metrics["ended"] == "max_steps":
+            goes_on = f"--resume goes on from {run.out / CHECKPOINT}"
+            telling.line(f"stopped by --max-steps: {goes_on}")
+        for note in end.notes:
+            telling.line(note)
+        telling.line(f"{stages}; wrote {run.out}/: {', '.join(end.files)}")
+    seconds, notices = sum(metrics["seconds"].values()), [notice, *end.notes]
+    found = _result(end.files, metrics["model"], metrics["model_licence"], seconds, notices)
+    telling.result({**found, "ended": metrics["ended"]})
+
+
+def _tell_stop(end: Finished, run: Run, number: signal.Signals) -> int:
+    """Tell on stderr what a signal has ended, and return the status of such a process."""
+    from zero123lib.reconstruction.state import CHECKPOINT
+
+    how = "interrupted" if number == signal.SIGINT else "terminated"
+    there = (run.out / CHECKPOINT).exists()
+    goes_on = f"; --resume goes on from {run.out / CHECKPOINT}" if there else ""
+    wrote = f"wrote {run.out}/: {', '.join(end.files)}"
+    print(f"zero123 reconstruct: {how}; {wrote}{goes_on}", file=sys.stderr)
+    return 128 + number
+
+
+def _result(
+    files: Mapping[str, Path],
+    model: str | None,
+    licence: str | None,
+    seconds: float,
+    notices: Sequence[str | None],
+) -> dict[str, Any]:
+    return {
+        "files": [str(file) for file in files.values()],
+        "model": model,
+        "licence": licence,
+        "seconds": seconds,
+        "notices": [one for one in notices if one],
+    }

@@ -1,77 +1,67 @@
-"""`zero123 train`: a run by its config, with a bar, TensorBoard, checkpoints and a clean stop."""
+"""`zero123 train`: a run by its config."""
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from zero123lib.cli.arguments import positive, whole
-from zero123lib.cli.files import check_folder
+from cyclopts import Parameter
 
-EPILOG = """examples:
-  zero123 train finetune --data renders/ --out runs/mine
-  zero123 train lora --data renders/ --initial zero123-xl.ckpt --out runs/lora
-  zero123 train my.yaml --out runs/mine --set optimizer.learning_rate=1e-5 --resume
-  torchrun --nproc-per-node 8 -m zero123lib.cli train zero123 --data renders/ --out runs/paper
-
-CONFIG is a preset (finetune, lora, tiny, zero123) or a YAML file, which may begin from one by
-"preset: NAME". OUT/model is the result, a pipeline that `zero123 views --model OUT/model` takes,
-of the averaged weights with the lowest validation loss; OUT/checkpoints is what --resume goes on
-from, OUT/logs is for TensorBoard. Ctrl-C and SIGTERM finish the step, save and stop."""
+from zero123lib._files import check_folder
+from zero123lib.cli.options import Assignments, Flag, Positive, check_present, whole
 
 
-def add_train(verbs: Any) -> None:
-    """Add the verb `train` to a parser's verbs."""
-    parser = verbs.add_parser(
-        "train",
-        description="Train or fine-tune a model on pairs of views.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("config", metavar="CONFIG", help="a preset's name, or a YAML file")
-    parser.add_argument("--out", type=Path, required=True, help="the run's folder")
-    parser.add_argument("--data", metavar="PATH", help="folder of renders, or shards (data.path)")
-    parser.add_argument(
-        "--initial", metavar="MODEL", help="a model's name, folder or file to start from (initial)"
-    )
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE",
-        help="another value for a key of the config; may be repeated",
-    )  # fmt: skip
-    parser.add_argument(
-        "--resume", action="store_true", help="go on from OUT's newest checkpoint, if it has one"
-    )
-    parser.add_argument(
-        "--max-steps", type=whole(1, 10**9), metavar="N", help="stop after N steps (budget.steps)"
-    )
-    parser.add_argument(
-        "--minutes", type=positive, metavar="M", help="stop after M minutes (budget.minutes)"
-    )
-    parser.set_defaults(run=run)
+def train(
+    config: Annotated[str, Parameter(name="CONFIG")],
+    /,
+    *,
+    out: Annotated[Path, Parameter(metavar="DIR")],
+    data: Annotated[str | None, Parameter(metavar="PATH")] = None,
+    initial: Annotated[str | None, Parameter(metavar="MODEL")] = None,
+    override: Assignments = None,
+    resume: Flag = False,
+    max_steps: Annotated[int | None, whole(1, 10**9)] = None,
+    minutes: Annotated[Positive | None, Parameter(metavar="M")] = None,
+) -> None:
+    """Train or fine-tune a model on pairs of views.
 
+    CONFIG is a preset (finetune, lora, tiny, zero123) or a YAML file, which may
+    begin from one by "preset: NAME". DIR/model is the result, a pipeline that
+    `zero123 views --model DIR/model` takes, of the averaged weights with the
+    lowest validation loss; DIR/checkpoints is what --resume goes on from,
+    DIR/logs is for TensorBoard. Ctrl-C and SIGTERM finish the step, save and
+    stop.
 
-def run(args: argparse.Namespace) -> int:
-    """Train until the budget is spent or a signal comes.
+        zero123 train finetune --data renders/ --out runs/mine
+        zero123 train lora --data renders/ --initial zero123-xl.ckpt --out runs/a
+        zero123 train my.yaml --out runs/b --set optimizer.learning_rate=1e-5
 
-    Returns:
-        0, and 1 where the loss is no longer finite or a file could not be written: the last
-        checkpoint is then whole.
+    On several GPUs: torchrun --nproc-per-node 8 -m zero123lib train zero123 ...
 
-    Raises:
-        ValueError: an argument, the config, the data or a checkpoint is of no use.
+    Args:
+        config: a preset's name, or a YAML file.
+        out: the run's folder.
+        data: folder of renders, or shards (data.path).
+        initial: a model's name, folder or file to start from (initial).
+        override: another value for a key of the config; may be repeated.
+        resume: go on from the newest checkpoint, if there is one.
+        max_steps: stop after N steps (budget.steps).
+        minutes: stop after M minutes (budget.minutes).
     """
-    from zero123lib.cli.training_run import run_training
     from zero123lib.training.config_files import parse_override, read_config
 
-    check_folder(args.out)
+    check_folder(out)
+    if data is not None and not any(mark in data for mark in ":{"):
+        check_present(Path(data), "data", "a folder of renders, or shards")
     named = {
-        "data.path": args.data,
-        "initial": args.initial,
-        "budget.steps": args.max_steps,
-        "budget.minutes": args.minutes,
+        "data.path": data,
+        "initial": initial,
+        "budget.steps": max_steps,
+        "budget.minutes": minutes,
     }
-    overrides = [parse_override(text) for text in args.set]
+    overrides = [parse_override(text) for text in override or ()]
     overrides += [(key, value) for key, value in named.items() if value is not None]
-    return run_training(args.out, read_config(args.config, overrides), args.resume)
+    settings = read_config(config, overrides)
+    from zero123lib.training.run import run_training
+
+    run_training(out, settings, resume)

@@ -14,6 +14,7 @@ from typing import Any, Protocol, get_args
 import torch
 from torch import Tensor
 
+from zero123lib._errors import ArgumentError
 from zero123lib.views.images import MIN_SIDE_PX
 from zero123lib.views.poses import Encoding, Pose, encode_poses
 
@@ -74,7 +75,7 @@ def collate(pairs: Sequence[Pair]) -> Batch:
 def check_whole(name: str, value: Any, low: int) -> int:
     """The value as int, where it is a whole number of at least `low`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise ValueError(f"{name}: expected a whole number of at least {low}, got {value!r}")
+        raise ArgumentError(name, f"a whole number of at least {low}", repr(value))
     return value
 
 
@@ -91,4 +92,4 @@ def check_source(size: int, encoding: str, seed: int) -> None:
     check_whole("seed", seed, 0)
     if encoding not in get_args(Encoding):
         names = " or ".join(repr(name) for name in get_args(Encoding))
-        raise ValueError(f"encoding: expected {names}, got {encoding!r}")
+        raise ArgumentError("encoding", f"{names}", repr(encoding))

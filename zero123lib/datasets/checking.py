@@ -9,7 +9,7 @@ views from one camera, and objects whose size does not go with the field of view
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from zero123lib._words import count
 from zero123lib.views.cameras import FOV_DEG, focal_px
 from zero123lib.views.poses import Pose, wrap_azimuth_deg
 
@@ -258,3 +259,34 @@ def report_json(report: Report) -> dict[str, Any]:
         "bad": report.bad,
         "suspect": report.suspect,
     }
+
+
+def report_lines(report: Report, most: int = 20) -> list[str]:
+    """Say the report to people, with at most so many findings of a kind."""
+    sizes = ", ".join(f"{number} of {size} px" for size, number in sorted(report.sizes.items()))
+    objects, views = count(report.objects, "object"), count(report.views, "usable view")
+    lines = [f"{objects} with {views}" + (f" ({sizes})" if sizes else "")]
+    units = {
+        "elevation_deg": ("elevation", " degrees"),
+        "radius": ("radius", ""),
+        "foreground": ("foreground", " of the image"),
+        "reach": ("reach from the middle", f" at a field of view of {FOV_DEG:g} degrees"),
+    }
+    for name, (title, unit) in units.items():
+        if name in report.ranges:
+            low, high = report.ranges[name]
+            lines.append(f"  {title}: {low:.3g} to {high:.3g}{unit}")
+    if report.views:
+        lines.append(f"  transparency: {report.with_alpha} of {count(report.views, 'view')}")
+    lines += findings("suspect", report.suspect, most)
+    good = "none that training would skip" if report.suspect else "all good"
+    return lines + (findings("bad", report.bad, most) or [good])
+
+
+def findings(title: str, found: Mapping[str, str], most: int = 20) -> list[str]:
+    """Say a headline and the first of what was found; nothing where there is nothing."""
+    if not found:
+        return []
+    lines = [f"{title}: {len(found)}"]
+    lines += [f"  {name}: {reason}" for name, reason in list(found.items())[:most]]
+    return lines + (["  ..."] if len(found) > most else [])

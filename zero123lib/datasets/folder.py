@@ -10,11 +10,12 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from PIL import Image
 
+from zero123lib._errors import ArgumentError
+from zero123lib._files import new_folder
 from zero123lib.views.poses import Encoding, Pose
 
 from .batches import Batch, Pair, check_numbers, check_source, collate
@@ -69,9 +70,10 @@ class FolderPairs:
         found = find_objects(self.root)
         self.objects = tuple(name for name in found if belongs(name, part, held_out))
         if not self.objects:
-            raise ValueError(
-                f"held_out: expected a share that parts the {len(found)} objects of "
-                f"{str(root)!r}, got {held_out:g}"
+            raise ArgumentError(
+                "held_out",
+                f"a share that parts the {len(found)} objects of {str(root)!r}",
+                f"{held_out:g}",
             )
         self._skipped: dict[str, str] = {}
         self._bad: set[int] = set()  # objects without two usable views
@@ -131,7 +133,7 @@ def find_objects(root: Path) -> tuple[str, ...]:
         ValueError: no such folder, no object in it, or a list that cannot be used.
     """
     if not root.is_dir():
-        raise ValueError(f"path: expected a folder of objects, got {str(root)!r}")
+        raise ArgumentError("path", "a folder of objects", repr(str(root)))
     if (root / VALID_PATHS).is_file():
         return _listed_objects(root / VALID_PATHS)
     found = []
@@ -141,9 +143,8 @@ def find_objects(root: Path) -> tuple[str, ...]:
         if views or lonely:
             found.append(Path(folder).relative_to(root).as_posix())
     if not found:
-        raise ValueError(
-            f"path: expected folders with views (000.png and 000.npy, ...) in {str(root)!r}, "
-            "got none"
+        raise ArgumentError(
+            "path", f"folders with views (000.png and 000.npy, ...) in {str(root)!r}", "none"
         )
     return tuple(sorted(found))
 
@@ -175,33 +176,23 @@ def write_object(folder: str | Path, images: Sequence[np.ndarray], poses: Sequen
     """
     folder = Path(folder)
     if os.path.lexists(folder):
-        raise ValueError(f"folder: expected a new name, got {str(folder)!r}, which exists")
+        raise ArgumentError("folder", "a new name", f"{str(folder)!r}, which exists")
     if not images or len(images) != len(poses):
-        raise ValueError(
-            f"images: expected one per pose and at least one, got {len(images)} images "
-            f"and {len(poses)} poses"
+        raise ArgumentError(
+            "images",
+            "one per pose and at least one",
+            f"{len(images)} images and {len(poses)} poses",
         )
     for image in images:
         square = image.ndim == 3 and image.shape[0] == image.shape[1] and image.shape[2] == 4
         if image.dtype != np.uint8 or not square:
-            raise ValueError(
-                f"images: expected uint8 arrays [S, S, 4], got {image.dtype} {list(image.shape)}"
+            raise ArgumentError(
+                "images", "uint8 arrays [S, S, 4]", f"{image.dtype} {list(image.shape)}"
             )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".making-", dir=folder.parent) as scratch:
-        # The scratch folder is private to the user; one inside it gets the usual permissions.
-        made = Path(scratch) / "made"
-        made.mkdir()
+    with new_folder(folder) as made:
         for index, (image, pose) in enumerate(zip(images, poses, strict=True)):
-            with (made / f"{index:03d}.png").open("wb") as file:
-                Image.fromarray(image).save(file, "PNG")
-                file.flush()
-                os.fsync(file.fileno())
-            with (made / f"{index:03d}.npy").open("wb") as file:
-                np.save(file, world_to_camera(pose))
-                file.flush()
-                os.fsync(file.fileno())
-        made.rename(folder)
+            Image.fromarray(image).save(made / f"{index:03d}.png")
+            np.save(made / f"{index:03d}.npy", world_to_camera(pose))
 
 
 def _listed_objects(path: Path) -> tuple[str, ...]:
@@ -209,13 +200,11 @@ def _listed_objects(path: Path) -> tuple[str, ...]:
     try:
         names = json.loads(path.read_bytes())
     except ValueError as error:
-        raise ValueError(f"path: expected JSON in {str(path)!r}, got {error}") from error
+        raise ArgumentError("path", f"JSON in {str(path)!r}", str(error)) from error
     if not isinstance(names, list) or not names:
-        raise ValueError(f"path: expected a list of objects in {str(path)!r}, got none")
+        raise ArgumentError("path", f"a list of objects in {str(path)!r}", "none")
     for name in names:
         inside = isinstance(name, str) and name and ".." not in PurePosixPath(name).parts
         if not inside or PurePosixPath(name).is_absolute():
-            raise ValueError(
-                f"path: expected paths inside its folder in {str(path)!r}, got {name!r}"
-            )
+            raise ArgumentError("path", f"paths inside its folder in {str(path)!r}", repr(name))
     return tuple(PurePosixPath(name).as_posix() for name in names)

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 
+from zero123lib._errors import ArgumentError
+
 from .batches import Batch, PairSource, check_numbers
 
 
@@ -36,9 +38,11 @@ class MixedPairs:
         check_numbers(first, step, batch_size)
         counts = shares(self.weights, batch_size)
         if 0 in counts:
-            raise ValueError(
-                f"batch_size: expected room for a pair of each of {len(counts)} sources with "
-                f"weights {', '.join(f'{weight:g}' for weight in self.weights)}, got {batch_size}"
+            raise ArgumentError(
+                "batch_size",
+                f"room for a pair of each of {len(counts)} sources with weights "
+                f"{', '.join(f'{weight:g}' for weight in self.weights)}",
+                str(batch_size),
             )
         streams = [
             source.batches(first, step, count)

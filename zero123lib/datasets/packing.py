@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import tarfile
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
+
+from zero123lib._errors import ArgumentError
+from zero123lib._files import json_bytes, new_folder
 
 from .batches import check_whole
 from .drawing import ORDER, StoredObject, generator, view_files
@@ -62,16 +63,11 @@ def pack(
     check_whole("shard_bytes", shard_bytes, 1)
     root, out = Path(root), Path(out)
     if os.path.lexists(out):
-        raise ValueError(f"out: expected a new name, got {str(out)!r}, which exists")
+        raise ArgumentError("out", "a new name", f"{str(out)!r}, which exists")
     objects = find_objects(root)
-    out.absolute().parent.mkdir(parents=True, exist_ok=True)
     progress = PackProgress(len(objects))
-    with TemporaryDirectory(prefix=".making-", dir=out.absolute().parent) as scratch:
-        # The scratch folder is private to the user; one inside it gets the usual permissions.
-        made = Path(scratch) / "made"
-        made.mkdir()
+    with new_folder(out) as made:
         yield from _write_shards(root, objects, made, shard_bytes, progress)
-        made.rename(out)
 
 
 def _write_shards(
@@ -85,7 +81,7 @@ def _write_shards(
             files = _complete_views(open_object(root, name), progress.skipped)
             needed = sum(_tar_bytes(len(content)) for content in files.values())
             if tar is not None and size + needed > shard_bytes:
-                _close(tar)
+                tar.close()
                 tar = None
             if files and tar is None:
                 shard = f"{len(counts):06d}.tar"
@@ -99,13 +95,13 @@ def _write_shards(
             yield progress
     finally:
         if tar is not None:
-            _close(tar)
+            tar.close()
     if not counts:
         name, reason = next(iter(progress.skipped.items()))
-        raise ValueError(
-            f"root: expected an object with two views in {str(root)!r}, got none; {name}: {reason}"
+        raise ArgumentError(
+            "root", f"an object with two views in {str(root)!r}", f"none; {name}: {reason}"
         )
-    _write(folder / INDEX, (json.dumps({"shards": counts}, indent=2) + "\n").encode())
+    (folder / INDEX).write_bytes(json_bytes({"shards": counts}))
 
 
 def _complete_views(stored: StoredObject, skipped: dict[str, str]) -> dict[str, bytes]:
@@ -134,17 +130,3 @@ def _add_object(tar: tarfile.TarFile, name: str, files: dict[str, bytes]) -> Non
         header = tarfile.TarInfo(f"{name}/{file}")
         header.size = len(content)
         tar.addfile(header, io.BytesIO(content))
-
-
-def _close(tar: tarfile.TarFile) -> None:
-    """End a tar, and wait until it is on the disk."""
-    tar.close()
-    with open(str(tar.name), "rb") as file:
-        os.fsync(file.fileno())
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())

@@ -16,6 +16,8 @@ from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
+from zero123lib._errors import ArgumentError
+from zero123lib._files import MAKING
 from zero123lib._optional import require
 
 from .drawing import StoredObject, view_files
@@ -24,9 +26,6 @@ INDEX = "shards.json"
 
 # No picture or camera is larger; a damaged header may claim anything.
 MAX_FILE_BYTES = 256_000_000
-
-# What is being written lies in folders of such names; a kill leaves them behind.
-UNFINISHED = ".making-"
 
 # One letter before the colon is a drive of Windows.
 _URL = re.compile(r"[a-z][a-z0-9+.-]+:", re.IGNORECASE)
@@ -57,13 +56,13 @@ def find_shards(path: str | Path) -> tuple[str, ...]:
         # A shard that the index knows and that is gone has its place, or all others would move.
         names = {file.name for file in Path(path).glob("*.tar")} | _index(folder).keys()
         if not names:
-            raise ValueError(f"path: expected a folder with .tar files, got {str(path)!r}")
+            raise ArgumentError("path", "a folder with .tar files", repr(str(path)))
         return tuple(f"{folder}/{name}" for name in sorted(names))
     shardlists = require("webdataset.shardlists", "train")
     try:
         return tuple(shardlists.expand_urls(path))
     except (ValueError, AssertionError) as error:
-        raise ValueError(f"path: expected shards, got {path!r}: {error}") from error
+        raise ArgumentError("path", "shards", f"{path!r}: {error}") from error
 
 
 def read_counts(urls: tuple[str, ...]) -> dict[str, int]:
@@ -91,14 +90,13 @@ def _index(parent: str) -> dict[str, int]:
     try:
         counts = {str(name): int(count) for name, count in json.loads(content)["shards"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"path: expected an index of shards in {parent}/{INDEX}, got {error!r}"
+        raise ArgumentError(
+            "path", f"an index of shards in {parent}/{INDEX}", repr(error)
         ) from error
     for name, count in counts.items():
         if "/" in name or count < 0:
-            raise ValueError(
-                f"path: expected names and numbers of objects in {parent}/{INDEX}, "
-                f"got {name!r}: {count}"
+            raise ArgumentError(
+                "path", f"names and numbers of objects in {parent}/{INDEX}", f"{name!r}: {count}"
             )
     return counts
 
@@ -141,7 +139,7 @@ def _members(
                 path = PurePosixPath(member.name)
                 if not member.isreg() or not any(view_files([path.name])):
                     continue
-                if any(part.startswith(UNFINISHED) for part in path.parts):
+                if any(part.startswith(MAKING) for part in path.parts):
                     continue
                 if member.size > MAX_FILE_BYTES:
                     report(

@@ -8,11 +8,13 @@ from typing import Any, cast
 
 from PIL import Image
 
+from zero123lib import __version__
+from zero123lib._errors import ArgumentError
 from zero123lib.diffusion.devices import pick_device
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.diffusion.samplers import SampleStep
 from zero123lib.views.images import Prepared, to_pils
-from zero123lib.views.poses import RelativePose
+from zero123lib.views.poses import Pose, RelativePose
 
 
 def load_pipeline(
@@ -36,10 +38,10 @@ def load_pipeline(
         pipe = Zero123Pipeline.from_pretrained(
             model, original_config, cast(Any, encoding), device=place
         )
-    except ValueError as error:
-        if not str(error).startswith("source: "):
+    except ArgumentError as error:
+        if error.name != "source":
             raise
-        raise ValueError(f"model: {str(error).removeprefix('source: ')}") from error
+        raise error.renamed("model") from error
     pipe.set_progress_bar_config(disable=None, leave=False)  # None: none where stderr is a file
     return pipe
 
@@ -62,10 +64,27 @@ def check_input_elevation(
         ValueError: the model needs it and there is none.
     """
     if elevation_deg is None and needs_input_elevation(pipe):
-        raise ValueError(
-            f"{argument}: expected the elevation of the camera that took the picture, in degrees, "
-            f"as the model {pipe.model_name} is conditioned on it; got none"
+        raise ArgumentError(
+            argument,
+            "the elevation of the camera that took the picture, in degrees, as the "
+            f"model {pipe.model_name} is conditioned on it",
+            "none",
         )
+
+
+def made_by(
+    pipe: Zero123Pipeline, prepared: Prepared, source: Pose, **asked: Any
+) -> dict[str, Any]:
+    """Say how views came about, for transforms.json; ``asked`` are the settings in JSON's types."""
+    return {
+        "program": f"zero123lib {__version__}",
+        "model": pipe.model_name,
+        "model_licence": pipe.licence,
+        "cut_out": prepared.method,
+        "input_elevation_deg": source.elevation_deg,
+        "input_radius": source.radius,
+        **asked,
+    }
 
 
 def sampled_views(

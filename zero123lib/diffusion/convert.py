@@ -21,6 +21,7 @@ import torch
 from diffusers import AutoencoderKL
 from filelock import FileLock, Timeout
 
+from zero123lib._errors import ArgumentError
 from zero123lib.diffusion.arguments import is_whole
 from zero123lib.diffusion.checkpoints import sources
 from zero123lib.diffusion.checkpoints.canonical import Checkpoint
@@ -88,17 +89,15 @@ def convert(
     check_encoding(encoding)
     check_dtype(torch_dtype)
     if not is_whole(max_shard_bytes) or max_shard_bytes < 1:
-        raise ValueError(
-            f"max_shard_bytes: expected a whole number of bytes above 0, got {max_shard_bytes!r}"
+        raise ArgumentError(
+            "max_shard_bytes", "a whole number of bytes above 0", repr(max_shard_bytes)
         )
     final = _checked_out(out)
     original = original_config is not None or not use_ema
     found = sources.find(source, None, wanted_precision(torch_dtype), original)
     partial = final.with_name(f"{final.name}.partial")
     if partial == (path := found.path.resolve()) or partial in path.parents:
-        raise ValueError(
-            f"source: expected a checkpoint outside {str(partial)!r}, got {str(path)!r}"
-        )
+        raise ArgumentError("source", f"a checkpoint outside {str(partial)!r}", repr(str(path)))
     checkpoint = read_checkpoint(found.path, Options(original_config, use_ema))
     settings = {"model_name": found.name, "licence": found.licence, **checkpoint.settings}
     settings["encoding"] = settled_encoding(encoding, settings, found)
@@ -108,9 +107,10 @@ def convert(
         _logger.warning(notice)
     single = final.suffix == ".safetensors"
     if single and not isinstance(checkpoint.parts["vae"].network, AutoencoderKL):
-        raise ValueError(
-            "source: expected a model with an AutoencoderKL, as the original layout has, "
-            f"got {str(found.path)!r}"
+        raise ArgumentError(
+            "source",
+            "a model with an AutoencoderKL, as the original layout has",
+            repr(str(found.path)),
         )
     made_from = {
         "files": _stamps(found.path),
@@ -164,14 +164,15 @@ def _checked_out(out: str | Path) -> Path:
     """The final name, absolute and without links; it is free, or an empty folder."""
     final = Path(out).resolve()
     if final.suffix in (".ckpt", ".pt", ".pth", ".bin"):
-        raise ValueError(
-            f"out: expected a folder's name, or one ending in .safetensors, got {str(out)!r}; "
-            "pickles are read, not written"
+        raise ArgumentError(
+            "out",
+            "a folder's name, or one ending in .safetensors",
+            f"{str(out)!r}; pickles are read, not written",
         )
     if final.is_dir() and not any(final.iterdir()) and final.suffix != ".safetensors":
         return final
     if os.path.lexists(final) or not final.name:
-        raise ValueError(f"out: expected a new name or an empty folder, got {str(out)!r}")
+        raise ArgumentError("out", "a new name or an empty folder", repr(str(out)))
     return final
 
 
@@ -197,21 +198,21 @@ def _unfinished(partial: Path, made_from: dict[str, Any]) -> Iterator[None]:
     Raises:
         ValueError: something else has that name, or another call is at it.
     """
-    in_the_way = f"out: expected no file or folder {str(partial)!r}, which is in the way; got one"
+    free = f"no file or folder {str(partial)!r}, which is in the way"
     if os.path.lexists(partial) and not partial.is_dir():
-        raise ValueError(in_the_way)
+        raise ArgumentError("out", free, "one")
     if partial.is_dir():
         held = {path.name for path in partial.iterdir()}
         if held - {_LOCK} and _MARK not in held:
-            raise ValueError(f"{in_the_way} that was not made by a conversion")
+            raise ArgumentError("out", free, "one that was not made by a conversion")
     partial.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(partial / _LOCK, timeout=0):
             _start_over_unless_same(partial, made_from)
             yield
     except Timeout as error:
-        raise ValueError(
-            f"out: expected one conversion at a time into {str(partial)!r}, got a second"
+        raise ArgumentError(
+            "out", f"one conversion at a time into {str(partial)!r}", "a second"
         ) from error
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from diffusers import (
@@ -20,6 +20,7 @@ from diffusers import (
 )
 from torch import Tensor
 
+from zero123lib._choices import NOISY_SAMPLERS, Sampler
 from zero123lib._errors import ArgumentError
 from zero123lib.diffusion.arguments import check_number, checked_timesteps
 from zero123lib.diffusion.schedule import Schedule
@@ -31,9 +32,7 @@ from zero123lib.diffusion.schedule import Schedule
 # euler: Euler's method in sigma / alpha, Karras et al. 2022. First order.
 # All but "official" take exactly the asked number of steps, start at the noisiest timestep
 # whatever the checkpoint's spacing is, and end at clean latents.
-Sampler = Literal["official", "ddim", "unipc", "dpmpp", "euler"]
 
-_NOISY = ("official", "ddim")
 _SOLVERS: dict[str, Any] = {
     "unipc": UniPCMultistepScheduler,
     "dpmpp": DPMSolverMultistepScheduler,
@@ -258,7 +257,7 @@ def check_sampler(sampler: str, eta: float) -> None:
         names = ", ".join(map(repr, get_args(Sampler)))
         raise ArgumentError("sampler", f"one of {names}", repr(sampler))
     check_number("eta", eta, 0.0, 1.0)
-    if eta and sampler not in _NOISY:
+    if eta and sampler not in NOISY_SAMPLERS:
         raise ArgumentError("eta", f"0, as {sampler!r} adds no noise", repr(eta))
 
 

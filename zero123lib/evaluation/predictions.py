@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zero123lib._errors import ArgumentError
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.diffusion.samplers import Sampler
 from zero123lib.evaluation.samples import Sample, scene_samples
@@ -76,11 +77,10 @@ def evaluated_kinds(pipe: Zero123Pipeline, kinds: Collection[str] | None = None)
     asked = own if kinds is None else list(kinds)
     try:
         check_kinds(asked)
-    except ValueError as error:
+    except ArgumentError as error:
         if kinds is not None:
             raise
-        expected = str(error).partition(": ")[2]
-        raise ValueError(f"scene_kinds of {pipe.model_name}: {expected}") from error
+        raise error.renamed(f"scene_kinds of {pipe.model_name}") from error
     return [kind for kind in KINDS if kind in asked]
 
 

@@ -22,6 +22,7 @@ from PIL import Image
 from scipy.spatial import KDTree
 from torch import Tensor
 
+from zero123lib._errors import ArgumentError
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.evaluation.mesh_images import EIGHT, MeshScores, mesh_scores
 from zero123lib.evaluation.predictions import evaluated_kinds
@@ -176,7 +177,7 @@ def score_recipe(
     """
     read_recipe(recipe, overrides)
     if first < 0:
-        raise ValueError(f"first: expected at least 0, got {first}")
+        raise ArgumentError("first", "at least 0", str(first))
     asked = evaluated_kinds(pipe, kinds)
     samples = scene_samples(first + objects, 1, pipe.image_size, asked)
     return _scores(pipe, recipe, islice(samples, first, None), overrides, seed)

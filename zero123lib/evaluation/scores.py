@@ -169,7 +169,7 @@ def summarize(scores: Iterable[ViewScore]) -> Entry:
     """
     rows = list(scores)
     if not rows:
-        raise ValueError("scores: expected at least one view, got none")
+        raise ArgumentError("scores", "at least one view", "none")
     tell = [row.tells_azimuth for row in rows]
     return Entry(_summary([r.whole for r in rows], tell), _summary([r.inside for r in rows], tell))
 

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zero123lib._errors import ArgumentError
 from zero123lib._files import write_bytes
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.evaluation.predictions import (
@@ -106,7 +107,7 @@ def sweep_scenes(
         ValueError: no setting, or an argument is out of range; the message names it.
     """
     if not settings:
-        raise ValueError("settings: expected at least one, got none")
+        raise ArgumentError("settings", "at least one", "none")
     samples = scene_samples(objects, views, pipe.image_size, evaluated_kinds(pipe, kinds))
     model = weights_fingerprint(pipe) if cache else ""
     return (_step(pipe, settings, sample, cache, model) for sample in samples)
@@ -126,7 +127,7 @@ def curves(steps: Iterable[SweepStep]) -> Curves:
         for name, rows in step.trivial.items():
             trivial.setdefault(name, []).extend(rows)
     if not all_scores:
-        raise ValueError("steps: expected at least one, got none")
+        raise ArgumentError("steps", "at least one", "none")
     return Curves(
         {setting: summarize(rows) for setting, rows in all_scores.items()},
         {name: summarize(rows) for name, rows in trivial.items()},

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zero123lib._errors import ArgumentError
 from zero123lib._optional import require
 from zero123lib.meshes.mesh import Material, Mesh
 
@@ -60,14 +61,15 @@ def unwrap(
         MissingExtraError: xatlas is not installed.
     """
     if not MIN_SIZE <= size <= MAX_SIZE:
-        raise ValueError(f"size: expected {MIN_SIZE} to {MAX_SIZE} texels, got {size}")
+        raise ArgumentError("size", f"{MIN_SIZE} to {MAX_SIZE} texels", str(size))
     padding = min(4, size // 8) if padding is None else padding
     if not 2 <= padding <= size // 8:
-        raise ValueError(f"padding: expected 2 to {size // 8} texels, got {padding}")
+        raise ArgumentError("padding", f"2 to {size // 8} texels", str(padding))
     if len(mesh.faces) > MAX_FACES:
-        raise ValueError(
-            f"mesh: expected at most {MAX_FACES} faces to unwrap, got {len(mesh.faces)}: decimate "
-            "it first, or colour its vertices"
+        raise ArgumentError(
+            "mesh",
+            f"at most {MAX_FACES} faces to unwrap",
+            f"{len(mesh.faces)}: decimate it first, or colour its vertices",
         )
     require("xatlas", "meshes")
     try:
@@ -93,8 +95,8 @@ def cells(count: int, size: int) -> Tensor:
     across = math.ceil(math.sqrt(math.ceil(count / 2)))
     cell = size // across
     if cell < _CELL:
-        raise ValueError(
-            f"size: expected at least {across * _CELL} texels for {count} faces, got {size}"
+        raise ArgumentError(
+            "size", f"at least {across * _CELL} texels for {count} faces", str(size)
         )
     far = cell - 2.5
     lower = torch.tensor([[0.5, 0.5], [far, 0.5], [0.5, far]], dtype=torch.float64)

@@ -8,23 +8,28 @@ up "z"   as they are.
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
-import numpy as np
-import torch
+from zero123lib._choices import UpAxis
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
 
 Up = Literal["y", "z"]
-UPS = ("auto", *get_args(Up))
+UPS = get_args(UpAxis)
 
-# What "auto" takes for up.
+# What is read, and what "auto" takes for up in it.
 FORMATS: dict[str, Up] = {".glb": "y", ".gltf": "y", ".obj": "y", ".ply": "z", ".stl": "z"}
+# What is written.
+SUFFIXES = (".glb", ".obj", ".ply", ".stl")
 
 IN_WORDS: dict[Up, str] = {
     "y": "y up, the camera of azimuth 0 along +x, right-handed",
     "z": "z up, the camera of azimuth 0 along +x, right-handed",
 }
 
-Vectors = TypeVar("Vectors", np.ndarray, torch.Tensor)
+Vectors = TypeVar("Vectors", "np.ndarray", "torch.Tensor")
 
 
 def from_file(vectors: Vectors, up: Up) -> Vectors:

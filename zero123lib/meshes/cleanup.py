@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zero123lib._errors import ArgumentError
 from zero123lib._optional import require
 from zero123lib.meshes.corners import per_vertex
 from zero123lib.meshes.holes import close_holes
@@ -75,13 +76,13 @@ class Cleaning:
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.min_share <= 1.0:
-            raise ValueError(f"min_share: expected a share from 0 to 1, got {self.min_share:g}")
+            raise ArgumentError("min_share", "a share from 0 to 1", f"{self.min_share:g}")
         if not 0.0 <= self.max_hole <= 1.0:
-            raise ValueError(f"max_hole: expected a share from 0 to 1, got {self.max_hole:g}")
+            raise ArgumentError("max_hole", "a share from 0 to 1", f"{self.max_hole:g}")
         if not 0 <= self.smooth <= MAX_ROUNDS:
-            raise ValueError(f"smooth: expected 0 to {MAX_ROUNDS} rounds, got {self.smooth}")
+            raise ArgumentError("smooth", f"0 to {MAX_ROUNDS} rounds", str(self.smooth))
         if self.max_faces is not None and self.max_faces < 4:
-            raise ValueError(f"max_faces: expected at least 4, got {self.max_faces}")
+            raise ArgumentError("max_faces", "at least 4", str(self.max_faces))
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ def _whole_faces(surface: Surface) -> Surface:
 
 def _large_parts(surface: Surface, min_share: float) -> Surface:
     if slivers(surface.triangles).all():
-        raise ValueError("mesh: expected a surface, got triangles without any area")
+        raise ArgumentError("mesh", "a surface", "triangles without any area")
     part = vertex_components(surface.faces, len(surface.places))
     size = np.bincount(part, areas(surface.triangles))
     # Of several largest parts "the largest alone" is one.
@@ -244,9 +245,10 @@ def _smoothed(surface: Surface, rounds: int) -> Surface:
     places[used] = np.asarray(smooth.vertices)[used]
     made = _rounded(replace(surface, places=places))
     if not len(made.faces) or (_is_closed(surface) and not _is_closed(made)):
-        raise ValueError(
-            f"smooth: expected fewer rounds, got {rounds}, in which parts of the surface shrink to "
-            "nothing; small ones do so first"
+        raise ArgumentError(
+            "smooth",
+            "fewer rounds",
+            f"{rounds}, in which parts of the surface shrink to nothing; small ones do so first",
         )
     return made
 
@@ -271,8 +273,8 @@ def _thinned(surface: Surface, budget: int) -> Surface:
     places, faces = np.asarray(thin.vertices), np.asarray(thin.triangles).astype(np.int64)
     made = Surface(places, faces)
     if slivers(made.triangles).all():
-        raise ValueError(
-            f"max_faces: expected a number that leaves a surface, got {budget}, which leaves none"
+        raise ArgumentError(
+            "max_faces", "a number that leaves a surface", f"{budget}, which leaves none"
         )
     return _whole_faces(made)
 

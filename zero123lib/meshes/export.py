@@ -21,14 +21,11 @@ from zero123lib import __version__
 from zero123lib._files import write_bytes
 from zero123lib._optional import require
 from zero123lib.meshes import obj
-from zero123lib.meshes.axes import FORMATS, IN_WORDS, UPS, Up, to_file
+from zero123lib.meshes.axes import FORMATS, IN_WORDS, SUFFIXES, UPS, Up, to_file
 from zero123lib.meshes.colors import colors_at_vertices, is_plain
 from zero123lib.meshes.corners import distinct_corners, per_vertex
 from zero123lib.meshes.mesh import Material, Mesh
 from zero123lib.meshes.shading import to_linear
-
-# What can be written.
-SUFFIXES = (".glb", ".obj", ".ply", ".stl")
 
 GENERATOR = f"zero123lib {__version__}"
 SCALE = "no physical size: 1 unit is the side of the box that a reconstructed object fits in"

@@ -20,12 +20,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zero123lib._choices import RasterBackend
 from zero123lib._optional import MissingExtraError, require
 from zero123lib.meshes.mesh import Camera, Mesh
 from zero123lib.views.cameras import rays, to_pytorch3d
 
 Backend = Literal["open3d", "pytorch3d"]
-BACKENDS = ("auto", *get_args(Backend))
+BACKENDS = get_args(RasterBackend)
 
 # As a share of its length, a ray that has met a face goes on this much behind it: two faces at the
 # same place are one layer.

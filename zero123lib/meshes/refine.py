@@ -20,6 +20,7 @@ from scipy.sparse import coo_array, diags_array, eye_array
 from scipy.sparse.linalg import splu
 from torch import Tensor
 
+from zero123lib._errors import ArgumentError
 from zero123lib.meshes.cleanup import Cleaning, clean
 from zero123lib.meshes.mesh import Camera, Material, Mesh
 from zero123lib.meshes.normals import crease_normals
@@ -70,11 +71,11 @@ class RefineSettings:
     def __post_init__(self) -> None:
         for name in ("steps", "views_per_step"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+                raise ArgumentError(name, "at least 1", str(getattr(self, name)))
         names = ("vertex_rate", "smoothness", "color_rate", "color", "mask", "laplacian", "edges")
         for name in (*names, "normals"):
             if not 0.0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"{name}: expected at least 0, got {getattr(self, name)}")
+                raise ArgumentError(name, "at least 0", str(getattr(self, name)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,9 +129,9 @@ def refine(
     check_backend(choose_backend(backend, mesh.device))
     check_views(images, cameras)
     if images.shape[3] != 4:
-        raise ValueError("images: expected alpha, which the silhouette is taken from, got none")
+        raise ArgumentError("images", "alpha, which the silhouette is taken from", "none")
     if len(mesh.materials) != 1:
-        raise ValueError(f"mesh: expected one material, got {len(mesh.materials)}: bake it first")
+        raise ArgumentError("mesh", "one material", f"{len(mesh.materials)}: bake it first")
     values = check_worth(worth, len(images)).tolist()
     pictures = images.to(mesh.vertices)
     model = _Model(mesh, settings.smoothness)

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from zero123lib._errors import ArgumentError
 from zero123lib.meshes.mesh import Camera, Material, Mesh
 from zero123lib.meshes.rasterize import Fragments, rasterizer
 from zero123lib.views.cameras import focal_px
@@ -54,14 +55,14 @@ class ViewFit:
         for name, least in (("steps", 0), ("supersample", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
-                raise ValueError(f"{name}: expected at least {least}, got {value}")
+                raise ArgumentError(name, f"at least {least}", str(value))
         for name in ("robust", "edge_px", "least_weight"):
             if not 0.0 < getattr(self, name) < float("inf"):
-                raise ValueError(f"{name}: expected a number above 0, got {getattr(self, name)}")
+                raise ArgumentError(name, "a number above 0", str(getattr(self, name)))
         if not 0.0 <= self.sharpness < float("inf"):
-            raise ValueError(f"sharpness: expected at least 0, got {self.sharpness}")
+            raise ArgumentError("sharpness", "at least 0", str(self.sharpness))
         if not 0.0 < self.least_cosine < 1.0:
-            raise ValueError(f"least_cosine: expected 0 to 1, got {self.least_cosine}")
+            raise ArgumentError("least_cosine", "0 to 1", str(self.least_cosine))
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +130,7 @@ def sample_views(
         *(torch.cat([getattr(part, one.name) for part in parts]) for one in fields(Samples))
     )
     if not len(joined.inner):
-        raise ValueError("images: expected pictures that show the mesh, got none that does")
+        raise ArgumentError("images", "pictures that show the mesh", "none that does")
     return joined
 
 

@@ -104,7 +104,7 @@ def texture_from_views(
     near = texels.face_ids >= 0
     seen = seen.reshape(size, size) & near
     if not bool(seen.any()):
-        raise ValueError("images: expected pictures that show the mesh, got none that does")
+        raise ArgumentError("images", "pictures that show the mesh", "none that does")
     whole = spread(mesh, texels, texture.reshape(size, size, 3), seen)
     return textured(mesh, filled(whole, near))
 
@@ -113,23 +113,21 @@ def check_views(images: Tensor, cameras: Sequence[Camera]) -> None:
     """Raise ValueError where pictures and cameras do not fit together."""
     shape = list(images.shape)
     if len(shape) != 4 or shape[1] != shape[2] or shape[3] not in (3, 4) or 0 in shape:
-        raise ValueError(f"images: expected a shape [V, S, S, 3 or 4], got {shape}")
+        raise ArgumentError("images", "a shape [V, S, S, 3 or 4]", str(shape))
     if not images.is_floating_point() or not bool(((images >= 0.0) & (images <= 1.0)).all()):
-        raise ValueError("images: expected floating numbers in [0, 1], got others")
+        raise ArgumentError("images", "floating numbers in [0, 1]", "others")
     if len(cameras) != shape[0]:
-        raise ValueError(f"cameras: expected one per picture ({shape[0]}), got {len(cameras)}")
+        raise ArgumentError("cameras", f"one per picture ({shape[0]})", str(len(cameras)))
     for camera in cameras:
         if camera.size != shape[1]:
-            raise ValueError(
-                f"cameras: expected size {shape[1]}, as the pictures', got {camera.size}"
-            )
+            raise ArgumentError("cameras", f"size {shape[1]}, as the pictures'", str(camera.size))
 
 
 def check_worth(worth: Tensor | None, count: int) -> Tensor:
     """How much each of `count` pictures counts, with mean 1; or ValueError."""
     worth = torch.ones(count) if worth is None else worth.detach().float().cpu()
     if list(worth.shape) != [count] or not bool(((worth > 0.0) & worth.isfinite()).all()):
-        raise ValueError(f"worth: expected {count} numbers above 0, one per picture, got {worth}")
+        raise ArgumentError("worth", f"{count} numbers above 0, one per picture", str(worth))
     return worth / worth.mean()
 
 

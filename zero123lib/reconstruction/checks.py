@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from zero123lib._errors import ArgumentError
 from zero123lib.reconstruction.schedules import C
 
 
@@ -13,7 +14,7 @@ def least(section: Any, **least: float) -> None:
         value = getattr(section, name)
         numbers = value if isinstance(value, list | tuple) else [value]
         if not all(math.isfinite(one) and one >= low for one in numbers):
-            raise ValueError(f"{name}: expected at least {low:g}, got {_plain(value)}")
+            raise ArgumentError(name, f"at least {low:g}", str(_plain(value)))
 
 
 def schedules(section: Any, *names: str, most: float = math.inf) -> None:
@@ -21,15 +22,15 @@ def schedules(section: Any, *names: str, most: float = math.inf) -> None:
     for name in names:
         value = getattr(section, name)
         if isinstance(value, bool) or not isinstance(value, int | float | list):
-            raise ValueError(f"{name}: expected a number or a schedule, got {value!r}")
+            raise ArgumentError(name, "a number or a schedule", repr(value))
         try:
             C(value, 0)
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from error
+        except ArgumentError as error:
+            raise error.renamed(name) from error
         steps = [0, *(math.ceil(v) for v in value)] if isinstance(value, list) else [0]
         if not all(0 <= C(value, step) <= most for step in steps):
             wanted = "of at least 0" if most == math.inf else f"from 0 to {most:g}"
-            raise ValueError(f"{name}: expected numbers {wanted}, got {value}")
+            raise ArgumentError(name, f"numbers {wanted}", str(value))
 
 
 def sizes(section: Any, *names: str) -> None:
@@ -37,15 +38,16 @@ def sizes(section: Any, *names: str) -> None:
         value = getattr(section, name)
         numbers = value if isinstance(value, list) and value else [value]
         if not all(type(one) is int and one >= 1 for one in numbers):
-            raise ValueError(f"{name}: expected whole numbers of at least 1, got {value!r}")
+            raise ArgumentError(name, "whole numbers of at least 1", repr(value))
 
 
 def square(section: Any, height: str, width: str) -> None:
     sizes(section, height, width)
     if getattr(section, height) != getattr(section, width):
-        raise ValueError(
-            f"{width}: expected the height, as pictures are square, got "
-            f"{getattr(section, width)!r} beside {getattr(section, height)!r}"
+        raise ArgumentError(
+            width,
+            "the height, as pictures are square",
+            f"{getattr(section, width)!r} beside {getattr(section, height)!r}",
         )
 
 
@@ -54,7 +56,7 @@ def camera(section: Any, distance: str, fov: str) -> None:
         value = getattr(section, name)
         numbers = value if isinstance(value, tuple) else [value]
         if not all(0 < one < high for one in numbers):
-            raise ValueError(f"{name}: expected above 0 and below {high:g}, got {_plain(value)}")
+            raise ArgumentError(name, f"above 0 and below {high:g}", str(_plain(value)))
 
 
 def milestones(section: Any, names: tuple[str, ...], path: str) -> None:
@@ -62,9 +64,10 @@ def milestones(section: Any, names: tuple[str, ...], path: str) -> None:
     for name in names:
         value = getattr(section, name)
         if isinstance(value, list) and len(value) != wanted:
-            raise ValueError(
-                f"{path}.{name}: expected {wanted} numbers, one more than resolution_milestones, "
-                f"got {value}"
+            raise ArgumentError(
+                f"{path}.{name}",
+                f"{wanted} numbers, one more than resolution_milestones",
+                str(value),
             )
 
 

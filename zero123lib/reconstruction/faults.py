@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import torch
 
+from zero123lib._errors import RunError
 from zero123lib.reconstruction.distilled import LEAST_DENSITY, Distilling
 from zero123lib.reconstruction.fitted import FittingViews, MakingViews
 from zero123lib.reconstruction.recipes import Recipe
@@ -14,7 +15,7 @@ from zero123lib.reconstruction.recipes import Recipe
 Stage = MakingViews | FittingViews | Distilling
 
 
-class ReconstructionError(RuntimeError):
+class ReconstructionError(RunError):
     """A run that cannot go on; the message says what to change, and files so far are intact."""
 
 

@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from zero123lib._errors import ArgumentError
 from zero123lib._files import whole_file, write_bytes, write_json
 from zero123lib._optional import MissingExtraError
 from zero123lib._versions import versions
@@ -291,5 +292,5 @@ def load_field(folder: str | Path) -> VoxelField:
         field.load_state_dict(load_file(folder / "field.safetensors"))
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"folder: expected a field in {str(folder)!r}, got {reason}") from error
+        raise ArgumentError("folder", f"a field in {str(folder)!r}", str(reason)) from error
     return field.requires_grad_(False)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zero123lib._errors import ArgumentError
 from zero123lib.diffusion.pipeline import Condition, Zero123Pipeline
 from zero123lib.reconstruction.cameras import Shot, input_shot
 from zero123lib.reconstruction.recipes import Recipe
@@ -75,9 +76,11 @@ def input_view(
         rgba = cut_from_white((prepared.tensor + 1) / 2, MOST_DARKNESS)
     pixels = int((rgba[..., 3] >= 0.5).sum())
     if pixels < _LEAST_PIXELS:
-        raise ValueError(
-            f"image: expected an object of at least {_LEAST_PIXELS} pixels, got {pixels} that are "
-            "neither transparent nor white; cut the object out, or frame it larger"
+        raise ArgumentError(
+            "image",
+            f"an object of at least {_LEAST_PIXELS} pixels",
+            f"{pixels} that are neither transparent nor white; cut the object out, "
+            "or frame it larger",
         )
     return InputView(prepared, rgba, input_shot(recipe, elevation_deg))
 

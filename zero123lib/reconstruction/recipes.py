@@ -19,12 +19,15 @@ from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 import yaml
 
+from zero123lib._errors import ArgumentError
 from zero123lib._optional import require
+from zero123lib.reconstruction.files import RECIPES as RECIPES
+from zero123lib.reconstruction.files import check_overrides, find_recipe
+from zero123lib.reconstruction.files import recipe_names as recipe_names
 from zero123lib.reconstruction.known import IGNORED, TYPES
 from zero123lib.reconstruction.schedules import largest
 from zero123lib.reconstruction.schema import Content, Data, Embedded, Guidance, Loss, Optimizer
 
-RECIPES = Path(__file__).parent / "configs"
 EXTRA = "recon"
 
 
@@ -83,11 +86,6 @@ class Recipe:
         return sum(counts[stage] for stage in self.embedded.stages)
 
 
-def recipe_names() -> list[str]:
-    """Names of the packaged recipes."""
-    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
-
-
 def read_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe.
 
@@ -106,23 +104,6 @@ def read_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     return Recipe(_built(Content, kept), tuple(ignored), _yaml(tree))
 
 
-def find_recipe(source: str | Path) -> Path:
-    """The file of a packaged recipe's name, or the file that is named.
-
-    Raises:
-        ValueError: there is none.
-    """
-    if str(source) in recipe_names():
-        return RECIPES / f"{source}.yaml"
-    path = Path(source)
-    if not path.is_file():
-        raise ValueError(
-            f"config: expected a recipe ({', '.join(recipe_names())}) or a YAML file, "
-            f"got {str(source)!r}"
-        )
-    return path
-
-
 def resolved(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """The content of a recipe, overrides and interpolations done, as plain values.
 
@@ -131,13 +112,7 @@ def resolved(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any
     """
     omegaconf = _omegaconf()
     path = find_recipe(source)
-    for text in overrides:
-        key, equals, _ = text.partition("=")
-        if not equals or not key.strip():
-            raise ValueError(
-                "override: expected key=value with a dotted key, such as trainer.max_steps=300, "
-                f"got {text!r}"
-            )
+    check_overrides(overrides)
     try:
         config = omegaconf.OmegaConf.load(path)
         if not isinstance(config, omegaconf.DictConfig):
@@ -146,7 +121,8 @@ def resolved(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any
         with _resolvers():
             return omegaconf.OmegaConf.to_container(config, resolve=True)
     except (OSError, ValueError, omegaconf.errors.OmegaConfBaseException, yaml.YAMLError) as error:
-        raise ValueError(f"config: {path.name}: {_line(error)}") from error
+        got = f"{path.name}: {_line(error)}"
+        raise ArgumentError("config", "a recipe that can be read", got) from error
 
 
 def _sort(
@@ -168,7 +144,7 @@ def _sort(
         inner = get_type_hints(kind).get(key)
         if isinstance(inner, type) and is_dataclass(inner):
             if not isinstance(value, Mapping | None):
-                raise ValueError(f"{place}: expected a section, got {value!r}")
+                raise ArgumentError(place, "a section", repr(value))
             kept[key] = {}
             _sort(value or {}, inner, place, kept[key], ignored, tree)
         elif key in mine:
@@ -178,9 +154,10 @@ def _sort(
         elif key in sections:
             ignored.extend(_passed_over(value, place, tree))
         else:
-            raise ValueError(
-                f"{place}: expected a key that is known in {path or 'a recipe'}, "
-                f"got {key!r}{_nearest(str(key), [*mine, *passed, *sections])}"
+            raise ArgumentError(
+                place,
+                f"a key that is known in {path or 'a recipe'}",
+                f"{key!r}{_nearest(str(key), [*mine, *passed, *sections])}",
             )
 
 
@@ -192,12 +169,13 @@ def _passed_over(value: Any, place: str, tree: Mapping[str, Any]) -> list[str]:
     if known == ("*",) or (name in TYPES and chosen not in TYPES[name]):
         return [place]
     if not isinstance(value, Mapping | None):
-        raise ValueError(f"{place}: expected a section, got {value!r}")
+        raise ArgumentError(place, "a section", repr(value))
     for key in value or {}:
         if key not in known:
-            raise ValueError(
-                f"{place}.{key}: expected a key that is known in {place}, "
-                f"got {key!r}{_nearest(str(key), known)}"
+            raise ArgumentError(
+                f"{place}.{key}",
+                f"a key that is known in {place}",
+                f"{key!r}{_nearest(str(key), known)}",
             )
     return [f"{place}.{key}" for key in value or {}]
 
@@ -225,14 +203,12 @@ def _built(kind: type, content: Mapping[str, Any], path: str = "") -> Any:
         try:
             value = omegaconf.OmegaConf.merge(node, {name: content[name]})[name]
         except omegaconf.errors.OmegaConfBaseException as error:
-            raise ValueError(
-                f"{place}: expected {_described(hint)}, got {content[name]!r}"
-            ) from error
+            raise ArgumentError(place, _described(hint), repr(content[name])) from error
         values[name] = tuple(value) if get_origin(hint) is tuple else _plain(value)
     try:
         return kind(**values)
-    except ValueError as error:
-        raise ValueError(f"{path}.{error}" if path else str(error)) from error
+    except ArgumentError as error:
+        raise error.within(path) from error
 
 
 def _plain(value: Any) -> Any:

@@ -16,6 +16,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from zero123lib._errors import ArgumentError
+
 Schedule = float | int | Sequence[float | int]
 
 
@@ -56,18 +58,16 @@ def schedule_points(value: Sequence[float | int]) -> list[tuple[float | int, flo
     numbers = list(value)
     usable = all(isinstance(n, int | float) and not isinstance(n, bool) for n in numbers)
     if not usable or not all(map(math.isfinite, numbers)):
-        raise ValueError(f"expected finite numbers in a schedule, got {numbers!r}")
+        raise ArgumentError("value", "finite numbers in a schedule", repr(numbers))
     if len(numbers) == 3:
         numbers = [0, *numbers]
     if len(numbers) < 4 or len(numbers) % 2:
-        raise ValueError(
-            "expected a number, [v0, v1, s1], [s0, v0, v1, s1] or [s0, v0, v1, s1, v2, s2, ...], "
-            f"got {numbers!r}"
-        )
+        forms = "[v0, v1, s1], [s0, v0, v1, s1] or [s0, v0, v1, s1, v2, s2, ...]"
+        raise ArgumentError("value", f"a number, {forms}", repr(numbers))
     points = [(numbers[0], numbers[1]), *zip(numbers[3::2], numbers[2::2], strict=True)]
     for (start, _), (end, _) in itertools.pairwise(points):
         if not end > start:
-            raise ValueError(f"expected the steps of a schedule to ascend, got {numbers!r}")
+            raise ArgumentError("value", "the steps of a schedule to ascend", repr(numbers))
     return points
 
 

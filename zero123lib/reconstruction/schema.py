@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from zero123lib._errors import ArgumentError
 from zero123lib.reconstruction import checks
 from zero123lib.reconstruction.schema_outputs import Outputs, Refine
 
@@ -55,10 +56,10 @@ class RandomCamera:
         for name in ("elevation_range", "azimuth_range", "camera_distance_range", "fovy_range"):
             low, high = getattr(self, name)
             if not low <= high:
-                raise ValueError(f"{name}: expected two numbers in order, got [{low:g}, {high:g}]")
+                raise ArgumentError(name, "two numbers in order", f"[{low:g}, {high:g}]")
         if not -90 <= self.elevation_range[0] <= self.elevation_range[1] <= 90:
-            raise ValueError(
-                f"elevation_range: expected degrees in [-90, 90], got {list(self.elevation_range)}"
+            raise ArgumentError(
+                "elevation_range", "degrees in [-90, 90]", str(list(self.elevation_range))
             )
         checks.camera(self, "camera_distance_range", "fovy_range")
 
@@ -86,9 +87,8 @@ class Data:
     def __post_init__(self) -> None:
         checks.square(self, "height", "width")
         if not -90 <= self.default_elevation_deg <= 90:
-            raise ValueError(
-                "default_elevation_deg: expected degrees in [-90, 90], "
-                f"got {self.default_elevation_deg:g}"
+            raise ArgumentError(
+                "default_elevation_deg", "degrees in [-90, 90]", f"{self.default_elevation_deg:g}"
             )
         checks.camera(self, "default_camera_distance", "default_fovy_deg")
 
@@ -122,17 +122,19 @@ class FieldSection:
             checks.least(self, learning_rate=0)
         checks.least(self, resolutions=2)
         if not 0 < self.half_extent < math.inf:
-            raise ValueError(f"half_extent: expected above 0, got {self.half_extent:g}")
+            raise ArgumentError("half_extent", "above 0", f"{self.half_extent:g}")
         if len(self.resolutions) != len(self.milestones) + 1:
-            raise ValueError(
-                f"milestones: expected {len(self.resolutions) - 1}, one fewer than resolutions, "
-                f"got {list(self.milestones)}"
+            raise ArgumentError(
+                "milestones",
+                f"{len(self.resolutions) - 1}, one fewer than resolutions",
+                str(list(self.milestones)),
             )
         ascending = list(self.milestones) == sorted(self.milestones)
         if not ascending or not all(0 < share < 1 for share in self.milestones):
-            raise ValueError(
-                "milestones: expected ascending shares of the steps, above 0 and below 1, "
-                f"got {list(self.milestones)}"
+            raise ArgumentError(
+                "milestones",
+                "ascending shares of the steps, above 0 and below 1",
+                str(list(self.milestones)),
             )
 
 
@@ -160,12 +162,12 @@ class Views:
         if self.steps is not None:
             checks.least(self, steps=1)
         if not self.elevations_deg or not all(-90 <= one <= 90 for one in self.elevations_deg):
-            raise ValueError(
-                f"elevations_deg: expected degrees in [-90, 90], got {list(self.elevations_deg)}"
+            raise ArgumentError(
+                "elevations_deg", "degrees in [-90, 90]", str(list(self.elevations_deg))
             )
         if self.opaque_darkness is not None and not 0 < self.opaque_darkness <= 1:
-            raise ValueError(
-                f"opaque_darkness: expected above 0 and at most 1, got {self.opaque_darkness:g}"
+            raise ArgumentError(
+                "opaque_darkness", "above 0 and at most 1", f"{self.opaque_darkness:g}"
             )
 
 
@@ -202,11 +204,11 @@ class Fit:
         )  # fmt: skip
         for name in ("robust", "hull_density"):
             if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name}: expected above 0, got {getattr(self, name):g}")
+                raise ArgumentError(name, "above 0", f"{getattr(self, name):g}")
         checks.schedules(self, "rgb", "mask", "opaque", "density_variation", "color_variation")
         if not 0 <= self.hull_tolerance < 1:
-            raise ValueError(
-                f"hull_tolerance: expected at least 0 and below 1, got {self.hull_tolerance:g}"
+            raise ArgumentError(
+                "hull_tolerance", "at least 0 and below 1", f"{self.hull_tolerance:g}"
             )
 
 
@@ -250,18 +252,16 @@ class Embedded:
     def __post_init__(self) -> None:
         orders = (("views",), ("sds",), ("views", "sds"))
         if tuple(self.stages) not in orders:
-            raise ValueError(
-                f"stages: expected [views], [sds] or [views, sds], got {list(self.stages)}"
-            )
+            raise ArgumentError("stages", "[views], [sds] or [views, sds]", str(list(self.stages)))
         if self.field.latent and "views" in self.stages:
-            raise ValueError("field.latent: expected false where there is a stage views, got true")
+            raise ArgumentError("field.latent", "false where there is a stage views", "true")
         if "views" not in self.stages and self.outputs.texture_from == "views":
-            raise ValueError(
-                "outputs.texture_from: expected field where there is no stage views, got views"
+            raise ArgumentError(
+                "outputs.texture_from", "field where there is no stage views", "views"
             )
         if "views" not in self.stages and self.refine.steps:
-            raise ValueError(
-                f"refine.steps: expected 0 where there is no stage views, got {self.refine.steps}"
+            raise ArgumentError(
+                "refine.steps", "0 where there is no stage views", str(self.refine.steps)
             )
         checks.schedules(
             self, "near_view", "depth_smooth", "depth_smooth_input", "density_variation"
@@ -323,7 +323,7 @@ class OptimizerArguments:
     def __post_init__(self) -> None:
         checks.least(self, lr=0, eps=0, weight_decay=0)
         if not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"betas: expected two numbers in [0, 1), got {list(self.betas)}")
+            raise ArgumentError("betas", "two numbers in [0, 1)", str(list(self.betas)))
 
 
 @dataclass(frozen=True)

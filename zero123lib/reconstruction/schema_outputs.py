@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from zero123lib._errors import ArgumentError
 from zero123lib.meshes.atlas import MAX_SIZE, MIN_SIZE
 from zero123lib.meshes.refine import RefineSettings
 from zero123lib.reconstruction import checks
@@ -44,14 +45,11 @@ class Outputs:
     def __post_init__(self) -> None:
         checks.least(self, frames=1, size=8, mesh_resolution=0, texture_steps=0)
         if self.texture_size and not MIN_SIZE <= self.texture_size <= MAX_SIZE:
-            raise ValueError(
-                f"texture_size: expected 0, or {MIN_SIZE} to {MAX_SIZE} texels, "
-                f"got {self.texture_size}"
+            raise ArgumentError(
+                "texture_size", f"0, or {MIN_SIZE} to {MAX_SIZE} texels", str(self.texture_size)
             )
         if not -90 <= self.elevation_deg <= 90:
-            raise ValueError(
-                f"elevation_deg: expected degrees in [-90, 90], got {self.elevation_deg:g}"
-            )
+            raise ArgumentError("elevation_deg", "degrees in [-90, 90]", f"{self.elevation_deg:g}")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from zero123lib._errors import ArgumentError
 from zero123lib._files import whole_file
 from zero123lib.reconstruction.recipes import Recipe
 from zero123lib.reconstruction.subject import Subject
@@ -68,12 +69,12 @@ def read_state(out: Path, expected: Mapping[str, str]) -> State | None:
         state = State(**content) if version == _FORMAT else None
     except Exception as error:  # whatever torch makes of a file that is not one of its own
         reason = " ".join(str(error).split())[:200]
-        raise ValueError(
-            f"resume: expected a checkpoint of a reconstruction, got {str(file)!r}: {reason}"
+        raise ArgumentError(
+            "resume", "a checkpoint of a reconstruction", f"{str(file)!r}: {reason}"
         ) from error
     if state is None:
-        raise ValueError(
-            f"resume: expected a checkpoint of format {_FORMAT}, got {version!r} in {str(file)!r}"
+        raise ArgumentError(
+            "resume", f"a checkpoint of format {_FORMAT}", f"{version!r} in {str(file)!r}"
         )
     _check_same(state.belongs_to, expected, file)
     return state
@@ -104,11 +105,9 @@ def finished_files(out: Path, expected: Mapping[str, str]) -> dict[str, Path] | 
 
 
 def _check_same(before: Mapping[str, str], expected: Mapping[str, str], file: Path) -> None:
-    """Raise ValueError where a file is of another run."""
+    """Raise ArgumentError where a file is of another run."""
     for name, value in expected.items():
         had = before.get(name)
         if had != value:
             told = "another" if name in _LONG else f"{had!r}, not {value!r}"
-            raise ValueError(
-                f"resume: expected the {name} that {str(file)!r} was begun with, got {told}"
-            )
+            raise ArgumentError("resume", f"the {name} that {str(file)!r} was begun with", told)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from zero123lib.fields.voxels import VoxelField
 from zero123lib.reconstruction.cameras import Shot
 from zero123lib.reconstruction.schema_outputs import Outputs
 from zero123lib.views.cameras import camera_to_world
+from zero123lib.views.folder import gif
 from zero123lib.views.poses import Pose
 
 FRAMES_PER_SECOND = 18
@@ -112,11 +112,8 @@ def write_gif(path: Path, frames: Sequence[Tensor]) -> None:
     Args:
         frames: ``[H, W, 3]`` in [0, 1].
     """
-    first, *others = (Image.fromarray(_bytes(one)) for one in frames)
-    buffer = io.BytesIO()
-    duration = round(1000 / FRAMES_PER_SECOND)
-    first.save(buffer, "GIF", save_all=True, append_images=others, duration=duration, loop=0)
-    write_bytes(path, buffer.getvalue())
+    images = [Image.fromarray(_bytes(one)) for one in frames]
+    write_bytes(path, gif(images, round(1000 / FRAMES_PER_SECOND)))
 
 
 def write_mp4(path: Path, frames: Sequence[Tensor]) -> None:

@@ -22,10 +22,10 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from zero123lib import __version__
-from zero123lib._files import write_json
+from zero123lib._errors import ArgumentError
+from zero123lib._files import MAKING, write_json
 from zero123lib.rendering.objects import (
     RECORD,
-    SCRATCH,
     Source,
     render_object,
     whole_record,
@@ -87,16 +87,14 @@ def render_dataset(
     """
     out = Path(out)
     if out.exists() and not out.is_dir():
-        raise ValueError(f"out: expected a folder, got {str(out)!r}, which is a file")
+        raise ArgumentError("out", "a folder", f"{str(out)!r}, which is a file")
     _check_settings(out, settings)
     out.mkdir(parents=True, exist_ok=True)
     lock = FileLock(out / _LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise ValueError(
-            f"out: expected a folder that nobody writes to, got {str(out)!r}"
-        ) from error
+        raise ArgumentError("out", "a folder that nobody writes to", repr(str(out))) from error
     try:
         _clear_scratch(out)
         yield from _render(sources, out, settings, backend, device, workers, timeout_s)
@@ -107,7 +105,7 @@ def render_dataset(
 
 def _clear_scratch(out: Path) -> None:
     """Remove what processes that were killed have left half done."""
-    for left in out.glob(f"{SCRATCH}*"):
+    for left in out.glob(f"{MAKING}*"):
         with suppress(OSError):
             shutil.rmtree(left) if left.is_dir() else left.unlink()
 
@@ -165,12 +163,13 @@ def _check_settings(out: Path, settings: RenderSettings) -> None:
     except FileNotFoundError:
         return
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"out: expected a whole {DATASET} in {str(out)!r}, got {error}") from error
+        raise ArgumentError("out", f"a whole {DATASET} in {str(out)!r}", str(error)) from error
     differences = settings.differences(before)
     if differences:
-        raise ValueError(
-            f"out: expected a new folder or the settings of {str(out)!r}, got others: "
-            + "; ".join(differences)
+        raise ArgumentError(
+            "out",
+            f"a new folder or the settings of {str(out)!r}",
+            f"others: {'; '.join(differences)}",
         )
 
 

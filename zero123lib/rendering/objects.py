@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from zero123lib import __version__
-from zero123lib._files import write_json
+from zero123lib._errors import ArgumentError
+from zero123lib._files import MAKING, write_json
 from zero123lib.datasets.folder import write_object
 from zero123lib.meshes.axes import FORMATS
 from zero123lib.meshes.load import MeshError, load_mesh
@@ -27,7 +28,6 @@ from zero123lib.rendering.settings import RenderSettings
 from zero123lib.views.cameras import FOV_DEG
 
 RECORD = "object.json"
-SCRATCH = ".making-"
 
 _MAX_NAME_BYTES = 255  # of most file systems
 
@@ -55,10 +55,10 @@ def find_meshes(path: str | Path) -> list[Source]:
     if path.is_file():
         if path.suffix.lower() not in FORMATS:
             names = ", ".join(FORMATS)
-            raise ValueError(f"meshes: expected a file of {names}, got {str(path)!r}")
+            raise ArgumentError("meshes", f"a file of {names}", repr(str(path)))
         return [Source(path.stem.lstrip(".") or "mesh", path)]
     if not path.is_dir():
-        raise ValueError(f"meshes: expected a mesh file or a folder, got {str(path)!r}")
+        raise ArgumentError("meshes", "a mesh file or a folder", repr(str(path)))
     found = []
     for folder, inner, files in os.walk(path):
         inner[:] = sorted(name for name in inner if not name.startswith("."))
@@ -67,7 +67,7 @@ def find_meshes(path: str | Path) -> list[Source]:
                 found.append(Path(folder, name))
     if not found:
         names = ", ".join(FORMATS)
-        raise ValueError(f"meshes: expected files of {names} in {str(path)!r}, got none")
+        raise ArgumentError("meshes", f"files of {names} in {str(path)!r}", "none")
     return _named(path, found)
 
 
@@ -116,7 +116,7 @@ def render_object(
         "fov_deg": FOV_DEG,
         "settings": settings.to_config(),
     }
-    with TemporaryDirectory(prefix=SCRATCH, dir=out) as scratch:
+    with TemporaryDirectory(prefix=MAKING, dir=out) as scratch:
         made = Path(scratch) / "views"
         write_object(made, images, poses)
         record["files"] = {path.name: path.stat().st_size for path in sorted(made.iterdir())}
@@ -197,7 +197,7 @@ def _named(root: Path, paths: list[Path]) -> list[Source]:
     for path, name in names.items():
         other = seen.setdefault(name.casefold(), path)
         if other != path:
-            raise ValueError(
-                f"meshes: expected files of different names, got {str(other)!r} and {str(path)!r}"
+            raise ArgumentError(
+                "meshes", "files of different names", f"{str(other)!r} and {str(path)!r}"
             )
     return sorted((Source(name, path) for path, name in names.items()), key=lambda s: s.name)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
+from zero123lib._choices import Lighting
+from zero123lib._errors import ArgumentError
 from zero123lib.meshes.axes import UPS
-from zero123lib.meshes.render import MAX_SAMPLES_PER_SIDE
-
-# fixed: the same for all objects. random: drawn for each object, one for all its views.
-Lighting = Literal["random", "fixed"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,8 @@ class RenderSettings:
         radius: likewise, scene units; the longest side of the object's bounding box is 1.
         seed: of cameras and lights, together with the object's name.
         supersample: samples along a pixel's side.
-        light: see `Lighting`.
+        light: "fixed" is the same for all objects; "random" is drawn for each object, one for all
+            its views.
         up: of the files, see `meshes.load`.
 
     Raises:
@@ -45,21 +44,20 @@ class RenderSettings:
         # File names have three digits.
         _check_whole("views", self.views, 1, 1000)
         _check_whole("supersample", self.supersample, 1, 16)
-        _check_whole("size", self.size, 8, MAX_SAMPLES_PER_SIDE // self.supersample)
         _check_whole("seed", self.seed, 0, 2**63 - 1)
         low, high = self.elevation_deg
         if not -90.0 <= low <= high <= 90.0:
-            raise ValueError(
-                f"elevation: expected LOW HIGH from -90 to 90 degrees, got {low:g} {high:g}"
-            )
+            raise ArgumentError("elevation", "LOW HIGH from -90 to 90 degrees", f"{low:g} {high:g}")
         low, high = self.radius
         if not 0.0 < low <= high < math.inf:
-            raise ValueError(f"radius: expected LOW HIGH above 0, got {low:g} {high:g}")
+            raise ArgumentError("radius", "LOW HIGH above 0", f"{low:g} {high:g}")
         for name, names in (("light", get_args(Lighting)), ("up", UPS)):
             if getattr(self, name) not in names:
-                raise ValueError(
-                    f"{name}: expected one of {', '.join(names)}, got {getattr(self, name)!r}"
-                )
+                raise ArgumentError(name, f"one of {', '.join(names)}", repr(getattr(self, name)))
+        # The last, as torch comes with it.
+        from zero123lib.meshes.render import MAX_SAMPLES_PER_SIDE
+
+        _check_whole("size", self.size, 8, MAX_SAMPLES_PER_SIDE // self.supersample)
 
     def to_config(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -81,4 +79,4 @@ class RenderSettings:
 
 def _check_whole(name: str, value: int, low: int, high: int) -> None:
     if not (isinstance(value, int) and low <= value <= high):
-        raise ValueError(f"{name}: expected a whole number from {low} to {high}, got {value!r}")
+        raise ArgumentError(name, f"a whole number from {low} to {high}", repr(value))

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from zero123lib._errors import ArgumentError
 from zero123lib._files import write_bytes
 
 # What recipes call our guidance: `system.guidance_type`.
@@ -61,9 +62,10 @@ def open_clone(folder: str | Path) -> Clone:
     package = root / "threestudio" / "__init__.py"
     for part in (root / "launch.py", package):
         if not part.is_file():
-            raise ValueError(
-                f"clone: expected a folder with threestudio (git clone {REPOSITORY}), "
-                f"got {str(folder)!r}, which has no {part.relative_to(root)}"
+            raise ArgumentError(
+                "clone",
+                f"a folder with threestudio (git clone {REPOSITORY})",
+                f"{str(folder)!r}, which has no {part.relative_to(root)}",
             )
     found = re.search(
         r"^__version__\s*=\s*[\"']([^\"']+)", package.read_text(errors="replace"), re.MULTILINE
@@ -83,7 +85,7 @@ def install(folder: str | Path) -> Path:
     """
     clone = open_clone(folder)
     if clone.hook.exists() and not clone.has_hook and b"zero123lib" not in clone.hook.read_bytes():
-        raise ValueError(f"clone: expected no other file at {clone.hook}, got one that is not ours")
+        raise ArgumentError("clone", f"no other file at {clone.hook}", "one that is not ours")
     write_bytes(clone.hook, HOOK_TEXT.encode())
     return clone.hook
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zero123lib._errors import ArgumentError
 from zero123lib.threestudio_plugin.clone import (
     GUIDANCE_TYPE,
     INSTALL_PAGE,
@@ -138,8 +139,9 @@ def examine(clone: str | Path | None = None, python: str = sys.executable) -> It
     if clone is not None:
         try:
             opened = open_clone(clone)
-        except ValueError as error:
-            yield Finding("clone", False, str(error).partition(": ")[2], f"git clone {REPOSITORY}")
+        except ArgumentError as error:
+            found = f"expected {error.expected}, got {error.got}"
+            yield Finding("clone", False, found, f"git clone {REPOSITORY}")
         else:
             yield from _clone_findings(opened)
     answer = _probe(python)

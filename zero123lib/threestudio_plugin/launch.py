@@ -27,6 +27,7 @@ from typing import Any
 import yaml
 
 from zero123lib import __version__
+from zero123lib._errors import ArgumentError
 from zero123lib._files import whole_file, write_json
 from zero123lib.diffusion.checkpoints import sources
 from zero123lib.meshes.export import write_mesh
@@ -126,9 +127,10 @@ def launch(
     home = Path(out).absolute()
     run = home / "threestudio" / "run"
     if run.exists():
-        raise ValueError(
-            f"out: expected a folder without an earlier run, got {str(out)!r}: name another one, "
-            f"or remove {home / 'threestudio'}"
+        raise ArgumentError(
+            "out",
+            "a folder without an earlier run",
+            f"{str(out)!r}: name another one, or remove {home / 'threestudio'}",
         )
     prepared = prepare(image, _INPUT_SIZE, preprocess)
     home.mkdir(parents=True, exist_ok=True)
@@ -181,22 +183,25 @@ def _checked(
 ) -> tuple[Clone, dict[str, Any]]:
     opened = open_clone(clone)
     if not opened.has_hook:
-        raise ValueError(
-            f"clone: expected our hook in {str(clone)!r}, got none: "
-            f"zero123 threestudio install {shlex.quote(str(clone))}"
+        raise ArgumentError(
+            "clone",
+            f"our hook in {str(clone)!r}",
+            f"none: zero123 threestudio install {shlex.quote(str(clone))}",
         )
     for text in overrides:
         if not re.match(r"[\w.]+=", text):
-            raise ValueError(f"overrides: expected dotted.key=value, got {text!r}")
+            raise ArgumentError("overrides", "dotted.key=value", repr(text))
     try:
         content = yaml.safe_load(Path(recipe).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"recipe: {recipe}: {' '.join(str(error).split())}") from error
+        reason = " ".join(str(error).split())
+        raise ArgumentError("recipe", "a YAML file", f"{str(recipe)!r}: {reason}") from error
     whole = isinstance(content, dict) and {"data_type", "system_type", "system"} <= content.keys()
     if not whole or not isinstance(content["system"], dict):
-        raise ValueError(
-            "recipe: expected a whole threestudio config, with data_type, system_type and system, "
-            f"got {str(recipe)!r}, which the embedded engine alone can run"
+        raise ArgumentError(
+            "recipe",
+            "a whole threestudio config, with data_type, system_type and system",
+            f"{str(recipe)!r}, which the embedded engine alone can run",
         )
     if content["system"].get("guidance_type") == GUIDANCE_TYPE:
         # Now: threestudio would load its data and its field first, and then complain.
@@ -237,7 +242,7 @@ def _max_steps(content: Mapping[str, Any], overrides: Sequence[str]) -> int:
     if steps is None:
         return 0
     if type(steps) is not int or steps < 1:
-        raise ValueError(f"trainer.max_steps: expected a whole number above 0, got {steps!r}")
+        raise ArgumentError("trainer.max_steps", "a whole number above 0", repr(steps))
     return steps
 
 

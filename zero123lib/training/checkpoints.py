@@ -26,10 +26,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from zero123lib._errors import ArgumentError
+from zero123lib._files import remove_folder, whole_folder
 from zero123lib.diffusion.checkpoints.streams import Entry, write_safetensors
 from zero123lib.training.config_files import differences, read_config, to_yaml
-from zero123lib.training.files import on_main, remove, whole_folder
 from zero123lib.training.loop import TrainState
+from zero123lib.training.processes import on_main
 
 _MODEL, _EMA, _OPTIMIZER = "model.safetensors", "ema.safetensors", "optimizer.pt"
 _CONFIG, _STATE = "config.yaml", "state.json"
@@ -139,7 +141,7 @@ def _prune(run: Path, keep_last: int) -> None:
     best = min(saved, key=lambda one: one.validation_loss, default=None)
     for one in saved[keep_last:]:
         if one is not best or one.validation_loss == math.inf:
-            remove(one.folder)
+            remove_folder(one.folder)
 
 
 def best_loss(run: Path) -> float:
@@ -169,8 +171,8 @@ def resume(run: Path, state: TrainState) -> Path | None:
         _load(folder, state)
     except (OSError, SafetensorError, RuntimeError, KeyError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise ValueError(
-            f"--resume: expected a checkpoint of this model, got {name!r}: {reason}"
+        raise ArgumentError(
+            "resume", "a checkpoint of this model", f"{name!r}: {reason}"
         ) from error
     return folder
 
@@ -197,6 +199,6 @@ def _check_config(folder: Path, state: TrainState) -> None:
     if changed:
         key, (new, old) = next(iter(changed.items()))
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
-        raise ValueError(
-            f"--resume: expected the run's own config, in which {key} is {old!r}, got {new!r}{more}"
+        raise ArgumentError(
+            "resume", f"the run's own config, in which {key} is {old!r}", f"{new!r}{more}"
         )

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from zero123lib._errors import ArgumentError
-from zero123lib.scenes import check_kinds
-from zero123lib.training.recipe import Architecture
+from zero123lib.training.architecture import Architecture
 from zero123lib.training.sections import Section, above, at_least, within
 
 
@@ -37,9 +36,10 @@ class Initial(Section):
         super().__post_init__()
         given = [self.source, self.image_variations, self.architecture]
         if sum(one is not None for one in given) != 1:
-            raise ValueError(
-                "source: expected one of source, image_variations and architecture, got "
-                f"{sum(one is not None for one in given)} of them"
+            raise ArgumentError(
+                "source",
+                "one of source, image_variations and architecture",
+                f"{sum(one is not None for one in given)} of them",
             )
 
 
@@ -69,6 +69,9 @@ class ScenesConfig(Section):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.kinds is not None:
+            # Here, as torch comes with it: a config without kinds is read before that.
+            from zero123lib.scenes import check_kinds
+
             check_kinds(self.kinds)
 
 
@@ -142,9 +145,7 @@ def _check_path(source: str, path: str | None) -> None:
         raise ArgumentError("path", "a data set (--data)", "null")
     if source != "pairs" and path is not None:
         raise ArgumentError(
-            "path",
-            f"null (no --data) where the source is {source}, not pairs",
-            repr(path),
+            "path", f"null (no --data) where the source is {source}, not pairs", repr(path)
         )
 
 
@@ -354,7 +355,7 @@ class TrainConfig(Section):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.budget.steps is None and self.budget.minutes is None:
-            raise ValueError("budget: expected steps or minutes (--max-steps, --minutes), got none")
+            raise ArgumentError("budget", "steps or minutes (--max-steps, --minutes)", "none")
         try:
             _check_path(self.data.source, self.data.path)
         except ArgumentError as error:

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from zero123lib._errors import ArgumentError
 from zero123lib.training.config import TrainConfig
 from zero123lib.training.sections import build
 
@@ -39,7 +40,7 @@ def read_config(source: str | Path, overrides: Sequence[tuple[str, Any]] = ()) -
     if "preset" in content:
         name = content.pop("preset")
         if name not in presets():
-            raise ValueError(f"preset: expected one of {', '.join(presets())}, got {name!r}")
+            raise ArgumentError("preset", f"one of {', '.join(presets())}", repr(name))
         content = _merged(_content(str(name)), content)
     for key, value in overrides:
         _set(content, key, value)
@@ -59,9 +60,8 @@ def parse_override(text: str) -> tuple[str, Any]:
             raise ValueError("no key")
         return key.strip(), yaml.safe_load(value)
     except (ValueError, yaml.YAMLError) as error:
-        raise ValueError(
-            f"--set: expected section.key=value, such as optimizer.learning_rate=1e-5, got {text!r}"
-        ) from error
+        expected = "section.key=value, such as optimizer.learning_rate=1e-5"
+        raise ArgumentError("override", expected, repr(text)) from error
 
 
 def to_yaml(config: TrainConfig) -> str:
@@ -81,16 +81,17 @@ def differences(new: TrainConfig, old: TrainConfig) -> dict[str, tuple[Any, Any]
 
 def _content(source: str | Path) -> dict[str, Any]:
     path = PRESETS / f"{source}.yaml" if str(source) in presets() else Path(source)
-    wanted = f"CONFIG: expected a preset ({', '.join(presets())}) or a YAML file"
+    wanted = f"a preset ({', '.join(presets())}) or a YAML file"
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ValueError(f"{wanted}, got {str(source)!r}: {error.strerror}") from error
+        raise ArgumentError("config", wanted, f"{str(source)!r}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
-        raise ValueError(f"{wanted}, got {str(source)!r}: {reason}") from error
+        raise ArgumentError("config", wanted, f"{str(source)!r}: {reason}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{wanted} of sections, got {str(source)!r}: {type(content).__name__}")
+        kind = type(content).__name__
+        raise ArgumentError("config", f"{wanted} of sections", f"{str(source)!r}: {kind}")
     return content
 
 
@@ -101,7 +102,7 @@ def _initial(value: Any) -> Any:
     if isinstance(value, Mapping) and value.get("architecture") == "tiny":
         return {**value, "architecture": {}}
     if value is None:
-        raise ValueError("initial: expected where the weights start from (--initial), got null")
+        raise ArgumentError("initial", "where the weights start from (--initial)", "null")
     return value
 
 
@@ -123,7 +124,7 @@ def _set(content: dict[str, Any], key: str, value: Any) -> None:
         if name == "architecture" and inner == "tiny":
             inner = {}
         if not isinstance(inner, Mapping | None):
-            raise ValueError(f"{key}: expected a section {name} to set it in, got {inner!r}")
+            raise ArgumentError(key, f"a section {name} to set it in", repr(inner))
         place[name] = dict(inner or {})
         place = place[name]
     place[last] = value

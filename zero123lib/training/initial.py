@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from zero123lib._errors import ArgumentError
 from zero123lib.diffusion.checkpoints import sources
 from zero123lib.diffusion.checkpoints.build import fill
 from zero123lib.diffusion.checkpoints.canonical import Checkpoint
@@ -54,8 +55,8 @@ def load_initial(config: TrainConfig) -> Start:
             initial.source, initial.original_config, torch_dtype=torch.float32
         )
     if config.data.size not in (None, pipe.image_size):
-        raise ValueError(
-            f"data.size: expected {pipe.image_size}, the initial model's, got {config.data.size}"
+        raise ArgumentError(
+            "data.size", f"{pipe.image_size}, the initial model's", str(config.data.size)
         )
     (enable_one_token if config.trained.one_token else disable_one_token)(pipe.unet)
     return Start(pipe, averages, updates)
@@ -77,5 +78,5 @@ def _resize(pipe: Zero123Pipeline, size: int) -> None:
     unet: Any = pipe.unet
     compression = pipe.image_size // pipe.latent_shape[-1]
     if size % compression:
-        raise ValueError(f"data.size: expected a multiple of {compression}, got {size}")
+        raise ArgumentError("data.size", f"a multiple of {compression}", str(size))
     unet.register_to_config(sample_size=size // compression)

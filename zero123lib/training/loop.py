@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
 
+from zero123lib._errors import ArgumentError
 from zero123lib.datasets.pairs import Batch, PairDataset, PairSource
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.training import lora
@@ -106,7 +107,7 @@ def make_accelerator(config: ComputeConfig) -> Accelerator:
     AcceleratorState._reset_state()
     cpu = on_cpu(config)
     if cpu and config.precision == "fp16":
-        raise ValueError("compute.precision: expected auto, fp32 or bf16 on a CPU, got fp16")
+        raise ArgumentError("compute.precision", "auto, fp32 or bf16 on a CPU", "fp16")
     wrapping = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
     accelerator = Accelerator(
         mixed_precision="no" if config.precision == "fp32" else config.precision,
@@ -126,8 +127,8 @@ def micro_batch(config: TrainConfig, processes: int) -> tuple[int, int]:
     """
     share, left = divmod(config.batch.size, processes)
     if left:
-        raise ValueError(
-            f"batch.size: expected a multiple of the {processes} processes, got {config.batch.size}"
+        raise ArgumentError(
+            "batch.size", f"a multiple of the {processes} processes", str(config.batch.size)
         )
     fitting = range(1, min(config.batch.per_device, share) + 1)
     size = max(one for one in fitting if share % one == 0)

@@ -13,11 +13,12 @@ import torch
 from torch import nn
 from transformers.utils import logging
 
+from zero123lib._files import whole_folder
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.training import lora
 from zero123lib.training.bundle import bundled_settings
-from zero123lib.training.files import on_main, whole_folder
 from zero123lib.training.loop import TrainState
+from zero123lib.training.processes import on_main
 
 _CARD = "README.md"
 # Of a pipeline, beside its components.

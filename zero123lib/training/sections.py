@@ -13,6 +13,8 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from zero123lib._errors import ArgumentError
+
 _RANGE = "range"
 
 
@@ -65,7 +67,7 @@ class Section:
             allowed = one.metadata.get(_RANGE)
             if not _fits(value, kind, allowed):
                 wanted = _described(kind, allowed)
-                raise ValueError(f"{one.name}: expected {wanted}, got {value!r}")
+                raise ArgumentError(one.name, f"{wanted}", repr(value))
 
 
 @cache
@@ -85,18 +87,18 @@ def build(kind: type, content: Any, path: str = "") -> Any:
         ValueError: an unknown key, or a value that does not fit.
     """
     if not isinstance(content, Mapping | None):
-        raise ValueError(f"{path or 'config'}: expected a mapping, got {content!r}")
+        raise ArgumentError(path or "config", "a mapping", repr(content))
     hints = _hints(kind)
     values = {}
     for key, value in (content or {}).items():
         place = f"{path}.{key}" if path else str(key)
         if key not in hints:
-            raise ValueError(f"{place}: expected one of {', '.join(hints)}, got an unknown key")
+            raise ArgumentError(place, f"one of {', '.join(hints)}", "an unknown key")
         values[key] = _converted(value, hints[key], place)
     try:
         return kind(**values)
-    except ValueError as error:
-        raise ValueError(f"{path}.{error}" if path else str(error)) from error
+    except ArgumentError as error:
+        raise error.within(path) from error
 
 
 def _converted(value: Any, kind: Any, place: str) -> Any:

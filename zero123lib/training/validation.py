@@ -12,9 +12,9 @@ from torch import Tensor
 
 from zero123lib.datasets.pairs import Batch, PairSource
 from zero123lib.diffusion.pipeline import Zero123Pipeline
-from zero123lib.training.files import on_main
 from zero123lib.training.loop import TrainState
 from zero123lib.training.objective import Draws, denoising_loss, draw
+from zero123lib.training.processes import on_main
 from zero123lib.views.poses import RelativePose
 
 # Of the noise: no number that training draws for.

@@ -1,18 +1,36 @@
-"""A folder of views: images of one object and their cameras, in a transforms.json of any make."""
+"""A folder of views: images of one object and their cameras.
+
+    000.png, 001.png, ...   the views, in the order of their cameras
+    contact_sheet.png       the model's input and all views, each with a label
+    orbit.gif               the views in turn
+    transforms.json         the cameras (see `transforms`), the size, what made it
+
+The last lists the first; the others are for people. :func:`view_files` makes the content, which
+:func:`zero123lib._files.write_folder` writes; :func:`read_views` reads any folder with a
+transforms.json, of any make.
+"""
 
 from __future__ import annotations
 
+import io
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from torch import Tensor
 
 from zero123lib._errors import ArgumentError
 
-from .listings import find_image, find_listing
-from .transforms import Pinhole, read_frames
+from .listings import LISTING, find_image, find_listing
+from .poses import Pose
+from .sheet import contact_sheet
+from .transforms import Pinhole, read_frames, transforms_json
 
+SHEET, ANIMATION = "contact_sheet.png", "orbit.gif"
+GIF_FRAME_MS = 80
 # Of all images of a folder together.
 MAX_PIXELS = 2**28
 
@@ -37,6 +55,41 @@ class PosedImage:
     def opaque(self) -> bool:
         """Whether nothing of the image is transparent: the object has not been cut out."""
         return self.image.getchannel("A").getextrema() == (255, 255)
+
+
+def view_files(
+    images: Sequence[Image.Image],
+    cameras: Sequence[Pose],
+    *,
+    condition: Image.Image | None = None,
+    labels: Sequence[str] = (),
+    animation: Sequence[Image.Image] = (),
+    made_by: Mapping[str, Any] | None = None,
+) -> dict[str, bytes]:
+    """Encode the files of a folder of views.
+
+    Args:
+        images: the views, RGB or RGBA, all of one size.
+        cameras: absolute poses, one per view.
+        condition: the model's input; with it there is a contact sheet.
+        labels: on the sheet, of the condition and of every view.
+        animation: frames of the GIF; none writes no GIF.
+        made_by: what made the views, for transforms.json.
+
+    Returns:
+        Content by name; transforms.json, which describes the others, is the last.
+    """
+    names = [f"{index:03d}.png" for index in range(len(images))]
+    files = {name: png(image) for name, image in zip(names, images, strict=True)}
+    if condition is not None:
+        files[SHEET] = png(contact_sheet([condition, *images], labels=labels))
+    if animation:
+        files[ANIMATION] = gif(animation)
+    width, height = images[0].size
+    origin = {} if made_by is None else {"made_by": dict(made_by)}
+    listing = {**origin, "w": width, "h": height, **transforms_json(names, cameras)}
+    text = json.dumps(listing, indent=2, allow_nan=False) + "\n"
+    return {**files, LISTING: text.encode()}
 
 
 def read_views(place: str | Path) -> list[PosedImage]:
@@ -76,3 +129,18 @@ def _read(path: Path, mode: str) -> Image.Image:
         # Decoders meet damaged files with errors of any type.
         reason = " ".join(str(error).split())[:200]
         raise ArgumentError("views", "images that can be read", f"{path}: {reason}") from error
+
+
+def png(image: Image.Image) -> bytes:
+    """Encode an image as a PNG file."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def gif(images: Sequence[Image.Image], frame_ms: int = GIF_FRAME_MS) -> bytes:
+    """Encode images as an endless GIF animation."""
+    buffer = io.BytesIO()
+    first, *others = images
+    first.save(buffer, "GIF", save_all=True, append_images=others, duration=frame_ms, loop=0)
+    return buffer.getvalue()

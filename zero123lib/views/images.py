@@ -8,13 +8,14 @@ mixes pixels (resizing, compositing) weighs colours by alpha, so edges get no da
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from zero123lib._choices import Preprocess
 from zero123lib._errors import ArgumentError
 
 from .cutout import (
@@ -60,8 +61,6 @@ __all__ = [
 #     what the official demo makes of a square image without its preprocessing
 # The official demo's own cut-out looks at colours alone and drops the image's transparency.
 # Here transparency comes first in all of them, and the numbers are the official ones from there.
-Preprocess = Literal["auto", "official", "none"]
-
 # The official demo first bounds the image, `raw_im.thumbnail([1536, 1536])`.
 _WORKING_SIDE_PX = 1536
 # A condition that is nowhere so many 8-bit levels from white shows nothing.

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from zero123lib._errors import ArgumentError
 
-LISTINGS = ("transforms.json", "transforms_train.json")
+LISTING = "transforms.json"
+LISTINGS = (LISTING, "transforms_train.json")
 
 
 def find_listing(place: Path) -> Path:
@@ -18,7 +19,7 @@ def find_listing(place: Path) -> Path:
     for file in (place, *(place / name for name in LISTINGS)):
         if file.is_file():
             return file
-    raise ArgumentError("views", f"a folder with a {LISTINGS[0]}", f"none in {str(place)!r}")
+    raise ArgumentError("views", f"a folder with a {LISTING}", f"none in {str(place)!r}")
 
 
 def find_image(folder: Path, file_path: str) -> Path:

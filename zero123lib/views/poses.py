@@ -19,16 +19,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, cast, get_args
 
-import torch
-from torch import Tensor
+from zero123lib._choices import Encoding, Preset
+from zero123lib._errors import ArgumentError
 
+# Torch loads with the first tensor: cameras are checked before that, where images are asked for.
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+# Of `Encoding`:
 # zero123:        [d_theta, sin d_phi, cos d_phi, d_radius]
 # stable-zero123: [d_theta, sin d_phi, cos d_phi, theta of the condition], radius dropped
-# The encoding belongs to the checkpoint: its tensors alone cannot tell which one it was
-# trained with.
-Encoding = Literal["zero123", "stable-zero123"]
+# It belongs to the checkpoint: its tensors alone cannot tell which one it was trained with.
 
 
 def _freeze_numbers(pose: Pose | RelativePose) -> None:
@@ -41,7 +45,7 @@ def _freeze_numbers(pose: Pose | RelativePose) -> None:
         except (TypeError, ValueError):
             number = math.nan
         if not math.isfinite(number):
-            raise ValueError(f"{name}: expected a finite number of {unit}, got {value!r}")
+            raise ArgumentError(name, f"a finite number of {unit}", repr(value))
         object.__setattr__(pose, name, number)
 
 
@@ -86,11 +90,9 @@ class Pose:
     def __post_init__(self) -> None:
         _freeze_numbers(self)
         if not -90.0 <= self.elevation_deg <= 90.0:
-            raise ValueError(
-                f"elevation_deg: expected degrees in [-90, 90], got {self.elevation_deg:g}"
-            )
+            raise ArgumentError("elevation_deg", "degrees in [-90, 90]", f"{self.elevation_deg:g}")
         if not self.radius > 0.0:
-            raise ValueError(f"radius: expected a distance above 0, got {self.radius:g}")
+            raise ArgumentError("radius", "a distance above 0", f"{self.radius:g}")
 
     @property
     def polar_deg(self) -> float:
@@ -118,6 +120,30 @@ class Pose:
         )
 
 
+def absolute_poses(
+    source: Pose, poses: Sequence[RelativePose], argument: str = "elevation"
+) -> list[Pose]:
+    """Place the cameras of views.
+
+    Args:
+        source: the image's own camera.
+        poses: of the views, relative to it.
+        argument: what the caller calls where their elevations come from.
+
+    Raises:
+        ArgumentError: one lies beyond a pole, or not above 0 from the object's middle.
+    """
+    for pose in poses:
+        if not -90.0 <= source.elevation_deg + pose.elevation_deg <= 90.0:
+            expected = "a camera between straight below and straight above, -90 to 90 degrees"
+            got = f"{source.elevation_deg:g} + {pose.elevation_deg:g}"
+            raise ArgumentError(argument, expected, got)
+        if not source.radius + pose.radius > 0.0:
+            expected = "a camera farther than 0 from the object's middle"
+            raise ArgumentError("radius", expected, f"{source.radius:g} + {pose.radius:g}")
+    return [source.moved(pose) for pose in poses]
+
+
 def wrap_azimuth_deg(azimuth_deg: float) -> float:
     """The same direction in (-180, 180] degrees."""
     wrapped = math.remainder(azimuth_deg, 360.0)
@@ -134,6 +160,8 @@ def zero123_vector(elevation_deg: Tensor, azimuth_deg: Tensor, radius: Tensor) -
     Returns:
         [..., 4] = [d_theta, sin d_phi, cos d_phi, d_radius], radians and scene units.
     """
+    import torch
+
     d_theta, d_phi = -torch.deg2rad(elevation_deg), torch.deg2rad(azimuth_deg)
     parts = torch.broadcast_tensors(d_theta, torch.sin(d_phi), torch.cos(d_phi), radius)
     return torch.stack(parts, dim=-1)
@@ -151,6 +179,8 @@ def stable_zero123_vector(
     Returns:
         [..., 4] = [d_theta, sin d_phi, cos d_phi, theta_condition], radians.
     """
+    import torch
+
     return zero123_vector(elevation_deg, azimuth_deg, torch.deg2rad(90.0 - condition_elevation_deg))
 
 
@@ -175,7 +205,9 @@ def encode_poses(
     """
     if encoding not in get_args(Encoding):
         names = " or ".join(repr(name) for name in get_args(Encoding))
-        raise ValueError(f"encoding: expected {names}, got {encoding!r}")
+        raise ArgumentError("encoding", names, repr(encoding))
+    import torch
+
     table = torch.tensor(
         [[pose.elevation_deg, pose.azimuth_deg, pose.radius] for pose in poses],
         dtype=torch.float64,
@@ -184,23 +216,24 @@ def encode_poses(
     if encoding == "zero123":
         return zero123_vector(elevation_deg, azimuth_deg, radius).float()
     if condition_elevation_deg is None:
-        raise ValueError(
-            "condition_elevation_deg: expected the input view's elevation in degrees, got None; "
-            "a stable-zero123 checkpoint is conditioned on it"
+        raise ArgumentError(
+            "condition_elevation_deg",
+            "the input view's elevation in degrees",
+            "None; a stable-zero123 checkpoint is conditioned on it",
         )
     condition = table.new_tensor(Pose(condition_elevation_deg).elevation_deg)
     return stable_zero123_vector(elevation_deg, azimuth_deg, condition).float()
 
 
 # The buttons of the official demo (`gradio_new.py`); its sixth, "random", is `random_pose`.
-PRESETS: dict[str, RelativePose] = {
+PRESETS: dict[Preset, RelativePose] = {
     "left": RelativePose(azimuth_deg=-90.0),
     "above": RelativePose(elevation_deg=90.0),
     "right": RelativePose(azimuth_deg=90.0),
     "below": RelativePose(elevation_deg=-90.0),
     "behind": RelativePose(azimuth_deg=180.0),
 }
-PRESET_NAMES = (*PRESETS, "random")
+PRESET_NAMES: tuple[Preset, ...] = get_args(Preset)
 
 
 def preset_pose(name: str, generator: torch.Generator | None = None) -> RelativePose:
@@ -214,8 +247,8 @@ def preset_pose(name: str, generator: torch.Generator | None = None) -> Relative
         ValueError: no such button.
     """
     if name not in PRESET_NAMES:
-        raise ValueError(f"name: expected one of {', '.join(PRESET_NAMES)}, got {name!r}")
-    return PRESETS.get(name) or random_pose(generator)
+        raise ArgumentError("name", f"one of {', '.join(PRESET_NAMES)}", repr(name))
+    return random_pose(generator) if name == "random" else PRESETS[cast(Preset, name)]
 
 
 def camera_label(pose: RelativePose) -> str:
@@ -234,6 +267,8 @@ def random_pose(generator: torch.Generator | None = None) -> RelativePose:
     Args:
         generator: CPU generator; None draws from torch's global one.
     """
+    import torch
+
     u, v = (2.0 * torch.rand(2, generator=generator, dtype=torch.float64) - 1.0).tolist()
     return RelativePose(elevation_deg=-math.asin(u) * 160.0 / math.pi, azimuth_deg=150.0 * v)
 
@@ -246,5 +281,5 @@ def orbit(count: int, elevation_deg: float = 0.0, radius: float = 0.0) -> list[R
         elevation_deg, radius: the same relative elevation and distance for all.
     """
     if count < 1:
-        raise ValueError(f"count: expected at least 1 view, got {count}")
+        raise ArgumentError("count", "at least 1 view", str(count))
     return [RelativePose(elevation_deg, 360.0 * i / count, radius) for i in range(count)]

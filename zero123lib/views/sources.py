@@ -12,7 +12,8 @@ from typing import IO
 from .errors import ImageError
 from .loading import FILE_KINDS, SUFFIXES, read_bytes
 
-STANDARD_INPUT = "-"
+# The second one for parsers of words that take a hyphen for an option.
+STANDARD_INPUT = ("-", "/dev/stdin")
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,9 @@ class NamedImage:
 def named_images(words: Iterable[str | Path], stdin: IO[bytes] | None = None) -> list[NamedImage]:
     """Name the images of words as people write them; of the files themselves nothing is read yet.
 
-    `-` is standard input, read here, once. A folder stands for the image files in it by their
-    suffixes, in order of their names, hidden ones and those of folders within left out. All
-    other words are paths, and `load_image` tells what is wrong with them.
+    `-`, or `/dev/stdin`, is standard input, read here, once. A folder stands for the image files in
+    it by their suffixes, in order of their names, hidden ones and those of folders within left out.
+    All other words are paths, and `load_image` tells what is wrong with them.
 
     Args:
         words: at least one.
@@ -47,7 +48,7 @@ def named_images(words: Iterable[str | Path], stdin: IO[bytes] | None = None) ->
     """
     found: list[NamedImage] = []
     for word in words:
-        if str(word) == STANDARD_INPUT:
+        if str(word) in STANDARD_INPUT:
             if any(isinstance(image.source, bytes) for image in found):
                 raise ImageError("image", "- for standard input once", "it twice")
             found.append(_from_stdin(stdin or sys.stdin.buffer))

@@ -345,6 +345,6 @@ def test_the_command_line(
     weights = original.networks["unet"].state_dict()
     assert same(dict(pipe.unet.state_dict()), {n: t.half().float() for n, t in weights.items()})
     assert main(words) == 2
-    assert "zero123 convert: error: out: expected a new name" in capsys.readouterr().err
+    assert "zero123 convert: error: OUT: expected a new name" in capsys.readouterr().err
     assert main(["convert", str(tmp_path / "absent.ckpt"), str(tmp_path / "x")]) == 2
-    assert "source: expected a model's name" in capsys.readouterr().err
+    assert "SOURCE: expected a model's name" in capsys.readouterr().err

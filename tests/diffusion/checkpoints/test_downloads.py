@@ -126,7 +126,9 @@ def test_a_name_stands_for_its_smallest_source_of_the_wanted_precision(
     assert (found.name, found.encoding) == ("zero123-xl", "zero123")
     files = hub.repositories[repository]
     names = [str(path.relative_to(found.path)) for path in found.path.rglob("*") if path.is_file()]
-    assert {name: (found.path / name).read_bytes() for name in names} == files
+    # The folder's own code, for diffusers, is never run here, so it is not brought either.
+    wanted_files = {name: data for name, data in files.items() if name != "pipeline.py"}
+    assert {name: (found.path / name).read_bytes() for name in names} == wanted_files
     whose, room = (record.getMessage() for record in caplog.records)
     publisher = repository.partition("/")[0]
     assert repository in whose and f"{publisher}'s port in" in whose and str(found.licence) in whose

@@ -100,8 +100,10 @@ def _folder(entries: list[zipfile.ZipInfo], source: Path) -> str:
     folder = names[0].partition("/")[0] + "/"
     if folder + "constants.pkl" in names:
         raise UnsupportedCheckpointError(
-            f"source: expected weights, got {str(source)!r}, which is a TorchScript program; "
-            "use the weights that it was made from"
+            "source",
+            "weights",
+            f"{str(source)!r}, which is a TorchScript program; use the weights that "
+            "it was made from",
         )
     stored = all(
         entry.compress_type == zipfile.ZIP_STORED
@@ -135,8 +137,10 @@ def _archive(file: BinaryIO, records: dict[str, tuple[int, int]], source: Path) 
         raise _damaged(source, "which is a zip archive without torch.save's data.pkl")
     if _read(file, records, "byteorder", source) not in (b"", b"little"):
         raise UnsupportedCheckpointError(
-            f"source: expected little-endian weights, got {str(source)!r}, which was saved on a "
-            "machine of another byte order; save it as safetensors there"
+            "source",
+            "little-endian weights",
+            f"{str(source)!r}, which was saved on a machine of another byte order; "
+            "save it as safetensors there",
         )
     return Archive(_read(file, records, "data.pkl", source), records)
 
@@ -150,12 +154,10 @@ def _read(file: BinaryIO, records: dict[str, tuple[int, int]], name: str, source
 
 def _require(condition: bool, source: Path, got: str) -> None:
     if not condition:
-        raise UnsafeCheckpointError(
-            f"source: expected an archive of torch.save, got {str(source)!r}, {got}"
-        )
+        raise UnsafeCheckpointError("source", "an archive of torch.save", f"{str(source)!r}, {got}")
 
 
 def _damaged(source: Path, got: str) -> DamagedCheckpointError:
     return DamagedCheckpointError(
-        f"source: expected an archive of torch.save, got {str(source)!r}, {got}; download it again"
+        "source", "an archive of torch.save", f"{str(source)!r}, {got}; download it again"
     )

@@ -112,7 +112,7 @@ def _mismatch(checkpoint: Checkpoint, got: str, expected: str) -> MismatchedChec
     if checkpoint.layout == "original":
         hint = "; a model of other sizes than the published ones needs its YAML as original_config"
     return MismatchedCheckpointError(
-        f"source: expected {expected}, got {got} in {str(checkpoint.source)!r}{hint}"
+        "source", expected, f"{got} in {str(checkpoint.source)!r}{hint}"
     )
 
 

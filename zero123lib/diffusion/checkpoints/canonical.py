@@ -91,8 +91,7 @@ def empty_network(name: str, config: Mapping[str, Any], source: Path) -> nn.Modu
         kind = classes.get(wanted, kind)
     if kind is None or (name == "unet" and wanted != kind.__name__):
         raise UnsupportedCheckpointError(
-            f"source: expected {name} to be {' or '.join(classes)}, "
-            f"got {brief(wanted)} in {str(source)!r}"
+            "source", f"{name} to be {' or '.join(classes)}", f"{brief(wanted)} in {str(source)!r}"
         )
     arguments = network_config(name, kind, config, source)
     try:
@@ -150,9 +149,7 @@ def check_fit(parts: Mapping[str, Part], source: Path) -> None:
         ),
     ):
         if not fits:
-            raise MismatchedCheckpointError(
-                f"source: expected {wanted}, got {got} in {str(source)!r}"
-            )
+            raise MismatchedCheckpointError("source", wanted, f"{got} in {str(source)!r}")
 
 
 def _config(part: Part) -> Any:
@@ -173,7 +170,7 @@ def make_scheduler(config: Mapping[str, Any], source: Path) -> Any:
         kind = getattr(diffusers, name, None)
     if not (isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)):
         raise UnsupportedCheckpointError(
-            f"source: expected one of diffusers' schedulers, got {brief(name)} in {str(source)!r}"
+            "source", "one of diffusers' schedulers", f"{brief(name)} in {str(source)!r}"
         )
     arguments = scheduler_config(kind, config, source)
     try:
@@ -200,5 +197,5 @@ def _ddim(config: Mapping[str, Any]) -> Any:
 def _unmade(name: str, source: Path, error: Exception) -> MismatchedCheckpointError:
     reason = " ".join(str(error).split())[:300]
     return MismatchedCheckpointError(
-        f"source: expected a config that makes {name}, got {str(source)!r}: {reason}"
+        "source", f"a config that makes {name}", f"{str(source)!r}: {reason}"
     )

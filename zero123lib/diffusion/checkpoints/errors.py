@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from zero123lib._errors import ArgumentError
 
-class CheckpointError(ValueError):
+
+class CheckpointError(ArgumentError):
     """A checkpoint cannot be used; the message says which, what was expected and what came."""
 
 

@@ -101,7 +101,7 @@ def _names_in(place: Path) -> list[str]:
         return sorted(path.name for path in place.iterdir())
     except OSError as error:
         raise DamagedCheckpointError(
-            f"source: expected a readable folder, got {str(place)!r}: {error.strerror}"
+            "source", "a readable folder", f"{str(place)!r}: {error.strerror}"
         ) from error
 
 
@@ -118,8 +118,7 @@ class _Shards(Mapping[str, Tensor]):
                 name = _current_name(saved, part)
                 if name in self._places:
                     raise MismatchedCheckpointError(
-                        f"source: expected each weight of {part} once, got {name} twice "
-                        f"in {str(folder)!r}"
+                        "source", f"each weight of {part} once", f"{name} twice in {str(folder)!r}"
                     )
                 self._places[name] = (tensors, saved)
 
@@ -152,8 +151,9 @@ def _projection(folder: Path) -> Path:
         if (folder / name).is_dir():
             return folder / name
     raise MismatchedCheckpointError(
-        f"source: expected a camera projection in one of {', '.join(PROJECTIONS)}, "
-        f"got none in {str(folder)!r}"
+        "source",
+        f"a camera projection in one of {', '.join(PROJECTIONS)}",
+        f"none in {str(folder)!r}",
     )
 
 
@@ -172,12 +172,10 @@ def _json(path: Path, absent: dict[str, Any] | None = None) -> dict[str, Any]:
         if absent is not None:
             return absent
         raise DamagedCheckpointError(
-            f"source: expected a diffusers folder with {path.parent.name}/{path.name}, "
-            "got none of that name"
+            "source", f"a diffusers folder with {path.parent.name}/{path.name}", "none of that name"
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise DamagedCheckpointError(
-            f"source: expected a readable {path.name}, got {str(path)!r}: "
-            f"{' '.join(str(error).split())}"
+            "source", f"a readable {path.name}", f"{str(path)!r}: {' '.join(str(error).split())}"
         ) from error
     return content

@@ -45,8 +45,9 @@ def refuse_foreign_tensors(tensors: Tensors, source: Path) -> None:
     missing = [prefix + "*" for prefix in EXPECTED if not begins(tensors, prefix)]
     if missing:
         raise UnsupportedCheckpointError(
-            f"source: expected a Zero123 file with {', '.join(p + '*' for p in EXPECTED)}, got "
-            f"{str(source)!r}, which lacks {', '.join(missing)} and holds {_sample(tensors)}"
+            "source",
+            f"a Zero123 file with {', '.join(p + '*' for p in EXPECTED)}",
+            f"{str(source)!r}, which lacks {', '.join(missing)} and holds {_sample(tensors)}",
         )
 
 
@@ -68,16 +69,18 @@ def refuse_foreign_folder(model_index: Index, source: Path) -> None:
         missing.append(" or ".join(PROJECTIONS))
     if missing:
         raise UnsupportedCheckpointError(
-            f"source: expected a Zero123 folder, with {', '.join(_COMPONENTS)} and "
-            f"{' or '.join(PROJECTIONS)}, got {str(source)!r} of the pipeline "
-            f"{model_index.get('_class_name')!r}, which lacks {', '.join(missing)}"
+            "source",
+            f"a Zero123 folder, with {', '.join(_COMPONENTS)} and {' or '.join(PROJECTIONS)}",
+            f"{str(source)!r} of the pipeline {model_index.get('_class_name')!r}, "
+            f"which lacks {', '.join(missing)}",
         )
 
 
 def _foreign(family: Family, source: Path) -> UnsupportedCheckpointError:
     return UnsupportedCheckpointError(
-        f"source: expected a Zero123 checkpoint, got {str(source)!r}, which is {family.name}; "
-        f"{family.advice}"
+        "source",
+        "a Zero123 checkpoint",
+        f"{str(source)!r}, which is {family.name}; {family.advice}",
     )
 
 

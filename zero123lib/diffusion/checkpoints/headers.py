@@ -58,8 +58,9 @@ def read_safetensors(file: BinaryIO, source: Path) -> dict[str, Tensor]:
     length = int.from_bytes(file.read(LENGTH_BYTES), "little")
     if length > MAX_HEADER_BYTES:
         raise UnsafeCheckpointError(
-            f"source: expected a safetensors header of at most {MAX_HEADER_BYTES} bytes, "
-            f"got {length} in {str(source)!r}"
+            "source",
+            f"a safetensors header of at most {MAX_HEADER_BYTES} bytes",
+            f"{length} in {str(source)!r}",
         )
     tensors = {}
     try:
@@ -74,9 +75,10 @@ def read_safetensors(file: BinaryIO, source: Path) -> dict[str, Tensor]:
     except (SafetensorError, OSError) as error:
         reason = " ".join(str(error).split())
         raise DamagedCheckpointError(
-            f"source: expected a whole safetensors file, got {str(source)!r} of {size} bytes, "
-            f"which its header does not describe ({reason}); if a download stopped half-way, "
-            "download it again"
+            "source",
+            "a whole safetensors file",
+            f"{str(source)!r} of {size} bytes, which its header does not describe ("
+            f"{reason}); if a download stopped half-way, download it again",
         ) from error
     return tensors
 
@@ -84,8 +86,10 @@ def read_safetensors(file: BinaryIO, source: Path) -> dict[str, Tensor]:
 def _dtype(name: str, tensor: str, source: Path) -> torch.dtype:
     if name not in _DTYPES:
         raise UnsupportedCheckpointError(
-            f"source: expected numbers of one of {', '.join(_DTYPES)}, got {name} for {tensor!r} "
-            f"in {str(source)!r}; quantised weights have to be converted back first"
+            "source",
+            f"numbers of one of {', '.join(_DTYPES)}",
+            f"{name} for {tensor!r} in {str(source)!r}; quantised weights have to "
+            "be converted back first",
         )
     return _DTYPES[name]
 

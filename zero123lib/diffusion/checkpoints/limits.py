@@ -119,8 +119,9 @@ def scheduler_config(kind: type, config: Mapping[str, Any], source: Path) -> dic
     hints = _hints(kind)
     if not {"beta_start", "beta_end", "trained_betas"} <= hints.keys():
         raise UnsupportedCheckpointError(
-            f"source: expected a scheduler with betas, such as DDIMScheduler, "
-            f"got {kind.__name__} in {str(source)!r}"
+            "source",
+            "a scheduler with betas, such as DDIMScheduler",
+            f"{kind.__name__} in {str(source)!r}",
         )
     defaults = {**_defaults(DDIMScheduler), **_defaults(kind)}
     kept = _declared({**_hints(DDIMScheduler), **hints}, defaults, config)
@@ -207,9 +208,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
 
 
 def _mismatch(wanted: str, value: Any, source: Path) -> MismatchedCheckpointError:
-    return MismatchedCheckpointError(
-        f"source: expected {wanted}, got {brief(value)} in {str(source)!r}"
-    )
+    return MismatchedCheckpointError("source", wanted, f"{brief(value)} in {str(source)!r}")
 
 
 def _hints(kind: type) -> dict[str, Any]:

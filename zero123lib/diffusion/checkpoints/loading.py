@@ -9,6 +9,7 @@ from typing import Any, get_args
 import torch
 from tqdm import tqdm
 
+from zero123lib._errors import ArgumentError
 from zero123lib.diffusion.checkpoints.build import dtype_of, fill, nbytes
 from zero123lib.diffusion.checkpoints.canonical import NETWORKS, Checkpoint
 from zero123lib.diffusion.checkpoints.named import Precision
@@ -25,7 +26,7 @@ def check_encoding(encoding: Any) -> None:
     choices = ("auto", *get_args(Encoding))
     if encoding not in choices:
         names = ", ".join(map(repr, choices))
-        raise ValueError(f"encoding: expected one of {names}, got {encoding!r}")
+        raise ArgumentError("encoding", f"one of {names}", repr(encoding))
 
 
 def check_dtype(dtype: Any) -> None:
@@ -33,12 +34,12 @@ def check_dtype(dtype: Any) -> None:
     parts = dtype if isinstance(dtype, Mapping) else {"default": dtype}
     for name, one in parts.items():
         if name not in ("default", *NETWORKS):
-            raise ValueError(
-                f"torch_dtype: expected names among default, {', '.join(NETWORKS)}, got {name!r}"
+            raise ArgumentError(
+                "torch_dtype", f"names among default, {', '.join(NETWORKS)}", repr(name)
             )
         if one not in (None, *DTYPES):
             names = ", ".join(map(str, DTYPES))
-            raise ValueError(f"torch_dtype: expected one of {names}, got {one!r}")
+            raise ArgumentError("torch_dtype", f"one of {names}", repr(one))
 
 
 def is_half(dtype: torch.dtype | Mapping[str, torch.dtype] | None) -> bool:

@@ -40,8 +40,7 @@ class FileMap:
             )
         except (OSError, ValueError) as error:
             raise CheckpointError(
-                f"source: expected a file that can be mapped into memory, got {str(source)!r}: "
-                f"{error}"
+                "source", "a file that can be mapped into memory", f"{str(source)!r}: {error}"
             ) from error
 
     def bytes_at(self, offset: int, length: int) -> Tensor:

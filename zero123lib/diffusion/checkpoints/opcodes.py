@@ -77,13 +77,16 @@ def dry_run(pickle: bytes, source: Path) -> list[Storage]:
             run.step(opcode.name, argument)
     except _Refusal as refusal:
         raise UnsafeCheckpointError(
-            f"source: expected a pickle of tensors and plain values, got {str(source)!r}, whose "
-            f"pickle {refusal}; nothing of it was run. Use a safetensors file in its place"
+            "source",
+            "a pickle of tensors and plain values",
+            f"{str(source)!r}, whose pickle {refusal}; nothing of it was run. Use a "
+            "safetensors file in its place",
         ) from None
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise DamagedCheckpointError(
-            f"source: expected a pickle of tensors, got {str(source)!r}, whose pickle is damaged "
-            f"({type(error).__name__}); download it again"
+            "source",
+            "a pickle of tensors",
+            f"{str(source)!r}, whose pickle is damaged ({type(error).__name__}); download it again",
         ) from error
     return run.storages
 

@@ -118,9 +118,10 @@ def averaged_origins(
         return None
     if missing:
         raise MismatchedCheckpointError(
-            f"source: expected a running average of every UNet weight, got {str(path)!r}, which "
-            f"lacks {len(missing)} of {len(averaged)}, such as {missing[0]}; "
-            "use_ema=False reads the weights themselves"
+            "source",
+            "a running average of every UNet weight",
+            f"{str(path)!r}, which lacks {len(missing)} of {len(averaged)}, such as "
+            f"{missing[0]}; use_ema=False reads the weights themselves",
         )
     return averaged
 
@@ -140,8 +141,9 @@ def refuse_leftovers(
     ]
     if left:
         raise MismatchedCheckpointError(
-            f"source: expected a model of the published sizes or of original_config's, got "
-            f"{str(path)!r} with {len(left)} weights beyond them, such as {left[0]}"
+            "source",
+            "a model of the published sizes or of original_config's",
+            f"{str(path)!r} with {len(left)} weights beyond them, such as {left[0]}",
         )
 
 
@@ -161,7 +163,7 @@ def _shape(tensors: Mapping[str, Tensor], name: str, ndim: int, path: Path) -> t
     if tensor is None or tensor.ndim != ndim:
         got = "none" if tensor is None else list(tensor.shape)
         raise MismatchedCheckpointError(
-            f"source: expected {name} with {ndim} axes, got {got} in {str(path)!r}"
+            "source", f"{name} with {ndim} axes", f"{got} in {str(path)!r}"
         )
     return tuple(tensor.shape)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from zero123lib._errors import ArgumentError
 from zero123lib.diffusion.checkpoints.limits import (
     MAX_BLOCKS,
     MAX_LAYERS,
@@ -96,8 +97,8 @@ def read_configs(original_config: str | Path | Mapping[str, Any] | None) -> dict
     ) as error:  # fmt: skip
         given = "a mapping" if isinstance(original_config, Mapping) else repr(str(original_config))
         reason = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
-        raise ValueError(
-            f"original_config: expected the official YAML of a Zero123 model, got {given}: {reason}"
+        raise ArgumentError(
+            "original_config", "the official YAML of a Zero123 model", f"{given}: {reason}"
         ) from error
     return configs
 

@@ -96,8 +96,7 @@ def weight_files(name: str, found: Iterable[str], variant: str | None, folder: P
             if places:
                 return _one_set(places, name, folder)
     raise DamagedCheckpointError(
-        f"source: expected weights of {name}, such as {safe}.safetensors, "
-        f"got none in {str(folder)!r}"
+        "source", f"weights of {name}, such as {safe}.safetensors", f"none in {str(folder)!r}"
     )
 
 
@@ -110,7 +109,9 @@ def _one_set(places: Mapping[str, tuple[int, int] | None], name: str, folder: Pa
     wanted = [(shard, total) for shard in range(1, total + 1)]
     if not wanted or sorted(shards) != wanted or len(places) != total:
         raise DamagedCheckpointError(
-            f"source: expected all {total} shards of {name}, got {len(places)} in {str(folder)!r}, "
-            f"not each of them once, such as {next(iter(places))}"
+            "source",
+            f"all {total} shards of {name}",
+            f"{len(places)} in {str(folder)!r}, not each of them once, such as "
+            f"{next(iter(places))}",
         )
     return [shards[place] for place in wanted]

@@ -97,14 +97,17 @@ def _check_records(references: list[Storage], archive: Archive, source: Path) ->
         record = archive.records.get(f"data/{storage.key}")
         if record is None:
             raise DamagedCheckpointError(
-                f"source: expected an archive of torch.save, got {str(source)!r}, which lacks "
-                f"{'data/' + storage.key!r}; download it again"
+                "source",
+                "an archive of torch.save",
+                f"{str(source)!r}, which lacks {'data/' + storage.key!r}; download it again",
             )
         if record[1] != storage.nbytes or known.setdefault(storage.key, storage) != storage:
             raise UnsafeCheckpointError(
-                f"source: expected an archive of torch.save, got {str(source)!r}, whose pickle "
-                f"takes the {record[1]} bytes of {'data/' + storage.key!r} for {storage.count} "
-                f"elements of a {storage.kind}"
+                "source",
+                "an archive of torch.save",
+                f"{str(source)!r}, whose pickle takes the {record[1]} bytes of "
+                f"{'data/' + storage.key!r} for {storage.count} elements of a "
+                f"{storage.kind}",
             )
 
 
@@ -127,8 +130,10 @@ def _load(file: BinaryIO, storage: Any, source: Path) -> Any:
             return torch.load(file, map_location=storage, weights_only=True, mmap=False)
     except pickle.UnpicklingError as error:
         raise UnsafeCheckpointError(
-            f"source: expected a pickle of tensors and plain values, got {str(source)!r}, which "
-            "torch.load does not read with weights_only=True; use a safetensors file in its place"
+            "source",
+            "a pickle of tensors and plain values",
+            f"{str(source)!r}, which torch.load does not read with "
+            "weights_only=True; use a safetensors file in its place",
         ) from error
     except (
         RuntimeError,
@@ -142,8 +147,9 @@ def _load(file: BinaryIO, storage: Any, source: Path) -> Any:
         StopIteration,
     ) as error:
         raise DamagedCheckpointError(
-            f"source: expected an archive of torch.save, got {str(source)!r}, which torch cannot "
-            f"read ({type(error).__name__}); download it again"
+            "source",
+            "an archive of torch.save",
+            f"{str(source)!r}, which torch cannot read ({type(error).__name__}); download it again",
         ) from error
 
 
@@ -162,7 +168,8 @@ def _named_tensors(loaded: Any, source: Path) -> dict[str, Tensor]:
     if not tensors:
         held = ", ".join(repr(name) for name, _ in list(items)[:5] if isinstance(name, str))
         raise MismatchedCheckpointError(
-            f"source: expected tensors by name, or a state_dict of them, got {str(source)!r}, "
-            f"which holds {held or 'a ' + type(state).__name__}"
+            "source",
+            "tensors by name, or a state_dict of them",
+            f"{str(source)!r}, which holds {held or 'a ' + type(state).__name__}",
         )
     return tensors

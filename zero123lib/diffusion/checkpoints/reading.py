@@ -34,9 +34,10 @@ class Options:
 
 def _folder(path: Path, options: Options) -> Checkpoint:
     if options.original_config is not None:
-        raise ValueError(
-            "original_config: expected None for a diffusers folder, which has its own configs, "
-            f"got {options.original_config!r}"
+        raise ArgumentError(
+            "original_config",
+            "None for a diffusers folder, which has its own configs",
+            repr(options.original_config),
         )
     return read_folder(path, options.variant, options.use_safetensors)
 
@@ -64,4 +65,4 @@ def read_checkpoint(path: Path, options: Options | None = None) -> Checkpoint:
     for fits, read in READERS:
         if fits(path):
             return read(path, options or Options())
-    raise ValueError(f"source: expected a folder or a file, got {str(path)!r}, which is neither")
+    raise ArgumentError("source", "a folder or a file", f"{str(path)!r}, which is neither")

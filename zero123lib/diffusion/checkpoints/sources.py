@@ -1,4 +1,7 @@
-"""Where a model is: bundled, named, on the Hub or on this disk."""
+"""Where a model is: bundled, named, on the Hub or on this disk.
+
+What a user names is checked before torch is there: it loads with the first download.
+"""
 
 from __future__ import annotations
 
@@ -71,8 +74,7 @@ def find(
     Raises:
         ArgumentError: there is no such model, or it cannot be downloaded.
     """
-    if not isinstance(source, (str, Path)):
-        raise ArgumentError("source", "a name or a path", type(source).__name__)
+    check_source(source)
     text = str(source)
     path = Path(source)
     named = isinstance(source, str) and text in (*bundled_models(), *NAMED)
@@ -83,12 +85,35 @@ def find(
         )
     if named and text not in NAMED:
         return Found(MODELS / text, text, licence=card_licence(MODELS / text))
-    if not named and text and len(text) < _LONGEST_PATH and path.exists():
+    if not named and _is_there(text):
         name = path.resolve().name if path.is_dir() else path.stem
         return Found(path, name, licence=card_licence(path if path.is_dir() else path.parent))
-    if isinstance(source, str):
-        return _published(text, variant, precision, original, hub)
-    raise _unknown(text)
+    return _published(text, variant, precision, original, hub)
+
+
+def check_source(source: str | Path) -> None:
+    """Raise ArgumentError for what :func:`find` can tell to be no model without a download."""
+    if not isinstance(source, (str, Path)):
+        raise ArgumentError("source", "a name or a path", type(source).__name__)
+    text = str(source)
+    published = isinstance(source, str) and (
+        text in (*bundled_models(), *NAMED)
+        or named_source(text)
+        or re.fullmatch(_REPOSITORY, text)
+        or re.fullmatch(_FILE, text)
+    )
+    if not published and not _is_there(text):
+        names = ", ".join([*bundled_models(), *NAMED])
+        raise ArgumentError(
+            "source",
+            f"a model's name ({names}), a diffusers folder, a .ckpt or .safetensors file, or of "
+            "the Hugging Face Hub a repository owner/name or a file owner/name/file",
+            repr(text),
+        )
+
+
+def _is_there(text: str) -> bool:
+    return bool(text) and len(text) < _LONGEST_PATH and Path(text).exists()
 
 
 def _published(
@@ -104,23 +129,11 @@ def _published(
         model, path = NAMED[name], get_named(name, able, variant, hub)
         page = card_licence(path) if known and not model.licence_stated else None
         return Found(path, name, model.encoding, page or model.licence)
-    if re.fullmatch(_REPOSITORY, text):
-        folder = get_from_hub(text, None, variant, hub)
-        return Found(folder, text.split("/")[1], licence=card_licence(folder))
     if within := re.fullmatch(_FILE, text):
         file = get_from_hub(within[1], within[2], variant, hub)
         return Found(file, file.stem)
-    raise _unknown(text)
-
-
-def _unknown(text: str) -> ArgumentError:
-    names = ", ".join([*bundled_models(), *NAMED])
-    return ArgumentError(
-        "source",
-        f"a model's name ({names}), a diffusers folder, a .ckpt or .safetensors file, or of the "
-        "Hugging Face Hub a repository owner/name or a file owner/name/file",
-        repr(text),
-    )
+    folder = get_from_hub(text, None, variant, hub)
+    return Found(folder, text.split("/")[1], licence=card_licence(folder))
 
 
 def card_licence(folder: Path) -> str | None:

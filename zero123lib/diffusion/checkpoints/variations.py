@@ -118,8 +118,9 @@ def _widened(part: Part, source: Path) -> Part:
     channels, latents = network.config["in_channels"], network.config["out_channels"]
     if channels != latents:
         raise MismatchedCheckpointError(
-            f"source: expected image variations, whose UNet takes the {latents} channels that come "
-            f"out, got {channels} in {str(source)!r}"
+            "source",
+            f"image variations, whose UNet takes the {latents} channels that come out",
+            f"{channels} in {str(source)!r}",
         )
     config = {**network.config, "in_channels": 2 * latents}
     return Part(empty_network("unet", config, source), _Widened(part.weights))

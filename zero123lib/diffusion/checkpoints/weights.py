@@ -77,8 +77,7 @@ def open_tensors(path: str | Path) -> Mapping[str, Tensor]:
         raise _damaged(source, "no file", "check the path") from error
     except OSError as error:
         raise CheckpointError(
-            f"source: expected a weights file that can be read, got {str(source)!r}: "
-            f"{error.strerror}"
+            "source", "a weights file that can be read", f"{str(source)!r}: {error.strerror}"
         ) from error
 
 
@@ -93,20 +92,25 @@ def _refuse_others(start: bytes, source: Path) -> None:
             raise _damaged(source, name, advice)
     if start.startswith(_OLD_TORCH):
         raise UnsupportedCheckpointError(
-            f"source: expected weights that can be mapped, got {str(source)!r}, a pickle of torch "
-            "before 1.6; where you trust it, torch.load it and save it as safetensors"
+            "source",
+            "weights that can be mapped",
+            f"{str(source)!r}, a pickle of torch before 1.6; where you trust it, "
+            "torch.load it and save it as safetensors",
         )
     if start.startswith(b"\x80") or start[_TAR_AT:].startswith(b"ustar"):
         raise UnsafeCheckpointError(
-            f"source: expected safetensors or an archive of torch.save, got {str(source)!r}, a "
-            "bare pickle or tar archive, which can only be read by running it; nothing of it was "
-            "run. Use a safetensors file in its place"
+            "source",
+            "safetensors or an archive of torch.save",
+            f"{str(source)!r}, a bare pickle or tar archive, which can only be read "
+            "by running it; nothing of it was run. Use a safetensors file in its "
+            "place",
         )
     raise _damaged(source, "which is neither", _AGAIN)
 
 
 def _damaged(source: Path, what: str, advice: str) -> DamagedCheckpointError:
     return DamagedCheckpointError(
-        f"source: expected safetensors or an archive of torch.save, got {str(source)!r}, "
-        f"{what}{advice and '; ' + advice}"
+        "source",
+        "safetensors or an archive of torch.save",
+        f"{str(source)!r}, {what}{advice and '; ' + advice}",
     )

@@ -14,6 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from zero123lib._errors import ArgumentError
 from zero123lib.scenes.objects.animals import (
     bear,
     bird,
@@ -119,9 +120,9 @@ def random_scene(
         ValueError: for a negative seed, an unknown kind, or none to draw from.
     """
     if seed < 0:
-        raise ValueError(f"seed: expected a non-negative integer, got {seed}")
+        raise ArgumentError("seed", "a non-negative integer", str(seed))
     if kind is not None and kind not in KINDS:
-        raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
+        raise ArgumentError("kind", f"one of {', '.join(KINDS)}", repr(kind))
     names, cumulative = _drawn_from(None if kinds is None else frozenset(kinds))
     rng = np.random.default_rng(seed)
     place = float(rng.uniform(0, cumulative[-1]))
@@ -140,7 +141,7 @@ def check_kinds(kinds: Collection[str]) -> None:
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown or not kinds:
         got = reprlib.repr(unknown[0]) if unknown else "none"
-        raise ValueError(f"kinds: expected some of {', '.join(KINDS)}, got {got}")
+        raise ArgumentError("kinds", f"some of {', '.join(KINDS)}", got)
 
 
 @lru_cache

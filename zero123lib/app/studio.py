@@ -10,15 +10,18 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from demo import inputs, outputs, preparing, settings
-from demo.sampling import Sampling, make_sampler
-from demo.sessions import Session
-from demo.shelf import Shelf
-from zero123lib import __version__
-from zero123lib.diffusion.apps import check_input_elevation, needs_input_elevation
+from zero123lib.app import inputs, outputs, preparing, settings
+from zero123lib.app.sampling import Sampling, make_sampler
+from zero123lib.app.sessions import Session
+from zero123lib.app.shelf import Shelf
+from zero123lib.diffusion.apps import (
+    check_input_elevation,
+    made_by,
+    needs_input_elevation,
+)
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.views.images import Prepared
-from zero123lib.views.poses import Pose, RelativePose, camera_label
+from zero123lib.views.poses import Pose, RelativePose, absolute_poses, camera_label
 
 # Of the input camera, as everywhere in the project where nobody says otherwise.
 INPUT_RADIUS = 1.85
@@ -36,15 +39,10 @@ class Asked:
     seed: int
     input_elevation_deg: float | None
 
-    def camera(self, pose: RelativePose) -> Pose:
-        """Where a view's camera is; the input's elevation counts as 0 where none is given."""
-        up = self.input_elevation_deg or 0.0
-        if not -90.0 <= up + pose.elevation_deg <= 90.0:
-            raise ValueError(
-                "elevation: expected a camera between straight below and straight above, -90 to "
-                f"90 degrees, got {up:g} of the picture's camera + {pose.elevation_deg:g}"
-            )
-        return Pose(up, 0.0, INPUT_RADIUS).moved(pose)
+    @property
+    def source(self) -> Pose:
+        """The picture's own camera; its elevation counts as 0 where none is given."""
+        return Pose(self.input_elevation_deg or 0.0, 0.0, INPUT_RADIUS)
 
 
 class Studio:
@@ -98,7 +96,7 @@ class Studio:
         self, asked: Asked, pose: RelativePose, live: bool
     ) -> Iterator[tuple[Image.Image, str]]:
         """One view, with its caption; on the way too, if live."""
-        asked.camera(pose)
+        absolute_poses(asked.source, [pose])
         started = time.perf_counter()
         for shown in self.sample(asked.model, asked.prepared, sampling(asked, [pose], 1, live)):
             if shown.pictures is not None:
@@ -125,7 +123,7 @@ class Studio:
                 f"seeds: expected at most {settings.MAX_PICTURES} pictures in all, "
                 f"got {len(poses)} views x {seeds} seeds"
             )
-        cameras = [asked.camera(pose) for pose in poses]
+        cameras = absolute_poses(asked.source, poses)
         notice = asked.pipe.notice(asked.prepared)
         if notice:
             gr.Warning(notice)
@@ -138,7 +136,7 @@ class Studio:
                 continue
             pictures = shown.pictures
             made = outputs.Made(
-                asked.prepared.image, pictures, cameras, labels, what.seeds, made_by(asked, what)
+                asked.prepared.image, pictures, cameras, labels, what.seeds, origin(asked, what)
             )
             if shown.step < shown.total:
                 yield (list(zip(pictures, made.captions(), strict=True)), *[gr.skip()] * 5)
@@ -146,7 +144,7 @@ class Studio:
             progress(None, desc="Taking the background away")
             pictures = [outputs.without_background(view) for view in pictures]
         made = outputs.Made(
-            asked.prepared.image, pictures, cameras, labels, what.seeds, made_by(asked, what)
+            asked.prepared.image, pictures, cameras, labels, what.seeds, origin(asked, what)
         )
         progress(None, desc="Writing the files")
         files = outputs.write(made, session.new_folder("views"))
@@ -176,20 +174,17 @@ def preview_steps(pipe: Zero123Pipeline) -> int:
     return max(1, min(settings.PREVIEW_STEPS, pipe.config["num_inference_steps"] // 2))
 
 
-def made_by(asked: Asked, what: Sampling) -> dict[str, Any]:
+def origin(asked: Asked, what: Sampling) -> dict[str, Any]:
     """How views came about, for transforms.json."""
-    return {
-        "program": f"zero123lib {__version__}",
-        "model": asked.pipe.model_name,
-        "model_licence": asked.pipe.licence,
-        "cut_out": asked.prepared.method,
-        "input_elevation_deg": asked.input_elevation_deg or 0.0,
-        "input_radius": INPUT_RADIUS,
-        "num_inference_steps": what.steps,
-        "guidance_scale": what.guidance_scale,
-        "sampler": what.sampler,
-        "seeds": list(what.seeds),
-    }
+    return made_by(
+        asked.pipe,
+        asked.prepared,
+        asked.source,
+        num_inference_steps=what.steps,
+        guidance_scale=what.guidance_scale,
+        sampler=what.sampler,
+        seeds=list(what.seeds),
+    )
 
 
 def checked_pose(elevation: Any, azimuth: Any, zoom: Any) -> RelativePose:

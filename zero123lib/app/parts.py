@@ -8,11 +8,11 @@ from typing import Any
 
 import gradio as gr
 
-from demo import settings
-from demo.examples import example_files
-from demo.globe import globe
-from demo.shelf import Shelf
-from demo.solid import CHOICES
+from zero123lib.app import settings
+from zero123lib.app.examples import example_files
+from zero123lib.app.globe import globe
+from zero123lib.app.shelf import Shelf
+from zero123lib.app.solid import CHOICES
 from zero123lib.diffusion.apps import needs_input_elevation
 from zero123lib.diffusion.card import about_model
 from zero123lib.diffusion.pipeline import Zero123Pipeline

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from PIL import Image
 
-from demo.sessions import Session
+from zero123lib.app.sessions import Session
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.views.cutout import cut_out_loaded
 from zero123lib.views.images import CutOut, Prepared, composite, prepare

@@ -1,8 +1,8 @@
 """The example pictures of the app, rendered from this project's own scenes.
 
-    python -m demo.examples
+    python -m zero123lib.app.examples
 
-writes `demo/examples/*.png` again. Their seeds are held out: no model of this
+writes the PNG files beside this one again. Their seeds are held out: no model of this
 repository was trained on these objects.
 """
 

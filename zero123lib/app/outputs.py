@@ -13,10 +13,9 @@ from PIL import Image
 
 from zero123lib._files import write_bytes
 from zero123lib._optional import MissingExtraError, require
-from zero123lib.cli.files import gif, json_text, png
+from zero123lib.views.folder import ANIMATION, SHEET, png, view_files
 from zero123lib.views.images import ImageError, composite, contact_sheet, cut_out
 from zero123lib.views.poses import Pose
-from zero123lib.views.transforms import transforms_json
 
 FILM_FPS = 12
 # A film of few views is over in a blink: it goes round until it lasts so long.
@@ -66,11 +65,17 @@ def write(made: Made, folder: Path) -> dict[str, Path]:
         Paths by kind: "sheet", "gif", "mp4", "zip", and "uncertainty" where there are several
         seeds. "mp4" is missing where imageio-ffmpeg is.
     """
-    files = {f"{index:03d}.png": png(view) for index, view in enumerate(made.views)}
-    labels = ["your picture", *made.captions()]
-    files["contact_sheet.png"] = png(contact_sheet([made.condition, *made.views], labels=labels))
-    files["orbit.gif"] = gif([composite(view) for view in made.by_seed()[0]])
+    files = view_files(
+        made.views,
+        list(made.cameras) * len(made.seeds),
+        condition=made.condition,
+        labels=["your picture", *made.captions()],
+        animation=[composite(view) for view in made.by_seed()[0]],
+        made_by=made.made_by,
+    )
+    shown = {"sheet": SHEET, "gif": ANIMATION}
     if len(made.seeds) > 1:
+        shown["uncertainty"] = "uncertainty.png"
         files["uncertainty.png"] = png(uncertainty_sheet(made))
     paths = {}
     try:
@@ -78,21 +83,11 @@ def write(made: Made, folder: Path) -> dict[str, Path]:
         paths["mp4"] = folder / "orbit.mp4"
     except MissingExtraError:
         pass  # a film is an extra: the page then offers the GIF alone
-    names = [f"{index:03d}.png" for index in range(len(made.views))]
-    cameras = list(made.cameras) * len(made.seeds)
-    width, height = made.views[0].size
-    files["transforms.json"] = json_text(
-        {"made_by": made.made_by, "w": width, "h": height, **transforms_json(names, cameras)}
-    )
-    for name in ("contact_sheet.png", "orbit.gif", "uncertainty.png"):
-        if name in files:
-            write_bytes(folder / name, files[name])
+    for name in shown.values():
+        write_bytes(folder / name, files[name])
     write_zip(folder / "views.zip", files, list(paths.values()))
-    paths |= {"sheet": folder / "contact_sheet.png", "gif": folder / "orbit.gif"}
-    paths["zip"] = folder / "views.zip"
-    if "uncertainty.png" in files:
-        paths["uncertainty"] = folder / "uncertainty.png"
-    return paths
+    shown["zip"] = "views.zip"
+    return {**paths, **{kind: folder / name for kind, name in shown.items()}}
 
 
 def write_zip(path: Path, files: dict[str, bytes], others: Sequence[Path] = ()) -> None:

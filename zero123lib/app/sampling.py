@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from PIL import Image
 
-from demo import SPACES
-from demo.settings import GPU_MOST_S, GPU_READY_S, GPU_VIEW_STEP_S, LIVE_EVERY_S
-from demo.shelf import Shelf
+from zero123lib.app import SPACES
+from zero123lib.app.settings import GPU_MOST_S, GPU_READY_S, GPU_VIEW_STEP_S, LIVE_EVERY_S
+from zero123lib.app.shelf import Shelf
 from zero123lib.views.images import Prepared, to_pils
 from zero123lib.views.poses import RelativePose
 

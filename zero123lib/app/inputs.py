@@ -14,9 +14,9 @@ from typing import Any, get_args
 from gradio.utils import get_upload_folder
 from PIL import Image
 
-from demo.preparing import Framing
-from demo.settings import MAX_PIXELS, MAX_VIEWS, MIN_RATIO
 from zero123lib._errors import ArgumentError
+from zero123lib.app.preparing import Framing
+from zero123lib.app.settings import MAX_PIXELS, MAX_VIEWS, MIN_RATIO
 from zero123lib.views.images import CutOutMethod
 from zero123lib.views.loading import FILE_KINDS, load_image
 
@@ -51,7 +51,7 @@ def picture(upload: Any) -> Image.Image:
 
 
 def framing(ratio: Any, recentre: Any, method: Any) -> Framing:
-    """How the picture is framed; see `demo.preparing.Framing`."""
+    """How the picture is framed; see `zero123lib.app.preparing.Framing`."""
     names = get_args(CutOutMethod)
     if method not in names:
         raise ValueError(f"method: expected one of {', '.join(names)}, got {str(method)[:40]!r}")

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import unquote
 
-from demo.settings import MAX_BODY_BYTES, MAX_UPLOAD_BYTES
+from zero123lib.app.settings import MAX_BODY_BYTES, MAX_UPLOAD_BYTES
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -24,7 +24,7 @@ Send = Callable[[Message], Awaitable[None]]
 # Development aids and fetchers of Gradio's.
 _CLOSED = ("/proxy=", "/vibe-", "/undo-vibe-edit", "/dev/", "/profiling", "/monitoring", "/runs")
 
-_logger = logging.getLogger("demo.guard")
+_logger = logging.getLogger("zero123lib.app.guard")
 
 
 class TooLarge(Exception):

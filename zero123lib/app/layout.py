@@ -7,15 +7,15 @@ from typing import Any, cast
 
 import gradio as gr
 
-from demo import parts, settings
-from demo.callbacks import Actions, preset
-from demo.examples import ELEVATION_DEG
-from demo.globe import GLOBE_OF_SLIDERS, SLIDERS_OF_GLOBE, object_picture
-from demo.guard import Guard
-from demo.sessions import Session
-from demo.shelf import Shelf
-from demo.solid import Solid
-from demo.theme import CSS, JS, THEME
+from zero123lib.app import parts, settings
+from zero123lib.app.callbacks import Actions, preset
+from zero123lib.app.examples import ELEVATION_DEG
+from zero123lib.app.globe import GLOBE_OF_SLIDERS, SLIDERS_OF_GLOBE, object_picture
+from zero123lib.app.guard import Guard
+from zero123lib.app.sessions import Session
+from zero123lib.app.shelf import Shelf
+from zero123lib.app.solid import Solid
+from zero123lib.app.theme import CSS, JS, THEME
 from zero123lib.diffusion.apps import load_pipeline
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 

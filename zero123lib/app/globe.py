@@ -7,12 +7,13 @@ requests carry the sliders' numbers, which are checked like everything that come
 from __future__ import annotations
 
 import base64
-import io
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from PIL import Image
+
+from zero123lib.views.folder import png
 
 _HERE = Path(__file__).parent
 # What the globe shows of the object; larger would only be sent in vain.
@@ -61,6 +62,4 @@ def object_picture(rgba: Image.Image) -> str:
     """The object as a small PNG in a data address, for the middle of the globe."""
     small = rgba.copy()
     small.thumbnail((_PICTURE_PX, _PICTURE_PX), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    small.save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return "data:image/png;base64," + base64.b64encode(png(small)).decode()

@@ -1,7 +1,7 @@
 """What goes on around the training loop: bar, TensorBoard, validation, checkpoints, a clean stop.
 
-Loaded when there is something to train. All processes of a run go through the same calls; files
-are written and lines printed by the first one.
+All processes of a run go through the same calls; files are written and lines printed by the first
+one.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from typing import Any
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from zero123lib._errors import ArgumentError, RunError
+from zero123lib._files import clear_unfinished
 from zero123lib._optional import require
+from zero123lib._signals import StopRequest, stop_on_signals
 from zero123lib.training import checkpoints
 from zero123lib.training.config import TrainConfig
 from zero123lib.training.data import training_pairs, validation_pairs
-from zero123lib.training.files import clear, on_main
 from zero123lib.training.loop import (
     TrainProgress,
     TrainState,
@@ -29,20 +31,28 @@ from zero123lib.training.loop import (
     train,
 )
 from zero123lib.training.output import write_model
+from zero123lib.training.processes import on_main
 from zero123lib.training.validation import Validation
-from zero123lib.training.workers import StopRequest, stop_on_signals
 
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
 # Of the logged losses, each a mean since the one before it.
 _LOG_STEPS = 10
 
 
-def run_training(out: Path, config: TrainConfig, resume: bool) -> int:
-    """Train by a config into a folder; see :func:`zero123lib.cli.train.run`."""
+class TrainingError(RunError):
+    """A training run that cannot go on; without words on all processes but the first."""
+
+
+def run_training(out: Path, config: TrainConfig, resume: bool) -> None:
+    """Train by a config into a folder until the budget is spent or SIGINT or SIGTERM comes.
+
+    Raises:
+        ValueError: the config, the data or a checkpoint is of no use.
+        TrainingError: the loss is no longer finite, or a file could not be written; the last
+            checkpoint is then whole.
+    """
     if not resume and checkpoints.whole_checkpoints(out, verify=False):
-        raise ValueError(
-            f"--out: expected a folder without checkpoints, or --resume, got {str(out)!r}"
-        )
+        raise ArgumentError("out", "a folder without checkpoints, or --resume", repr(str(out)))
     with stop_on_signals() as request:
         state = start(config)
         main = state.accelerator.is_main_process
@@ -56,10 +66,7 @@ def run_training(out: Path, config: TrainConfig, resume: bool) -> int:
                 # interpreter; who takes the group apart before that waits for it for ever.
                 state.accelerator.wait_for_everyone()
             except (FloatingPointError, OSError) as error:
-                if main:
-                    _complain(out, error)
-                return 1
-    return 0
+                raise TrainingError(_told(out, error) if main else "") from error
 
 
 def _hold(out: Path, held: ExitStack) -> None:
@@ -68,16 +75,13 @@ def _hold(out: Path, held: ExitStack) -> None:
     try:
         held.enter_context(FileLock(out / ".lock", timeout=0))
     except Timeout as error:
-        raise ValueError(
-            f"--out: expected one run at a time in {str(out)!r}, got a second"
-        ) from error
+        raise ArgumentError("out", f"one run at a time in {str(out)!r}", "a second") from error
 
 
-def _complain(out: Path, error: Exception) -> None:
+def _told(out: Path, error: Exception) -> str:
     saved = checkpoints.whole_checkpoints(out)
     kept = f"the last good state is {saved[0].folder}" if saved else "nothing was saved yet"
-    line = " ".join(str(error).split())
-    print(f"zero123 train: error: {line}; {kept}", file=sys.stderr)
+    return f"{' '.join(str(error).split())}; {kept}"
 
 
 class _Run:
@@ -93,7 +97,7 @@ class _Run:
         source = training_pairs(state.config, state.pipe)
         checks = bool(state.config.validation.every_steps)
         self.validation = Validation.of(state, self._held_out()) if checks else None
-        on_main(state.accelerator, lambda: clear(self.out))
+        on_main(state.accelerator, lambda: clear_unfinished(self.out))
         if resume and (folder := checkpoints.resume(self.out, state)):
             self._say(f"going on from {folder}")
         self._say(self._summary())
@@ -103,7 +107,8 @@ class _Run:
         stopped = self._loop(source)
         if self.skipped:
             name, reason = next(iter(self.skipped.items()))
-            self._say(f"skipped {len(self.skipped)} corrupt samples, such as {name}: {reason}")
+            samples = f"{len(self.skipped)} corrupt sample{'' if len(self.skipped) == 1 else 's'}"
+            self._say(f"skipped {samples}, such as {name}: {reason}")
         if stopped:
             signal = self.request.signal
             by = signal.name if signal else "a signal to another process"
@@ -117,10 +122,11 @@ class _Run:
         weights = sum(weight.numel() for weight in state.trained.values()) / 1e6
         processes = state.accelerator.num_processes
         micro, accumulate = micro_batch(config, processes)
+        shares = f"{processes} process{'' if processes == 1 else 'es'} x {accumulate} x {micro}"
         return (
             f"training {weights:.2f} M weights on {state.accelerator.device}, "
             f"{config.compute.precision}; {config.batch.size} pairs a step "
-            f"({processes} processes x {accumulate} x {micro}), budget {config.budget.words()}; "
+            f"({shares}), budget {config.budget.words()}; "
             f"to watch: tensorboard --logdir {self.out / 'logs'}"
         )
 

@@ -15,11 +15,11 @@ import gradio as gr
 import torch
 from PIL import Image
 
-from demo import inputs, preparing, settings
-from demo.sessions import Session
-from demo.shelf import Shelf
-from demo.studio import Studio, checked_pose, preview_steps
 from zero123lib._optional import MissingExtraError
+from zero123lib.app import inputs, preparing, settings
+from zero123lib.app.sessions import Session
+from zero123lib.app.shelf import Shelf
+from zero123lib.app.studio import Studio, checked_pose, preview_steps
 from zero123lib.diffusion.card import about_model
 from zero123lib.views.poses import RelativePose, orbit, preset_pose
 

@@ -15,12 +15,12 @@ import gradio as gr
 import torch
 from PIL import Image
 
-from demo import settings
-from demo.callbacks import one_line_errors
-from demo.sampling import borrowing
-from demo.sessions import WANTED, Session
-from demo.shelf import Shelf
-from demo.studio import INPUT_RADIUS, Studio
+from zero123lib.app import settings
+from zero123lib.app.callbacks import one_line_errors
+from zero123lib.app.sampling import borrowing
+from zero123lib.app.sessions import WANTED, Session
+from zero123lib.app.shelf import Shelf
+from zero123lib.app.studio import INPUT_RADIUS, Studio
 from zero123lib.diffusion.apps import needs_input_elevation
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.meshes.export import write_mesh

@@ -1,0 +1,76 @@
+"""Limits of the app, and what its operator decides."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+MAX_VIEWS = 36
+MAX_SEEDS = 4
+# Views times seeds of one request.
+MAX_PICTURES = 72
+MAX_STEPS = 200
+MAX_GUIDANCE = 30.0
+MAX_ZOOM = 0.5
+MAX_SEED = 2**31 - 1
+MIN_RATIO = 0.2
+MAX_FILE_SIZE = "20mb"
+# Of one request: a picture with what goes around it; anything else is numbers and short texts.
+MAX_UPLOAD_BYTES = 21 * 2**20
+MAX_BODY_BYTES = 2**20
+MAX_PIXELS = 40_000_000
+# Requests that wait; the next one is told that the app is busy.
+MAX_WAITING = 32
+# Files that no session cleared away are looked for every ten minutes and deleted after two hours.
+DELETE_CACHE_S = (600, 7200)
+# A session that nobody has used for so long is forgotten, with its files.
+SESSION_S = 3600
+MAX_SESSIONS = 512
+
+# What the following hand is shown: few steps, and of a solver made for few.
+PREVIEW_STEPS = 8
+# A picture of the work in progress at most this often.
+LIVE_EVERY_S = 0.4
+
+# ZeroGPU's clock per request: getting ready, and each view's step; never beyond its own limit.
+GPU_READY_S, GPU_VIEW_STEP_S, GPU_MOST_S = 15.0, 0.06, 120
+
+DEFAULT_AZIMUTHS = "0, 45, 90, 135, 180, 225, 270, 315"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the operator decides.
+
+    Attributes:
+        max_queue: requests that may wait.
+        models: names that visitors may choose besides the app's own; "any" is any name or path.
+        recipe_overrides: of every recipe's keys, for machines that should do less.
+    """
+
+    max_queue: int = MAX_WAITING
+    models: str | tuple[str, ...] = ()
+    recipe_overrides: tuple[str, ...] = ()
+
+
+def options(
+    models: str | None,
+    max_queue: int = MAX_WAITING,
+    *,
+    host: str = "127.0.0.1",
+    share: bool = False,
+) -> Options:
+    """Decide what visitors may do.
+
+    Args:
+        models: names that they may choose, separated by commas; "any" is any name or path. None is
+            "any" where only this machine can connect, else none.
+        max_queue: requests that may wait.
+        host: address that is listened on.
+        share: whether there is a public link.
+    """
+    if models is None:
+        alone = host in ("127.0.0.1", "localhost", "::1") and not share
+        return Options(max_queue, "any" if alone and "SPACE_ID" not in os.environ else ())
+    names = tuple(name.strip() for name in models.split(",") if name.strip())
+    return Options(max_queue, "any" if names == ("any",) else names)
