@@ -9,24 +9,30 @@ from types import FrameType
 
 
 class StopRequest:
-    """Whether SIGTERM or SIGINT has come; call it to ask. A second Ctrl-C is KeyboardInterrupt."""
+    """Whether SIGTERM or SIGINT has come; call it to ask."""
 
-    def __init__(self) -> None:
+    def __init__(self, second_interrupts: bool = False) -> None:
         self.signal: signal.Signals | None = None
+        self._second_interrupts = second_interrupts
 
     def __call__(self) -> bool:
         return self.signal is not None
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT and self.signal == signal.SIGINT:
+        if self._second_interrupts and number == signal.SIGINT == self.signal:
             raise KeyboardInterrupt
         self.signal = signal.Signals(number)
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[StopRequest]:
-    """Note SIGTERM and SIGINT, in place of dying of them, for as long as it lasts."""
-    request = StopRequest()
+def stop_on_signals(*, second_interrupts: bool = False) -> Iterator[StopRequest]:
+    """Note SIGTERM and SIGINT, in place of dying of them, for as long as it lasts.
+
+    Args:
+        second_interrupts: whether a second SIGINT is KeyboardInterrupt. Launchers of several
+            processes pass on the one that the terminal has sent already.
+    """
+    request = StopRequest(second_interrupts)
     before = {
         number: signal.signal(number, request._note) for number in (signal.SIGTERM, signal.SIGINT)
     }

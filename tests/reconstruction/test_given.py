@@ -108,7 +108,7 @@ def test_a_run_makes_the_mesh_in_the_images_world_and_asks_no_model(
     words = ["reconstruct", "--views", str(folder), "--out", str(out), *SMALL]
     assert main(words) == 0
     said = capsys.readouterr().out
-    assert "15 pictures of" in said and "recipe given-views, 80 steps" in said
+    assert "15 images of" in said and "recipe given-views, 80 steps" in said
     true = bounds(torch.from_numpy(scene.mesh().vertices).float()) * TIMES + CENTRE
     for name in ("mesh.ply", "mesh.glb"):
         found = bounds(load_mesh(out / name, normalise=False).vertices)
@@ -144,7 +144,7 @@ def test_a_stopped_run_goes_on_to_the_bit(scene: Scene, tmp_path: Path) -> None:
         (["photo.png", "--views", "a"], "PHOTO: expected none beside --views, got 'photo.png'"),
         (["--views", "a", "--model", "tiny"], "--model: expected none beside --views"),
         (["--views", "a", "--config", "tiny-sds"], "--config: expected one whose stages are"),
-        ([], "PHOTO: expected a picture, or --views FOLDER, got none"),
+        ([], "PHOTO: expected an image, or --views FOLDER, got none"),
     ],
 )
 def test_what_does_not_go_with_views_is_one_line(

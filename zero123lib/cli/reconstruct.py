@@ -210,7 +210,7 @@ def _carried_out(
     """Tell what is about to be done, run to the end, and report; returns the exit status."""
     from zero123lib.reconstruction.engine import Finished
 
-    with stop_on_signals() as request, stage_bars(telling) as show:
+    with stop_on_signals(second_interrupts=True) as request, stage_bars(telling) as show:
         steps = begin(request)
         for line in about:
             telling.line(line)
