@@ -74,6 +74,9 @@ def test_a_mask_is_an_alpha_and_a_smaller_copy_has_the_same_camera(tmp_path: Pat
     (found,) = read_views(tmp_path)
     assert (np.asarray(found.image)[..., 3] == mask).all() and not found.opaque
     assert found.pinhole == Pinhole(50, 40, 45.0, 45.0, 25.0, 20.0)
+    (small,) = read_views(tmp_path, 25)
+    assert small.pinhole == Pinhole(25, 20, 22.5, 22.5, 12.5, 10.0)
+    assert np.asarray(small.image)[:, [0, -1], 3].tolist() == [[255, 0]] * 20
     Image.new("L", (8, 8)).save(tmp_path / "m.png")
     with pytest.raises(ValueError, match=r"views: expected a mask of \(50, 40\), got \(8, 8\)"):
         read_views(tmp_path)

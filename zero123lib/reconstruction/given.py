@@ -22,6 +22,8 @@ from zero123lib.views.folder import PosedImage, read_views
 from zero123lib.views.squaring import squared_about_object
 
 MAX_SIZE_PX = 256
+# As large they are read: the object may be small in them.
+_READ_PX = 1024
 _LEAST_VIEWS = 3
 # The object is looked for on a grid of so many nodes along each side, this often, each time within
 # the box of the time before.
@@ -47,7 +49,7 @@ def given_views(place: str | Path, size: int | None = None) -> PosedViews:
         ArgumentError: the folder is of no use, or the images show no object in common.
         ImageError: nothing stands out from an image's background.
     """
-    images = [_cut_out(one) for one in read_views(place)]
+    images = [_cut_out(one) for one in read_views(place, _READ_PX)]
     if len(images) < _LEAST_VIEWS:
         raise ArgumentError("views", f"at least {_LEAST_VIEWS} images", str(len(images)))
     longest = max(max(one.image.size) for one in images)

@@ -92,11 +92,12 @@ def view_files(
     return {**files, LISTING: text.encode()}
 
 
-def read_views(place: str | Path) -> list[PosedImage]:
+def read_views(place: str | Path, max_side: int | None = None) -> list[PosedImage]:
     """Read the images that a transforms.json lists, see :mod:`zero123lib.views.transforms`.
 
     Args:
         place: a folder with a transforms.json or transforms_train.json, or such a file.
+        max_side: pixels; larger images are made smaller as they are read, and so are their cameras.
 
     Raises:
         ArgumentError: there is no such file; or an image that it lists is missing, damaged,
@@ -105,9 +106,9 @@ def read_views(place: str | Path) -> list[PosedImage]:
     listing = find_listing(Path(place))
     folder, pixels, images = listing.parent, 0, []
     for frame in read_frames(listing):
-        image = _read(find_image(folder, frame.file_path), "RGBA")
+        image = _read(find_image(folder, frame.file_path), "RGBA", max_side)
         if frame.mask_path is not None:
-            mask = _read(find_image(folder, frame.mask_path), "L")
+            mask = _read(find_image(folder, frame.mask_path), "L", max_side)
             if mask.size != image.size:
                 raise ArgumentError("views", f"a mask of {image.size}", f"{mask.size}")
             image.putalpha(mask)
@@ -119,12 +120,15 @@ def read_views(place: str | Path) -> list[PosedImage]:
     return images
 
 
-def _read(path: Path, mode: str) -> Image.Image:
+def _read(path: Path, mode: str, max_side: int | None) -> Image.Image:
     try:
         with Image.open(path) as file:
             if file.width * file.height > MAX_PIXELS:
                 raise ValueError(f"{file.width} x {file.height} pixels are too many")
-            return file.convert(mode)
+            image = file.convert(mode)
+            if max_side is not None:
+                image.thumbnail((max_side, max_side))
+            return image
     except Exception as error:
         # Decoders meet damaged files with errors of any type.
         reason = " ".join(str(error).split())[:200]
