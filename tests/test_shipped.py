@@ -118,8 +118,7 @@ end_header
 DRIVER = """
 import contextlib, io, json, sys, traceback
 import zero123lib
-from zero123lib.app.examples import example_files
-from zero123lib.cli.verbs import VERBS
+from zero123lib.cli import main
 assert zero123lib.__file__.startswith(sys.prefix), zero123lib.__file__
 outcomes = {}
 for name, words in json.load(open("jobs.json")).items():

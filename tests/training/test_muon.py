@@ -44,7 +44,8 @@ def test_orthogonalised_is_the_iteration_spelt_out(shape: tuple[int, int]) -> No
 def test_steps_follow_nesterov_momentum() -> None:
     """m <- 0.95 m + 0.05 g; the step is along g + 0.95 (m - g), scaled by sqrt(rows / columns)."""
     parameter = nn.Parameter(random(8, 2, 1, 1))
-    optimizer = MuonWithAdamW([{"params": [parameter], "lr": 0.1, "muon": True}])
+    group = {"params": [parameter], "lr": 0.1, "muon": True}
+    optimizer = MuonWithAdamW([group], weight_decay=0.0)
     expected, average = parameter.detach().clone(), torch.zeros(8, 2, 1, 1)
     for step in range(3):
         parameter.grad = random(8, 2, 1, 1) * (step + 1)
@@ -53,6 +54,18 @@ def test_steps_follow_nesterov_momentum() -> None:
         ahead = parameter.grad + 0.95 * (average - parameter.grad)
         expected -= 0.1 * 2 * orthogonalized(ahead.flatten(1)).view(8, 2, 1, 1)
         assert torch.allclose(parameter, expected, atol=1e-6)
+
+
+def test_weights_decay_apart_from_the_step_as_adamws_do() -> None:
+    """w <- (1 - lr * decay) w, then the step that there is without decay."""
+    parameters = [nn.Parameter(random(6, 4)) for _ in range(2)]
+    for parameter, decay in zip(parameters, (0.0, 0.5), strict=True):
+        group = {"params": [parameter], "lr": 0.1, "muon": True, "weight_decay": decay}
+        optimizer = MuonWithAdamW([group])
+        parameter.grad = random(6, 4)
+        optimizer.step()
+    plain, decayed = parameters
+    assert torch.allclose(plain - decayed, 0.1 * 0.5 * random(6, 4), atol=1e-7)
 
 
 def network() -> nn.Module:

@@ -231,7 +231,8 @@ def train(
     config = state.config
     micro, accumulate = micro_batch(config, state.accelerator.num_processes)
     dataset = _dataset(state, source, micro, accumulate)
-    with _loaded(_loader(dataset, config.data.workers)) as batches:
+    loader = _loader(dataset, config.data.workers, state.accelerator.device)
+    with _loaded(loader) as batches:
         yield from _steps(state, dataset, batches, stop)
 
 
@@ -306,10 +307,16 @@ def _dataset(state: TrainState, source: PairSource, micro: int, accumulate: int)
     return PairDataset(source, first, processes, micro)
 
 
-def _loader(dataset: PairDataset, workers: int) -> DataLoader:
+def _loader(dataset: PairDataset, workers: int, device: torch.device) -> DataLoader:
     more: dict[str, Any] = {"prefetch_factor": 4} if workers else {}
     return DataLoader(
-        dataset, batch_size=None, num_workers=workers, worker_init_fn=start_worker, **more
+        dataset,
+        batch_size=None,
+        num_workers=workers,
+        worker_init_fn=start_worker,
+        # From pinned memory alone does a copy to a GPU run beside what the GPU does.
+        pin_memory=device.type == "cuda",
+        **more,
     )
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
-from torch import nn
 
 from zero123lib._optional import require
 from zero123lib.training.config import TrainedConfig
+from zero123lib.training.copying import cpu_copy
 
 # With one context token, the queries and keys of cross-attention have no effect to be trained.
 _ONE_TOKEN = r".*(attn1\.(to_q|to_k|to_v|to_out\.0)|attn2\.(to_v|to_out\.0))"
@@ -39,7 +38,7 @@ def has_adapters(unet: UNet2DConditionModel) -> bool:
 def merged(unet: UNet2DConditionModel) -> UNet2DConditionModel:
     """A copy with the adapters added to the weights, in float32; a plain copy without any."""
     # Weights and adapters may differ in precision; the sum is to lose nothing.
-    whole: Any = nn.Module.to(copy.deepcopy(unet), "cpu", torch.float32)
+    whole: Any = cpu_copy(unet)
     if has_adapters(unet):
         whole.fuse_lora()
         whole.unload_lora()

@@ -18,7 +18,8 @@ class MuonWithAdamW(torch.optim.AdamW):
 
     Muon's step is ``-lr * sqrt(max(1, rows / columns)) * orthogonalized(m')`` with Nesterov's
     ``m' = g + momentum * (m - g)`` and ``m`` the running average of gradients. A convolution's
-    weight counts as the matrix ``[out, in * height * width]``.
+    weight counts as the matrix ``[out, in * height * width]``. Weights decay as AdamW's do: before
+    the step they are multiplied by ``1 - lr * weight_decay``.
 
     Args:
         params: groups; all of a Muon group's parameters have at least two axes.
@@ -47,6 +48,7 @@ class MuonWithAdamW(torch.optim.AdamW):
             if group["muon"]:
                 for parameter in group["params"]:
                     if parameter.grad is not None:
+                        parameter.mul_(1 - group["lr"] * group["weight_decay"])
                         self._muon_step(parameter, parameter.grad, group["lr"])
         return loss
 

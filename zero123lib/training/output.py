@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from zero123lib._files import whole_folder
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.training import lora
 from zero123lib.training.bundle import bundled_settings
+from zero123lib.training.copying import cpu_copy
 from zero123lib.training.loop import TrainState
 from zero123lib.training.processes import on_main
 
@@ -33,8 +33,7 @@ def averaged_pipeline(state: TrainState) -> Zero123Pipeline:
     pipe = state.pipe
     with state.average.applied():
         parts: dict[str, Any] = {
-            # diffusers' own `to` warns where there is nothing to warn of.
-            name: nn.Module.to(copy.deepcopy(getattr(pipe, name)), "cpu", torch.float32)
+            name: cpu_copy(getattr(pipe, name))
             for name in ("vae", "image_encoder", "camera_projection")
         }
         unet = lora.merged(pipe.unet)
@@ -69,6 +68,7 @@ def save_pipeline(
         OSError: it cannot be written; a folder of that name is untouched.
     """
     for network in (pipe.unet, pipe.vae, pipe.image_encoder, pipe.camera_projection):
+        # diffusers' own `to` warns where there is nothing to warn of.
         nn.Module.to(network, dtype=dtype)
     with whole_folder(folder) as making:
         try:
