@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from zero123lib._optional import MissingExtraError
 from zero123lib.diffusion.pipeline import Zero123Pipeline
+from zero123lib.meshes.agreement import silhouette_ious
 from zero123lib.meshes.inspect import facts
 from zero123lib.meshes.load import load_mesh
 from zero123lib.meshes.mesh import Camera, Mesh
@@ -20,6 +22,7 @@ from zero123lib.meshes.render import render as render_mesh
 from zero123lib.meshes.shading import AMBIENT
 from zero123lib.reconstruction import fitted, meshed
 from zero123lib.reconstruction.engine import Finished, Progress, reconstruct, result
+from zero123lib.reconstruction.faults import ReconstructionError
 from zero123lib.reconstruction.recipes import read_recipe
 from zero123lib.scenes import Scene, render
 from zero123lib.views.poses import Pose
@@ -87,6 +90,23 @@ def test_refining_and_painting_bring_the_mesh_nearer_to_the_object(
     assert numbers["steps"] == 30 and numbers["seconds"] > 0
     assert numbers["last_losses"]["color"] < 0.5 * numbers["first_losses"]["color"]
     assert plain.metrics["mesh"]["refined"] is None
+
+
+def test_from_its_camera_the_mesh_is_the_photo_whatever_the_views_say(
+    photo: Image.Image, pipe: Zero123Pipeline
+) -> None:
+    """The views are noise, of a model that has learnt nothing, and have no hull in common."""
+    with pytest.raises(ReconstructionError, match="hull is empty"):
+        run(photo, pipe, [*SOUND, VIEWS, f"{PLACE}.keep_silhouette=false"])
+    end = run(photo, pipe, [*SOUND, VIEWS])
+    assert end.textured is not None
+    rgba = torch.from_numpy(np.array(photo)).float() / 255
+    camera = Camera.at(INPUT, 32)
+    assert float(silhouette_ious(end.textured, rgba[None], [camera])) > 0.9
+    seen = render_mesh(end.textured, camera, AMBIENT, 2).color
+    both = (rgba[..., 3] == 1) & (seen[..., 3] == 1)
+    inner = torch.nn.functional.avg_pool2d(both[None].float(), 5, 1, 2)[0] > 0.99
+    assert int(inner.sum()) > 100 and (seen - rgba)[inner].abs().max() < 0.02
 
 
 def test_painting_alone_keeps_the_shape(
