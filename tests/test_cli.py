@@ -241,7 +241,7 @@ def test_images_that_are_all_bad_are_wrong_input(
 
 WRONG = [
     (["missing.png"], "image", "no such file"),
-    (["text.png"], "image", "PNG, JPEG or WebP"),
+    (["text.png"], "image", "an image file (PNG, JPEG, WebP"),
     (["one.png"], "image", "at least 8 x 8 pixels, got 1 x 1"),
     (["empty.png"], "image", "every pixel is transparent"),
     ([BEAR, "--azimuth", "0", "nan"], "--azimuth", "a finite number of degrees, got 'nan'"),

@@ -32,15 +32,14 @@ from zero123lib.cli.options import (
     renaming,
 )
 from zero123lib.cli.telling import Telling, listing
-from zero123lib.views.loading import load_image
 from zero123lib.views.poses import Pose, RelativePose, absolute_poses, camera_label
-from zero123lib.views.sources import NamedImage, named_images
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from zero123lib.diffusion.pipeline import Zero123Pipeline
     from zero123lib.views.images import Prepared
+    from zero123lib.views.sources import NamedImage
 
 
 @Parameter(name="*", group=Group("The image", sort_key=2))
@@ -140,6 +139,8 @@ class Making:
             ValueError: an argument or every image is of no use; nothing was written.
             OSError: a file could not be written.
         """
+        from zero123lib.views.sources import named_images
+
         named = named_images(images)
         usable = self._decoded(named, _folders([one.stem for one in named], self.out))
         self.sampling.check()
@@ -161,6 +162,8 @@ class Making:
         self, images: Sequence[NamedImage], folders: Sequence[Path]
     ) -> Iterator[tuple[str, Path, Image]]:
         """Label, folder and content of the images that can be read, each read at its turn."""
+        from zero123lib.views.loading import load_image
+
         for image, folder in zip(images, folders, strict=True):
             try:
                 yield image.label, folder, load_image(image.source, name=image.label)

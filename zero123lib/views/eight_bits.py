@@ -7,13 +7,15 @@ neither uint8 nor uint16, and 16-bit values that are all so small that 8 bits wo
 from __future__ import annotations
 
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image, ImageCms, ImageOps
-from torch import Tensor
 
 from .errors import ImageError
+
+if TYPE_CHECKING:  # files are read before torch is loaded
+    from torch import Tensor
 
 MIN_SIDE_PX = 8
 
@@ -30,8 +32,8 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
 def from_tensor(tensor: Tensor, max_pixels: int) -> Image.Image:
     """Return RGB or RGBA of a tensor, channels first or last, as :func:`from_array` reads it."""
     values = tensor.detach().cpu()
-    if values.dtype == torch.bfloat16:  # which numpy does not know
-        values = values.float()
+    if values.is_floating_point():
+        values = values.float()  # numpy does not know bfloat16
     if values.ndim == 3 and values.shape[0] in (1, 3, 4) and values.shape[2] >= MIN_SIDE_PX:
         values = values.permute(1, 2, 0)
     return from_array(values.numpy(), max_pixels)

@@ -10,15 +10,15 @@ from __future__ import annotations
 import io
 import os
 import re
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any, TypeAlias, TypeGuard, Union
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
 from zero123lib._optional import MissingExtraError, require
 
@@ -31,6 +31,9 @@ from .eight_bits import (
     to_8_bit_srgb,
 )
 from .errors import ImageError
+
+if TYPE_CHECKING:  # files are read before torch is loaded
+    from torch import Tensor
 
 __all__ = [
     "FILE_KINDS",
@@ -47,9 +50,9 @@ __all__ = [
     "read_bytes",
 ]
 
-ImageSource = (
-    str | os.PathLike[str] | bytes | bytearray | IO[bytes] | Image.Image | np.ndarray | Tensor
-)
+ImageSource: TypeAlias = Union[
+    str, os.PathLike[str], bytes, bytearray, IO[bytes], Image.Image, np.ndarray, "Tensor"
+]
 
 # Pillow tries these and no others: some of its readers start programs or follow paths.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
@@ -99,7 +102,7 @@ def load_image(
     """
     if isinstance(image, np.ndarray):
         upright = from_array(image, max_pixels)
-    elif isinstance(image, Tensor):
+    elif _is_tensor(image):
         upright = from_tensor(image, max_pixels)
     elif isinstance(image, Image.Image):
         with _image_errors(name or "a Pillow image", max_pixels):
@@ -115,6 +118,12 @@ def load_image(
         raise ImageError("image", expected, type(image).__name__)
     _check_alpha(upright)
     return upright
+
+
+def _is_tensor(image: Any) -> TypeGuard[Tensor]:
+    # Without torch there is none yet.
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(image, torch.Tensor)
 
 
 def read_bytes(stream: Any) -> bytes:
