@@ -51,7 +51,7 @@ class Run:
 
 
 def reconstruct(
-    photo: Annotated[Path | None, Parameter(name="PHOTO")] = None,
+    photo: Annotated[str | None, Parameter(name="PHOTO")] = None,
     /,
     *override: Annotated[str, Parameter(name="KEY=VALUE")],
     views: Annotated[Path | None, Parameter(metavar="FOLDER")] = None,
@@ -96,7 +96,6 @@ def reconstruct(
     """
     from zero123lib.reconstruction.files import check_overrides, find_recipe
     from zero123lib.views.listings import find_listing
-    from zero123lib.views.loading import load_image
 
     there = engine == "threestudio"
     check_folder(run.out)
@@ -105,8 +104,8 @@ def reconstruct(
         got = "none" if threestudio_root is None else repr(str(threestudio_root))
         raise ArgumentError("threestudio_root", f"{wanted} with --engine {engine}", got)
     if views is not None:
-        if photo is not None and "=" in str(photo):
-            photo, override = None, (str(photo), *override)
+        if photo is not None and "=" in photo:
+            photo, override = None, (photo, *override)
         _check_without_photo(photo, run, model, threestudio_root)
         check_overrides(override)
         find_listing(views)
@@ -115,7 +114,7 @@ def reconstruct(
             return _of_views(views, config, override, run, telling)
     if photo is None:
         raise ArgumentError("photo", "an image, or --views FOLDER", "none")
-    image = load_image(photo)
+    image = _loaded(photo)
     check_overrides(override)
     model.check()
     usual = "tiny-views" if model.model in (None, "tiny") else "views"
@@ -124,11 +123,11 @@ def reconstruct(
     with telling.hushed():
         if threestudio_root is None:
             return _of_photo(image, config, override, run, model, telling)
-        _in_threestudio(photo, recipe, threestudio_root, override, run, model, telling)
+        _in_threestudio(Path(photo), recipe, threestudio_root, override, run, model, telling)
         return 0
 
 
-def _check_without_photo(photo: Path | None, run: Run, model: Model, clone: Path | None) -> None:
+def _check_without_photo(photo: str | None, run: Run, model: Model, clone: Path | None) -> None:
     """Hold what tells of a photo or its model to none, beside --views."""
     others = {
         "photo": photo, "model": model.model, "input_elevation_deg": run.input_elevation_deg,
@@ -137,6 +136,17 @@ def _check_without_photo(photo: Path | None, run: Run, model: Model, clone: Path
     for name, value in others.items():
         if value is not None:
             raise ArgumentError(name, "none beside --views", repr(str(value)))
+
+
+def _loaded(photo: str) -> Image:
+    """The image of a file, of standard input, or of a folder that has one."""
+    from zero123lib.views.loading import load_image
+    from zero123lib.views.sources import named_images
+
+    named = named_images([photo])
+    if len(named) != 1:
+        raise ArgumentError("photo", "one image", f"{len(named)} in {photo!r}")
+    return load_image(named[0].source, name=named[0].label)
 
 
 def _of_photo(
@@ -286,15 +296,16 @@ def _terminated_as_interrupted() -> Iterator[None]:
 
 def _about(recipe: Any, run: Run, device: str) -> Iterator[str]:
     """What is about to be done, in lines."""
-    from zero123lib.reconstruction.state import CHECKPOINT
+    from zero123lib.reconstruction.state import CHECKPOINT, METRICS
 
     steps = min(recipe.steps, run.max_steps or recipe.steps)
     yield f"recipe {recipe.name}, {count(steps, 'step')} of optimisation, on {device}"
     if recipe.ignored:
         yield f"not used by the embedded engine: {', '.join(recipe.ignored)}"
-    if run.resume:
-        file = run.out / CHECKPOINT
-        yield f"going on from {file}" if file.exists() else "no checkpoint"
+    if run.resume and (run.out / CHECKPOINT).exists():
+        yield f"going on from {run.out / CHECKPOINT}"
+    elif run.resume and not (run.out / METRICS).exists():
+        yield f"no checkpoint in {run.out}, so it begins anew"
 
 
 def _tell_end(end: Finished, run: Run, notice: str | None, telling: Telling) -> None:
