@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from zero123lib.reconstruction.engine import Finished, Progress
+    from zero123lib.reconstruction.recipes import Recipe
 
     Begin = Callable[[StopRequest], Iterator[Progress | Finished]]
 
@@ -95,6 +96,7 @@ def reconstruct(
         threestudio_root: threestudio's folder, which `zero123 threestudio` makes ready.
     """
     from zero123lib.reconstruction.files import check_overrides, find_recipe
+    from zero123lib.reconstruction.recipes import read_recipe
     from zero123lib.views.listings import find_listing
 
     there = engine == "threestudio"
@@ -109,9 +111,9 @@ def reconstruct(
         _check_without_photo(photo, run, model, threestudio_root)
         check_overrides(override)
         find_listing(views)
-        find_recipe(config := config or "given-views")
+        recipe = read_recipe(config or "given-views", override)
         with telling.hushed():
-            return _of_views(views, config, override, run, telling)
+            return _of_views(views, recipe, run, telling)
     if photo is None:
         raise ArgumentError("photo", "an image, or --views FOLDER", "none")
     image = _loaded(photo)
@@ -119,12 +121,14 @@ def reconstruct(
     model.check()
     usual = "tiny-views" if model.model in (None, "tiny") else "views"
     config = config or ("zero123-sds" if there else usual)
-    recipe = find_recipe(config)
+    if threestudio_root is None:
+        recipe = read_recipe(config, override)
+        with telling.hushed():
+            return _of_photo(image, recipe, run, model, telling)
+    file = find_recipe(config)
     with telling.hushed():
-        if threestudio_root is None:
-            return _of_photo(image, config, override, run, model, telling)
-        _in_threestudio(Path(photo), recipe, threestudio_root, override, run, model, telling)
-        return 0
+        _in_threestudio(Path(photo), file, threestudio_root, override, run, model, telling)
+    return 0
 
 
 def _check_without_photo(photo: str | None, run: Run, model: Model, clone: Path | None) -> None:
@@ -151,8 +155,7 @@ def _loaded(photo: str) -> Image:
 
 def _of_photo(
     image: Image,
-    config: str,
-    overrides: Sequence[str],
+    recipe: Recipe,
     run: Run,
     model: Model,
     telling: Telling,
@@ -161,9 +164,7 @@ def _of_photo(
     from zero123lib.diffusion.apps import check_input_elevation
     from zero123lib.diffusion.card import about_model
     from zero123lib.reconstruction.engine import reconstruct as steps_of
-    from zero123lib.reconstruction.recipes import read_recipe
 
-    recipe = read_recipe(config, overrides)
     pipe = model.load(recipe.guidance.pretrained_model_name_or_path)
     check_input_elevation(pipe, run.input_elevation_deg, "input_elevation_deg")
     pipe.set_progress_bar_config(disable=True)
@@ -187,15 +188,11 @@ def _of_photo(
     return _carried_out(begin, [*about, *([notice] if notice else [])], notice, run, telling)
 
 
-def _of_views(
-    views: Path, config: str, overrides: Sequence[str], run: Run, telling: Telling
-) -> int:
+def _of_views(views: Path, recipe: Recipe, run: Run, telling: Telling) -> int:
     """By our own engine, of images that are there already."""
     from zero123lib.reconstruction.engine import reconstruct_views
     from zero123lib.reconstruction.given import given_views
-    from zero123lib.reconstruction.recipes import read_recipe
 
-    recipe = read_recipe(config, overrides)
     posed = given_views(views)
 
     def begin(stop: StopRequest) -> Iterator[Progress | Finished]:
