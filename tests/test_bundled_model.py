@@ -98,7 +98,7 @@ def test_card_reports_what_the_evaluation_gives(pipe):
     entries = {pipe.model_name: report.entry, **report.baselines}
     for name, entry in entries.items():
         whole, inside = entry.whole, entry.inside
-        numbers = (whole.psnr_db, inside.psnr_db, whole.ssim, whole.silhouette_iou)
+        numbers = (whole.psnr_db, inside.psnr_db, whole.ssim, whole.lpips, whole.silhouette_iou)
         (row,) = re.findall(rf"^\| {name} \|(.*)\|$", card, re.M)
         stated = [float(cell) for cell in row.split("|")]
         assert stated == pytest.approx([*numbers, whole.azimuth_error_deg], rel=0.02)
