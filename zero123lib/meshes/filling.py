@@ -14,8 +14,8 @@ from torch import Tensor
 from zero123lib.meshes.mesh import Mesh
 from zero123lib.meshes.texels import Texels, expand
 
-# So many unknown texels are solved for at once, which is several times as fast; factors of more
-# take gigabytes. Beyond, colours begin as the nearest seen texel's, and this many rounds smooth them.
+# So many unknown texels are solved for at once, several times as fast; factors of more take
+# gigabytes. Beyond, colours begin as the nearest seen texel's, and so many rounds smooth them.
 _DIRECT = 400_000
 _ROUNDS = 300
 
