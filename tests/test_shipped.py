@@ -223,11 +223,21 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def outside(environment: Path) -> dict[str, str]:
-    """Variables of a shell in which that environment is all there is."""
+def said_outside(environment: Path, folder: Path, *words: str) -> str:
+    """Run a program in a shell in which that environment is all there is; what it prints."""
     hidden = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
     kept = {name: value for name, value in os.environ.items() if name not in hidden}
-    return {**kept, "PATH": f"{environment / 'bin'}:{kept['PATH']}", "HF_HUB_OFFLINE": "1"}
+    path = f"{environment / 'bin'}:{kept['PATH']}"
+    done = subprocess.run(
+        words,
+        cwd=folder,
+        env={**kept, "PATH": path, "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def readme_program() -> str:
@@ -241,15 +251,7 @@ def outcomes(environment: Path, workplace: Path) -> dict[str, tuple[int | None, 
     """Of each job, and of README's program, the status and what was said; all in one process."""
     words = {verb: [*verb.split(), *options.split()] for verb, (options, _) in JOBS.items()}
     (workplace / "jobs.json").write_text(json.dumps({**words, "README": readme_program()}))
-    done = subprocess.run(
-        [environment / "bin/python", "-c", DRIVER],
-        cwd=workplace,
-        env=outside(environment),
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
-    assert done.returncode == 0, done.stderr
+    said_outside(environment, workplace, "python", "-c", DRIVER)
     return json.loads((workplace / "outcomes.json").read_text())
 
 
@@ -296,29 +298,14 @@ def test_installed_the_readmes_program_runs(outcomes: dict[str, Any], workplace:
 
 
 def test_installed_the_app_is_served(environment: Path, workplace: Path) -> None:
-    done = subprocess.run(
-        [environment / "bin/python", "-c", SERVED],
-        cwd=workplace,
-        env=outside(environment),
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    file, examples, model = done.stdout.split()[-3:]
+    said = said_outside(environment, workplace, "python", "-c", SERVED)
+    file, examples, model = said.split()[-3:]
     assert Path(file).is_relative_to(environment)
     assert (int(examples), model) == (len(example_files()), "True")
 
 
 def test_installed_the_command_is_on_the_path(environment: Path, workplace: Path) -> None:
-    done = subprocess.run(
-        ["zero123", "--version"],
-        cwd=workplace,
-        env=outside(environment),
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "zero123lib" in done.stdout
+    assert "zero123lib" in said_outside(environment, workplace, "zero123", "--version")
 
 
 @pytest.mark.soak
@@ -331,14 +318,7 @@ def test_installed_a_verb_is_a_process_of_its_own(
     for name in {name.partition("/")[0] for name in JOBS[verb][1]} - {"clone"}:
         path = tmp_path / "work" / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    done = subprocess.run(
-        ["zero123", *verb.split(), *JOBS[verb][0].split()],
-        cwd=tmp_path / "work",
-        env=outside(environment),
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    said_outside(environment, tmp_path / "work", "zero123", *verb.split(), *JOBS[verb][0].split())
     assert all((tmp_path / "work" / name).exists() for name in JOBS[verb][1])
 
 

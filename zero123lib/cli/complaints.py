@@ -37,7 +37,8 @@ def complaint(error: CycloptsError, verb: str) -> Exception:
             names = [one for argument in known for one in argument.names]
             return ArgumentError(word, f"an option of {verb}", f"none such{nearest(word, names)}")
         case UnknownCommandError(app=app, unused_tokens=[word, *_]) if app is not None:
-            return _no_such_verb(app, f"{word!r}{nearest(word, _verbs(app))}")
+            names = [name for name in app if name.startswith("-") == word.startswith("-")]
+            return _no_such_verb(app, f"{word!r}{nearest(word, names)}")
         case MissingArgumentError(argument=argument) if argument is not None:
             number, several = argument.token_count()
             expected = "at least 1 value" if several else count(number, "value")

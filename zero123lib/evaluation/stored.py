@@ -21,7 +21,7 @@ from zero123lib.datasets.drawing import Part, StoredObject, belongs, read_view, 
 from zero123lib.datasets.folder import find_objects, open_object
 from zero123lib.datasets.samples import Sample as View
 from zero123lib.datasets.samples import SampleError, picture
-from zero123lib.evaluation.samples import Sample, check_counts, sample_views
+from zero123lib.evaluation.samples import Sample, check_counts
 
 _MEAN_OBJECTS = 256
 _WHITE = 252  # a level of 8 bits; brighter is the background of an image without alpha
@@ -68,8 +68,8 @@ def _samples(
             continue
         images = torch.stack([(picture(one.image, size) + 1) / 2 for one in found])
         alpha = torch.stack([_alpha(one.image, size) for one in found])
-        shown = sample_views(images, alpha, [one.pose for one in found])
-        yield Sample(index, name, index, mean=mean, **shown)
+        poses = [one.pose for one in found]
+        yield Sample.of_views(images, alpha, poses, index=index, name=name, seed=index, mean=mean)
         index += 1
         if index == objects:
             return
