@@ -32,12 +32,12 @@ from PIL import Image
 from zero123lib import Zero123Pipeline
 from zero123lib._optional import require
 from zero123lib.evaluation import evaluated_kinds, scene_samples
-from zero123lib.evaluation.mesh_images import EIGHT, mesh_scores
+from zero123lib.evaluation.mesh_images import EIGHT, mesh_images, on_white
 from zero123lib.evaluation.reconstruction import CELLS, HALF_EXTENT, chamfer, surface_points
 from zero123lib.fields.occupancy import lattice
 from zero123lib.meshes.inspect import facts
 from zero123lib.meshes.mesh import Camera, Mesh
-from zero123lib.metrics import volume_iou
+from zero123lib.metrics import psnr, volume_iou
 from zero123lib.reconstruction.fitted import FittingViews, MakingViews
 from zero123lib.reconstruction.meshed import Meshing
 from zero123lib.reconstruction.pictures import input_view
@@ -129,10 +129,11 @@ def meshed(case: Case, words: Sequence[str]) -> tuple[Mesh, float]:
     return making.textured, seconds
 
 
-def psnr(mesh: Mesh, scene: Scene, poses: Sequence[Pose]) -> float:
+def mesh_psnr(mesh: Mesh, scene: Scene, poses: Sequence[Pose]) -> float:
     """In dB, the mean over cameras."""
     cameras = [Camera.at(pose, SIZE) for pose in poses]
-    return mesh_scores(mesh, cameras, render(scene, poses, SIZE).rgba).psnr
+    made, true = mesh_images(mesh, cameras), render(scene, poses, SIZE).rgba
+    return float(psnr(on_white(made).float(), on_white(true).float()).mean())
 
 
 def shape_scores(mesh: Mesh, scene: Scene) -> tuple[float, float]:
@@ -172,8 +173,8 @@ def measure(
                     "object": case.scene.name,
                     "views": source,
                     "mesh": kind,
-                    "input_psnr": round(psnr(mesh, case.scene, [case.photo.shot.pose]), 2),
-                    "held_out_psnr": round(psnr(mesh, case.scene, EIGHT), 2),
+                    "input_psnr": round(mesh_psnr(mesh, case.scene, [case.photo.shot.pose]), 2),
+                    "held_out_psnr": round(mesh_psnr(mesh, case.scene, EIGHT), 2),
                     "iou": round(iou, 4),
                     "chamfer": round(distance, 3),
                     "closed": found.watertight and found.oriented,

@@ -263,26 +263,32 @@ def test_visitors_may_load_anything_on_this_machine_alone(monkeypatch: pytest.Mo
 
 
 def test_flags_and_environment_set_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[settings.Options] = []
+    seen: list[tuple[settings.Options, str]] = []
     real = layout.build
-    monkeypatch.setattr(layout, "build", lambda pipe, o, d: seen.append(o) or real(pipe, o, d))
-    by_flags = launched(
-        monkeypatch, "--max-queue", "3", "--models", "zero123-xl, a/b", "--host", "::1"
-    )
+    monkeypatch.setattr(layout, "build", lambda pipe, o, d: seen.append((o, d)) or real(pipe, o, d))
+    flags = ["--max-queue", "3", "--models", "zero123-xl, a/b", "--host", "::1", "--device", "cpu"]
+    by_flags = launched(monkeypatch, *flags)
     for name, value in {
         "ZERO123_MAX_QUEUE": "3",
         "ZERO123_MODELS": "zero123-xl, a/b",
         "GRADIO_SERVER_NAME": "::1",
-        "ZERO123_MODEL": "tiny",
         "ZERO123_DEVICE": "cpu",
         "ZERO123_MCP": "0",
     }.items():
         monkeypatch.setenv(name, value)
     assert launched(monkeypatch)["server_name"] == by_flags["server_name"] == "::1"
-    assert seen == [settings.Options(3, ("zero123-xl", "a/b"))] * 2
-    monkeypatch.setenv("ZERO123_MAX_QUEUE", "many")
-    with pytest.raises(SystemExit, match="2"):
-        launched(monkeypatch)
+    assert seen == [(settings.Options(3, ("zero123-xl", "a/b")), "cpu")] * 2
+    wrong = {
+        "ZERO123_MAX_QUEUE": "many",
+        "ZERO123_MODEL": "huge",
+        "ZERO123_ENCODING": "x",
+        "ZERO123_ORIGINAL_CONFIG": "no.yaml",
+        "ZERO123_DEVICE": "abacus",
+    }
+    for name, value in wrong.items():
+        with monkeypatch.context() as there, pytest.raises(SystemExit, match="2"):
+            there.setenv(name, value)
+            launched(there)
 
 
 def test_on_zerogpu_a_request_borrows_the_gpu_for_its_views_and_steps(

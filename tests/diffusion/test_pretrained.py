@@ -18,6 +18,7 @@ from diffusers import DiffusionPipeline
 from torch import Tensor
 
 from zero123lib._errors import ArgumentError
+from zero123lib.diffusion.convert import convert
 from zero123lib.diffusion.model import CameraProjection
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.views.poses import RelativePose
@@ -100,6 +101,9 @@ def test_a_folder_says_the_encoding_with_its_layer(folder: Path, tmp_path: Path)
     del index["encoding"]
     (other / "model_index.json").write_text(json.dumps(index))
     assert load(other).config["encoding"] == "stable-zero123"
+    *_, _ = convert(other, tmp_path / "converted")
+    written = json.loads((tmp_path / "converted/model_index.json").read_text())
+    assert written["encoding"] == "stable-zero123"
     # Who knows better says so.
     assert load(folder, encoding="zero123").camera_projection.config["encoding"] == "zero123"
     config = json.loads((folder / "camera_projection/config.json").read_text())

@@ -114,7 +114,7 @@ def test_torchrun_starts_it(tmp_path, renders):
     launched = subprocess.run(
         [
             sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-            "-m", "zero123lib.cli", *arguments(tmp_path, renders),
+            "-m", "zero123lib", *arguments(tmp_path, renders),
         ],
         env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
     )  # fmt: skip

@@ -39,7 +39,6 @@ def test_images_and_cameras_come_back(tmp_path: Path, mode: str) -> None:
     found = read_views(tmp_path / "views")
     for one, expected in zip(found, images, strict=True):
         assert np.array_equal(np.asarray(one.image), np.asarray(expected.convert("RGBA")))
-        assert one.opaque == (mode == "RGB")
     cameras = torch.stack([one.camera_to_world for one in found])
     torch.testing.assert_close(cameras, camera_to_world(POSES))
     assert squared(found)[1] == pytest.approx([FOV_DEG] * 2)
@@ -72,7 +71,7 @@ def test_a_mask_is_an_alpha_and_a_smaller_copy_has_the_same_camera(tmp_path: Pat
     listing = {"fl_x": 90.0, "w": 100, "h": 80, "frames": [{**frame, "mask_path": "m.png"}]}
     (tmp_path / "transforms_train.json").write_text(json.dumps(listing))
     (found,) = read_views(tmp_path)
-    assert (np.asarray(found.image)[..., 3] == mask).all() and not found.opaque
+    assert (np.asarray(found.image)[..., 3] == mask).all()
     assert found.pinhole == Pinhole(50, 40, 45.0, 45.0, 25.0, 20.0)
     (small,) = read_views(tmp_path, 25)
     assert small.pinhole == Pinhole(25, 20, 22.5, 22.5, 12.5, 10.0)

@@ -20,7 +20,7 @@ from zero123lib.app.callbacks import one_line_errors
 from zero123lib.app.sampling import borrowing
 from zero123lib.app.sessions import WANTED, Session
 from zero123lib.app.shelf import Shelf
-from zero123lib.app.studio import INPUT_RADIUS, Studio
+from zero123lib.app.studio import Studio
 from zero123lib.diffusion.apps import needs_input_elevation
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.meshes.export import write_mesh
@@ -196,7 +196,7 @@ def make_grower(shelf: Shelf) -> Any:
                 continue
             picture = None
             if progress.field is not None and progress.stage != "outputs":
-                pose = Pose(_LIVE_ELEVATION_DEG, turn * _LIVE_TURN_DEG, INPUT_RADIUS)
+                pose = Pose(_LIVE_ELEVATION_DEG, turn * _LIVE_TURN_DEG)
                 picture = to_image(preview(progress.field, Shot(pose), _LIVE_PX, pipe))
                 turn += 1
             shown_at = time.monotonic()

@@ -23,9 +23,6 @@ from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.views.images import Prepared
 from zero123lib.views.poses import Pose, RelativePose, absolute_poses, camera_label
 
-# Of the input camera, as everywhere in the project where nobody says otherwise.
-INPUT_RADIUS = 1.85
-
 
 @dataclass(frozen=True, eq=False)
 class Asked:
@@ -42,7 +39,7 @@ class Asked:
     @property
     def source(self) -> Pose:
         """The picture's own camera; its elevation counts as 0 where none is given."""
-        return Pose(self.input_elevation_deg or 0.0, 0.0, INPUT_RADIUS)
+        return Pose(self.input_elevation_deg or 0.0)
 
 
 class Studio:

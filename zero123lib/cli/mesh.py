@@ -222,8 +222,9 @@ def texture(
     read = _load(mesh, axes.up, normalise)
     with renaming(images="views", cameras="views"):
         images, cameras = read_pictures(views)
-        if bool((images[..., 3] == 1.0).all()):
-            images = cut_from_white(images[..., :3].movedim(-1, 1), LEAST_DARKNESS)
+        opaque = (images[..., 3] == 1.0).flatten(1).all(1)
+        on_white = images[opaque][..., :3].movedim(-1, 1)
+        images[opaque] = cut_from_white(on_white, LEAST_DARKNESS)
         fitting = agreement(read, images, cameras)
         if fitting.warning is not None:
             print(f"zero123 mesh texture: warning: {fitting.warning}", file=sys.stderr)

@@ -127,7 +127,7 @@ def reconstruct(
             return _of_photo(image, recipe, run, model, telling)
     file = find_recipe(config)
     with telling.hushed():
-        _in_threestudio(Path(photo), file, threestudio_root, override, run, model, telling)
+        _in_threestudio(image, file, threestudio_root, override, run, model, telling)
     return 0
 
 
@@ -136,6 +136,8 @@ def _check_without_photo(photo: str | None, run: Run, model: Model, clone: Path 
     others = {
         "photo": photo, "model": model.model, "input_elevation_deg": run.input_elevation_deg,
         "threestudio_root": clone, "original_config": model.reading.original_config,
+        "encoding": None if model.reading.encoding == "auto" else model.reading.encoding,
+        "device": None if model.device == "auto" else model.device,
     }  # fmt: skip
     for name, value in others.items():
         if value is not None:
@@ -237,7 +239,7 @@ def _carried_out(
 
 
 def _in_threestudio(
-    photo: Path,
+    image: Image,
     recipe: Path,
     clone: Path,
     overrides: Sequence[str],
@@ -266,7 +268,7 @@ def _in_threestudio(
     more = [f"{key}={value}" for key, value in named.items() if value is not None]
     started, end = time.perf_counter(), None
     with renaming(clone="threestudio_root", recipe="config", overrides="override"):
-        steps = launch(recipe, clone, photo, run.out, overrides=[*overrides, *more])
+        steps = launch(recipe, clone, image, run.out, overrides=[*overrides, *more])
         with _terminated_as_interrupted(), stage_bars(telling) as show:
             for step in steps:
                 if isinstance(step, Launched):
@@ -278,7 +280,8 @@ def _in_threestudio(
         telling.line(notice)
     telling.line(f"wrote {run.out}/: {', '.join(file.name for file in end.files.values())}")
     seconds = time.perf_counter() - started
-    telling.result(_result(end.files, model.model, None, seconds, end.notices))
+    found = _result(end.files, model.model, None, seconds, end.notices)
+    telling.result({**found, "ended": "finished"})
 
 
 @contextmanager
@@ -291,7 +294,7 @@ def _terminated_as_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _about(recipe: Any, run: Run, device: str) -> Iterator[str]:
+def _about(recipe: Recipe, run: Run, device: str) -> Iterator[str]:
     """What is about to be done, in lines."""
     from zero123lib.reconstruction.state import CHECKPOINT, METRICS
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, get_args
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from zero123lib._errors import ArgumentError
 from zero123lib.views.images import MIN_SIDE_PX
-from zero123lib.views.poses import Encoding, Pose, encode_poses
+from zero123lib.views.poses import Encoding, Pose, check_encoding, encode_poses
 
 # condition, target: float32 [B, 3, S, S] in [-1, 1], on white; pose: float32 [B, 4], encoded
 Batch = dict[str, Tensor]
@@ -90,6 +90,4 @@ def check_source(size: int, encoding: str, seed: int) -> None:
     """Raise ValueError where what every source is made with is out of range."""
     check_whole("size", size, MIN_SIDE_PX)
     check_whole("seed", seed, 0)
-    if encoding not in get_args(Encoding):
-        names = " or ".join(repr(name) for name in get_args(Encoding))
-        raise ArgumentError("encoding", f"{names}", repr(encoding))
+    check_encoding(encoding)

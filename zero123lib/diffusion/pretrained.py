@@ -66,11 +66,8 @@ def load(
         _logger.warning(notice)
     stated = {"model_name": found.name, "licence": found.licence, **checkpoint.settings}
     settings = {**stated, **given.settings}
-    # The layer that takes the encoded pose says its encoding where the folder does not.
-    layer: Any = checkpoint.parts["camera_projection"].network
-    if layer.config["encoding"] is not None:
-        settings.setdefault("encoding", layer.config["encoding"])
     settings["encoding"] = loading.settled_encoding(encoding, settings, found)
+    layer: Any = checkpoint.parts["camera_projection"].network
     layer.register_to_config(encoding=settings["encoding"])
     components = loading.load_components(checkpoint, dtype, place, given.components)
     if one_token:

@@ -23,10 +23,10 @@ from scipy.spatial import KDTree
 from torch import Tensor
 
 from zero123lib._errors import ArgumentError
+from zero123lib._versions import versions
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.evaluation.mesh_images import EIGHT, MeshScores, mesh_scores
 from zero123lib.evaluation.predictions import evaluated_kinds
-from zero123lib.evaluation.report import versions
 from zero123lib.evaluation.samples import Sample, SceneSample, scene_samples
 from zero123lib.fields.hull import visual_hull
 from zero123lib.fields.occupancy import evaluate, lattice
@@ -53,7 +53,6 @@ _COLUMNS = {
     "hull_iou": ("hull", ".3f"),
     "ball_iou": ("ball", ".3f"),
 }
-_NUMBERS = tuple(_COLUMNS)
 # A point of a part's shell that is this deep inside another part is no surface.
 _BURIED = 1e-3
 
@@ -113,7 +112,7 @@ class ShapeReport:
 
     def to_dict(self, command: str | None = None) -> dict[str, Any]:
         """For JSON."""
-        names = _NUMBERS
+        names = tuple(_COLUMNS)
         return {
             "protocol": "reconstruction",
             "model": self.model,

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from zero123lib._errors import ArgumentError
 from zero123lib._files import write_bytes
+from zero123lib._versions import versions
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.evaluation.predictions import (
     BASELINES,
@@ -30,7 +31,7 @@ from zero123lib.evaluation.predictions import (
     evaluated_kinds,
     predict_views,
 )
-from zero123lib.evaluation.report import scores_table, versions
+from zero123lib.evaluation.report import scores_table
 from zero123lib.evaluation.samples import Sample, scene_samples
 from zero123lib.evaluation.scores import Entry, ViewScore, score_predictions, summarize
 

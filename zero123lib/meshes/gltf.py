@@ -31,8 +31,9 @@ from zero123lib.meshes.piece import Piece, check_faces
 from zero123lib.meshes.shading import to_srgb
 from zero123lib.meshes.topology import distinct
 
-# Of the extensions that a file may say it cannot be read without, those that are read and those
-# that change nothing about base colours. All KHR_materials_ are of either kind.
+# Of the extensions that a file may say it cannot be read without, those that are read, those that
+# change nothing about base colours, and those of images, which are refused one by one where a base
+# colour needs them. All KHR_materials_ are of the first two kinds.
 _KNOWN = {
     "KHR_lights_punctual", "EXT_texture_webp", "EXT_texture_avif", "MSFT_texture_dds",
     "KHR_texture_basisu", "KHR_mesh_quantization", "KHR_texture_transform",

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from zero123lib.meshes.mesh import Camera, Mesh
 from zero123lib.meshes.rasterize import Fragments, rasterizer
+from zero123lib.meshes.settings import MAX_SAMPLES_PER_SIDE
 from zero123lib.meshes.shading import LAMBERT, Light, shade, to_srgb
 
 # So many surfaces behind each other are composited where materials let see through.
 LAYERS = 8
-MAX_SAMPLES_PER_SIDE = 8192
 
 
 @dataclass(frozen=True, eq=False)

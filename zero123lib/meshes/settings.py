@@ -8,6 +8,8 @@ from zero123lib._errors import ArgumentError
 
 # Texels along a texture's side.
 MIN_SIZE, MAX_SIZE = 16, 8192
+# Of a rendered image, pixels times supersampling.
+MAX_SAMPLES_PER_SIDE = 8192
 
 
 @dataclass(frozen=True)

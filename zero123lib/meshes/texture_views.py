@@ -28,7 +28,7 @@ from zero123lib.meshes.texture import atlas_texels, textured
 from zero123lib.meshes.texture_samples import Samples, ViewFit, sample_views
 
 # Of the descent, what `agreed_steps` chooses from, and what it takes where it cannot tell.
-STEPS, _STEPS_UNTOLD = (0, 4, 20), 4
+_STEPS, _STEPS_UNTOLD = (0, 4, 20), 4
 _HELD_OUT = 4
 # Steps in which texels come to show the trusted image, interpolated to pixels so much smaller, and
 # then as it is: each pixel mixes few texels, and they settle soon.
@@ -146,7 +146,8 @@ def agreed_steps(samples: Samples, count: int, fit: ViewFit, worth: Tensor) -> i
     """Find how many steps suit images: many where they agree, few where they contradict each other.
 
     Every fourth image is held out, and the steps win whose texture is nearest to those, where the
-    others show it. Of fewer than four images none can be spared, and few steps are taken.
+    others show it. Of fewer than four images none can be spared; then, and where the others show
+    nothing of it, few steps are taken.
     """
     held = samples.views % _HELD_OUT == _HELD_OUT - 1
     if not bool(held.any()):
@@ -154,10 +155,12 @@ def agreed_steps(samples: Samples, count: int, fit: ViewFit, worth: Tensor) -> i
     others, asked = samples.those(~held), samples.those(held)
     known = others.returner(count)(others.inner[:, None])[:, 0] >= fit.least_weight
     asked = asked.those(known[asked.texels].all(1))
+    if not len(asked.targets):
+        return _STEPS_UNTOLD
     weights = _weights(asked, fit, worth)
     errors = {}
-    for step, colors in enumerate(islice(_descent(others, count, fit, worth), STEPS[-1] + 1)):
-        if step in STEPS:
+    for step, colors in enumerate(islice(_descent(others, count, fit, worth), _STEPS[-1] + 1)):
+        if step in _STEPS:
             off = (to_srgb(asked.predicted(colors)) - asked.targets).square()
             errors[step] = float((weights * off).sum())
     return min(errors, key=lambda step: errors[step])

@@ -19,15 +19,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from torch import Tensor
 
 from zero123lib._errors import ArgumentError
+from zero123lib._files import MAKING, held_folder
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.meshes.load import load_mesh
 from zero123lib.reconstruction import outputs
 from zero123lib.reconstruction.distilled import Distilling
-from zero123lib.reconstruction.faults import ReconstructionError, check_filled, check_losses
+from zero123lib.reconstruction.faults import ReconstructionError, Stage, check_filled, check_losses
 from zero123lib.reconstruction.fitted import FittingViews, MakingViews
 from zero123lib.reconstruction.pictures import input_view
 from zero123lib.reconstruction.posed import PosedViews
@@ -44,8 +44,6 @@ from zero123lib.reconstruction.state import (
 )
 from zero123lib.reconstruction.subject import Photo, Posed, Subject
 from zero123lib.views.images import ImageSource, Prepared
-
-Stage = MakingViews | FittingViews | Distilling
 
 _PREVIEW_PX = 96
 _EMPTY_CHECK_STEPS = 25
@@ -223,12 +221,8 @@ class _Run:
 
     def _hold(self, out: Path, held: ExitStack) -> None:
         """Make the folder and keep other runs out of it."""
-        out.mkdir(parents=True, exist_ok=True)
-        try:
-            held.enter_context(FileLock(out / ".lock", timeout=0))
-        except Timeout as error:
-            raise ArgumentError("out", f"one run at a time in {str(out)!r}", "a second") from error
-        for left in out.glob(".making-*"):  # by a run that was killed while it wrote
+        held.enter_context(held_folder(out))
+        for left in out.glob(f"{MAKING}*"):  # by a run that was killed while it wrote
             left.unlink(missing_ok=True)
 
     def _names(self) -> list[str]:

@@ -9,7 +9,6 @@ alone live in ``system.guidance.embedded``.
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ import yaml
 
 from zero123lib._errors import ArgumentError
 from zero123lib._optional import require
+from zero123lib._words import nearest
 from zero123lib.reconstruction.files import RECIPES as RECIPES
 from zero123lib.reconstruction.files import check_overrides, find_recipe
 from zero123lib.reconstruction.files import recipe_names as recipe_names
@@ -157,7 +157,7 @@ def _sort(
             raise ArgumentError(
                 place,
                 f"a key that is known in {path or 'a recipe'}",
-                f"{key!r}{_nearest(str(key), [*mine, *passed, *sections])}",
+                f"{key!r}{nearest(str(key), [*mine, *passed, *sections])}",
             )
 
 
@@ -175,14 +175,9 @@ def _passed_over(value: Any, place: str, tree: Mapping[str, Any]) -> list[str]:
             raise ArgumentError(
                 f"{place}.{key}",
                 f"a key that is known in {place}",
-                f"{key!r}{_nearest(str(key), known)}",
+                f"{key!r}{nearest(str(key), known)}",
             )
     return [f"{place}.{key}" for key in value or {}]
-
-
-def _nearest(key: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(key, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _parent(path: str) -> str:

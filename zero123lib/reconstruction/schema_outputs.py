@@ -24,10 +24,10 @@ class Outputs:
         elevation_deg: of their cameras.
         mesh_resolution: nodes along the cube's side; 0 writes no mesh.
         mesh_level: density per world unit where the surface is; null takes the one that has the
-            picture's silhouette.
+            silhouettes that are known.
         texture_size: side of the texture in mesh.glb, texels; 0 gives it vertices' colours, as
             mesh.ply has them.
-        texture_from: see :data:`TextureSource`; of files, a mesh without has the field's colours.
+        texture_from: see :data:`TextureSource`.
         texture_steps: of the descent to the views' colours. 0 leaves each texel the mean of what
             the views show of it; many speckle it where views disagree.
     """

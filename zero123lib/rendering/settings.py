@@ -10,6 +10,7 @@ from typing import Any, get_args
 from zero123lib._choices import Lighting
 from zero123lib._errors import ArgumentError
 from zero123lib.meshes.axes import UPS
+from zero123lib.meshes.settings import MAX_SAMPLES_PER_SIDE
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class RenderSettings:
         # File names have three digits.
         _check_whole("views", self.views, 1, 1000)
         _check_whole("supersample", self.supersample, 1, 16)
+        _check_whole("size", self.size, 8, MAX_SAMPLES_PER_SIDE // self.supersample)
         _check_whole("seed", self.seed, 0, 2**63 - 1)
         low, high = self.elevation_deg
         if not -90.0 <= low <= high <= 90.0:
@@ -54,10 +56,6 @@ class RenderSettings:
         for name, names in (("light", get_args(Lighting)), ("up", UPS)):
             if getattr(self, name) not in names:
                 raise ArgumentError(name, f"one of {', '.join(names)}", repr(getattr(self, name)))
-        # The last, as torch comes with it.
-        from zero123lib.meshes.render import MAX_SAMPLES_PER_SIDE
-
-        _check_whole("size", self.size, 8, MAX_SAMPLES_PER_SIDE // self.supersample)
 
     def to_config(self) -> dict[str, Any]:
         """Plain JSON values."""

@@ -13,7 +13,6 @@ transforms.json, of any make.
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from zero123lib._errors import ArgumentError
+from zero123lib._files import json_bytes
 
 from .eight_bits import to_8_bit_srgb
 from .listings import LISTING, find_image, find_listing
@@ -52,11 +52,6 @@ class PosedImage:
     image: Image.Image
     camera_to_world: Tensor
     pinhole: Pinhole
-
-    @property
-    def opaque(self) -> bool:
-        """Whether nothing of the image is transparent: the object has not been cut out."""
-        return self.image.getchannel("A").getextrema() == (255, 255)
 
 
 def view_files(
@@ -90,8 +85,7 @@ def view_files(
     width, height = images[0].size
     origin = {} if made_by is None else {"made_by": dict(made_by)}
     listing = {**origin, "w": width, "h": height, **transforms_json(names, cameras)}
-    text = json.dumps(listing, indent=2, allow_nan=False) + "\n"
-    return {**files, LISTING: text.encode()}
+    return {**files, LISTING: json_bytes(listing)}
 
 
 def read_views(place: str | Path, max_side: int | None = None) -> list[PosedImage]:

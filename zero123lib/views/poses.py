@@ -184,6 +184,13 @@ def stable_zero123_vector(
     return zero123_vector(elevation_deg, azimuth_deg, torch.deg2rad(90.0 - condition_elevation_deg))
 
 
+def check_encoding(encoding: str) -> None:
+    """Raise ArgumentError unless it is the name of an encoding."""
+    if encoding not in get_args(Encoding):
+        names = " or ".join(repr(name) for name in get_args(Encoding))
+        raise ArgumentError("encoding", names, repr(encoding))
+
+
 def encode_poses(
     poses: Sequence[RelativePose],
     encoding: Encoding = "zero123",
@@ -203,9 +210,7 @@ def encode_poses(
     Raises:
         ValueError: unknown encoding, or stable-zero123 without the condition's elevation.
     """
-    if encoding not in get_args(Encoding):
-        names = " or ".join(repr(name) for name in get_args(Encoding))
-        raise ArgumentError("encoding", names, repr(encoding))
+    check_encoding(encoding)
     import torch
 
     table = torch.tensor(

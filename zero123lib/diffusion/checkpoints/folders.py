@@ -62,6 +62,10 @@ def read_folder(
     check_fit(parts, folder)
     scheduler = read_scheduler(folder)
     settings = checked_settings(index, folder / "model_index.json")
+    # The layer that takes the encoded pose says its encoding where the index does not.
+    layer: Any = parts["camera_projection"].network
+    if layer.config["encoding"] is not None:
+        settings.setdefault("encoding", layer.config["encoding"])
     return Checkpoint(folder, parts, scheduler, settings)
 
 

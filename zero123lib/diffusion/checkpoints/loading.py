@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
+from zero123lib._choices import AutoEncoding
 from zero123lib._errors import ArgumentError
+from zero123lib.diffusion.arguments import check_choice
 from zero123lib.diffusion.checkpoints.build import dtype_of, fill, nbytes
 from zero123lib.diffusion.checkpoints.canonical import NETWORKS, Checkpoint
 from zero123lib.diffusion.checkpoints.named import Precision
@@ -23,10 +25,7 @@ _logger = logging.getLogger(__name__)
 
 def check_encoding(encoding: Any) -> None:
     """Raise ValueError unless it is "auto" or the name of an encoding."""
-    choices = ("auto", *get_args(Encoding))
-    if encoding not in choices:
-        names = ", ".join(map(repr, choices))
-        raise ArgumentError("encoding", f"one of {names}", repr(encoding))
+    check_choice("encoding", encoding, AutoEncoding)
 
 
 def check_dtype(dtype: Any) -> None:
