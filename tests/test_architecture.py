@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,32 +15,13 @@ import pytest
 import zero123lib
 
 ROOT = Path(__file__).resolve().parents[1]
+# CONTRIBUTING.md holds the table: "| 2 | `views`, `metrics` |".
 FLOORS = {
-    "_choices": 0,
-    "_errors": 0,
-    "_optional": 0,
-    "_versions": 0,
-    "_signals": 0,
-    "_words": 0,
-    "_files": 1,
-    "lpips": 1,
-    "metrics": 1,
-    "views": 1,
-    "datasets": 2,
-    "diffusion": 2,
-    "fields": 2,
-    "meshes": 2,
-    "rendering": 3,
-    "scenes": 3,
-    "reconstruction": 3,
-    "threestudio_plugin": 3,
-    "training": 4,
-    "evaluation": 4,
-    "cluster": 4,
-    "display": 4,
-    "app": 5,
-    "cli": 6,
-    "__main__": 7,
+    name: int(floor)
+    for floor, names in re.findall(
+        r"^\| (\d+) \| (`.*`) \|$", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE
+    )
+    for name in re.findall(r"`(\w+)`", names)
 }
 ABOVE = {"app", "demo", "tests", "benchmarks", "notebooks"}
 FOREIGN_TO_VIEWS = ["diffusers", "transformers", "open3d", "pytorch3d", "threestudio", "gradio"]
