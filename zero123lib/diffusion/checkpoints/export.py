@@ -18,7 +18,7 @@ from zero123lib.diffusion.checkpoints import names
 from zero123lib.diffusion.checkpoints.build import check_names, checked
 from zero123lib.diffusion.checkpoints.canonical import Checkpoint
 from zero123lib.diffusion.checkpoints.original import SETTINGS_KEY, original_origins
-from zero123lib.diffusion.checkpoints.streams import Entry, write_safetensors
+from zero123lib.diffusion.checkpoints.safe import Entry, write_safetensors
 
 
 def save_part(

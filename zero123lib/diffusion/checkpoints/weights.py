@@ -20,7 +20,7 @@ from zero123lib.diffusion.checkpoints.errors import (
     UnsafeCheckpointError,
     UnsupportedCheckpointError,
 )
-from zero123lib.diffusion.checkpoints.headers import LENGTH_BYTES, read_safetensors
+from zero123lib.diffusion.checkpoints.safe import LENGTH_BYTES, read_safetensors
 from zero123lib.diffusion.checkpoints.pickles import read_pickled
 
 # torch.save before 1.6 began with the pickle of this number, in protocol 2.
