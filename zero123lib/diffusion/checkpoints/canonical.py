@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from inspect import signature
 from pathlib import Path
 from typing import Any, Literal
@@ -47,6 +48,11 @@ class Part:
 
     network: nn.Module
     weights: Mapping[str, Tensor]
+
+    @cached_property
+    def shapes(self) -> dict[str, torch.Size]:
+        """The shape of each weight that the network has, by name, in its order."""
+        return {name: weight.shape for name, weight in self.network.state_dict().items()}
 
 
 @dataclass(frozen=True, eq=False)
