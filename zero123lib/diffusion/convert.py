@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 
 from zero123lib._errors import ArgumentError
 from zero123lib.diffusion.arguments import is_whole
+from zero123lib.diffusion.checkpoints.canonical import Checkpoint
 from zero123lib.diffusion.checkpoints.export import (
     WeightsFile,
     original_file,
@@ -94,7 +95,7 @@ def convert(
             "a model with an AutoencoderKL, as the original layout has",
             repr(str(checkpoint.source)),
         )
-    read = [checkpoint.source, *checkpoint.source.rglob("*")]
+    dtype, read = torch_dtype, [checkpoint.source, *checkpoint.source.rglob("*")]
     if isinstance(original_config, str | Path):
         read.append(Path(original_config))
     # What tells these files from others, or from themselves after a change.
@@ -103,14 +104,14 @@ def convert(
         for file in sorted(read)
         if file.is_file()
     ]
-    made_from = [stamps, original_config, settings, use_ema, torch_dtype, max_shard_bytes]
-    parts: dict[str, list[WeightsFile]] = {
-        name: part_files(checkpoint, name, torch_dtype, max_shard_bytes)
-        for name in ([] if single else checkpoint.parts)
-    }
-    files = [file for part in parts.values() for file in part]
+    made_from = [stamps, original_config, settings, use_ema, dtype, max_shard_bytes]
+    parts: dict[str, list[WeightsFile]] = {}
     if single:
-        files = [original_file(checkpoint, final.name, settings, torch_dtype)]
+        files = [original_file(checkpoint, final.name, settings, dtype)]
+    else:
+        for name in checkpoint.parts:
+            parts[name] = part_files(checkpoint, name, dtype, max_shard_bytes)
+        files = [file for part in parts.values() for file in part]
     with _unfinished(partial, json.dumps(made_from, default=str).encode()):
         done, total = 0, sum(file.nbytes for file in files)
         for file in files:
@@ -121,16 +122,26 @@ def convert(
             (partial / final.name).replace(final)
             shutil.rmtree(partial)
             return
-        for name, shards in parts.items():
-            save_config(checkpoint, name, shards, partial)
-        checkpoint.scheduler.save_config(partial / "scheduler")
-        networks: Any = {name: part.network for name, part in checkpoint.parts.items()}
-        # The pipeline itself writes its index, `model_index.json`.
-        Zero123Pipeline(**networks, scheduler=checkpoint.scheduler, **settings).save_config(partial)
-        (partial / "README.md").write_text(_card(checkpoint.source, settings), encoding="utf-8")
+        _describe(checkpoint, parts, settings, partial)
         for name in (_MARK, _LOCK):
             (partial / name).unlink()
         partial.replace(final)
+
+
+def _describe(
+    checkpoint: Checkpoint,
+    parts: Mapping[str, list[WeightsFile]],
+    settings: Mapping[str, Any],
+    folder: Path,
+) -> None:
+    """Write what a pipeline's folder holds beside the weights."""
+    for name, files in parts.items():
+        save_config(checkpoint, name, files, folder)
+    checkpoint.scheduler.save_config(folder / "scheduler")
+    networks: Any = {name: part.network for name, part in checkpoint.parts.items()}
+    # The pipeline itself writes its index, `model_index.json`.
+    Zero123Pipeline(**networks, scheduler=checkpoint.scheduler, **settings).save_config(folder)
+    (folder / "README.md").write_text(_card(checkpoint.source, settings), encoding="utf-8")
 
 
 def _checked_out(out: str | Path) -> Path:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from inspect import signature
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import diffusers
 import torch
@@ -26,6 +26,7 @@ from zero123lib.diffusion.checkpoints.errors import (
     UnsupportedCheckpointError,
 )
 from zero123lib.diffusion.checkpoints.limits import brief, network_config, scheduler_config
+from zero123lib.diffusion.checkpoints.named import Layout
 from zero123lib.diffusion.model import CameraProjection
 from zero123lib.diffusion.patches import PatchAutoencoder
 
@@ -36,10 +37,6 @@ NETWORKS: dict[str, tuple[type[Any], ...]] = {
     "image_encoder": (CLIPVisionModelWithProjection,),
     "camera_projection": (CameraProjection,),
 }
-
-
-# diffusers: a folder with one subfolder per part;  original: one file, as the official code has it
-Layout = Literal["diffusers", "original"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +115,8 @@ def check_fit(parts: Mapping[str, Part], source: Path) -> None:
         parts: one per name of :data:`NETWORKS`.
         source: what error messages name.
     """
-    unet, vae, clip, projection = (_config(parts[name]) for name in NETWORKS)
+    networks: list[Any] = [parts[name].network for name in NETWORKS]
+    unet, vae, clip, projection = (network.config for network in networks)
     width, latents = clip.projection_dim, unet["out_channels"]
     vae_in, vae_out = vae.get("in_channels", 3), vae.get("out_channels", 3)
     for fits, wanted, got in (
@@ -158,10 +156,6 @@ def check_fit(parts: Mapping[str, Part], source: Path) -> None:
             raise MismatchedCheckpointError("source", wanted, f"{got} in {str(source)!r}")
 
 
-def _config(part: Part) -> Any:
-    return part.network.config
-
-
 def make_scheduler(config: Mapping[str, Any], source: Path) -> Any:
     """A diffusers scheduler from its config, which names its class.
 
@@ -183,21 +177,19 @@ def make_scheduler(config: Mapping[str, Any], source: Path) -> Any:
         scheduler: Any = kind.from_config(arguments)  # pyright: ignore[reportAttributeAccessIssue]
         # What DDIM makes of all of the config is what models use; of what this class has of it, the
         # same must come out, or the class means something else by its betas.
+        ddim: Any = diffusers.DDIMScheduler
         own = {
             key: arguments[key] for key in signature(kind.__init__).parameters if key in arguments
         }
         noise, expected, used = (
-            one.alphas_cumprod.double() for one in (scheduler, _ddim(own), _ddim(scheduler.config))
+            one.alphas_cumprod.double()
+            for one in (scheduler, ddim.from_config(own), ddim.from_config(dict(scheduler.config)))
         )
         if not torch.allclose(noise, expected, atol=1e-6) or not used.isfinite().all():
             raise ValueError("its noise is not that of its betas")
     except Exception as error:  # whatever a constructor says of its arguments
         raise _unmade(name, source, error) from error
     return scheduler
-
-
-def _ddim(config: Mapping[str, Any]) -> Any:
-    return diffusers.DDIMScheduler.from_config(dict(config))
 
 
 def _unmade(name: str, source: Path, error: Exception) -> MismatchedCheckpointError:

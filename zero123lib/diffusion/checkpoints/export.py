@@ -18,7 +18,7 @@ from zero123lib.diffusion.checkpoints import names
 from zero123lib.diffusion.checkpoints.build import checked_names, read_weight
 from zero123lib.diffusion.checkpoints.canonical import Checkpoint
 from zero123lib.diffusion.checkpoints.original import SETTINGS_KEY, original_origins
-from zero123lib.diffusion.checkpoints.safe import Entry, write_safetensors
+from zero123lib.diffusion.checkpoints.safetensors_files import Entry, write_safetensors
 
 
 @dataclass(frozen=True)
