@@ -17,6 +17,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    TypeAdapter,
     ValidationError,
     model_validator,
 )
@@ -71,6 +72,14 @@ def settings(cls: type[T]) -> type[T]:
 
     section.__init__ = __init__
     return cast(type[T], section)
+
+
+def check_value(name: str, kind: Any, value: Any, shown: Callable[[Any], str] = repr) -> None:
+    """Raise ArgumentError unless a value is of an annotated type, as strictly as in a section."""
+    try:
+        TypeAdapter(kind, config=STRICT).validate_python(value)
+    except ValidationError as error:
+        raise ArgumentError(name, described(kind), shown(value)) from error
 
 
 def _from_mapping(cls: type, given: Any, as_it_is: Callable[[Any], Any]) -> Any:
