@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pytest
 from pydantic import Field
@@ -37,10 +37,11 @@ class Outer:
 
 
 def test_files_forms_are_taken() -> None:
-    read = Outer(**{"inner": {"rate": "1e-5"}, "several": [{}, None], "shares": [0, 1]})
+    given: Any = {"inner": {"rate": "1e-5"}, "several": [{}, None], "shares": [0, 1]}
+    read, nothing = Outer(**given), cast(Any, None)
     assert read.inner == Inner(1e-5) and read.several == (Inner(), Inner())
     assert (read.shares, type(read.shares[0])) == ((0.0, 1.0), float)
-    assert Outer(**{"inner": None}) == Outer()
+    assert Outer(inner=nothing) == Outer()
     assert pickle.loads(pickle.dumps(read)) == read and hash(replace(read, flag=True))
 
 
