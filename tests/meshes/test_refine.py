@@ -349,7 +349,7 @@ def test_wrong_arguments_are_named() -> None:
     with pytest.raises(ValueError, match="cameras: expected the mesh at least 0.01 before them"):
         near = [Camera.at(Pose(0.0, 0.0, 0.3), SIZE)]
         list(refine(truth, images[:1], near, backend="open3d"))
-    with pytest.raises(ValueError, match="steps: expected at least 1, got 0"):
+    with pytest.raises(ValueError, match="steps: expected a whole number of at least 1, got 0"):
         RefineSettings(steps=0)
-    with pytest.raises(ValueError, match="mask: expected at least 0, got -1"):
+    with pytest.raises(ValueError, match="mask: expected a number of at least 0, got -1"):
         RefineSettings(mask=-1)

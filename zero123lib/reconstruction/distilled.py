@@ -67,7 +67,7 @@ class Distilling:
         self._shots = torch.Generator().manual_seed(shots)
         self._draws = torch.Generator(self._device).manual_seed(draws)
         self._latent = recipe.embedded.field.latent
-        self.total, self.step = recipe.content.trainer.max_steps, 0
+        self.total, self.step = recipe.trainer.max_steps, 0
         if field is None:
             channels = self._guidance.latent_shape[0] if self._latent else 3
             field = first_field(recipe, view, channels)

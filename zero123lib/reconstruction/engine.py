@@ -133,7 +133,7 @@ def reconstruct_views(
 
 
 def _checked_seed(recipe: Recipe, seed: int | None) -> int:
-    seed = recipe.content.seed if seed is None else seed
+    seed = recipe.seed if seed is None else seed
     if seed < 0:
         raise ArgumentError("seed", "at least 0", str(seed))
     return seed
@@ -282,7 +282,7 @@ class _Run:
             state.losses[name] = losses
             state.seconds[name] = before + time.perf_counter() - started
             last = stage.step == stage.total
-            every = self.recipe.content.checkpoint.every_n_train_steps
+            every = self.recipe.checkpoint.every_n_train_steps
             if isinstance(stage, MakingViews):
                 due = time.perf_counter() - self._saved_at > _SAVE_VIEWS_S
             else:

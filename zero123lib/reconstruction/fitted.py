@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
+from dataclasses import fields
 from typing import Any
 
 import torch
 
 from zero123lib.diffusion.pipeline import Zero123Pipeline
-from zero123lib.fields.fitting import FitSettings, Fitting, Schedule
+from zero123lib.fields.fitting import FitSettings, Fitting
 from zero123lib.fields.levels import silhouette_level
 from zero123lib.fields.occupancy import evaluate
 from zero123lib.fields.silhouettes import Silhouette, with_silhouette
@@ -132,42 +133,22 @@ class FittingViews:
         self._fitting.load_state_dict(state)
 
     def _shaping(self) -> Fitting:
-        fit, voxels = self._recipe.embedded.fit, self._recipe.embedded.field
-        settings = FitSettings(
-            steps=fit.steps,
-            resolutions=voxels.resolutions,
-            milestones=voxels.milestones,
-            rays=fit.rays,
-            samples=voxels.samples,
-            half_extent=voxels.half_extent,
-            density_rate=fit.density_rate,
-            color_rate=fit.color_rate,
-            rgb=_scheduled(fit.rgb),
-            mask=_scheduled(fit.mask),
-            opaque=_scheduled(fit.opaque),
-            density_variation=_scheduled(fit.density_variation),
-            color_variation=_scheduled(fit.color_variation),
-            robust=fit.robust,
-            hull_tolerance=fit.hull_tolerance,
-            hull_margin_px=fit.hull_margin_px,
-            hull_density=fit.hull_density,
-        )
-        return self._fit(settings, None)
+        return self._fit(_fit_settings(self._recipe), None)
 
     def _coloring(self, field: VoxelField) -> Fitting:
-        fit, voxels = self._recipe.embedded.fit, self._recipe.embedded.field
-        settings = FitSettings(
-            steps=fit.color_steps,
+        embedded = self._recipe.embedded
+        settings = _fit_settings(
+            self._recipe,
+            steps=embedded.fit.color_steps,
             resolutions=(field.resolution,),
             milestones=(),
-            rays=fit.rays,
-            samples=2 * voxels.samples,
-            half_extent=voxels.half_extent,
+            samples=2 * embedded.field.samples,
             density_rate=0.0,
-            color_rate=fit.color_rate,
             density_variation=0.0,
-            color_variation=_scheduled(fit.color_variation),
-            robust=fit.robust,
+            # The recipe's are for finding the density, which stays.
+            rgb=1.0,
+            mask=0.5,
+            opaque=0.0,
         )
         return self._fit(settings, field)
 
@@ -218,5 +199,12 @@ def solid(field: VoxelField, level: float, silhouette: Silhouette | None = None)
     return new
 
 
-def _scheduled(value: Any) -> Schedule:
-    return value if isinstance(value, int | float) else lambda step: C(value, step)
+def _fit_settings(recipe: Recipe, **others: Any) -> FitSettings:
+    """What a recipe says of the field and the fit, by the same names, and others in its place."""
+    said = vars(recipe.embedded.field) | vars(recipe.embedded.fit)
+    names = [one.name for one in fields(FitSettings) if one.name in said]
+    return FitSettings(**({name: _scheduled(said[name]) for name in names} | others))
+
+
+def _scheduled(value: Any) -> Any:
+    return (lambda step: C(value, step)) if isinstance(value, list) else value
