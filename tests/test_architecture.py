@@ -107,6 +107,11 @@ def test_imports_run_downwards() -> None:
     assert violations(ROOT / "zero123lib") == []
 
 
+def test_every_floor_is_of_a_room_that_there_is() -> None:
+    rooms = {room(module) for module in read_modules(ROOT / "zero123lib") if "." in module}
+    assert FLOORS.keys() == rooms - {"models"}
+
+
 def test_imports_run_in_no_circle() -> None:
     # static_order raises CycleError, whose message shows the circle.
     assert list(graphlib.TopologicalSorter(import_graph(ROOT / "zero123lib")).static_order())

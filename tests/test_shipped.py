@@ -61,7 +61,8 @@ JOBS: dict[str, tuple[str, list[str]]] = {
         "photo.png --azimuth 30 --steps 1 --out views",
         ["views/000.png", "views/transforms.json"],
     ),
-    "orbit": ("photo.png --count 2 --steps 1 --out orbit", ["orbit/orbit.gif"]),
+    "orbit": ("photo.png --count 2 --steps 1 --upscale 2 --out orbit", ["orbit/orbit.gif"]),
+    "cutout": ("photo.png object.png --method u2netp", ["object.png"]),
     "reconstruct": (f"photo.png --out run {' '.join(SMALL_RUN)}", ["run/mesh.glb"]),
     "convert": ("tiny converted --dtype float16", ["converted/model_index.json"]),
     "render": (

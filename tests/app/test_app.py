@@ -129,7 +129,7 @@ def test_clients_at_the_same_time_get_their_own_views(url: str) -> None:
         ("seeds", 5, "a whole number from 1 to 4, got 5"),
         ("foreground_ratio", 0, "a number from 0.2 to 1, got 0"),
         ("recentre", "no", "true or false, got 'no'"),
-        ("method", "magic", "one of auto, alpha, rembg, classical, none, got 'magic'"),
+        ("method", "magic", "one of auto, alpha, u2netp, rembg, none, got 'magic'"),
         ("model", "/etc", "tiny, got '/etc'"),
     ],
 )

@@ -22,9 +22,9 @@ from zero123lib.metrics import silhouette_iou
 from zero123lib.reconstruction import videos
 from zero123lib.reconstruction.engine import Finished, reconstruct, result
 from zero123lib.reconstruction.outputs import load_field, write_field
-from zero123lib.reconstruction.pictures import cut_from_white
 from zero123lib.reconstruction.recipes import read_recipe
 from zero123lib.views.cameras import camera_to_world
+from zero123lib.views.images import alpha_from_white
 from zero123lib.views.poses import Pose
 
 from tiny_runs import INPUT, TINY  # isort: skip
@@ -176,7 +176,7 @@ def test_cutting_from_white_and_putting_back_is_the_picture() -> None:
     pictures = torch.rand(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))
     pictures[0, :, 0] = 1.0
     pictures[0, :, 1] = torch.tensor([0.97, 1.0, 1.0])[:, None]
-    rgba = cut_from_white(pictures, 0.3)
+    rgba = alpha_from_white(pictures, 0.3)
     alpha = rgba[..., 3:]
     back = rgba[..., :3] * alpha + 1 - alpha
     assert bool((alpha[0, 0] == 0).all()) and torch.allclose(alpha[0, 1], torch.tensor(0.1))

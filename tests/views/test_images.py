@@ -266,7 +266,7 @@ def test_the_condition_is_not_rounded_to_8_bits():
 def test_how_a_picture_was_cut_out_is_told_in_words():
     clear = rectangle((64, 64), (16, 16, 48, 48))
     assert prepare(clear, 64).how == "cut out by its own transparency"
-    assert "by colour" in prepare(composite(clear), 64).how
+    assert "by U2-Net-p (Apache-2.0)" in prepare(composite(clear), 64).how
     assert prepare(clear, 64, "none").how == "taken as it is"
     assert set(HOW) == set(get_args(CutOutMethod)) - {"auto"}
 
@@ -288,7 +288,7 @@ def test_every_shared_picture_fills_the_ratio_and_is_centred(shared_data: Path):
         assert max(right - left, bottom - top) == pytest.approx(100, abs=2), path.name
         assert (left + right) / 2 == pytest.approx(64, abs=1), path.name
         assert (top + bottom) / 2 == pytest.approx(64, abs=1), path.name
-        assert prepared.method == ("classical" if "graybg" in path.name else "alpha")
+        assert prepared.method == ("u2netp" if "graybg" in path.name else "alpha")
 
 
 def test_a_pillow_image_that_was_loaded_stays_the_first_of_its_frames(tmp_path):

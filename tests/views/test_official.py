@@ -54,7 +54,7 @@ def bounded(picture: Image.Image) -> Image.Image:
 def assert_official(picture: Image.Image, prepared: Prepared) -> None:
     bound = bounded(picture)
     opaque = bound.convert("RGB")
-    cut = bound if prepared.method == "alpha" else cut_out(opaque, "classical").image
+    cut = bound if prepared.method == "alpha" else cut_out(opaque, "u2netp").image
     expected = with_preprocessing(bound, cut)
     assert np.array_equal(np.asarray(prepared.image), np.rint((expected + 1) * 127.5))
     torch.testing.assert_close(prepared.tensor.permute(1, 2, 0).numpy(), expected, rtol=0, atol=0)
@@ -122,7 +122,7 @@ def test_opaque_pictures_follow_the_demo_too() -> None:
     opaque.alpha_composite(large)
     assert_unprocessed(opaque.convert("RGB"), prepare(opaque.convert("RGB"), 256, "none"))
     small = opaque.convert("RGB").resize((400, 400))
-    assert_official(small, prepare(small, 256, "official", method="classical"))
+    assert_official(small, prepare(small, 256, "official", method="u2netp"))
 
 
 def test_every_shared_picture_is_the_demos(shared_data: Path) -> None:
@@ -130,6 +130,6 @@ def test_every_shared_picture_is_the_demos(shared_data: Path) -> None:
     assert len(paths) == 12
     for path in paths:
         with Image.open(path) as picture:
-            method = "alpha" if picture.mode == "RGBA" else "classical"
+            method = "alpha" if picture.mode == "RGBA" else "u2netp"
             assert_official(picture, prepare(path, 256, "official", method=method))
             assert_unprocessed(picture, prepare(path, 256, "none"))

@@ -46,7 +46,7 @@ class Actions:
             image: file with a picture of one object, best on a transparent background.
             foreground_ratio: longest side of the object over the picture's; the model's own.
             recentre: put the object in the middle at that size; else keep the picture's framing.
-            method: auto, alpha (its own transparency), rembg (a network), classical (by colour) or
+            method: auto, alpha (its own transparency), u2netp (a network), rembg (a larger one) or
                 none.
             model: which model; the app's own.
 
@@ -90,7 +90,7 @@ class Actions:
             input_elevation: of the picture's camera, degrees, for a model that asks for it.
             foreground_ratio: longest side of the object over the picture's; the model's own.
             recentre: put the object in the middle at that size; else keep the picture's framing.
-            method: auto, alpha, rembg, classical or none.
+            method: auto, alpha, u2netp, rembg or none.
             model: which model; the app's own.
 
         Returns:
@@ -135,7 +135,7 @@ class Actions:
             input_elevation: of the picture's camera, degrees, for a model that asks for it.
             foreground_ratio: longest side of the object over the picture's; the model's own.
             recentre: put the object in the middle at that size; else keep the picture's framing.
-            method: auto, alpha, rembg, classical or none.
+            method: auto, alpha, u2netp, rembg or none.
             model: which model; the app's own.
 
         Returns:
@@ -199,7 +199,7 @@ class Actions:
             input_elevation: of the picture's camera, degrees, for a model that asks for it.
             foreground_ratio: longest side of the object over the picture's; the model's own.
             recentre: put the object in the middle at that size; else keep the picture's framing.
-            method: auto, alpha, rembg, classical or none.
+            method: auto, alpha, u2netp, rembg or none.
             seeds: how many, from the first one on; several tell where the model is unsure.
             transparent: take the white background away.
             model: which model; the app's own.
@@ -252,7 +252,7 @@ class Actions:
             input_elevation: of the picture's camera, degrees, for a model that asks for it.
             foreground_ratio: longest side of the object over the picture's; the model's own.
             recentre: put the object in the middle at that size; else keep the picture's framing.
-            method: auto, alpha, rembg, classical or none.
+            method: auto, alpha, u2netp, rembg or none.
             seeds: how many, from the first one on; several tell where the model is unsure.
             transparent: take the white background away.
             model: which model; the app's own.

@@ -29,10 +29,10 @@ TOUR = (
     "Then take a whole orbit of it with you, or a mesh."
 )
 METHODS = {
-    "auto": "Best available",
+    "auto": "Transparency, else network",
     "alpha": "Its own transparency",
-    "rembg": "Network (rembg)",
-    "classical": "By colour (classical)",
+    "u2netp": "Network (U2-Net-p)",
+    "rembg": "Larger network (rembg)",
     "none": "Nothing cut out",
 }
 

@@ -74,8 +74,6 @@ def before_after(found: Cut) -> tuple[Image.Image, Image.Image]:
 def note(pipe: Zero123Pipeline, prepared: Prepared) -> str:
     """What to know about the cut-out, in Markdown."""
     lines = [f"The object was {prepared.how}."]
-    if prepared.method == "classical":
-        lines.append("A picture with a transparent background is safer.")
     notice = pipe.notice(prepared)
     if notice:
         lines.append(f"**{notice}**")

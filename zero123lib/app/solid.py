@@ -117,7 +117,7 @@ class Solid:
             input_elevation: of the picture's camera, degrees.
             foreground_ratio: longest side of the object over the picture's; the model's own.
             recentre: put the object in the middle at that size; else keep the picture's framing.
-            method: auto, alpha, rembg, classical or none.
+            method: auto, alpha, u2netp, rembg or none.
             model: which model; the app's own.
 
         Returns:

@@ -29,7 +29,7 @@ def complaint(error: CycloptsError, verb: str) -> Exception:
             if get_origin(kind) is not Literal:
                 words = {bool: "true or false", int: "a whole number", float: "a number"}
                 return ArgumentError(name, words.get(kind, str(kind)), repr(token.value))
-            names = get_args(kind)
+            names = [str(one) for one in get_args(kind)]
             got = f"{token.value!r}{nearest(token.value, names)}"
             return ArgumentError(name, f"one of {', '.join(names)}", got)
         case UnknownOptionError(token=token, argument_collection=known):

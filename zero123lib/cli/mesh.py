@@ -216,7 +216,8 @@ def texture(
     from zero123lib.meshes.refine import RefineSettings, mended
     from zero123lib.meshes.refine import refine as refining
     from zero123lib.meshes.texture_views import ViewFit, texture_from_views
-    from zero123lib.reconstruction.pictures import LEAST_DARKNESS, cut_from_white
+    from zero123lib.reconstruction.pictures import LEAST_DARKNESS
+    from zero123lib.views.images import alpha_from_white
 
     _check_device(device)
     read = _load(mesh, axes.up, normalise)
@@ -224,7 +225,7 @@ def texture(
         images, cameras = read_pictures(views)
         opaque = (images[..., 3] == 1.0).flatten(1).all(1)
         on_white = images[opaque][..., :3].movedim(-1, 1)
-        images[opaque] = cut_from_white(on_white, LEAST_DARKNESS)
+        images[opaque] = alpha_from_white(on_white, LEAST_DARKNESS)
         fitting = agreement(read, images, cameras)
         if fitting.warning is not None:
             print(f"zero123 mesh texture: warning: {fitting.warning}", file=sys.stderr)

@@ -17,7 +17,7 @@ from zero123lib._errors import ArgumentError
 from zero123lib._files import check_folder
 from zero123lib._signals import StopRequest, stop_on_signals
 from zero123lib._words import count
-from zero123lib.cli.options import Degrees, Flag, Model, Seed, renaming, whole
+from zero123lib.cli.options import Degrees, Flag, Mask, Model, Seed, read_image, renaming, whole
 from zero123lib.cli.telling import Telling, stage_bars
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def reconstruct(
     /,
     *override: Annotated[str, Parameter(name="KEY=VALUE")],
     views: Annotated[Path | None, Parameter(metavar="FOLDER")] = None,
+    mask: Mask = None,
     config: Annotated[str | None, Parameter(metavar="CONFIG")] = None,
     run: Run,
     model: Model = Model(),
@@ -91,6 +92,7 @@ def reconstruct(
         override: of the recipe.
         views: in place of PHOTO and a model, images from all sides, and their cameras in a
             transforms.json: ours, NeRF's or nerfstudio's.
+        mask: an image of PHOTO's size, white where the object is, to cut it out by.
         config: a recipe's name, or a YAML file.
         engine: what reconstructs.
         threestudio_root: threestudio's folder, which `zero123 threestudio` makes ready.
@@ -108,7 +110,7 @@ def reconstruct(
     if views is not None:
         if photo is not None and "=" in photo:
             photo, override = None, (photo, *override)
-        _check_without_photo(photo, run, model, threestudio_root)
+        _check_without_photo(photo, mask, run, model, threestudio_root)
         check_overrides(override)
         find_listing(views)
         recipe = read_recipe(config or "given-views", override)
@@ -116,7 +118,7 @@ def reconstruct(
             return _of_views(views, recipe, run, telling)
     if photo is None:
         raise ArgumentError("photo", "an image, or --views FOLDER", "none")
-    image = _loaded(photo)
+    image = _loaded(photo, mask)
     check_overrides(override)
     model.check()
     usual = "tiny-views" if model.model in (None, "tiny") else "views"
@@ -131,10 +133,13 @@ def reconstruct(
     return 0
 
 
-def _check_without_photo(photo: str | None, run: Run, model: Model, clone: Path | None) -> None:
+def _check_without_photo(
+    photo: str | None, mask: Path | None, run: Run, model: Model, clone: Path | None
+) -> None:
     """Hold what tells of a photo or its model to none, beside --views."""
     others = {
-        "photo": photo, "model": model.model, "input_elevation_deg": run.input_elevation_deg,
+        "photo": photo, "mask": mask, "model": model.model,
+        "input_elevation_deg": run.input_elevation_deg,
         "threestudio_root": clone, "original_config": model.reading.original_config,
         "encoding": None if model.reading.encoding == "auto" else model.reading.encoding,
         "device": None if model.device == "auto" else model.device,
@@ -144,15 +149,14 @@ def _check_without_photo(photo: str | None, run: Run, model: Model, clone: Path 
             raise ArgumentError(name, "none beside --views", repr(str(value)))
 
 
-def _loaded(photo: str) -> Image:
+def _loaded(photo: str, mask: Path | None) -> Image:
     """The image of a file, of standard input, or of a folder that has one."""
-    from zero123lib.views.loading import load_image
     from zero123lib.views.sources import named_images
 
     named = named_images([photo])
     if len(named) != 1:
         raise ArgumentError("photo", "one image", f"{len(named)} in {photo!r}")
-    return load_image(named[0].source, name=named[0].label)
+    return read_image(named[0], mask)
 
 
 def _of_photo(

@@ -8,11 +8,12 @@ from typing import Any, cast
 
 from PIL import Image
 
-from zero123lib import __version__
+from zero123lib import __version__, upscaling
 from zero123lib._errors import ArgumentError
 from zero123lib.diffusion.devices import pick_device
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.diffusion.samplers import SampleStep
+from zero123lib.views import u2net
 from zero123lib.views.images import Prepared, to_pils
 from zero123lib.views.poses import Pose, RelativePose
 
@@ -76,11 +77,15 @@ def made_by(
     pipe: Zero123Pipeline, prepared: Prepared, source: Pose, **asked: Any
 ) -> dict[str, Any]:
     """Say how views came about, for transforms.json; ``asked`` are the settings in JSON's types."""
+    networks = {"u2netp": [u2net.NAME]}.get(prepared.method, [])
+    if asked.get("upscale", 1) > 1:
+        networks.append(upscaling.NAME)
     return {
         "program": f"zero123lib {__version__}",
         "model": pipe.model_name,
         "model_licence": pipe.licence,
         "cut_out": prepared.method,
+        "networks": networks,
         "input_elevation_deg": source.elevation_deg,
         "input_radius": source.radius,
         **asked,

@@ -13,13 +13,13 @@ from zero123lib._errors import ArgumentError
 from zero123lib.diffusion.pipeline import Condition, Zero123Pipeline
 from zero123lib.reconstruction.cameras import Shot, input_shot
 from zero123lib.reconstruction.recipes import Recipe
-from zero123lib.views.images import ImageSource, Prepared
+from zero123lib.views.images import MOST_DARKNESS, ImageSource, Prepared, alpha_from_white
 from zero123lib.views.poses import Pose
 
 # Views that are made at once: a stop is heard between them.
 VIEWS_AT_ONCE = 4
-# A made pixel this much darker than white is no noise of the sampler; this much is any object.
-LEAST_DARKNESS, MOST_DARKNESS = 0.08, 0.3
+# A made pixel this much darker than white is no noise of the sampler.
+LEAST_DARKNESS = 0.08
 _LEAST_PIXELS = 16
 
 
@@ -73,7 +73,7 @@ def input_view(
         prepared = pipe.prepare(image, recipe.embedded.preprocess)
     rgba = torch.from_numpy(np.array(prepared.rgba, np.float32) / 255)
     if bool((rgba[..., 3] >= 254 / 255).all()):
-        rgba = cut_from_white((prepared.tensor + 1) / 2, MOST_DARKNESS)
+        rgba = alpha_from_white((prepared.tensor + 1) / 2)
     pixels = int((rgba[..., 3] >= 0.5).sum())
     if pixels < _LEAST_PIXELS:
         raise ArgumentError(
@@ -83,24 +83,6 @@ def input_view(
             "or frame it larger",
         )
     return InputView(prepared, rgba, input_shot(recipe, elevation_deg))
-
-
-def cut_from_white(pictures: Tensor, opaque_darkness: float) -> Tensor:
-    """Pictures on white with an alpha of their own: ``rgb alpha + 1 - alpha`` is the picture.
-
-    Alpha rises with the darkness of the darkest channel, to 1 at ``opaque_darkness``. It is no
-    less than what leaves colours of at least 0.
-
-    Args:
-        pictures: ``[..., 3, H, W]`` in [0, 1].
-
-    Returns:
-        ``[..., H, W, 4]``, straight alpha.
-    """
-    rgb = pictures.movedim(-3, -1).float()
-    alpha = ((1 - rgb.amin(-1, keepdim=True)) / opaque_darkness).clamp(0, 1)
-    straight = 1 - (1 - rgb) / alpha.clamp_min(1e-6)
-    return torch.cat([torch.where(alpha > 0, straight, 1.0).clamp(0, 1), alpha], -1)
 
 
 def made_views(

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from zero123lib.meshes.mesh import Camera
-from zero123lib.reconstruction.pictures import InputView, cut_from_white
+from zero123lib.reconstruction.pictures import InputView
 from zero123lib.reconstruction.recipes import Recipe
 from zero123lib.views.cameras import camera_to_world
+from zero123lib.views.images import alpha_from_white
 from zero123lib.views.poses import Pose
 
 # Where the input is to count nothing.
@@ -83,7 +84,7 @@ class PosedViews:
         weights = torch.ones(1 + len(made))
         weights[0] = max(recipe.embedded.fit.input_weight, _LEAST_WEIGHT)
         return cls(
-            torch.cat([view.rgba[None], cut_from_white(made, darkness)]),
+            torch.cat([view.rgba[None], alpha_from_white(made, darkness)]),
             camera_to_world([view.shot.pose, *poses[: len(made)]]),
             view.shot.fov_deg,
             weights,

@@ -136,7 +136,7 @@ def _read(path: Path, mode: str, max_side: int | None) -> Image.Image:
 def png(image: Image.Image) -> bytes:
     """Encode an image as a PNG file."""
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
+    image.save(buffer, "PNG")
     return buffer.getvalue()
 
 

@@ -25,6 +25,7 @@ from .cutout import (
     cut_out,
     cut_out_loaded,
     has_meaningful_alpha,
+    masked,
     rembg_model,
 )
 from .errors import ImageError
@@ -36,17 +37,20 @@ __all__ = [
     "FOREGROUND_RATIO",
     "MAX_PIXELS",
     "MIN_SIDE_PX",
+    "MOST_DARKNESS",
     "CutOut",
     "CutOutMethod",
     "ImageError",
     "ImageSource",
     "Prepared",
     "Preprocess",
+    "alpha_from_white",
     "composite",
     "contact_sheet",
     "cut_out",
     "has_meaningful_alpha",
     "load_image",
+    "masked",
     "prepare",
     "recenter",
     "rembg_model",
@@ -65,6 +69,8 @@ __all__ = [
 _WORKING_SIDE_PX = 1536
 # A condition that is nowhere so many 8-bit levels from white shows nothing.
 _LEAST_LEVELS = 8
+# What is this much darker than white is object, whatever the object.
+MOST_DARKNESS = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,6 +197,25 @@ def _on_white(rgba: Image.Image) -> Tensor:
     alpha = values[..., 3:]
     mixed = alpha * values[..., :3] + (1.0 - alpha)
     return torch.from_numpy(mixed * 2.0 - 1.0).permute(2, 0, 1).contiguous()
+
+
+def alpha_from_white(images: Tensor, opaque_darkness: float = MOST_DARKNESS) -> Tensor:
+    """Give images on white an alpha: ``rgb alpha + 1 - alpha`` is the image again.
+
+    Alpha rises with the darkness of the darkest channel, to 1 at `opaque_darkness`. It is no less
+    than what leaves colours of at least 0.
+
+    Args:
+        images: ``[..., 3, H, W]`` in [0, 1].
+        opaque_darkness: how much darker than white all that is object is.
+
+    Returns:
+        ``[..., H, W, 4]``, straight alpha.
+    """
+    rgb = images.movedim(-3, -1).float()
+    alpha = ((1 - rgb.amin(-1, keepdim=True)) / opaque_darkness).clamp(0, 1)
+    straight = 1 - (1 - rgb) / alpha.clamp_min(1e-6)
+    return torch.cat([torch.where(alpha > 0, straight, 1.0).clamp(0, 1), alpha], -1)
 
 
 def _is_condition(tensor: Tensor) -> bool:
