@@ -18,7 +18,8 @@ _PAIRS = 2**22
 
 
 def crease_normals(vertices: Tensor, faces: Tensor, crease_deg: float = CREASE_DEG) -> Tensor:
-    """Unit normals of the faces' corners: the area-weighted mean over the faces around a vertex.
+    """Return the unit normals of the faces' corners: the area-weighted mean over the faces around a
+    vertex.
 
     Of those only the faces count whose own normal is within the crease's angle. Vertices at the
     same place are one: files repeat them along the seams of their textures.
@@ -54,7 +55,8 @@ def crease_normals(vertices: Tensor, faces: Tensor, crease_deg: float = CREASE_D
 
 
 def smooth_normals(vertices: Tensor, faces: Tensor) -> Tensor:
-    """Unit normals of the faces' corners: the area-weighted mean over all faces of a vertex.
+    """Return the unit normals of the faces' corners: the area-weighted mean over all faces of a
+    vertex.
 
     Args:
         vertices: ``[V, 3]``.

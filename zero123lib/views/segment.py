@@ -42,7 +42,7 @@ _LEAST_HOLE = 0.01
 
 
 def foreground(rgb: np.ndarray) -> np.ndarray:
-    """Soft alpha of the object before a background that is plain, or varies smoothly.
+    """Return the soft alpha of the object before a background that is plain, or varies smoothly.
 
     Args:
         rgb: [H, W, 3] in [0, 1], sRGB.
