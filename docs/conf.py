@@ -131,12 +131,11 @@ def keep_blocks(
 def ask_exactly(app: Sphinx, doctree: Any) -> None:
     """Keep a type's name from leading to whatever has the same name elsewhere."""
     for node in doctree.findall(pending_xref):
-        node.attributes.pop("refspecific", None)
+        if node["reftype"] == "class":
+            node.attributes.pop("refspecific", None)
 
 
-def follow_import(
-    app: Sphinx, env: BuildEnvironment, node: pending_xref, shown: Any
-) -> Any:
+def follow_import(app: Sphinx, env: BuildEnvironment, node: pending_xref, shown: Any) -> Any:
     """Resolve a name, or a member of one, that the module at hand imports."""
     known = getattr(env, "autoapi_all_objects", {})
     target = node.get("reftarget", "")

@@ -12,6 +12,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
+PACKAGE = '''"""A package that offers what it does not have."""
+__version__ = "0"
+_HOMES = {"Gone": "zero123lib.poses"}
+'''
+
+
 def complaints(tree: Path, out: Path) -> str:
     """Check a tree as `make docs` does, short of writing HTML."""
     command = [sys.executable, "-m", "sphinx", "-q", "-b", "dummy", "-c", "docs", ".", str(out)]
@@ -43,7 +49,7 @@ def test_what_leads_nowhere_is_told(tree: Path, tmp_path: Path) -> None:
         "README.md": "# Front\n\n[page](docs/gone.md), [part](docs/app.md#gone), ![](gone.png)\n",
         "docs/app.md": "# The app\n",
         "docs/unlisted.md": "# Not in the table of contents\n",
-        "zero123lib/__init__.py": '"""Front."""\n__version__ = "0"\n_HOMES = {"Gone": "zero123lib.poses"}\n',
+        "zero123lib/__init__.py": PACKAGE,
         "zero123lib/poses.py": '"""Poses, see :func:`gone_too`."""\n',
     }
     for name, text in pages.items():

@@ -40,8 +40,7 @@ def upload_path(upload: Any) -> str:
 
 
 def picture(upload: Any) -> Image.Image:
-    """Return the uploaded file, read safely: transparency, 16 bits and the camera's rotation are
-    kept.
+    """Return the uploaded file, read safely; transparency, 16 bits and rotation are kept.
 
     Raises:
         ValueError: nothing was uploaded, or it is no picture that can be used.

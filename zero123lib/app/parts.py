@@ -78,7 +78,7 @@ class Camera:
 
 @dataclass(frozen=True)
 class View:
-    """Holds what a camera sees: as in :class:`Rendering`, with ``[H, W]`` in place of ``[N]``."""
+    """One view, held by hand."""
 
     image: gr.Image
     caption: gr.Markdown

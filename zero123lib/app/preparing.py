@@ -41,8 +41,7 @@ class Cut:
 
 
 def cut(session: Session, read: Callable[[], Image.Image], key: str, method: str) -> Cut:
-    """Return the object cut out of the picture that `read` brings, unless the session remembers
-    it."""
+    """Return the object cut out of what `read` brings, unless the session remembers it."""
 
     def make() -> Cut:
         small = read()

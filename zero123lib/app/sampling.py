@@ -44,8 +44,7 @@ class Sampling:
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """Says where sampling is: pictures seed by seed, pose by pose; None when there is nothing
-    new."""
+    """Says where sampling is: images seed by seed, pose by pose; None where nothing is new."""
 
     step: int
     total: int

@@ -54,8 +54,7 @@ class Shelf:
         return name == self.default_name or (self._other is not None and self._other[0] == name)
 
     def get(self, name: str | None) -> Zero123Pipeline:
-        """Return the model of that name, loaded if it is not yet; the app's own where none is
-        named.
+        """Return the model of that name, loaded if need be; the app's own where none is named.
 
         Raises:
             ValueError: not one that this server offers, or it cannot be loaded.

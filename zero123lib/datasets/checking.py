@@ -158,8 +158,7 @@ def check_dataset(path: str | Path, workers: int = 1) -> Iterator[tuple[int, lis
 
 
 def check_shard(url: str, counts: dict[str, int]) -> list[ObjectFacts]:
-    """Return the facts of a shard's objects, and of the shard itself where something is wrong with
-    it."""
+    """Return the facts of a shard's objects, and of the shard where something is wrong with it."""
     bad: dict[str, str] = {}
     objects: Generator[StoredObject] = read_shard(url, bad.__setitem__)
     with closing(objects):

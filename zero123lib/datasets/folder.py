@@ -124,8 +124,7 @@ class FolderPairs:
 
 
 def find_objects(root: Path) -> tuple[str, ...]:
-    """Return paths of the objects relative to `root`, sorted, or in the order of
-    `valid_paths.json`.
+    """Return paths of objects relative to `root`, sorted, or as `valid_paths.json` has them.
 
     An object is a folder with a file named as a view's. Names that begin with a dot are passed
     over: that is how unfinished objects are called. "." is `root` itself.

@@ -66,8 +66,7 @@ def find_shards(path: str | Path) -> tuple[str, ...]:
 
 
 def read_counts(urls: tuple[str, ...]) -> dict[str, int]:
-    """Return the objects per shard, of those that an index beside them counts; none where there is
-    no index.
+    """Return the objects per shard that an index beside them counts; none without an index.
 
     Raises:
         ValueError: an index that cannot be used.

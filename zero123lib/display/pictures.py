@@ -54,8 +54,7 @@ def beside(pictures: Sequence[Picture], gap_px: int = 4) -> Image.Image:
 
 
 def save_png(frames: Sequence[Image.Image], frame_ms: int = 0) -> bytes:
-    """Return a PNG, animated if there are several frames, with one dithered palette for all of
-    them."""
+    """Return a PNG, animated if there are several frames, with one dithered palette for all."""
     import numpy as np
     from PIL import Image
 

@@ -136,8 +136,7 @@ def curves(steps: Iterable[SweepStep]) -> Curves:
 
 
 def weights_fingerprint(pipe: Zero123Pipeline) -> str:
-    """Return a digest of what a pipeline's pictures depend on: weights, configs, device,
-    libraries."""
+    """Return a digest of what a pipeline's images depend on: weights, configs, device, versions."""
     digest = hashlib.sha256(f"{pipe.device.type} {pipe.config['encoding']} {versions()}".encode())
     for name, component in sorted(pipe.components.items()):
         digest.update(f"{name} {component.config}".encode())

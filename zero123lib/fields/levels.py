@@ -65,8 +65,7 @@ def silhouette_level(
 
 
 def best_level(most: Tensor, wanted: Tensor, between: tuple[float, float]) -> float:
-    """Return the level above which ``most`` ``[P]`` best tells which are ``wanted`` ``[P]``, by
-    IoU.
+    """Return the level above which ``most`` ``[P]`` best tells ``wanted`` ``[P]``, by IoU.
 
     The middle one of several that are equally good.
     """

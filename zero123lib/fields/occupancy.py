@@ -75,9 +75,7 @@ class OccupancyGrid:
         return OccupancyGrid(grown[0, 0] > 0, self.half_extent)
 
     def bounds(self) -> tuple[Tensor, Tensor]:
-        """Return the corners ``[3]`` of the smallest box around the occupied cells, or of the cube
-        if
-        none."""
+        """Return the corners ``[3]`` of the least box around occupied cells; the cube's if none."""
         count = self.cells.shape[0]
         low, high = torch.zeros(3), torch.full((3,), float(count))
         occupied = self.cells.nonzero()

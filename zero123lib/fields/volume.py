@@ -35,7 +35,7 @@ _NORMAL_STEPS = 64  # a normal looks this share of half the cube to each side
 
 
 class RadianceField(Protocol):
-    """Is what can be rendered."""
+    """Describes what can be rendered."""
 
     @property
     def half_extent(self) -> float:
@@ -210,8 +210,7 @@ def render_camera(
 
 
 def density_gradient(field: RadianceField, points: Tensor, step: float) -> Tensor:
-    """Return the gradient of the density ``[..., 3]`` at points ``[..., 3]``, by differences over a
-    step.
+    """Return the density's gradient ``[..., 3]`` at points ``[..., 3]``, by differences.
 
     Of four points around each, exact where the density is linear. Differences, and not autograd,
     so that a loss on normals needs first derivatives alone, which every field has.

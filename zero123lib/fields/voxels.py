@@ -145,8 +145,7 @@ class VoxelField(nn.Module):
         return self._resampled(replace(self.settings, resolution=resolution, box=None), self.box)
 
     def cropped(self, low: Tensor, high: Tensor) -> VoxelField:
-        """Return the part within a box of corners ``[3]``, grown to whole cells; the old one
-        stays."""
+        """Return what is in a box of corners ``[3]``, grown to whole cells; the old field stays."""
         return self._resampled(replace(self.settings, box=None), (low, high))
 
     @property

@@ -36,8 +36,7 @@ def colors_at_vertices(mesh: Mesh) -> Tensor:
 
 
 def first_corners(faces: Tensor, vertices: int) -> Tensor:
-    """Return one corner of each vertex, ``3 * face + place``, int64 ``[V]``; -1 where it has no
-    face."""
+    """Return a corner of each vertex, ``3 * face + place``, int64 ``[V]``; -1: it has no face."""
     corner = torch.full((vertices,), -1, dtype=torch.int64, device=faces.device)
     flat = faces.flatten()
     numbers = torch.arange(len(flat), device=faces.device)

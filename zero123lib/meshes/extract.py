@@ -68,8 +68,7 @@ def extract(
     block: int = 64,
     device: torch.device | str = "cpu",
 ) -> Mesh:
-    """Return the closed surface where a density reaches a level: see `extraction`, which shows
-    progress.
+    """Return the closed surface where a density reaches a level: `extraction` in one go.
 
     Args:
         density_fn: densities ``[N]``, at least 0, of float32 points ``[N, 3]``.

@@ -52,8 +52,7 @@ def render(
 def renderer(
     mesh: Mesh, supersample: int = 3, backend: str = "auto", threads: int = 0
 ) -> Callable[[Camera, Light], Rendering]:
-    """Return a function from a camera and a light to a `Rendering`, for several pictures of one
-    mesh.
+    """Return a function from a camera and a light to a `Rendering`, for several images.
 
     Args:
         supersample: samples along a pixel's side; 1 has jagged edges.

@@ -81,8 +81,7 @@ def shade(
 
 
 def base_color(mesh: Mesh, faces: Tensor, weights: Tensor) -> Tensor:
-    """Return linear RGBA ``[N, 4]`` of points on faces ``[N]`` at corner weights ``[N, 3]``,
-    unlit."""
+    """Return linear RGBA ``[N, 4]`` of points, by faces ``[N]`` and corner weights ``[N, 3]``."""
     if mesh.vertex_colors is None:
         color = weights.new_ones(len(faces), 4)
     else:

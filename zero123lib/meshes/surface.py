@@ -80,8 +80,7 @@ class Surface:
 
 
 def from_mesh(mesh: Mesh) -> Surface:
-    """Return the surface of a mesh; vertices at the same place are one, with the mean of their
-    colours."""
+    """Return a mesh's surface; vertices at one place are one, with the mean of their colours."""
     vertices = mesh.vertices.detach().cpu().numpy().astype(np.float64)
     faces = mesh.faces.cpu().numpy()
     place, firsts = weld(vertices, faces)

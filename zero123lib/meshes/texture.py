@@ -64,8 +64,7 @@ def with_vertex_colors(mesh: Mesh, color_fn: ColorFn, *, chunk: int = 2**18) -> 
 
 
 def surface_colors(mesh: Mesh) -> ColorFn:
-    """Return the colours of a mesh as a function of points near it: those of its nearest point,
-    unlit.
+    """Return a mesh's unlit colours as a function of points: those of its nearest point.
 
     For textures that are to be baked anew, after a mesh was cleaned or decimated. Alpha plays no
     part.

@@ -86,13 +86,11 @@ class Samples:
     views: Tensor
 
     def predicted(self, texture: Tensor) -> Tensor:
-        """Return colours of the pixels ``[P, C]`` by those of the texels ``[T, C]``, both
-        linear."""
+        """Return colours of pixels ``[P, C]`` by those of texels ``[T, C]``, both linear."""
         return F.embedding_bag(self.texels, texture, per_sample_weights=self.shares, mode="sum")
 
     def returner(self, count: int) -> Callable[[Tensor], Tensor]:
-        """Return the transpose of `predicted`: values of pixels ``[P, C]`` to texels ``[count,
-        C]``."""
+        """Return the transpose of `predicted`: of pixels ``[P, C]`` to texels ``[count, C]``."""
         flat = self.texels.flatten()
         order = torch.argsort(flat, stable=True)
         pixel = torch.div(order, self.texels.shape[1], rounding_mode="floor")

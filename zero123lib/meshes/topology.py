@@ -179,15 +179,13 @@ def distinct(faces: np.ndarray) -> np.ndarray:
 
 
 def first_of_each(faces: np.ndarray) -> np.ndarray:
-    """Return the numbers of the faces ``[F, 3]`` without those on the same places as an earlier
-    one."""
+    """Return the numbers of faces ``[F, 3]`` that lie on the places of no earlier one."""
     _, firsts = number_rows(list(np.sort(faces, axis=1).T))
     return np.sort(firsts)
 
 
 def slivers(triangles: np.ndarray) -> np.ndarray:
-    """Tell which triangles ``[F, 3, 3]`` have no area: all but no height above their longest
-    side."""
+    """Tell which triangles ``[F, 3, 3]`` have no area: all but no height on the longest side."""
     return 2.0 * areas(triangles) <= _FLAT * _longest_squared(triangles)
 
 
@@ -204,9 +202,10 @@ def areas(triangles: np.ndarray) -> np.ndarray:
 
 
 def volumes(triangles: np.ndarray) -> np.ndarray:
-    """Return signed volumes ``[F]`` of the tetrahedra of triangles ``[F, 3, 3]`` and the origin:
-    their
-    sum over a closed surface is its volume, above 0 where faces are wound to be seen from outside
-    (Zhang and Chen 2001)."""
+    """Return signed volumes ``[F]`` of the tetrahedra of triangles ``[F, 3, 3]`` and the origin.
+
+    Their sum over a closed surface is its volume, above 0 where faces are wound to be seen from
+    outside (Zhang and Chen 2001).
+    """
     a, b, c = np.moveaxis(triangles, 1, 0)
     return np.einsum("ij,ij->i", a, np.cross(b, c)) / 6.0

@@ -41,8 +41,7 @@ class Photo:
 
     @property
     def silhouettes(self) -> tuple[Tensor, Tensor, float]:
-        """Return what is known of the outline, alpha ``[1, S, S]``, its camera, the field of
-        view."""
+        """Return the known outline as alpha ``[1, S, S]``, its camera, the field of view."""
         return self.view.rgba[None, ..., 3], camera_to_world([self.shot.pose]), self.shot.fov_deg
 
     def silhouette(self, recipe: Recipe) -> Silhouette | None:

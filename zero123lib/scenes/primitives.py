@@ -9,8 +9,8 @@ Vocabulary. A *solid* lives in its own canonical coordinates, within [-1, 1]^3, 
   plus the ellipsoid of half axes ``shape``; bevels (1, 1, s) make a capsule along z
 * ``taper``    ``|z| <= 1, |x| <= r(z), |y| <= s(z)``, linear from 1 (z = -1) to ``shape`` = (r, s)
   at z = 1: a gable for (1, 0), a pyramid for (0, 0)
-* ``frustum``  ``|z| <= 1`` and ``x^2 + y^2 <= r(z)^2``, r linear from 1 (z = -1) to ``shape`` (z =
-1); ``shape`` 1 is a cylinder, 0 a cone
+* ``frustum``  ``|z| <= 1`` and ``x^2 + y^2 <= r(z)^2``, r linear from 1 (z = -1) to ``shape``
+  (z = 1), of which 1 is a cylinder, 0 a cone
 * ``torus``    a ring about z, tube radius ``shape``, outer radius 1
 
 A part of a scene places one by an affine map. Rays are mapped into canonical coordinates
@@ -100,8 +100,7 @@ def inside(solid: Solid, shape: Shape, points: Tensor) -> Tensor:
 
 
 def half_extents(solid: Solid, shape: Shape, linear: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the exact bounds ``(low, high)``, each ``[3]``, of the solid under ``linear`` ``[3,
-    3]``."""
+    """Return exact bounds ``(low, high)``, each ``[3]``, of a solid under ``linear``."""
     disc = np.linalg.norm(linear[:, :2], axis=1)
     whole = np.linalg.norm(linear, axis=1)
     bottom, top = -linear[:, 2], linear[:, 2]
@@ -127,8 +126,7 @@ def half_extents(solid: Solid, shape: Shape, linear: np.ndarray) -> tuple[np.nda
 
 
 def volume(solid: Solid, shape: Shape) -> float:
-    """Return the canonical volume, in closed form; times ``|det linear|`` it is that of the placed
-    solid."""
+    """Return the canonical volume; times ``|det linear|`` it is that of the placed solid."""
     if solid == "ball":
         return 4 / 3 * math.pi
     if solid == "dome":

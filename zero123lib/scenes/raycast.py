@@ -66,8 +66,9 @@ def render(
     fov_deg: float = FOV_DEG,
     device: torch.device | str = "cpu",
 ) -> Rendered:
-    """Render a scene from cameras on the official sphere (lit as in
-    :mod:`zero123lib.scenes.shading`).
+    """Render a scene from cameras on the official sphere.
+
+    Its light is that of :mod:`zero123lib.scenes.shading`.
 
     Args:
         poses: cameras outside the object; official radii are 1.5 to 2.2.

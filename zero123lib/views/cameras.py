@@ -41,8 +41,7 @@ def focal_px(size: int, fov_deg: float = FOV_DEG) -> float:
 
 
 def intrinsics(size: int, fov_deg: float = FOV_DEG) -> Tensor:
-    """Return the pinhole matrix K, float32 [3, 3], in pixels: OpenCV camera coordinates to the
-    picture."""
+    """Return the pinhole matrix K, float32 [3, 3], pixels: OpenCV camera to image."""
     focal = focal_px(size, fov_deg)
     return torch.tensor([[focal, 0.0, size / 2], [0.0, focal, size / 2], [0.0, 0.0, 1.0]])
 
@@ -77,8 +76,7 @@ def camera_to_world(poses: Pose) -> Tensor: ...
 @overload
 def camera_to_world(poses: Sequence[Pose]) -> Tensor: ...
 def camera_to_world(poses: Pose | Sequence[Pose]) -> Tensor:
-    """Return OpenGL camera-to-world matrices, float32: [4, 4] of one pose, [N, 4, 4] of a
-    sequence."""
+    """Return OpenGL camera-to-world, float32: [4, 4] of one pose, [N, 4, 4] of a sequence."""
     if isinstance(poses, Pose):
         return camera_to_world([poses])[0]
     table = torch.tensor(

@@ -103,8 +103,7 @@ def cut_out_loaded(image: Image.Image, method: CutOutMethod = "auto") -> CutOut:
 
 
 def has_meaningful_alpha(image: Image.Image) -> bool:
-    """Tell whether at least 1 % of an RGBA image is more transparent than not, but not all
-    alike."""
+    """Tell whether 1 % or more of an RGBA image is more transparent than not, but not all alike."""
     if image.mode != "RGBA":
         return False
     alpha = np.asarray(image.getchannel("A"))

@@ -151,8 +151,7 @@ def wrap_azimuth_deg(azimuth_deg: float) -> float:
 
 
 def zero123_vector(elevation_deg: Tensor, azimuth_deg: Tensor, radius: Tensor) -> Tensor:
-    """Return the pose vector of Zero-1-to-3 (article, section 3.2; official `ldm/data/simple.py:
-    get_T`).
+    """Return the pose vector of Zero-1-to-3 (section 3.2; official `ldm/data/simple.py: get_T`).
 
     Args:
         elevation_deg, azimuth_deg: target minus condition, degrees, shapes [...].
@@ -171,8 +170,7 @@ def zero123_vector(elevation_deg: Tensor, azimuth_deg: Tensor, radius: Tensor) -
 def stable_zero123_vector(
     elevation_deg: Tensor, azimuth_deg: Tensor, condition_elevation_deg: Tensor
 ) -> Tensor:
-    """Return the pose vector of Stable-Zero123: the radius gives way to the condition's polar
-    angle.
+    """Return Stable-Zero123's pose vector: the radius gives way to the condition's polar angle.
 
     Args:
         elevation_deg, azimuth_deg: target minus condition, degrees, shapes [...].

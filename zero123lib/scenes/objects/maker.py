@@ -185,8 +185,7 @@ class Maker:
     def rod(
         self, start: Vector, end: Vector, radius: float, color: Color, top: float = 1.0, **more
     ) -> None:
-        """Add a (tapered) cylinder between two points; ``top`` is the end radius over the
-        start's."""
+        """Add a (tapered) cylinder between two points; ``top``: end radius over the start's."""
         a, b = np.array(start, dtype=float), np.array(end, dtype=float)
         if top > 1:  # The canonical frustum narrows.
             a, b, radius, top = b, a, radius * top, 1 / top
