@@ -67,8 +67,10 @@ napoleon_use_rtype = False
 nitpicky = True
 nitpick_ignore_regex = [("py:obj", ".*"), ("py:class", r"(?!zero123lib)\w+\..*")]
 
+highlight_language = "none"
 html_theme = "furo"
-html_title = "zero123lib"
+html_title = project
+html_show_copyright = False
 
 # Else the types of every package that is imported would be inferred from its source, for minutes.
 AstroidManager().module_denylist |= {
@@ -82,6 +84,7 @@ AstroidManager().module_denylist |= {
 def setup(app: Sphinx) -> None:
     """Connect what follows; Sphinx calls this."""
     app.connect("source-read", add_contents)
+    app.connect("source-read", shorten_title)
     app.connect("autoapi-skip-member", is_left_out)
     app.connect("autodoc-process-docstring", add_public_names)
     app.connect("autodoc-process-docstring", keep_blocks)
@@ -96,6 +99,12 @@ def add_contents(app: Sphinx, name: str, source: list[str]) -> None:
         for caption, pages in CONTENTS.items():
             entries = [":hidden:", ":glob:", f":caption: {caption}", "", *pages.split()]
             source[0] += "\n".join(["", "```{toctree}", *entries, "```", ""])
+
+
+def shorten_title(app: Sphinx, name: str, source: list[str]) -> None:
+    """Head a module's page by its name in the package: long ones break a phone's line."""
+    if name.startswith(autoapi_root):
+        source[0] = source[0].removeprefix("zero123lib.")
 
 
 def is_left_out(
