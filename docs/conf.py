@@ -152,7 +152,7 @@ def follow_import(app: Sphinx, env: BuildEnvironment, node: pending_xref, shown:
         owner, _, member = name.rpartition(".")
         home = known[owner].obj.get("original_path") if owner in known else None
         found = known.get(f"{home}.{member}" if home else name)
-        path = found and found.obj.get("original_path", found.id)
+        path = found.obj.get("original_path", found.id) if found else ""
         if entry := env.domains.python_domain.objects.get(path):
             return make_refnode(
                 app.builder, node["refdoc"], entry.docname, entry.node_id, shown, path
