@@ -137,6 +137,13 @@ def test_python_floor_is_the_same_everywhere() -> None:
     assert f"sys.version_info < ({major}, {minor})" in (ROOT / ".ci/setup").read_text()
 
 
+def test_hooks_run_the_ruff_that_the_tests_run() -> None:
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    (revision,) = (repo["rev"] for repo in hooks["repos"] if "/ruff-" in repo["repo"])
+    pins = text_ranges(file_lines("constraints.txt"))
+    assert pins["ruff"] == SpecifierSet(f"=={revision.removeprefix('v')}")
+
+
 def test_configured_paths_exist() -> None:
     project, tool = PROJECT["project"], PROJECT["tool"]
     for name in project["license-files"]:
