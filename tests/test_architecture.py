@@ -154,6 +154,28 @@ def test_circle_check_sees(tmp_path: Path) -> None:
         graphlib.TopologicalSorter(import_graph(write_package(tmp_path, files))).prepare()
 
 
+def defined(path: Path) -> set[str]:
+    """Functions, classes and their methods, as "name" and "Class.method"."""
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    found = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, kinds):
+            inner = {f"{node.name}.{part.name}" for part in node.body if isinstance(part, kinds)}
+            found |= {node.name, *inner}
+    return found
+
+
+def test_walks_pass_what_is_there() -> None:
+    _, walks = (ROOT / "CONTRIBUTING.md").read_text().split("## Three walks\n")
+    walks, _ = walks.split("\n## ", 1)
+    names: set[str] | None = None
+    for span in re.findall(r"`([^`]+)`", walks):
+        if span.endswith(".py"):
+            names = defined(ROOT / "zero123lib" / span)
+        else:
+            assert names is not None and span in names, span
+
+
 VIEWS_ALONE = f"""
 import importlib, pkgutil, sys
 

@@ -151,7 +151,7 @@ class Actions:
             yield from self.studio.one(asked, pose, live=True)
 
     def follow(self, session: Session, image: Any, *values: Any) -> Any:
-        """`preview` for the page: nothing where there is no picture or a full view is there."""
+        """Answer the page as `preview` does, or nothing without an image or beside a full view."""
         elevation, azimuth, zoom, *_, model = values
         if image is None:
             return gr.skip(), gr.skip()
@@ -161,7 +161,7 @@ class Actions:
         return self.preview(session, image, *values)
 
     def show(self, session: Session, image: Any, *values: Any) -> Iterator[Any]:
-        """`view` for the page: nothing where there is no picture yet."""
+        """Answer the page as `view` does, or nothing where there is no image yet."""
         if image is None:
             yield gr.skip(), gr.skip()
             return
@@ -295,7 +295,7 @@ class Actions:
 
 
 def preset(name: str, input_elevation: float = 0.0) -> tuple[float, float, float]:
-    """Elevation, azimuth and zoom of a button; "random" draws anew.
+    """Return the elevation, azimuth and zoom of a button; "random" draws anew.
 
     The camera stops straight above and straight below, wherever the picture's own is.
     """
@@ -308,7 +308,7 @@ def preset(name: str, input_elevation: float = 0.0) -> tuple[float, float, float
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Wrong input, or an extra that is missing, becomes a message in the page and for a client."""
+    """Turn wrong input, or a missing extra, into a message in the page and for a client."""
     try:
         yield
     except (ValueError, MissingExtraError) as error:

@@ -44,7 +44,7 @@ START: dict[str, Any] = {
 
 
 def globe(**options: Any) -> gr.HTML:
-    """The widget; it tells of `input` while the camera moves and of `release` once it rests.
+    """Make the widget; it tells of `input` while the camera moves and of `release` once it rests.
 
     Its property `picture` is a data address, see `object_picture`.
     """
@@ -59,7 +59,7 @@ def globe(**options: Any) -> gr.HTML:
 
 
 def object_picture(rgba: Image.Image) -> str:
-    """The object as a small PNG in a data address, for the middle of the globe."""
+    """Return the object as a small PNG in a data address, for the middle of the globe."""
     small = rgba.copy()
     small.thumbnail((_PICTURE_PX, _PICTURE_PX), Image.Resampling.LANCZOS)
     return "data:image/png;base64," + base64.b64encode(png(small)).decode()

@@ -22,7 +22,7 @@ from zero123lib.views.loading import FILE_KINDS, load_image
 
 
 def upload_path(upload: Any) -> str:
-    """Where the uploaded file is; only what lies among the uploads counts as one.
+    """Tell where the uploaded file is; only what lies among the uploads counts as one.
 
     Args:
         upload: Gradio's file data.
@@ -40,7 +40,7 @@ def upload_path(upload: Any) -> str:
 
 
 def picture(upload: Any) -> Image.Image:
-    """The uploaded file, read safely: transparency, 16 bits and the camera's rotation are kept.
+    """Return the uploaded file, read safely; transparency, 16 bits and rotation are kept.
 
     Raises:
         ValueError: nothing was uploaded, or it is no picture that can be used.
@@ -51,7 +51,7 @@ def picture(upload: Any) -> Image.Image:
 
 
 def framing(ratio: Any, recentre: Any, method: Any) -> Framing:
-    """How the picture is framed; see `zero123lib.app.preparing.Framing`."""
+    """Tell how the picture is framed; see `zero123lib.app.preparing.Framing`."""
     names = get_args(CutOutMethod)
     if method not in names:
         raise ValueError(f"method: expected one of {', '.join(names)}, got {str(method)[:40]!r}")
@@ -60,14 +60,14 @@ def framing(ratio: Any, recentre: Any, method: Any) -> Framing:
 
 
 def truth(name: str, value: Any) -> bool:
-    """True or false, and nothing that merely counts as such."""
+    """Return true or false, and refuse what merely counts as such."""
     if not isinstance(value, bool):
         raise ValueError(f"{name}: expected true or false, got {str(value)[:40]!r}")
     return value
 
 
 def number(name: str, value: Any, low: float, high: float) -> float:
-    """A number from `low` to `high`; NaN is none."""
+    """Return a number from `low` to `high`; NaN is none."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not low <= value <= high:
         raise ValueError(f"{name}: expected a number from {low:g} to {high:g}, got {value!r}")
@@ -75,7 +75,7 @@ def number(name: str, value: Any, low: float, high: float) -> float:
 
 
 def number_or_none(name: str, value: Any, low: float, high: float) -> float | None:
-    """A number from `low` to `high`, as text too; None where the field is empty."""
+    """Return a number from `low` to `high`, as text too; None where the field is empty."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     if isinstance(value, str):
@@ -85,17 +85,17 @@ def number_or_none(name: str, value: Any, low: float, high: float) -> float | No
 
 
 def whole_or(name: str, value: Any, low: int, high: int, default: int) -> int:
-    """A whole number from `low` to `high`; the default where the field is empty."""
+    """Return a whole number from `low` to `high`; the default where the field is empty."""
     return default if value is None else whole(name, value, low, high)
 
 
 def number_or(name: str, value: Any, low: float, high: float, default: float) -> float:
-    """A number from `low` to `high`; the default where the field is empty."""
+    """Return a number from `low` to `high`; the default where the field is empty."""
     return default if value is None else number(name, value, low, high)
 
 
 def whole(name: str, value: Any, low: int, high: int) -> int:
-    """A whole number from `low` to `high`; JSON may well bring it as 3.0."""
+    """Return a whole number from `low` to `high`; JSON may well bring it as 3.0."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not low <= value <= high or value != int(value):
         raise ValueError(f"{name}: expected a whole number from {low} to {high}, got {value!r}")
@@ -103,7 +103,7 @@ def whole(name: str, value: Any, low: int, high: int) -> int:
 
 
 def azimuths(text: Any) -> list[float]:
-    """Degrees of a comma-separated list, 1 to `MAX_VIEWS` of them."""
+    """Return degrees of a comma-separated list, 1 to `MAX_VIEWS` of them."""
     words = [word.strip() for word in str(text).split(",")] if text not in (None, "") else []
     if not 1 <= len(words) <= MAX_VIEWS:
         raise ValueError(f"azimuths: expected 1 to {MAX_VIEWS} numbers, got {len(words)}")

@@ -28,7 +28,7 @@ AT_ONCE: dict[str, Any] = {**QUIET, "queue": False}
 def build(
     pipe: Zero123Pipeline, options: settings.Options | None = None, device: str = "auto"
 ) -> gr.Blocks:
-    """The app around a loaded model.
+    """Build the app around a loaded model.
 
     Args:
         pipe: the app's own model.
@@ -73,7 +73,7 @@ def build(
 
 
 def launch_options(mcp: bool = False) -> dict[str, Any]:
-    """What `launch` is given wherever the app runs."""
+    """Return what `launch` is given wherever the app runs."""
     return {
         "theme": THEME,
         "css": CSS,

@@ -54,7 +54,7 @@ class Source:
     about: gr.Markdown
 
     def framing(self) -> list[Any]:
-        """In the order of the endpoints' arguments."""
+        """List the framing's inputs in the order of the endpoints' arguments."""
         return [self.ratio, self.recentre, self.method]
 
 
@@ -72,7 +72,7 @@ class Camera:
     seed: gr.Number
 
     def sliders(self) -> list[Any]:
-        """What the globe sets, and is set by."""
+        """List what the globe sets, and is set by."""
         return [self.elevation, self.azimuth, self.zoom]
 
 
@@ -101,7 +101,7 @@ class Orbit:
     downloads: gr.Row
 
     def outputs(self) -> list[Any]:
-        """In the order in which the endpoints answer."""
+        """List the outputs in the order in which the endpoints answer."""
         return [self.gallery, self.uncertainty, *self.files]
 
 
@@ -119,12 +119,12 @@ class Mesh:
     downloads: gr.Row
 
     def outputs(self) -> list[Any]:
-        """In the order in which the endpoint answers."""
+        """List the outputs in the order in which the endpoint answers."""
         return [self.picture, self.stats, *self.files]
 
 
 def badge(pipe: Zero123Pipeline) -> str:
-    """The weights in use and their licence, for the head of the page."""
+    """Return the weights in use and their licence, for the head of the page."""
     licence = escape(pipe.licence or "licence not stated")
     name = escape(pipe.model_name)
     return (
@@ -135,12 +135,12 @@ def badge(pipe: Zero123Pipeline) -> str:
 
 
 def heading(title: str) -> None:
-    """Of a column."""
+    """Write a column's heading."""
     gr.HTML(f'<h2 class="part">{title}</h2>', apply_default_css=False)
 
 
 def source(shelf: Shelf) -> Source:
-    """The first column."""
+    """Make the first column."""
     pipe = shelf.default
     heading("Your picture")
     image = gr.Image(
@@ -224,14 +224,14 @@ def source(shelf: Shelf) -> Source:
 
 
 def elevation_info(pipe: Zero123Pipeline) -> str:
-    """What the elevation of the picture's camera is for."""
+    """Return what the elevation of the picture's camera is for."""
     if needs_input_elevation(pipe):
         return "This model has to be told: 0 is level with the object, 90 straight above it."
     return "0 is level with the object; where the cameras of your views are counted from."
 
 
 def camera(pipe: Zero123Pipeline) -> Camera:
-    """The second column."""
+    """Make the second column."""
     heading("The camera")
     widget = globe(elem_id="globe", label="Camera globe")
     with gr.Row(elem_id="presets"):
@@ -256,7 +256,7 @@ def camera(pipe: Zero123Pipeline) -> Camera:
 
 
 def view() -> View:
-    """The tab with one view."""
+    """Make the tab with one view."""
     image = gr.Image(
         label="The object from the camera",
         show_label=False,
@@ -271,7 +271,7 @@ def view() -> View:
 
 
 def orbit() -> Orbit:
-    """The tab with many views."""
+    """Make the tab with many views."""
     with gr.Row():
         count = gr.Slider(1, settings.MAX_VIEWS, 8, step=1, precision=0, label="Views around")
         seeds = gr.Slider(
@@ -331,7 +331,7 @@ def orbit() -> Orbit:
 
 
 def seen_from_picture(input_elevation: float) -> tuple[float, float, None]:
-    """Where the viewer of meshes looks from first: where the picture's camera is.
+    """Tell where the viewer of meshes looks from first: where the picture's camera is.
 
     Its angles are those of a file, whose x is ours and whose y is our z: degrees from x about y,
     and from y downwards.
@@ -340,7 +340,7 @@ def seen_from_picture(input_elevation: float) -> tuple[float, float, None]:
 
 
 def mesh() -> Mesh:
-    """The tab with the mesh."""
+    """Make the tab with the mesh."""
     recipe = gr.Radio(
         [(label, name) for name, (label, _) in CHOICES.items()],
         value="quick",

@@ -19,7 +19,7 @@ _WORKING_SIDE_PX, _SHOWN_SIDE_PX = 1536, 640
 
 @dataclass(frozen=True)
 class Framing:
-    """How a picture becomes the condition.
+    """Says how a picture becomes the condition.
 
     Attributes:
         ratio: longest side of the object over the picture's, in (0, 1]; used when recentred.
@@ -41,7 +41,7 @@ class Cut:
 
 
 def cut(session: Session, read: Callable[[], Image.Image], key: str, method: str) -> Cut:
-    """The object cut out of the picture that `read` brings, unless the session remembers it."""
+    """Return the object cut out of what `read` brings, unless the session remembers it."""
 
     def make() -> Cut:
         small = read()
@@ -52,7 +52,7 @@ def cut(session: Session, read: Callable[[], Image.Image], key: str, method: str
 
 
 def condition(pipe: Zero123Pipeline, found: Cut, framing: Framing) -> Prepared:
-    """What the model is given: as `pipe.prepare` makes it, when recentred."""
+    """Return what the model is given: as `pipe.prepare` makes it, when recentred."""
     if framing.recentre:
         prepared = prepare(found.cut.image, pipe.image_size, "auto", framing.ratio, "alpha")
     else:
@@ -62,7 +62,7 @@ def condition(pipe: Zero123Pipeline, found: Cut, framing: Framing) -> Prepared:
 
 
 def before_after(found: Cut) -> tuple[Image.Image, Image.Image]:
-    """The picture as it came and its object alone, square, on white, for the slider."""
+    """Return the picture as it came and its object alone, square, on white, for the slider."""
     before, after = (
         composite(_square(i.convert("RGBA"))) for i in (found.picture, found.cut.image)
     )
@@ -72,7 +72,7 @@ def before_after(found: Cut) -> tuple[Image.Image, Image.Image]:
 
 
 def note(pipe: Zero123Pipeline, prepared: Prepared) -> str:
-    """What to know about the cut-out, in Markdown."""
+    """Return what to know about the cut-out, in Markdown."""
     lines = [f"The object was {prepared.how}."]
     notice = pipe.notice(prepared)
     if notice:

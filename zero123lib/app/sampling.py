@@ -23,7 +23,7 @@ from zero123lib.views.poses import RelativePose
 
 @dataclass(frozen=True)
 class Sampling:
-    """What to sample, besides the picture.
+    """Holds what to sample, besides the picture.
 
     Attributes:
         poses: of one seed's views.
@@ -44,7 +44,7 @@ class Sampling:
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """Where sampling is: pictures seed by seed, pose by pose; None when there is nothing new."""
+    """Says where sampling is: images seed by seed, pose by pose; None where nothing is new."""
 
     step: int
     total: int
@@ -55,7 +55,7 @@ Sampler = Callable[[str, Prepared, Sampling], Iterator[Shown]]
 
 
 def make_sampler(shelf: Shelf) -> Sampler:
-    """The generator of pictures over the models of a shelf; the last one it gives is final."""
+    """Make the generator of images over the models of a shelf; the last it gives is final."""
 
     def sample(model: str, prepared: Prepared, what: Sampling) -> Iterator[Shown]:
         pipe = shelf.get(model)
@@ -86,12 +86,12 @@ def make_sampler(shelf: Shelf) -> Sampler:
 
 
 def gpu_seconds(what: Sampling) -> int:
-    """What to ask ZeroGPU for: more for more views and steps, up to what it grants."""
+    """Return what to ask ZeroGPU for: more for more views and steps, up to what it grants."""
     evaluations = len(what.poses) * len(what.seeds) * what.steps
     passes = 1 if what.guidance_scale == 1.0 else 2
     return round(min(GPU_MOST_S, GPU_READY_S + GPU_VIEW_STEP_S * passes * evaluations))
 
 
 def borrowing(function: Any, duration: Callable[..., int]) -> Any:
-    """The function with a GPU for so long, on a ZeroGPU Space; itself elsewhere."""
+    """Return the function with a GPU for so long, on a ZeroGPU Space; itself elsewhere."""
     return function if SPACES is None else SPACES.GPU(duration=duration)(function)

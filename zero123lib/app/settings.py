@@ -40,7 +40,7 @@ DEFAULT_AZIMUTHS = "0, 45, 90, 135, 180, 225, 270, 315"
 
 @dataclass(frozen=True)
 class Options:
-    """What the operator decides.
+    """Holds what the operator decides.
 
     Attributes:
         max_queue: requests that may wait.

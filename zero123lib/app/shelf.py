@@ -36,25 +36,25 @@ class Shelf:
 
     @property
     def default_name(self) -> str:
-        """What the app's own model is called."""
+        """Return what the app's own model is called."""
         return self.default.model_name
 
     @property
     def takes_any(self) -> bool:
-        """Whether names and paths beyond `names` will do."""
+        """Tell whether names and paths beyond `names` will do."""
         return self._allowed == "any"
 
     def names(self) -> list[str]:
-        """What to offer, the app's own first."""
+        """Return what to offer, the app's own first."""
         others = [*bundled_models(), *NAMED] if self.takes_any else list(self._allowed)
         return [self.default_name, *(name for name in others if name != self.default_name)]
 
     def is_loaded(self, name: str) -> bool:
-        """Whether `get` answers at once."""
+        """Tell whether `get` answers at once."""
         return name == self.default_name or (self._other is not None and self._other[0] == name)
 
     def get(self, name: str | None) -> Zero123Pipeline:
-        """The model of that name, loaded if it is not yet; the app's own where none is named.
+        """Return the model of that name, loaded if need be; the app's own where none is named.
 
         Raises:
             ValueError: not one that this server offers, or it cannot be loaded.

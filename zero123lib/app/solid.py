@@ -55,7 +55,7 @@ _LIVE_PX, _LIVE_TURN_DEG, _LIVE_ELEVATION_DEG, _LIVE_EVERY_S = 96, 30.0, 15.0, 1
 
 @dataclass(frozen=True)
 class Order:
-    """What to make.
+    """Holds what to make.
 
     Attributes:
         recipe: a packaged recipe's name.
@@ -74,7 +74,7 @@ class Order:
 
 @dataclass(frozen=True, eq=False)
 class Grown:
-    """How far it is, in words; a picture from all around in turn; files once it is done."""
+    """Says how far it is, in words; a picture from all around in turn; files once it is done."""
 
     words: str
     picture: Image.Image | None = None
@@ -82,7 +82,7 @@ class Grown:
 
 
 def recipe_for(choice: str, pipe: Zero123Pipeline) -> str:
-    """The packaged recipe of a choice, for a model."""
+    """Return the packaged recipe of a choice, for a model."""
     if choice == "sds":
         return "stable-zero123-sds" if needs_input_elevation(pipe) else "zero123-sds"
     return "tiny-views" if pipe.image_size < 256 else "views"
@@ -174,7 +174,7 @@ class Solid:
 
 
 def make_grower(shelf: Shelf) -> Any:
-    """The generator of `Grown` over the models of a shelf."""
+    """Return the generator of `Grown` over the models of a shelf."""
 
     def grow(model: str, prepared: Prepared, order: Order) -> Iterator[Grown]:
         pipe, folder = shelf.get(model), Path(order.folder)
@@ -206,7 +206,7 @@ def make_grower(shelf: Shelf) -> Any:
 
 
 def words(progress: Progress, seconds: float) -> str:
-    """One line on a step."""
+    """Return one line on a step."""
     stage = STAGES.get(progress.stage, progress.stage)
     loss = progress.losses.get("total")
     loss_text = "" if loss is None else f" · loss {loss:.3f}"
@@ -214,7 +214,7 @@ def words(progress: Progress, seconds: float) -> str:
 
 
 def finished(end: Finished, folder: Path, seconds: float) -> Grown:
-    """The files of a run, and a table of how it went."""
+    """Return the files of a run, and a table of how it went."""
     files = {
         kind: str(end.files[f"mesh.{kind}"]) for kind in FORMATS if f"mesh.{kind}" in end.files
     }
@@ -232,7 +232,7 @@ def finished(end: Finished, folder: Path, seconds: float) -> Grown:
 
 
 def stats(end: Finished, seconds: float) -> str:
-    """How it ended, how long each stage took and how much memory the server has used, Markdown."""
+    """Tell in Markdown how it ended, how long each stage took and how much memory was used."""
     metrics, lines = end.metrics, ["| stage | steps | seconds |", "| --- | ---: | ---: |"]
     steps = metrics["stages"]
     for name, spent in metrics["seconds"].items():
@@ -250,7 +250,7 @@ def stats(end: Finished, seconds: float) -> str:
 
 
 def memory() -> str:
-    """Most memory that this process has used so far, and most of the GPU's."""
+    """Return the most memory that this process has used so far, and the most of the GPU's."""
     unit = 1 if sys.platform == "darwin" else 1024
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     text = f"memory at most {most / 2**30:.1f} GB"
@@ -260,5 +260,5 @@ def memory() -> str:
 
 
 def to_image(picture: torch.Tensor) -> Image.Image:
-    """Of `[H, W, 3]` in [0, 1]."""
+    """Convert `[H, W, 3]` in [0, 1] to an image."""
     return Image.fromarray((picture.clamp(0, 1) * 255).round().to(torch.uint8).numpy(force=True))

@@ -38,7 +38,7 @@ class Asked:
 
     @property
     def source(self) -> Pose:
-        """The picture's own camera; its elevation counts as 0 where none is given."""
+        """Return the picture's own camera; its elevation counts as 0 where none is given."""
         return Pose(self.input_elevation_deg or 0.0)
 
 
@@ -92,7 +92,7 @@ class Studio:
     def one(
         self, asked: Asked, pose: RelativePose, live: bool
     ) -> Iterator[tuple[Image.Image, str]]:
-        """One view, with its caption; on the way too, if live."""
+        """Yield one view, with its caption; on the way too, if live."""
         absolute_poses(asked.source, [pose])
         started = time.perf_counter()
         for shown in self.sample(asked.model, asked.prepared, sampling(asked, [pose], 1, live)):
@@ -114,7 +114,7 @@ class Studio:
         transparent: bool,
         progress: gr.Progress,
     ) -> Iterator[tuple[Any, ...]]:
-        """Views as they come, then their files."""
+        """Yield views as they come, then their files."""
         if len(poses) * seeds > settings.MAX_PICTURES:
             raise ValueError(
                 f"seeds: expected at most {settings.MAX_PICTURES} pictures in all, "
@@ -153,7 +153,7 @@ class Studio:
 
 
 def sampling(asked: Asked, poses: Sequence[RelativePose], seeds: int, live: bool) -> Sampling:
-    """What to sample for a request."""
+    """Return what to sample for a request."""
     few = asked.steps <= settings.PREVIEW_STEPS and asked.steps > 2 and not live
     return Sampling(
         poses,
@@ -167,12 +167,12 @@ def sampling(asked: Asked, poses: Sequence[RelativePose], seeds: int, live: bool
 
 
 def preview_steps(pipe: Zero123Pipeline) -> int:
-    """Steps of a quick preview: half of what the model wants, and few."""
+    """Return the number of steps of a quick preview: half of what the model wants, and few."""
     return max(1, min(settings.PREVIEW_STEPS, pipe.config["num_inference_steps"] // 2))
 
 
 def origin(asked: Asked, what: Sampling) -> dict[str, Any]:
-    """How views came about, for transforms.json."""
+    """Tell how views came about, for transforms.json."""
     return made_by(
         asked.pipe,
         asked.prepared,
@@ -185,7 +185,7 @@ def origin(asked: Asked, what: Sampling) -> dict[str, Any]:
 
 
 def checked_pose(elevation: Any, azimuth: Any, zoom: Any) -> RelativePose:
-    """A target camera."""
+    """Return a target camera."""
     return RelativePose(
         inputs.number("elevation", elevation, -90.0, 90.0),
         inputs.number("azimuth", azimuth, -360.0, 360.0),

@@ -23,7 +23,7 @@ Batch = dict[str, Tensor]
 
 
 class PairSource(Protocol):
-    """Where pairs come from."""
+    """Gives training pairs."""
 
     @property
     def skipped(self) -> Mapping[str, str]:
@@ -31,7 +31,7 @@ class PairSource(Protocol):
         ...
 
     def batches(self, first: int, step: int, batch_size: int) -> Iterator[Batch]:
-        """The batches number first, first + step, first + 2 * step, ... without end.
+        """Yield the batches number first, first + step, first + 2 * step, ... without end.
 
         Args:
             first: at least 0.
@@ -59,12 +59,12 @@ class Pair:
 
 
 def pair_pose(condition: Pose, target: Pose, encoding: Encoding) -> Tensor:
-    """float32 [4]: the target's camera as seen from the condition's, encoded."""
+    """Return the target's camera as seen from the condition's, encoded, float32 [4]."""
     return encode_poses([target.relative_to(condition)], encoding, condition.elevation_deg)[0]
 
 
 def collate(pairs: Sequence[Pair]) -> Batch:
-    """One batch of at least one pair."""
+    """Make one batch of at least one pair."""
     return {
         "condition": torch.stack([pair.condition for pair in pairs]),
         "target": torch.stack([pair.target for pair in pairs]),
@@ -73,7 +73,7 @@ def collate(pairs: Sequence[Pair]) -> Batch:
 
 
 def check_whole(name: str, value: Any, low: int) -> int:
-    """The value as int, where it is a whole number of at least `low`."""
+    """Return the value as int, where it is a whole number of at least `low`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
         raise ArgumentError(name, f"a whole number of at least {low}", repr(value))
     return value

@@ -43,7 +43,7 @@ _VISIBLE = 128  # of 255
 
 @dataclass(frozen=True)
 class ViewFacts:
-    """What one usable view shows.
+    """Holds what one usable view shows.
 
     Attributes:
         name: such as "000".
@@ -68,7 +68,7 @@ class ViewFacts:
 
 @dataclass(frozen=True)
 class ObjectFacts:
-    """What one object has.
+    """Holds what one object has.
 
     Attributes:
         name: of the object, or of a shard.
@@ -85,7 +85,7 @@ class ObjectFacts:
 
 @dataclass
 class Report:
-    """What a data set has, added up over its objects.
+    """Holds what a data set has, added up over its objects.
 
     Attributes:
         objects: with at least two usable views.
@@ -158,7 +158,7 @@ def check_dataset(path: str | Path, workers: int = 1) -> Iterator[tuple[int, lis
 
 
 def check_shard(url: str, counts: dict[str, int]) -> list[ObjectFacts]:
-    """The facts of a shard's objects, and of the shard itself where something is wrong with it."""
+    """Return the facts of a shard's objects, and of the shard where something is wrong with it."""
     bad: dict[str, str] = {}
     objects: Generator[StoredObject] = read_shard(url, bad.__setitem__)
     with closing(objects):
@@ -175,7 +175,7 @@ def _check_folder(root: Path, name: str) -> list[ObjectFacts]:
 
 
 def check_object(stored: StoredObject) -> ObjectFacts:
-    """The facts of one object."""
+    """Return the facts of one object."""
     names, lonely = view_files(stored.files)
     bad = {f"{stored.name}/{view}": reason for view, reason in lonely.items()}
     views = []
@@ -249,7 +249,7 @@ def _same(a: Pose, b: Pose) -> bool:
 
 
 def report_json(report: Report) -> dict[str, Any]:
-    """The report as plain values for `json.dump`."""
+    """Return the report as plain values for `json.dump`."""
     return {
         "objects": report.objects,
         "views": report.views,

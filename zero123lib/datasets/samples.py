@@ -51,7 +51,7 @@ class Sample:
 
 
 def read_sample(png: bytes, npy: bytes) -> Sample:
-    """The view of the two files' contents.
+    """Return the view of the two files' contents.
 
     Raises:
         SampleError: one of them cannot be used.
@@ -61,7 +61,7 @@ def read_sample(png: bytes, npy: bytes) -> Sample:
 
 
 def read_image(png: bytes) -> Image.Image:
-    """RGB or RGBA of a picture file's content.
+    """Return RGB or RGBA of a picture file's content.
 
     Raises:
         SampleError: damaged, empty (every pixel transparent), or not square.
@@ -79,7 +79,7 @@ def read_image(png: bytes) -> Image.Image:
 
 @lru_cache(maxsize=1 << 17)  # training reads the same ones again and again
 def read_pose(npy: bytes) -> Pose:
-    """The camera of a `.npy` file's content.
+    """Return the camera of a `.npy` file's content.
 
     Raises:
         SampleError: not a matrix, or not one of a camera that looks at the origin upright.
@@ -91,7 +91,7 @@ def read_pose(npy: bytes) -> Pose:
 
 
 def read_matrix(npy: bytes) -> np.ndarray:
-    """float64 [3, 4] of a `.npy` file's content; its header is checked before its numbers.
+    """Return float64 [3, 4] of a `.npy` file's content; its header is checked before its numbers.
 
     Raises:
         SampleError: not a `.npy` file, of another shape, or not finite numbers.
@@ -120,7 +120,7 @@ def read_matrix(npy: bytes) -> np.ndarray:
 
 
 def camera_complaint(w2c: np.ndarray) -> str | None:
-    """What is wrong with a finite world-to-camera matrix [3, 4], or None.
+    """Return what is wrong with a finite world-to-camera matrix [3, 4], or None.
 
     The look direction tells common mix-ups apart: in OpenCV's axes a camera that looks at the
     origin seems to look away from it, and a camera-to-world matrix looks at it when inverted.
@@ -156,7 +156,7 @@ def camera_complaint(w2c: np.ndarray) -> str | None:
 
 
 def picture(image: Image.Image, size: int) -> Tensor:
-    """float32 [3, size, size] in [-1, 1] of a view on white.
+    """Return float32 [3, size, size] in [-1, 1] of a view on white.
 
     alpha * colour + (1 - alpha) at full size, then LANCZOS, in floats. Since both are linear this
     is resizing with premultiplied alpha, and edges get no rim.
@@ -185,7 +185,7 @@ def picture(image: Image.Image, size: int) -> Tensor:
 
 
 def world_to_camera(pose: Pose) -> np.ndarray:
-    """float64 [3, 4], what the `.npy` file of a camera holds."""
+    """Return float64 [3, 4], what the `.npy` file of a camera holds."""
     numbers = (pose.elevation_deg, pose.azimuth_deg, pose.radius)
     c2w = spherical_to_camera(*torch.tensor(numbers, dtype=torch.float64)).numpy()
     rotation = c2w[:3, :3].T

@@ -225,7 +225,7 @@ class ShardPairs:
 def shuffled(
     items: Iterable[Item], random: np.random.Generator, capacity: int
 ) -> Iterator[tuple[Item, list[Item]]]:
-    """The items in another order, with the list of those that are waiting, which changes.
+    """Yield the items in another order, with the list of those that are waiting, which changes.
 
     A buffer takes items until it holds `capacity`; then one drawn at random leaves for each that
     comes.

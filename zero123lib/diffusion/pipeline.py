@@ -57,8 +57,10 @@ class Zero123Pipeline(Zero123Model):
 
     @property
     def interrupt(self) -> bool:
-        """Tell whether the call was stopped: set ``pipe._interrupt = True``, from a callback say,
-        to stop after the step at hand."""
+        """Tell whether the call was stopped.
+
+        Set ``pipe._interrupt = True``, from a callback say, to stop after the step at hand.
+        """
         return self._interrupt
 
     def prepare(

@@ -28,7 +28,7 @@ class Live:
     """A figure that is drawn again and again in one place while a cell runs.
 
     Attributes:
-        caption, model: as for :func:`show`.
+        caption, model: as for :func:`zero123lib.display.said.show`.
     """
 
     caption: str
@@ -79,7 +79,7 @@ def explore(
     caption: str,
     model: Any = None,
 ) -> Any:
-    """Sliders for a camera, and what ``draw`` makes of it.
+    """Show sliders for a camera, and what ``draw`` makes of it.
 
     Where no kernel runs, as on GitHub, there are no sliders: the first of ``poses`` stand there as
     pictures, the last is where the sliders start.
@@ -114,7 +114,7 @@ def explore(
 
 
 def viewer(path: str | Path, height_px: int = 400) -> None:
-    """A mesh file, to turn by hand: trimesh's viewer, which needs no network.
+    """Show a mesh file, to turn by hand, in trimesh's viewer, which needs no network.
 
     Where no notebook runs, as on GitHub, a line stands in its place.
     """

@@ -20,7 +20,7 @@ _COLORS = 256
 
 
 def as_picture(picture: Picture) -> Image.Image:
-    """A picture as a Pillow image."""
+    """Return a picture as a Pillow image."""
     from PIL import Image
 
     if isinstance(picture, Image.Image):
@@ -32,7 +32,7 @@ def as_picture(picture: Picture) -> Image.Image:
 
 
 def to_png(shown: Figure | Picture) -> bytes:
-    """A figure or a picture as a PNG of few colours; a picture on white."""
+    """Return a figure or a picture as a PNG of few colours; a picture on white."""
     from PIL import Image
 
     from zero123lib.views.framing import composite
@@ -47,14 +47,14 @@ def to_png(shown: Figure | Picture) -> bytes:
 
 
 def beside(pictures: Sequence[Picture], gap_px: int = 4) -> Image.Image:
-    """Pictures side by side on white, as for the frames of an animation."""
+    """Put pictures side by side on white, as for the frames of an animation."""
     from zero123lib.views.sheet import contact_sheet
 
     return contact_sheet([as_picture(picture) for picture in pictures], len(pictures), None, gap_px)
 
 
 def save_png(frames: Sequence[Image.Image], frame_ms: int = 0) -> bytes:
-    """A PNG, animated if there are several frames, with one dithered palette for all of them."""
+    """Return a PNG, animated if there are several frames, with one dithered palette for all."""
     import numpy as np
     from PIL import Image
 

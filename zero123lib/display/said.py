@@ -21,17 +21,17 @@ FAST = "ZERO123_NOTEBOOKS_FAST"
 
 
 def is_fast() -> bool:
-    """Whether the least work is asked for: the tests do."""
+    """Tell whether the least work is asked for: the tests do."""
     return os.environ.get(FAST, "") not in ("", "0")
 
 
 def scaled(full: int, fast: int) -> int:
-    """How much work to do: ``full``, or ``fast`` where :func:`is_fast`."""
+    """Return how much work to do: ``full``, or ``fast`` where :func:`is_fast`."""
     return fast if is_fast() else full
 
 
 def load(model: str) -> Zero123Pipeline:
-    """A pipeline on the best device there is; says what it is, and shows no bars."""
+    """Load a pipeline on the best device there is, say what it is, and show no bars."""
     from zero123lib.diffusion.apps import load_pipeline
 
     pipe = load_pipeline(model)
@@ -48,7 +48,7 @@ def load(model: str) -> Zero123Pipeline:
 
 
 def made_by(model: Any = None) -> str:
-    """The last sentence of a caption: the model that made a picture, None for none.
+    """Return the last sentence of a caption: the model that made a picture, None for none.
 
     Args:
         model: a pipeline, or a model's name.
@@ -60,13 +60,13 @@ def made_by(model: Any = None) -> str:
 
 
 def say(text: str) -> None:
-    """Markdown, as a paragraph of the notebook: where its numbers are the cell's own."""
+    """Show Markdown as a paragraph of the notebook, where its numbers are the cell's own."""
     ipython = require("IPython.display", "notebooks")
     ipython.display(ipython.Markdown(text))
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A table: text as it is, floating numbers with two decimals.
+    """Show a table: text as it is, floating numbers with two decimals.
 
     Raises:
         ValueError: a row has another number of cells.
@@ -80,12 +80,12 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 
 def vector(values: Tensor) -> str:
-    """Numbers ``[N]`` in a line, with signs and two decimals, and no minus before zeros."""
+    """Return numbers ``[N]`` in a line, with signs and two decimals, and no minus before zeros."""
     return ", ".join(f"{round(value, 2) + 0.0:+.2f}" for value in values.tolist())
 
 
 def show(shown: Figure | Picture, caption: str, model: Any = None) -> None:
-    """A figure or a picture, and its caption below it.
+    """Show a figure or an image, and its caption below it.
 
     Args:
         caption: what it is, whole sentences.
@@ -101,7 +101,7 @@ def show_rows(
     titles: Sequence[str] = (),
     side_in: float = 1.25,
 ) -> None:
-    """Rows of pictures under common titles, each row named on its left; None leaves a gap.
+    """Show rows of images under common titles, each named on its left; None leaves a gap.
 
     Args:
         side_in: of a picture, inches.
@@ -127,7 +127,7 @@ def show_rows(
 def animate(
     frames: Sequence[Picture], caption: str, model: Any = None, frame_ms: int = 120
 ) -> None:
-    """An endless animation, as an animated PNG: what cannot play it shows its first frame."""
+    """Show an endless animation, as an animated PNG: what cannot play it shows its first frame."""
     from zero123lib.views.framing import composite
 
     show_png(save_png([composite(as_picture(frame)) for frame in frames], frame_ms), caption, model)

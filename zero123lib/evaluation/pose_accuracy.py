@@ -48,7 +48,7 @@ class AzimuthSweep:
 
 
 def render_azimuth_sweep(scene: Scene, target: Pose, size: int) -> AzimuthSweep:
-    """Renders all around an object at the elevation and radius of a camera.
+    """Render all around an object at the elevation and radius of a camera.
 
     Args:
         size: S, pixels, of the pictures that are to be compared with it.
@@ -75,7 +75,7 @@ def sweep_errors(pictures: Tensor, ring: AzimuthSweep, mask: Tensor | None = Non
 
 
 def recovered_azimuths_deg(errors: Tensor) -> Tensor:
-    """Azimuths ``[K]`` in degrees where errors are least, between the renders by a parabola.
+    """Return azimuths ``[K]`` in degrees where errors are least, between the renders by a parabola.
 
     Args:
         errors: ``[K, A]``, from azimuths evenly all the way round from 0 on.
@@ -88,7 +88,7 @@ def recovered_azimuths_deg(errors: Tensor) -> Tensor:
 
 
 def tells_azimuth(target: Tensor, ring: AzimuthSweep) -> bool:
-    """Whether the true view ``[3, S, S]`` tells the azimuth, see the top of the module."""
+    """Tell whether the true view ``[3, S, S]`` tells the azimuth, see the top of the module."""
     turns = azimuth_error_deg(
         ring.azimuths_deg, torch.full_like(ring.azimuths_deg, ring.target_azimuth_deg)
     )

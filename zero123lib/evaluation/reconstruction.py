@@ -102,16 +102,16 @@ class ShapeReport:
     scored: Sequence[Scored]
 
     def mean(self, name: str) -> float:
-        """Of a number of all objects, those that have it."""
+        """Return the mean of a number over the objects that have it."""
         return float(np.nanmean([getattr(one, name) for one in self.scored]))
 
     @property
     def seconds(self) -> list[float]:
-        """Per object, outputs left out."""
+        """Return the seconds per object, outputs left out."""
         return [sum(v for k, v in one.seconds.items() if k != "outputs") for one in self.scored]
 
     def to_dict(self, command: str | None = None) -> dict[str, Any]:
-        """For JSON."""
+        """Return plain values for JSON."""
         names = tuple(_COLUMNS)
         return {
             "protocol": "reconstruction",
@@ -134,7 +134,7 @@ class ShapeReport:
         }
 
     def table(self) -> str:
-        """Some lines of text for people."""
+        """Return some lines of text for people."""
         names = [title for title, _ in _COLUMNS.values()]
         rows = [f"{'object':14}" + "".join(f"{name:>9}" for name in [*names, "seconds"])]
         values = {one: [getattr(one, name) for name in _COLUMNS] for one in self.scored}
@@ -246,7 +246,7 @@ def _scored(sample: Sample, scene: Scene, pose: Pose, rgba: Tensor, end: Finishe
 
 
 def ball_radius(alpha: Tensor, distance: float) -> float:
-    """Of the ball at the origin whose silhouette covers as much as a picture's.
+    """Return the radius of the ball at the origin that covers as much as an image's outline.
 
     Args:
         alpha: ``[S, S]``.
@@ -258,7 +258,7 @@ def ball_radius(alpha: Tensor, distance: float) -> float:
 
 
 def chamfer(a: np.ndarray, b: np.ndarray) -> float:
-    """The mean over two sets of points ``[N, 3]`` of the mean distance to the other set."""
+    """Return the mean over two sets of points ``[N, 3]`` of the mean distance to the other set."""
     there, back = KDTree(b).query(a)[0], KDTree(a).query(b)[0]
     return float(np.mean(there) + np.mean(back)) / 2
 
@@ -266,7 +266,7 @@ def chamfer(a: np.ndarray, b: np.ndarray) -> float:
 def surface_points(
     vertices: np.ndarray, faces: np.ndarray, count: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Points ``[N, 3]`` drawn evenly on triangles, and the unit normals there."""
+    """Return points ``[N, 3]`` drawn evenly on triangles, and the unit normals there."""
     random = np.random.default_rng(seed)
     a, b, c = (vertices[faces[:, i]] for i in range(3))
     across = np.cross(b - a, c - a)

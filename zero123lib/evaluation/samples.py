@@ -92,7 +92,7 @@ class Sample:
 
     @property
     def object(self) -> object:
-        """What tells the object from others."""
+        """Return what tells the object from others."""
         return self.name
 
     def fingerprint(self) -> str:
@@ -118,12 +118,12 @@ class SceneSample(Sample):
 
     @property
     def object(self) -> Scene:
-        """The scene itself: two of one kind differ."""
+        """Return the scene itself, for two of one kind differ."""
         return self.scene
 
     @property
     def replaced(self) -> int:
-        """How many scenes have given way up to this one."""
+        """Tell how many scenes have given way up to this one."""
         return self.seed - HELD_OUT_SEED - self.index
 
 

@@ -69,7 +69,7 @@ class ViewScore:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> ViewScore:
-        """Undo :func:`dataclasses.asdict`."""
+        """Undo ``dataclasses.asdict``."""
         whole, inside = Scores(**content["whole"]), Scores(**content["inside"])
         return cls(whole, inside, content["tells_azimuth"])
 
@@ -82,7 +82,7 @@ class Entry:
     inside: Scores
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: the numbers of the whole picture, and ``inside`` those inside."""
+        """Return, for JSON, the numbers of the whole image, and ``inside`` those inside."""
         return {**self.whole.to_dict(), "inside": self.inside.to_dict()}
 
 
@@ -162,7 +162,7 @@ def _azimuth_errors(
 
 
 def summarize(scores: Iterable[ViewScore]) -> Entry:
-    """All views as one entry.
+    """Summarise all views as one entry.
 
     Raises:
         ValueError: where there is none.

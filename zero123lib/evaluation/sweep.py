@@ -68,12 +68,12 @@ class Curves:
     baselines: Mapping[str, Entry]
 
     def table(self) -> str:
-        """Some lines of text for people."""
+        """Return some lines of text for people."""
         rows = {f"steps {s.steps}, guidance {s.guidance:g}": e for s, e in self.entries.items()}
         return "\n".join(scores_table({**rows, **self.baselines}))
 
     def csv(self) -> str:
-        """A spreadsheet: a line per setting, then one per trivial answer."""
+        """Return a spreadsheet: a line per setting, then one per trivial answer."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         names = [*_NUMBERS, *(f"inside_{name}" for name in _NUMBERS)]
@@ -115,7 +115,7 @@ def sweep_scenes(
 
 
 def curves(steps: Iterable[SweepStep]) -> Curves:
-    """All steps of a sweep as one.
+    """Return all steps of a sweep as one.
 
     Raises:
         ValueError: where there is none.
@@ -136,7 +136,7 @@ def curves(steps: Iterable[SweepStep]) -> Curves:
 
 
 def weights_fingerprint(pipe: Zero123Pipeline) -> str:
-    """A digest of what a pipeline's pictures depend on: weights, configs, device, libraries."""
+    """Return a digest of what a pipeline's images depend on: weights, configs, device, versions."""
     digest = hashlib.sha256(f"{pipe.device.type} {pipe.config['encoding']} {versions()}".encode())
     for name, component in sorted(pipe.components.items()):
         digest.update(f"{name} {component.config}".encode())

@@ -34,7 +34,7 @@ Schedule = Number | Callable[[int], float]
 
 @settings
 class FitSettings(Stages):
-    """How views are fitted. Where a `Schedule` is a function, it is of the step, from 0.
+    """Says how views are fitted. Where a `Schedule` is a function, it is of the step, from 0.
 
     Attributes:
         steps: in all.
@@ -164,7 +164,7 @@ class Fitting:
 
     @property
     def finished(self) -> bool:
-        """Whether all steps were taken."""
+        """Tell whether all steps were taken."""
         return self.step >= self.settings.steps
 
     def advance(self) -> FitStep:
@@ -192,14 +192,14 @@ class Fitting:
         return FitStep(self.step, s.steps, values, self.field)
 
     def level(self) -> float:
-        """The density that parts solid from empty, by the views' silhouettes."""
+        """Return the density that parts solid from empty, by the views' silhouettes."""
         masks = self._images[..., 3]
         return silhouette_level(
             self.field, masks, self._cameras, self._fov_deg, occupancy=self.occupancy
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """All that changes, as tensors and numbers, for ``torch.save``."""
+        """Return all that changes, as tensors and numbers, for ``torch.save``."""
         return {
             "step": self.step,
             "settings": asdict(self.field.settings),
@@ -312,7 +312,7 @@ class Fitting:
 
 
 def at_step(schedule: Schedule, step: int) -> float:
-    """The value of a schedule at a step."""
+    """Return the value of a schedule at a step."""
     return schedule(step) if callable(schedule) else schedule
 
 

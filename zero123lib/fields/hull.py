@@ -18,7 +18,7 @@ def visual_hull(
     half_extent: float = 0.6,
     tolerance: float = 0.0,
 ) -> Tensor:
-    """The cells whose centre lies within the silhouettes.
+    """Return the cells whose centre lies within the silhouettes.
 
     Args:
         masks: ``[V, H, W]``, boolean or alpha in [0, 1], square pictures.
@@ -39,7 +39,7 @@ def visual_hull(
 def silhouette_share(
     points: Tensor, masks: Tensor, cameras_to_world: Tensor, fov_deg: float = FOV_DEG
 ) -> Tensor:
-    """The share ``[P]`` of the views whose silhouette has points ``[P, 3]`` inside.
+    """Return the share ``[P]`` of the views whose silhouette has points ``[P, 3]`` inside.
 
     Alpha is interpolated between pixel centres and has to reach one half. Outside its picture a
     silhouette goes on as it is at the border: pictures show all of the object, or what they cut
@@ -54,7 +54,7 @@ def silhouette_share(
 
 
 def check_masks(masks: Tensor, cameras_to_world: Tensor) -> None:
-    """Square masks ``[V, H, H]`` and a camera for each.
+    """Refuse masks and cameras that are not square ``[V, H, H]`` and one for each.
 
     Raises:
         ValueError: other shapes.

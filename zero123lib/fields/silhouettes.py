@@ -37,7 +37,7 @@ _MET, _NEARLY, _NOTHING = 1.0, 0.05, 1e-5
 
 @dataclass(frozen=True, eq=False)
 class Silhouette:
-    """What a camera is known to see of an object.
+    """Holds what a camera is known to see of an object.
 
     Attributes:
         alpha: ``[S, S]`` in [0, 1]; one half is the outline.
@@ -51,7 +51,7 @@ class Silhouette:
 
     @property
     def inside(self) -> Tensor:
-        """Whether pixels belong to the object, boolean ``[S, S]``."""
+        """Tell whether pixels belong to the object, boolean ``[S, S]``."""
         return self.alpha >= 0.5
 
 

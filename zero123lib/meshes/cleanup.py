@@ -53,7 +53,7 @@ _SHEET = 0.01
 
 @dataclass(frozen=True)
 class Cleaning:
-    """What `clean` does.
+    """Holds what `clean` does.
 
     Attributes:
         min_share: a part stays where its area is at least this share of the largest part's; 1
@@ -96,7 +96,7 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Cleaned:
-    """What `clean` has made.
+    """Holds what `clean` has made.
 
     Attributes:
         mesh: float32, on the CPU, no two vertices at one place.

@@ -40,7 +40,7 @@ _COLORS = "_COLOR_LINEAR"
 
 @dataclass(frozen=True)
 class Written:
-    """What `write_mesh` has written.
+    """Holds what `write_mesh` has written.
 
     Attributes:
         files: the mesh file, and those that it refers to.
@@ -183,7 +183,7 @@ def _exact_colors(tree: dict[str, Any], materials: Mapping[str, Material]) -> No
 
 
 def picture(material: Material) -> Image.Image:
-    """A material's texture; without alpha where that means nothing."""
+    """Return a material's texture; without alpha where that means nothing."""
     assert material.texture is not None
     texture = material.texture.detach()
     if texture.is_floating_point():

@@ -68,7 +68,7 @@ def extract(
     block: int = 64,
     device: torch.device | str = "cpu",
 ) -> Mesh:
-    """The closed surface where a density reaches a level: see `extraction`, which shows progress.
+    """Return the closed surface where a density reaches a level: `extraction` in one go.
 
     Args:
         density_fn: densities ``[N]``, at least 0, of float32 points ``[N, 3]``.
@@ -107,7 +107,7 @@ def extraction(
     block: int = 64,
     device: torch.device | str = "cpu",
 ) -> Iterator[tuple[int, int, Mesh | None]]:
-    """`extract` step by step: yields slabs done, slabs in all, and with the last one the mesh."""
+    """Do as `extract` does step by step: yield slabs done, slabs in all, and at last the mesh."""
     if not 0.0 < half_extent < math.inf:
         raise ValueError(f"half_extent: expected a finite width above 0, got {half_extent:g}")
     for name, value, low in (("resolution", resolution, 2), ("block", block, 1)):
@@ -152,7 +152,7 @@ def _asked(density_fn: DensityFn, device: torch.device | str) -> DensityFn:
 
 
 def find_level(density_fn: DensityFn, half_extent: float = HALF_EXTENT) -> float:
-    """The density halfway between that of empty and that of filled space.
+    """Return the density halfway between that of empty and that of filled space.
 
     The two are the means of what is below and above the level, found by turns (Ridler and Calvard
     1978, "Picture thresholding using an iterative selection method") on a grid of 64^3 over the

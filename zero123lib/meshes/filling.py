@@ -52,7 +52,7 @@ def spread(mesh: Mesh, texels: Texels, texture: Tensor, seen: Tensor) -> Tensor:
 
 
 def charts(mesh: Mesh) -> Tensor:
-    """Which chart of the atlas each face is in: int64 ``[F]``.
+    """Tell which chart of the atlas each face is in: int64 ``[F]``.
 
     Faces of a chart are joined by corners at one place of the surface and of the atlas.
     """

@@ -18,7 +18,7 @@ MAX_BORDER = 10_000
 
 
 def close_holes(places: np.ndarray, faces: np.ndarray, max_radius: float) -> np.ndarray:
-    """Faces that close the holes of a surface whose faces are wound alike.
+    """Return faces that close the holes of a surface whose faces are wound alike.
 
     Args:
         places: ``[P, 3]``.

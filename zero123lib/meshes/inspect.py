@@ -50,17 +50,17 @@ class Facts:
 
     @property
     def watertight(self) -> bool:
-        """Whether every edge has exactly two faces."""
+        """Tell whether every edge has exactly two faces."""
         return not self.border_edges and not self.branching_edges
 
     @property
     def oriented(self) -> bool:
-        """Whether neighbours agree on which of their sides is outside."""
+        """Tell whether neighbours agree on which of their sides is outside."""
         return not self.opposed_edges
 
 
 def facts(mesh: Mesh) -> Facts:
-    """The numbers of a mesh."""
+    """Return the numbers of a mesh."""
     vertices = mesh.vertices.detach().cpu().numpy().astype(np.float64)
     faces = mesh.faces.cpu().numpy()
     place, firsts = weld(vertices, faces)
@@ -68,7 +68,7 @@ def facts(mesh: Mesh) -> Facts:
 
 
 def surface_facts(places: np.ndarray, faces: np.ndarray) -> Facts:
-    """The numbers of faces ``[F, 3]`` of places ``[P, 3]``, no two of which are the same."""
+    """Return the numbers of faces ``[F, 3]`` of places ``[P, 3]``, no two of which are the same."""
     # A face that has one place twice is no face: its neighbours are each other's.
     whole = faces[distinct(faces)]
     found = edges(whole)

@@ -18,7 +18,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 
 
 class Nearby:
-    """Where a mesh file lies, and what its reader has to say of it.
+    """Says where a mesh file lies, and what its reader has to say of it.
 
     Args:
         folder: the mesh file's own.

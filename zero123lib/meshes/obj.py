@@ -53,7 +53,7 @@ def write_obj(path: Path, mesh: Mesh, notes: Sequence[str]) -> list[Path]:
 
 
 def dropped(mesh: Mesh) -> list[str]:
-    """What OBJ cannot hold of a mesh, in words."""
+    """Return what OBJ cannot hold of a mesh, in words."""
     found = []
     if any(material.alpha != "opaque" for material in mesh.materials):
         found.append("transparency")

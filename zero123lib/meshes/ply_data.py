@@ -39,7 +39,7 @@ class _Element:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """What the file has of an element.
+    """Holds what the file has of an element.
 
     Attributes:
         single: values of the properties that are one number per row ``[N]``.

@@ -101,7 +101,7 @@ def refine(
 
 
 def mended(mesh: Mesh) -> Mesh:
-    """A refined mesh without faces that have lost their area, as closed as it was."""
+    """Return a refined mesh without faces that have lost their area, as closed as it was."""
     return clean(mesh, Cleaning(min_share=0.0, max_hole=0.0, fill_cavities=False)).mesh
 
 
@@ -227,7 +227,7 @@ class _Diffused(torch.autograd.Function):
 
 
 def diffusion(edges: EdgeTensors, count: int, reach: float) -> Callable[[Tensor], Tensor]:
-    """(I + reach^2 L)^-1 for values of vertices ``[count, 3]``, L the graph's Laplacian.
+    """Return (I + reach^2 L)^-1 for values of vertices ``[count, 3]``, L the graph's Laplacian.
 
     Reach is in edges. Steps in what it is applied to are smooth on the surface, however fine the
     mesh (Nicolet et al. 2021, "Large steps in inverse rendering of geometry").

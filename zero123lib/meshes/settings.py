@@ -12,7 +12,7 @@ MAX_SAMPLES_PER_SIDE = 8192
 
 @settings
 class RefineSettings:
-    """How a mesh is refined.
+    """Says how a mesh is refined.
 
     Attributes:
         steps: of Adam (Kingma and Ba 2015).

@@ -40,7 +40,7 @@ class Surface:
         return self.places[self.faces]
 
     def take(self, chosen: np.ndarray) -> Surface:
-        """Only some faces, by number or as bool ``[F]``."""
+        """Take only some faces, by number or as bool ``[F]``."""
         parts = {
             field.name: None if value is None else value[chosen]
             for field in fields(self)
@@ -50,7 +50,7 @@ class Surface:
         return replace(self, **parts)
 
     def turned(self, which: np.ndarray) -> Surface:
-        """Some faces, bool ``[F]``, wound the other way."""
+        """Wind some faces, bool ``[F]``, the other way."""
         if not which.any():
             return self
         parts = {}
@@ -65,7 +65,7 @@ class Surface:
         return replace(self, **parts)
 
     def with_faces(self, faces: np.ndarray) -> Surface:
-        """With more faces between the places there are, looking like those around them."""
+        """Add faces between the places there are, looking like those around them."""
         if not len(faces):
             return self
         corner = first_corners(torch.from_numpy(self.faces), len(self.places)).numpy()[faces]
@@ -80,7 +80,7 @@ class Surface:
 
 
 def from_mesh(mesh: Mesh) -> Surface:
-    """The surface of a mesh; vertices at the same place are one, with the mean of their colours."""
+    """Return a mesh's surface; vertices at one place are one, with the mean of their colours."""
     vertices = mesh.vertices.detach().cpu().numpy().astype(np.float64)
     faces = mesh.faces.cpu().numpy()
     place, firsts = weld(vertices, faces)
@@ -100,7 +100,7 @@ def from_mesh(mesh: Mesh) -> Surface:
 
 
 def to_mesh(surface: Surface, like: Mesh, normals: Tensor | None) -> Mesh:
-    """The mesh of a surface, with the materials of another one, on the CPU."""
+    """Return the mesh of a surface, with the materials of another one, on the CPU."""
     used, faces = np.unique(surface.faces, return_inverse=True)
 
     def tensor(value: np.ndarray | None) -> Tensor | None:
@@ -119,7 +119,7 @@ def to_mesh(surface: Surface, like: Mesh, normals: Tensor | None) -> Mesh:
 
 
 def without_slivers(surface: Surface) -> Surface:
-    """Faces without area taken out, and no crack left where they were.
+    """Take out faces without area, leaving no crack where they were.
 
     The neighbour beyond a flat face's longest side is cut in two at the face's third corner, which
     lies on that side. Where nothing lies beyond it, or several faces do, it just goes, and so do

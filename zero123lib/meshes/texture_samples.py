@@ -27,7 +27,7 @@ _STEP = 3.0
 
 @dataclass(frozen=True)
 class ViewFit:
-    """How pictures become a texture.
+    """Says how pictures become a texture.
 
     Attributes:
         steps: of the descent, all pictures each; 0 leaves each texel the mean of its pixels. None
@@ -67,7 +67,7 @@ class ViewFit:
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """What the pixels of pictures show of a texture.
+    """Holds what the pixels of pictures show of a texture.
 
     Attributes:
         texels: indices of texels, row after row of the texture ``[P, K]``.
@@ -86,11 +86,11 @@ class Samples:
     views: Tensor
 
     def predicted(self, texture: Tensor) -> Tensor:
-        """Colours of the pixels ``[P, C]`` by those of the texels ``[T, C]``, both linear."""
+        """Return colours of pixels ``[P, C]`` by those of texels ``[T, C]``, both linear."""
         return F.embedding_bag(self.texels, texture, per_sample_weights=self.shares, mode="sum")
 
     def returner(self, count: int) -> Callable[[Tensor], Tensor]:
-        """The transpose of `predicted`: values of pixels ``[P, C]`` to texels ``[count, C]``."""
+        """Return the transpose of `predicted`: of pixels ``[P, C]`` to texels ``[count, C]``."""
         flat = self.texels.flatten()
         order = torch.argsort(flat, stable=True)
         pixel = torch.div(order, self.texels.shape[1], rounding_mode="floor")
@@ -116,7 +116,7 @@ def sample_views(
     fit: ViewFit,
     backend: str,
 ) -> Samples:
-    """What pictures show of a texture of that size: see `Samples`."""
+    """Return what pictures show of a texture of that size: see `Samples`."""
     solid = replace(mesh, materials=(Material(),), face_material=None)
     look = rasterizer(solid, backend)
     parts = []
@@ -135,7 +135,7 @@ def sample_views(
 
 
 def footprint(uv: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """The four texels that a bilinear look-up mixes, and their shares: both ``[N, 4]``.
+    """Return the four texels that a bilinear look-up mixes, and their shares: both ``[N, 4]``.
 
     As in `shading.look_up`, but at the borders of the texture the last texel goes on.
     """
@@ -156,7 +156,7 @@ def footprint(uv: Tensor, size: int) -> tuple[Tensor, Tensor]:
 def edge_weights(
     valid: Tensor, depths: Tensor, cosine: Tensor, focal: float, edge_px: float
 ) -> Tensor:
-    """How much pixels count by their distance to silhouettes ``[S, S]``, 0 to 1.
+    """Tell how much pixels count by their distance to silhouettes ``[S, S]``, 0 to 1.
 
     A silhouette is where `valid` ends, and where the depths of two neighbours' samples are farther
     apart than one surface explains.

@@ -124,7 +124,7 @@ def check_views(images: Tensor, cameras: Sequence[Camera]) -> None:
 
 
 def check_worth(worth: Tensor | None, count: int) -> Tensor:
-    """How much each of `count` pictures counts, with mean 1; or ValueError."""
+    """Return how much each of `count` images counts, with mean 1."""
     worth = torch.ones(count) if worth is None else worth.detach().float().cpu()
     if list(worth.shape) != [count] or not bool(((worth > 0.0) & worth.isfinite()).all()):
         raise ArgumentError("worth", f"{count} numbers above 0, one per picture", str(worth))
@@ -269,7 +269,7 @@ def show_image(samples: Samples, colors: Tensor, steps: int) -> Tensor:
 
 
 def certainty(samples: Samples) -> Tensor:
-    """How far an image decides about what its pixels show ``[P]``, 0 to 1."""
+    """Tell how far an image decides about what its pixels show ``[P]``, 0 to 1."""
     low, high = _TRUSTED_COSINES
     square = ((samples.facing - low) / (high - low)).clamp(0.0, 1.0)
     square = square * square * (3.0 - 2.0 * square)

@@ -180,7 +180,7 @@ class FittingViews:
 def solid(field: VoxelField, level: float, silhouette: Silhouette | None = None) -> VoxelField:
     """Make a field whose density rises more steeply through a level.
 
-    ``level (density / level) ^ 3``, at most :data:`_SOLID`: the surface stays where it is, but for
+    ``level (density / level) ^ 3``, at most ``_SOLID``: the surface stays where it is, but for
     what a silhouette changes of it. The old field stays.
 
     Args:

@@ -2,12 +2,12 @@
 
 In the order in which they are written:
 
-field.safetensors, .json  the field: ``load_field`` reads it
-mesh.ply, mesh.glb      its surface: z-up as our world is, with colours at the vertices; and y-up
-                        as glTF is, with a texture
-views.png               the input and the model's views of it, where there are any
-turntable.gif, .mp4     the field from all around; depth.mp4 and normals.mp4 likewise
-metrics.json            how it came about, and how long it took; the last
+    field.safetensors, .json   the field: ``load_field`` reads it
+    mesh.ply, mesh.glb         its surface: z-up as our world is, with colours at the vertices;
+                               and y-up as glTF is, with a texture
+    views.png                  the input and the model's views of it, where there are any
+    turntable.gif, .mp4        the field from all around; depth.mp4 and normals.mp4 likewise
+    metrics.json               how it came about, and how long it took; the last
 """
 
 from __future__ import annotations

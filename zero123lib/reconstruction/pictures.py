@@ -39,7 +39,7 @@ class InputView:
 
     @property
     def darkness(self) -> float:
-        """How much darker than white the object's light parts are: what to take for all object.
+        """Tell how much darker than white the object's light parts are, to take that for object.
 
         A fifth of its pixels are lighter. Between `LEAST_DARKNESS` and `MOST_DARKNESS`.
         """

@@ -41,7 +41,7 @@ class Photo:
 
     @property
     def silhouettes(self) -> tuple[Tensor, Tensor, float]:
-        """What is known of the outline: alpha ``[1, S, S]``, its camera, the field of view."""
+        """Return the known outline as alpha ``[1, S, S]``, its camera, the field of view."""
         return self.view.rgba[None, ..., 3], camera_to_world([self.shot.pose]), self.shot.fov_deg
 
     def silhouette(self, recipe: Recipe) -> Silhouette | None:
@@ -75,12 +75,12 @@ class Posed:
 
     @property
     def device(self) -> torch.device:
-        """The CPU: there is no model that would be elsewhere."""
+        """Return the CPU, for there is no model that would be elsewhere."""
         return torch.device("cpu")
 
     @property
     def silhouettes(self) -> tuple[Tensor, Tensor, float]:
-        """All images' outlines: alpha ``[V, S, S]``, the cameras, the field of view."""
+        """Return all images' outlines, alpha ``[V, S, S]``, the cameras, the field of view."""
         views = self.views
         return views.images[..., 3], views.cameras_to_world, views.fov_deg
 

@@ -20,7 +20,7 @@ _CAMERAS, _LIGHT = 0, 1
 
 
 def official_poses(settings: RenderSettings, name: str) -> list[Pose]:
-    """The cameras of an object: uniform over the sphere between the two elevations.
+    """Return the cameras of an object: uniform over the sphere between the two elevations.
 
     The official script draws directions from a cube, so that they are a little denser towards its
     corners; ours have uniform azimuths and uniform sines of the elevation.
@@ -41,7 +41,7 @@ def official_poses(settings: RenderSettings, name: str) -> list[Pose]:
 
 
 def light_of(settings: RenderSettings, name: str) -> Light:
-    """The light of an object: `LAMBERT`, or a random one from above.
+    """Return the light of an object: `LAMBERT`, or a random one from above.
 
     The official lamp stands at U(-1, 1), U(-1, 1), U(0.5, 1.5) with a power of U(300, 600); it is
     a hundred times as large as the object, so that light comes from nearly everywhere: there is

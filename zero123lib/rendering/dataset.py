@@ -43,7 +43,7 @@ _LOCK = ".rendering.lock"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an object.
+    """Holds what became of an object.
 
     Attributes:
         source: which.

@@ -43,7 +43,7 @@ class Source:
 
 
 def find_meshes(path: str | Path) -> list[Source]:
-    """The mesh file, or all mesh files below a folder, sorted by name.
+    """Return the mesh file, or all mesh files below a folder, sorted by name.
 
     An object's name is its path below the folder without the ending, "__" for "/"; where two
     would be the same, both keep their endings. Hidden files and folders are passed over.
@@ -128,7 +128,7 @@ def render_object(
 
 
 def whole_record(folder: Path, source: Source, settings: RenderSettings) -> dict[str, Any] | None:
-    """The record of a folder of views that needs no work, or None.
+    """Return the record of a folder of views that needs no work, or None.
 
     It needs none where all its files have the sizes that the record says, and the record was made
     with the same settings of a file of the same size.

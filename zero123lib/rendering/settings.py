@@ -49,12 +49,12 @@ class RenderSettings:
             raise ArgumentError("size", f"a whole number from 8 to {most}", str(self.size))
 
     def to_config(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         config = asdict(self)
         return {key: list(v) if isinstance(v, tuple) else v for key, v in config.items()}
 
     def differences(self, config: object) -> list[str]:
-        """What differs in another's `to_config`, as "views 8, now 12"."""
+        """Return what differs in another's `to_config`, as "views 8, now 12"."""
         if not isinstance(config, Mapping):
             return [f"no settings, but {type(config).__name__}"]
         mine = self.to_config()

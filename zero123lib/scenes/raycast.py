@@ -46,7 +46,7 @@ class Rendered:
 
 
 def random_camera(random: torch.Generator) -> Pose:
-    """A camera as in training: any azimuth, radius U(1.5, 2.2), elevation -15 to 75 degrees.
+    """Return a camera as in training: any azimuth, radius U(1.5, 2.2), elevation -15 to 75 degrees.
 
     Elevations are uniform in their sine, so cameras are uniform over that band of the sphere.
     """
@@ -66,7 +66,9 @@ def render(
     fov_deg: float = FOV_DEG,
     device: torch.device | str = "cpu",
 ) -> Rendered:
-    """Render a scene from cameras on the official sphere (lit as in :mod:`.shading`).
+    """Render a scene from cameras on the official sphere.
+
+    Its light is that of :mod:`zero123lib.scenes.shading`.
 
     Args:
         poses: cameras outside the object; official radii are 1.5 to 2.2.

@@ -68,8 +68,10 @@ def rate_factor(step: int, done: float, config: ScheduleConfig) -> float:
 
 
 def ema_decay(updates: int, limit: float) -> float:
-    """The average's decay at its update number ``updates``, the first being 1: ``(1 + n) /
-    (10 + n)`` up to the limit (official ``ldm/modules/ema.py``, LitEma)."""
+    """Return the average's decay at its update number ``updates``, the first being 1.
+
+    It is ``(1 + n) / (10 + n)`` up to the limit (official ``ldm/modules/ema.py``, LitEma).
+    """
     return min(limit, (1 + updates) / (10 + updates))
 
 

@@ -60,7 +60,7 @@ class ScenePairs:
 
     @property
     def skipped(self) -> Mapping[str, str]:
-        """Nothing: what is drawn is never corrupt."""
+        """Return nothing, for what is drawn is never corrupt."""
         return {}
 
     def batches(self, first: int, step: int, batch_size: int) -> Iterator[Batch]:

@@ -67,7 +67,7 @@ class CutOut:
 
 
 def cut_out(image: ImageSource, method: CutOutMethod = "auto") -> CutOut:
-    """The object of an image as RGBA with soft alpha.
+    """Return the object of an image as RGBA with soft alpha.
 
     Args:
         image: anything that `load_image` takes.
@@ -84,10 +84,10 @@ def cut_out(image: ImageSource, method: CutOutMethod = "auto") -> CutOut:
 
 
 def cut_out_loaded(image: Image.Image, method: CutOutMethod = "auto") -> CutOut:
-    """`cut_out` of what `load_image` returned, or of a smaller copy, however small.
+    """Cut out what `load_image` returned, or a smaller copy, however small: see `cut_out`.
 
     Raises:
-        as `cut_out` does.
+        ImageError, MissingExtraError, ValueError: as for `cut_out`.
     """
     if method not in get_args(CutOutMethod):
         names = ", ".join(repr(name) for name in get_args(CutOutMethod))
@@ -131,7 +131,7 @@ def masked(image: ImageSource, mask: ImageSource) -> Image.Image:
 
 
 def has_meaningful_alpha(image: Image.Image) -> bool:
-    """Whether at least 1 % of an RGBA image is more transparent than not, but not all alike."""
+    """Tell whether 1 % or more of an RGBA image is more transparent than not, but not all alike."""
     if image.mode != "RGBA":
         return False
     alpha = np.asarray(image.getchannel("A"))
@@ -139,7 +139,7 @@ def has_meaningful_alpha(image: Image.Image) -> bool:
 
 
 def rembg_model() -> Path | None:
-    """The file of the rembg network that would be used; None when rembg or every file lacks.
+    """Return the file of the rembg network that would be used; None when rembg or every file lacks.
 
     Looks where rembg itself does: `U2NET_HOME`, else `.u2net` in `XDG_DATA_HOME` or the home.
     """

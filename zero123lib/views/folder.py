@@ -6,7 +6,7 @@
     transforms.json         the cameras (see `transforms`), the size, what made it
 
 The last lists the first; the others are for people. :func:`view_files` makes the content, which
-:func:`zero123lib._files.write_folder` writes; :func:`read_views` reads any folder with a
+``zero123lib._files.write_folder`` writes; :func:`read_views` reads any folder with a
 transforms.json, of any make.
 """
 

@@ -75,7 +75,7 @@ MOST_DARKNESS = 0.3
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """What the model is conditioned on, and how it came about.
+    """Holds what the model is conditioned on, and how it came about.
 
     Attributes:
         image: RGB, size x size, on white: `tensor` in 8 bits.
@@ -97,7 +97,7 @@ class Prepared:
 
     @property
     def how(self) -> str:
-        """What to tell of it in words, such as "cut out by its own transparency"."""
+        """Return what to tell of it in words, such as "cut out by its own transparency"."""
         return HOW[self.method] + (", the first of its frames" if self.first_frame else "")
 
 

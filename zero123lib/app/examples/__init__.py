@@ -32,7 +32,7 @@ EXAMPLES = (
 
 
 def example_picture(kind: str, number: int, azimuth_deg: float) -> Image.Image:
-    """One object on a transparent background, RGBA."""
+    """Draw one object on a transparent background, RGBA."""
     scene = random_scene(HELD_OUT_SEED + number, kind)
     rgba = render(scene, [Pose(ELEVATION_DEG, azimuth_deg)], SIZE_PX).rgba[0]
     return Image.fromarray((rgba * 255).round().byte().numpy())
@@ -50,5 +50,5 @@ def write_examples(folder: Path) -> list[Path]:
 
 
 def example_files() -> list[str]:
-    """The rendered examples that ship with the app."""
+    """Return the rendered examples that ship with the app."""
     return [str(FOLDER / f"{kind}.png") for kind, _, _ in EXAMPLES]
