@@ -52,8 +52,8 @@ ENDPOINTS = {
     "/prepare": ["image", *PICTURE_LAST, "model"],
     "/preview": [*CAMERA, "seed", "input_elevation", *PICTURE_LAST, "model"],
     "/view": [*CAMERA, "steps", "seed", "input_elevation", *PICTURE_LAST, "model"],
-    "/views": ["image", "azimuths", *MANY, "seeds", "transparent", "model"],
-    "/orbit": ["image", "count", *MANY, "seeds", "transparent", "model"],
+    "/views": ["image", "azimuths", *MANY, "seeds", "transparent", "model", "upscale"],
+    "/orbit": ["image", "count", *MANY, "seeds", "transparent", "model", "upscale"],
     "/model": ["model"],
     "/reconstruct": ["image", "recipe", "seed", "input_elevation", *PICTURE_LAST, "model"],
     "/stop": [],
@@ -209,6 +209,18 @@ def test_a_seed_of_several_gives_the_views_of_that_seed_alone(client: Client) ->
     both = views(client, CAR, "0, 90", seed=4, seeds=2)
     alone = views(client, CAR, "0, 90", seed=5)
     assert all(np.abs(a.astype(int) - b).max() <= 1 for a, b in zip(both[2:], alone, strict=True))
+
+
+def test_an_enlarged_view_is_larger_and_says_by_what(client: Client) -> None:
+    gallery, _, _, _, _, archive = client.predict(
+        handle_file(CAR), "60", upscale=2, api_name="/views"
+    )
+    assert Image.open(gallery[0]["image"]).size == (256, 256)
+    made_by = json.loads(zipfile.ZipFile(archive).read("transforms.json"))["made_by"]
+    assert made_by["upscale"] == 2
+    assert made_by["networks"] == ["Real-ESRGAN animevideov3 (BSD-3-Clause)"]
+    with pytest.raises(AppError, match="upscale: expected one of 1, 2, 4, got '3'"):
+        client.predict(handle_file(CAR), "60", upscale=3, api_name="/views")
 
 
 def test_a_transparent_view_shows_the_view_and_lets_white_through(client: Client) -> None:

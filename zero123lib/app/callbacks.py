@@ -15,6 +15,7 @@ import gradio as gr
 import torch
 from PIL import Image
 
+from zero123lib._choices import Upscale
 from zero123lib._optional import MissingExtraError
 from zero123lib.app import inputs, preparing, settings
 from zero123lib.app.sessions import Session
@@ -184,6 +185,7 @@ class Actions:
         seeds: int = 1,
         transparent: bool = False,
         model: str | None = None,
+        upscale: int = 1,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio is asked for one)
     ) -> Iterator[tuple[Any, ...]]:
         """Show the object in a picture from other cameras, one view per azimuth and seed.
@@ -203,6 +205,7 @@ class Actions:
             seeds: how many, from the first one on; several tell where the model is unsure.
             transparent: take the white background away.
             model: which model; the app's own.
+            upscale: 2 or 4 enlarges the views, by Real-ESRGAN animevideov3.
 
         Returns:
             The views, seed by seed; where the seeds disagree, if there are several; a contact
@@ -218,7 +221,8 @@ class Actions:
             poses = [RelativePose(up, angle, farther) for angle in inputs.azimuths(azimuths)]
             count = inputs.whole("seeds", seeds, 1, settings.MAX_SEEDS)
             bare = inputs.truth("transparent", transparent)
-            yield from self.studio.many(session, asked, poses, count, bare, progress)
+            larger = inputs.choice("upscale", upscale, Upscale)
+            yield from self.studio.many(session, asked, poses, count, bare, larger, progress)
 
     def orbit(
         self,
@@ -237,6 +241,7 @@ class Actions:
         seeds: int = 1,
         transparent: bool = False,
         model: str | None = None,
+        upscale: int = 1,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[tuple[Any, ...]]:
         """Show the object from cameras evenly around it, with the files of the whole turn.
@@ -256,6 +261,7 @@ class Actions:
             seeds: how many, from the first one on; several tell where the model is unsure.
             transparent: take the white background away.
             model: which model; the app's own.
+            upscale: 2 or 4 enlarges the views, by Real-ESRGAN animevideov3.
 
         Returns:
             The views, seed by seed; where the seeds disagree, if there are several; a contact
@@ -272,7 +278,8 @@ class Actions:
             poses = orbit(number, up, farther)
             how_often = inputs.whole("seeds", seeds, 1, settings.MAX_SEEDS)
             bare = inputs.truth("transparent", transparent)
-            yield from self.studio.many(session, asked, poses, how_often, bare, progress)
+            larger = inputs.choice("upscale", upscale, Upscale)
+            yield from self.studio.many(session, asked, poses, how_often, bare, larger, progress)
 
     def model(
         self,

@@ -52,11 +52,17 @@ def picture(upload: Any) -> Image.Image:
 
 def framing(ratio: Any, recentre: Any, method: Any) -> Framing:
     """Tell how the picture is framed; see `zero123lib.app.preparing.Framing`."""
-    names = get_args(CutOutMethod)
-    if method not in names:
-        raise ValueError(f"method: expected one of {', '.join(names)}, got {str(method)[:40]!r}")
+    method = choice("method", method, CutOutMethod)
     ratio = number("foreground_ratio", ratio, MIN_RATIO, 1.0)
     return Framing(ratio, truth("recentre", recentre), method)
+
+
+def choice(name: str, value: Any, choices: Any) -> Any:
+    """Return one of a ``Literal``'s values, or raise ValueError."""
+    if isinstance(value, bool) or value not in get_args(choices):
+        names = ", ".join(map(str, get_args(choices)))
+        raise ValueError(f"{name}: expected one of {names}, got {str(value)[:40]!r}")
+    return value
 
 
 def truth(name: str, value: Any) -> bool:

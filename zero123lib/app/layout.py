@@ -202,6 +202,7 @@ def _connect_orbit(
         orbit.seeds,
         orbit.transparent,
         source.model,
+        orbit.upscale,
     ]
     made = [
         button.click(

@@ -91,6 +91,7 @@ class Orbit:
     count: gr.Slider
     seeds: gr.Slider
     transparent: gr.Checkbox
+    upscale: gr.Radio
     azimuths: gr.Textbox
     button: gr.Button
     stop: gr.Button
@@ -282,7 +283,9 @@ def orbit() -> Orbit:
             precision=0,
             label="Seeds",
         )
-    transparent = gr.Checkbox(False, label="Transparent background")
+    with gr.Row():
+        upscale = gr.Radio([("as made", 1), ("x 2", 2), ("x 4", 4)], value=1, label="Size")
+        transparent = gr.Checkbox(False, label="Transparent background")
     with gr.Row():
         button = gr.Button("Make the orbit", variant="primary", scale=3)
         stop = gr.Button("Stop", scale=1, min_width=80)
@@ -319,6 +322,7 @@ def orbit() -> Orbit:
         count,
         seeds,
         transparent,
+        upscale,
         azimuths,
         button,
         stop,

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from zero123lib._choices import Upscale
 from zero123lib.app import SPACES
 from zero123lib.app.settings import GPU_MOST_S, GPU_READY_S, GPU_VIEW_STEP_S, LIVE_EVERY_S
 from zero123lib.app.shelf import Shelf
@@ -31,6 +32,7 @@ class Sampling:
         steps, guidance_scale, sampler: of `Zero123Pipeline.sample`.
         input_elevation_deg: of the picture's camera; None where the model does not ask.
         live: show pictures of the work in progress.
+        upscale: how many times larger the finished pictures are made.
     """
 
     poses: Sequence[RelativePose]
@@ -40,6 +42,7 @@ class Sampling:
     sampler: str = "ddim"
     input_elevation_deg: float | None = None
     live: bool = False
+    upscale: Upscale = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +77,8 @@ def make_sampler(shelf: Shelf) -> Sampler:
         for step in steps:
             last = step.index + 1 == step.total
             if last:
-                yield Shown(step.total, step.total, to_pils(pipe.decode(step.latents)))
+                done = pipe.decode(step.latents, upscale=what.upscale)
+                yield Shown(step.total, step.total, to_pils(done))
             elif what.live and time.monotonic() - shown_at >= LIVE_EVERY_S:
                 pictures = to_pils(pipe.decode(step.predicted))
                 shown_at = time.monotonic()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
 from PIL import Image
 
+from zero123lib._choices import Upscale
 from zero123lib.app import inputs, outputs, preparing, settings
 from zero123lib.app.sampling import Sampling, make_sampler
 from zero123lib.app.sessions import Session
@@ -112,6 +113,7 @@ class Studio:
         poses: Sequence[RelativePose],
         seeds: int,
         transparent: bool,
+        upscale: Upscale,
         progress: gr.Progress,
     ) -> Iterator[tuple[Any, ...]]:
         """Yield views as they come, then their files."""
@@ -125,7 +127,7 @@ class Studio:
         if notice:
             gr.Warning(notice)
         labels = [camera_label(pose) for pose in poses]
-        what = sampling(asked, poses, seeds, True)
+        what = replace(sampling(asked, poses, seeds, True), upscale=upscale)
         pictures: list[Image.Image] = []
         for shown in self.sample(asked.model, asked.prepared, what):
             progress((shown.step, shown.total), desc="Denoising", unit="steps")
@@ -181,6 +183,7 @@ def origin(asked: Asked, what: Sampling) -> dict[str, Any]:
         guidance_scale=what.guidance_scale,
         sampler=what.sampler,
         seeds=list(what.seeds),
+        upscale=what.upscale,
     )
 
 
