@@ -110,6 +110,9 @@ def measure(
         "photo": task.name,
         **rounded(asdict(mesh_scores(end.textured, here, view.rgba[None])), "input_"),
     }
+    if view.detail is not None:
+        near = [Camera.at(view.shot.pose, len(view.detail), fov_deg)]
+        row |= rounded(asdict(mesh_scores(end.textured, near, view.detail[None])), "detail_")
     if task.scan is not None:
         row |= rounded(asdict(mesh_scores(end.textured, *others(task, size))), "others_")
         row["chamfer"] = round(to_scan(end.textured, task), 2)

@@ -200,6 +200,21 @@ def test_the_trusted_image_decides_where_it_sees_squarely() -> None:
         texture_from_views(plain(truth), images, cameras(poses), 64, trusted=9)
 
 
+def test_the_trusted_images_detail_comes_into_the_texture() -> None:
+    def fine(points: torch.Tensor) -> torch.Tensor:
+        return waves(points * 6)
+
+    truth, poses = bake(sphere(), fine, 512), [Pose(10.0, 0.0, 1.85), *AROUND]
+    images, (detail,) = pictures(truth, poses, 32), pictures(truth, poses[:1], 256)
+    given = (plain(truth), images, cameras(poses, 32), 512)
+    errors = []
+    for more in (None, detail):
+        got = texture_from_views(*given, trusted=0, detail=more)
+        (shown,) = pictures(got, poses[:1], 256)
+        errors.append(psnr(shown[96:160, 96:160], detail[96:160, 96:160]))
+    assert errors[1] > errors[0] + 10, errors
+
+
 def test_other_images_get_the_trusted_ones_exposure(ball: Mesh) -> None:
     poses = [Pose(0.0, 0.0, 1.85), *AROUND]
     images = pictures(ball, poses)

@@ -232,6 +232,28 @@ def test_arguments_of_prepare_are_checked():
         prepare(picture, 64, foreground_ratio=2.0)
 
 
+@pytest.mark.parametrize("preprocess", ["auto", "none"])
+def test_the_detail_is_the_same_framing_with_the_sources_pixels(preprocess):
+    y, x = np.mgrid[0:600, 0:600]
+    inside = np.hypot(x - 300, y - 310) < 200
+    stripes = 127 + 120 * np.sin(x / 1.2) * inside
+    rgba = np.dstack([*[stripes] * 3, 255 * inside]).astype(np.uint8)
+    prepared = prepare(rgba, 128, preprocess)
+    detail = prepared.detail
+    assert detail is not None and detail.size == (
+        (384, 384) if preprocess == "auto" else (512, 512)
+    )
+    small = np.asarray(detail.resize((128, 128), Image.Resampling.BOX), float)
+    assert np.abs(small - np.asarray(prepared.rgba, float))[..., 3].mean() < 2
+    # The stripes are there, which 128 pixels cannot show.
+    assert (
+        np.asarray(detail)[192, 150:230, 0].std()
+        > 40
+        > np.asarray(prepared.rgba)[64, 45:80, 0].std()
+    )
+    assert prepare(rgba, 512, preprocess).detail.size == (512, 512)  # pyright: ignore[reportOptionalMemberAccess]
+
+
 def test_a_large_picture_is_framed_like_the_same_picture_small():
     large = rectangle((4000, 3000), (1000, 500, 3000, 1500))
     small = rectangle((400, 300), (100, 50, 300, 150))

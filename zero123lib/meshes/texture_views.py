@@ -51,6 +51,7 @@ def texture_from_views(
     *,
     worth: Tensor | None = None,
     trusted: int | None = None,
+    detail: Tensor | None = None,
 ) -> Mesh:
     """Give a mesh the texture that pictures show. Their light becomes part of it.
 
@@ -68,6 +69,7 @@ def texture_from_views(
         worth: how much each picture counts, above 0 ``[V]``; None counts all alike.
         trusted: number of the image that is known where the others are guesses. Where it shows a
             surface squarely it decides; towards grazing angles and silhouettes less and less.
+        detail: the trusted image at more pixels ``[D, D, 4]``, D a multiple of S.
 
     Returns:
         The mesh with an opaque uint8 texture ``[size, size, 4]``; to be shown with
@@ -87,7 +89,8 @@ def texture_from_views(
     samples = sample_views(mesh, images, cameras, size, fit, backend)
     fine = None
     if trusted is not None and bool((samples.views == trusted).any()):
-        fine = _finer_samples(mesh, images[trusted], cameras[trusted], size, fit, backend)
+        image = images[trusted] if detail is None else detail
+        fine = _finer_samples(mesh, image, cameras[trusted], size, fit, backend)
     used, samples, fine = _compacted(samples, fine)
     weight = worth.to(samples.inner)
     if fine is not None and trusted is not None:
@@ -95,8 +98,9 @@ def texture_from_views(
     colors = fit_texels(samples, len(used), fit, weight)
     if fine is not None:
         colors = show_image(fine, colors, _TRUSTED_STEPS)
-        # Its own pixels, too, which are not quite the means of what was interpolated.
-        colors = show_image(samples.those(samples.views == trusted), colors, _OWN_STEPS)
+        if detail is None:
+            # Its own pixels, too, which are not quite the means of what was interpolated.
+            colors = show_image(samples.those(samples.views == trusted), colors, _OWN_STEPS)
     texture = mesh.vertices.new_zeros(size * size, 3)
     texture[used] = to_srgb(colors)
     seen = torch.zeros(size * size, dtype=torch.bool, device=texture.device)
@@ -213,11 +217,11 @@ def balanced(samples: Samples, count: int, fit: ViewFit, worth: Tensor, trusted:
 def _finer_samples(
     mesh: Mesh, image: Tensor, camera: Camera, size: int, fit: ViewFit, backend: str
 ) -> Samples:
-    """What an image shows, interpolated to smaller pixels: else a texel would show its squares."""
-    finer = max(min(_FINER, size // camera.size), 1)
+    """What an image shows, brought to pixels near the texels: else they would show its squares."""
+    finer = max(min(max(_FINER, len(image) // camera.size), size // camera.size), 1)
     alpha = image[..., 3:] if image.shape[-1] == 4 else torch.ones_like(image[..., :1])
     whole = torch.cat([image[..., :3] * alpha, alpha], -1).permute(2, 0, 1)[None]
-    smooth = F.interpolate(whole, scale_factor=finer, mode="bicubic", align_corners=False)[0]
+    smooth = F.interpolate(whole, [finer * camera.size] * 2, mode="bicubic", antialias=True)[0]
     smooth = smooth.permute(1, 2, 0).clamp(0.0, 1.0)
     straight = (smooth[..., :3] / smooth[..., 3:].clamp_min(1e-6)).clamp(0.0, 1.0)
     one_each = replace(fit, supersample=1, edge_px=fit.edge_px * finer)

@@ -150,6 +150,7 @@ class Meshing:
                 ViewFit(steps=self._recipe.embedded.outputs.texture_steps),
                 worth=views.weights,
                 trusted=0 if views.first_is_true else None,
+                detail=views.detail,
             )
         except (ValueError, RuntimeError, MissingExtraError) as error:
             self.notes.append(f"the mesh has the field's colours, not the views': {error}")

@@ -38,6 +38,14 @@ class InputView:
     shot: Shot
 
     @property
+    def detail(self) -> Tensor | None:
+        """The same at more pixels, ``[D, D, 4]``, where the photo has more and an alpha."""
+        detail = self.prepared.detail
+        if detail is None or detail.width <= len(self.rgba) or detail.getextrema()[3][0] == 255:
+            return None
+        return torch.from_numpy(np.array(detail, np.float32) / 255)
+
+    @property
     def darkness(self) -> float:
         """Tell how much darker than white the object's light parts are, to take that for object.
 

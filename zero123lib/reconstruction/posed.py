@@ -54,6 +54,7 @@ class PosedViews:
         first_is_true: whether the first image is the input, and a model made the others of it. They
             are guesses, and where they contradict the input, it decides.
         world: where that of the images as they came lies; what is made goes back there.
+        detail: the first image at more pixels ``[D, D, 4]``, where there are more.
     """
 
     images: Tensor
@@ -62,6 +63,7 @@ class PosedViews:
     weights: Tensor
     first_is_true: bool = False
     world: World = World()
+    detail: Tensor | None = None
 
     @property
     def cameras(self) -> list[Camera]:
@@ -89,4 +91,5 @@ class PosedViews:
             view.shot.fov_deg,
             weights,
             first_is_true=True,
+            detail=view.detail,
         )

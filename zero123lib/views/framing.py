@@ -80,6 +80,12 @@ def recenter(
     return canvas
 
 
+def object_px(rgba: Image.Image) -> int:
+    """Return the longest side of the object in an RGBA image, as `recenter` sees it."""
+    left, top, right, bottom = _box(object_and_specks(np.asarray(rgba.getchannel("A")))[0])
+    return max(right - left, bottom - top)
+
+
 def official_frame(rgba: Image.Image) -> tuple[Image.Image, Image.Image]:
     """Frame as the official demo does (`ldm/util.py: load_and_preprocess`), specks and all.
 

@@ -29,7 +29,14 @@ from .cutout import (
     rembg_model,
 )
 from .errors import ImageError
-from .framing import FOREGROUND_RATIO, check_ratio, composite, official_frame, recenter
+from .framing import (
+    FOREGROUND_RATIO,
+    check_ratio,
+    composite,
+    object_px,
+    official_frame,
+    recenter,
+)
 from .loading import FIRST_FRAME, MAX_PIXELS, MIN_SIDE_PX, ImageSource, load_image
 from .sheet import contact_sheet
 
@@ -67,6 +74,8 @@ __all__ = [
 # Here transparency comes first in all of them, and the numbers are the official ones from there.
 # The official demo first bounds the image, `raw_im.thumbnail([1536, 1536])`.
 _WORKING_SIDE_PX = 1536
+# The most of `Prepared.detail`, which a texture has texels for.
+_DETAIL_PX = 1024
 # A condition that is nowhere so many 8-bit levels from white shows nothing.
 _LEAST_LEVELS = 8
 # What is this much darker than white is object, whatever the object.
@@ -85,6 +94,8 @@ class Prepared:
         preprocess: how it was framed; "none" also for a tensor given as it is.
         foreground_fraction: mean of the framed alpha, in [0, 1].
         first_frame: whether the file has more frames, of which this is the first.
+        detail: RGBA, square: the same framing at the pixels that the source has, for textures; as
+            `rgba` where it has no more.
     """
 
     image: Image.Image
@@ -94,6 +105,7 @@ class Prepared:
     preprocess: Preprocess
     foreground_fraction: float
     first_frame: bool = False
+    detail: Image.Image | None = None
 
     @property
     def how(self) -> str:
@@ -145,8 +157,10 @@ def _framed(
         _check_square(image)
     image.thumbnail((_WORKING_SIDE_PX, _WORKING_SIDE_PX), Image.Resampling.LANCZOS)
     if preprocess == "none":
-        rgba = _resized(image.convert("RGBA"), size)
-        return _prepared(_on_white(rgba), rgba, "none", preprocess)
+        whole = image.convert("RGBA")
+        rgba = _resized(whole, size)
+        detail = _resized(whole, _detail_px(whole.width, size))
+        return replace(_prepared(_on_white(rgba), rgba, "none", preprocess), detail=detail)
     cut = cut_out_loaded(image, method)
     if preprocess == "official":
         framed, mask = (_resized(part, size) for part in official_frame(cut.image))
@@ -154,7 +168,14 @@ def _framed(
         rgba.putalpha(mask)
         return _prepared(to_tensor(framed), rgba, cut.method, preprocess)
     rgba = recenter(cut.image, size, ratio)
-    return _prepared(_on_white(rgba), rgba, cut.method, preprocess)
+    whole = _detail_px(object_px(cut.image) / ratio, size)
+    detail = rgba if whole == size else recenter(cut.image, whole, ratio)
+    return replace(_prepared(_on_white(rgba), rgba, cut.method, preprocess), detail=detail)
+
+
+def _detail_px(there: float, size: int) -> int:
+    """Pixels of an image's detail: those that there are, a multiple of the model's, bounded."""
+    return size * max(1, min(int(there), _DETAIL_PX) // size)
 
 
 def to_tensor(image: Image.Image) -> Tensor:
