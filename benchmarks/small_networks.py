@@ -28,7 +28,7 @@ from zero123lib.upscaling import upscaled
 from zero123lib.views.cutout import cut_out
 
 EXAMPLES = Path(__file__).parents[1] / "demo" / "examples"
-OBJECTS, VIEWS, LARGE, SMALL = 10, 2, 1024, 256
+OBJECTS, VIEWS, LARGE, SMALL = 4, 1, 1024, 256
 
 
 def grounds(colors: np.ndarray, alpha: np.ndarray) -> dict[str, np.ndarray]:

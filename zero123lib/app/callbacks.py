@@ -64,6 +64,25 @@ class Actions:
         before_after = preparing.before_after(found)
         return before_after, preparing.note(pipe, prepared), prepared.rgba
 
+    def canvas(self, session: Session, image: Any, *values: Any) -> Any:
+        """Show the picture for the brush that mends its cut-out."""
+        *framing, model = values
+        with one_line_errors():
+            pipe = self.shelf.get(model)
+            found, _ = self.studio.prepared(session, pipe, image, tuple(framing))
+        shown = preparing.canvas(found)
+        return {"background": shown, "layers": [], "composite": shown}, gr.Group(visible=True)
+
+    def mend(self, session: Session, image: Any, strokes: Any, *values: Any) -> tuple[Any, ...]:
+        """Give the picture the transparency that was painted, as a new picture."""
+        *framing, model = values
+        with one_line_errors():
+            pipe = self.shelf.get(model)
+            found, _ = self.studio.prepared(session, pipe, image, tuple(framing))
+            layers = [inputs.picture(one) for one in (strokes or {}).get("layers") or []]
+            picture = preparing.mended(found, layers)
+        return picture, "auto", gr.Group(visible=False)
+
     def preview(
         self,
         session: Session,

@@ -62,6 +62,7 @@ def build(
                         mesh = parts.mesh()
         _connect_camera(source, camera, orbit)
         _connect_picture(actions, session, source, camera, view)
+        _connect_brush(actions, session, source)
         _connect_view(actions, session, source, camera, view)
         _connect_orbit(actions, session, source, camera, orbit)
         _connect_mesh(
@@ -142,6 +143,25 @@ def _connect_picture(
         framed,
         [camera.globe, view.image, view.caption],
         **AT_ONCE,
+    )
+
+
+def _connect_brush(actions: Actions, session: gr.State, source: parts.Source) -> None:
+    """The cut-out, mended by hand: the picture comes back with what was painted."""
+    asked = [*source.framing(), source.model]
+    source.mend.click(
+        actions.canvas,
+        [session, source.image, *asked],
+        [source.brush, source.painting],
+        preprocess=False,
+        **QUIET,
+    )
+    source.apply.click(
+        actions.mend,
+        [session, source.image, source.brush, *asked],
+        [source.image, source.method, source.painting],
+        preprocess=False,
+        **QUIET,
     )
 
 

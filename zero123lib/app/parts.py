@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from zero123lib.app import settings
+from zero123lib.app import preparing, settings
 from zero123lib.app.examples import example_files
 from zero123lib.app.globe import globe
 from zero123lib.app.shelf import Shelf
@@ -45,6 +45,10 @@ class Source:
     examples: gr.Dataset
     before_after: gr.ImageSlider
     note: gr.Markdown
+    mend: gr.Button
+    painting: gr.Group
+    brush: gr.ImageEditor
+    apply: gr.Button
     ratio: gr.Slider
     recentre: gr.Checkbox
     method: gr.Dropdown
@@ -171,6 +175,24 @@ def source(shelf: Shelf) -> Source:
             buttons=[],
             elem_id="before-after",
         )
+        mend = gr.Button("Mend the cut-out", size="sm", elem_id="mend")
+        with gr.Group(visible=False, elem_id="brush") as painting:
+            gr.Markdown("Paint green what belongs to the object, red what does not.")
+            brush = gr.ImageEditor(
+                label="The picture, to paint on",
+                show_label=False,
+                image_mode="RGBA",
+                format="png",
+                sources=(),
+                transforms=(),
+                layers=gr.LayerOptions(allow_additional_layers=False),
+                brush=gr.Brush(
+                    colors=[preparing.KEEP, preparing.DROP], color_mode="fixed", default_size=16
+                ),
+                buttons=[],
+                height=380,
+            )
+            apply = gr.Button("Use it", size="sm", variant="primary", elem_id="use-it")
         method = gr.Dropdown(
             [
                 (label, name)
@@ -214,6 +236,10 @@ def source(shelf: Shelf) -> Source:
         examples.dataset,
         before_after,
         note,
+        mend,
+        painting,
+        brush,
+        apply,
         ratio,
         recentre,
         method,

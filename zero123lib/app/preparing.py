@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 from PIL import Image
 
 from zero123lib.app.sessions import Session
@@ -15,6 +16,9 @@ from zero123lib.views.loading import FIRST_FRAME
 
 # As `prepare` bounds pictures, and what the page shows of them.
 _WORKING_SIDE_PX, _SHOWN_SIDE_PX = 1536, 640
+# Paint that mends a cut-out, and the colour of what is cut away.
+KEEP, DROP = "#16a34a", "#dc2626"
+_CUT_AWAY = (255, 226, 226)
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,32 @@ def before_after(found: Cut) -> tuple[Image.Image, Image.Image]:
     for image in (before, after):
         image.thumbnail((_SHOWN_SIDE_PX, _SHOWN_SIDE_PX), Image.Resampling.LANCZOS)
     return before, after
+
+
+def canvas(found: Cut) -> Image.Image:
+    """Return the picture to paint on: what is cut away is pale, with a touch of red."""
+    picture = composite(found.picture)
+    picture.thumbnail((_SHOWN_SIDE_PX, _SHOWN_SIDE_PX), Image.Resampling.LANCZOS)
+    alpha = found.cut.image.getchannel("A").resize(picture.size, Image.Resampling.LANCZOS)
+    pale = Image.blend(picture, Image.new("RGB", picture.size, _CUT_AWAY), 0.7)
+    return Image.composite(picture, pale, alpha)
+
+
+def mended(found: Cut, strokes: Sequence[Image.Image]) -> Image.Image:
+    """Return the picture with its cut-out's alpha, but as painted where there is paint.
+
+    Args:
+        strokes: RGBA layers of any size over the picture, painted in `KEEP` and `DROP`.
+    """
+    alpha = np.array(found.cut.image.getchannel("A"))
+    for layer in strokes:
+        sized = layer.convert("RGBA").resize(found.picture.size, Image.Resampling.BILINEAR)
+        red, green, _, paint = np.moveaxis(np.asarray(sized, np.float32), -1, 0)
+        share, wanted = paint / 255, np.where(green > red, 255, 0)
+        alpha = np.rint(alpha + share * (wanted - alpha)).astype(np.uint8)
+    picture = composite(found.picture)
+    picture.putalpha(Image.fromarray(alpha))
+    return picture
 
 
 def note(pipe: Zero123Pipeline, prepared: Prepared) -> str:
