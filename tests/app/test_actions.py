@@ -17,8 +17,8 @@ from zero123lib.app import callbacks, inputs, layout, outputs, sampling, setting
 from zero123lib.app.callbacks import Actions
 from zero123lib.app.examples import EXAMPLES, example_files, example_picture
 from zero123lib.app.layout import build
+from zero123lib.app.model_cache import ModelCache
 from zero123lib.app.sessions import Session
-from zero123lib.app.shelf import Shelf
 from zero123lib.diffusion.card import about_model
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.views.poses import PRESETS, RelativePose, camera_label
@@ -51,7 +51,7 @@ def upload(folder: Path, file: str | Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def actions(pipe: Zero123Pipeline) -> Actions:
     """The endpoints without a server."""
-    return Actions(Shelf(pipe, Zero123Pipeline.from_pretrained))
+    return Actions(ModelCache(pipe, Zero123Pipeline.from_pretrained))
 
 
 def test_the_cut_out_is_shown_with_how_it_was_made(
@@ -109,8 +109,12 @@ def test_the_note_says_when_the_model_does_not_know_such_pictures(
 
 def test_a_session_cuts_out_once_and_its_files_go_with_it(actions: Actions, uploads: Path) -> None:
     session, picture = Session(), upload(uploads, CAR)
-    found = actions.studio.prepared(session, actions.shelf.default, picture, (None, True, "auto"))
-    again = actions.studio.prepared(session, actions.shelf.default, picture, (0.4, True, "auto"))
+    found = actions.view_service.prepared(
+        session, actions.model_cache.default, picture, (None, True, "auto")
+    )
+    again = actions.view_service.prepared(
+        session, actions.model_cache.default, picture, (0.4, True, "auto")
+    )
     assert again[0] is found[0] and again[1] is not found[1]
     *_, last = actions.orbit(session, picture, 2, steps=1)
     assert session.folder is not None and Path(last[-1]).is_relative_to(session.folder)
@@ -130,8 +134,8 @@ def test_presets_set_the_sliders_to_the_official_cameras() -> None:
 
 def test_the_spread_of_two_seeds_is_half_their_difference() -> None:
     black, white, grey = (Image.new("RGB", (4, 4), (level,) * 3) for level in (0, 255, 51))
-    assert np.allclose(outputs.spread([black, white]), 0.5)
-    assert np.allclose(outputs.spread([black, grey]), 0.1)
+    assert np.allclose(outputs.std_over_seeds([black, white]), 0.5)
+    assert np.allclose(outputs.std_over_seeds([black, grey]), 0.1)
     assert outputs.heat(np.zeros((2, 2))).getpixel((0, 0)) == (13, 8, 60)
     assert outputs.heat(np.ones((2, 2))).getpixel((0, 0)) == (252, 253, 191)
 
@@ -156,17 +160,18 @@ def test_a_visitor_chooses_among_what_the_server_offers(pipe: Zero123Pipeline) -
         asked.append(name)
         return copy(pipe)
 
-    shelf = Shelf(pipe, load, ("small", "large"))
+    model_cache = ModelCache(pipe, load, ("small", "large"))
     assert (
-        shelf.names() == ["tiny", "small", "large"] and shelf.get("") is shelf.get("tiny") is pipe
+        model_cache.names() == ["tiny", "small", "large"]
+        and model_cache.get("") is model_cache.get("tiny") is pipe
     )
-    small = shelf.get("small")
-    assert small is shelf.get("small") is not pipe and asked == ["small"]
-    shelf.get("large")
-    assert shelf.is_loaded("large") and not shelf.is_loaded("small")
+    small = model_cache.get("small")
+    assert small is model_cache.get("small") is not pipe and asked == ["small"]
+    model_cache.get("large")
+    assert model_cache.is_loaded("large") and not model_cache.is_loaded("small")
     with pytest.raises(ValueError, match="model: expected tiny or small or large, got '../x'"):
-        shelf.get("../x")
-    anything = Shelf(pipe, load, "any")
+        model_cache.get("../x")
+    anything = ModelCache(pipe, load, "any")
     assert "zero123-xl" in anything.names() and anything.get("../x") is not pipe
 
 
@@ -186,7 +191,7 @@ def test_a_model_that_needs_the_inputs_elevation_asks_for_it(
     pipe: Zero123Pipeline, told: Zero123Pipeline, uploads: Path
 ) -> None:
     assert "has to be told" in infos(build(told)) and "has to be told" not in infos(build(pipe))
-    actions = Actions(Shelf(told, Zero123Pipeline.from_pretrained))
+    actions = Actions(ModelCache(told, Zero123Pipeline.from_pretrained))
     session, picture = Session(), upload(uploads, CAR)
 
     def make(elevation: Any) -> list[tuple[Image.Image, str]]:
@@ -300,7 +305,7 @@ def test_on_zerogpu_a_request_borrows_the_gpu_for_its_views_and_steps(
             return lambda function: (function, duration)
 
     monkeypatch.setattr(sampling, "SPACES", Spaces)
-    borrowed: Any = sampling.make_sampler(Shelf(pipe, Zero123Pipeline.from_pretrained))
+    borrowed: Any = sampling.make_sampler(ModelCache(pipe, Zero123Pipeline.from_pretrained))
     function, duration = borrowed
 
     def seconds(views: int, steps: int, guidance_scale: float = 3.0) -> int:

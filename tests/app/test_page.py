@@ -130,19 +130,19 @@ def test_the_globe_is_not_held_back_by_sliders_that_follow(browser: Browser, url
 
 
 def opaque_pixels(page: Page, url: str) -> int:
-    """Of the picture as it was chosen or mended."""
+    """Of the picture as it was chosen or fixed."""
     source = page.locator("#picture img").get_attribute("src")
     assert source is not None and source.startswith(url)
     image = Image.open(io.BytesIO(page.request.get(source).body())).convert("RGBA")
     return int((np.asarray(image.getchannel("A")) > 127).sum())
 
 
-def test_a_cut_out_is_mended_with_a_brush(browser: Browser, url: str) -> None:
+def test_a_cut_out_is_fixed_with_a_brush(browser: Browser, url: str) -> None:
     with opened(browser, url, **DESKTOP) as page:
         choose_example(page)
         before = opaque_pixels(page, url)
         page.get_by_role("button", name="Cut-out and framing").click()
-        page.locator("#mend").click()
+        page.locator("#fix").click()
         canvas = page.locator("#brush canvas").first
         expect(canvas).to_be_visible()
         page.wait_for_timeout(1000)  # the editor places its picture some time after it is there

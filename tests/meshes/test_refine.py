@@ -20,8 +20,8 @@ from zero123lib.meshes.refine import (
     Refinement,
     RefineSettings,
     diffusion,
+    fixed,
     laplacian_loss,
-    mended,
     normal_loss,
     refine,
 )
@@ -282,12 +282,14 @@ def test_a_picture_that_counts_more_wins() -> None:
     images[..., :3] = torch.tensor([0.2, 0.8]).reshape(2, 1, 1, 1)
     settings = RefineSettings(steps=80, views_per_step=2, vertex_rate=0.0)
     start = with_vertex_colors(ball, lambda points: torch.full((len(points), 3), 0.5))
-    for worth, least, most in ((None, 0.45, 0.55), (torch.tensor([50.0, 1.0]), 0.19, 0.25)):
-        steps = refine(start, images, where(poses), settings, backend="open3d", worth=worth)
+    for view_weights, least, most in ((None, 0.45, 0.55), (torch.tensor([50.0, 1.0]), 0.19, 0.25)):
+        steps = refine(
+            start, images, where(poses), settings, backend="open3d", view_weights=view_weights
+        )
         seen = pictures(last(steps), poses[:1])[0, 14:-14, 14:-14, :3]
         assert least < seen.min() and seen.max() < most
-    with pytest.raises(ValueError, match="worth: expected 2 numbers above 0"):
-        refine(start, images, where(poses), settings, worth=torch.ones(1))
+    with pytest.raises(ValueError, match="view_weights: expected 2 numbers above 0"):
+        refine(start, images, where(poses), settings, view_weights=torch.ones(1))
 
 
 def test_diffusion_undoes_the_laplacian_and_keeps_the_mean() -> None:
@@ -320,7 +322,7 @@ def test_what_has_lost_its_area_is_mended() -> None:
     vertices = ball.vertices.clone()
     first, second = ball.faces[0, :2]
     vertices[first] = vertices[second]
-    got = mended(replace(ball, vertices=vertices))
+    got = fixed(replace(ball, vertices=vertices))
     assert facts(got).watertight and facts(got).degenerate_faces == 0
     assert 0 < len(ball.faces) - len(got.faces) <= 4
 

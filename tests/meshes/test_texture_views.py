@@ -12,7 +12,7 @@ from shapes import joined, sphere, square
 
 from zero123lib.meshes import filling, texture_views
 from zero123lib.meshes.atlas import unwrap
-from zero123lib.meshes.filling import charts, spread
+from zero123lib.meshes.filling import charts, inpaint
 from zero123lib.meshes.load import load_mesh
 from zero123lib.meshes.mesh import Camera, Material, Mesh
 from zero123lib.meshes.render import render
@@ -98,7 +98,7 @@ def test_what_is_given_back_is_the_gradient_through_the_shader() -> None:
     seen = look_up(texture, uv)[:, 3:]
     torch.testing.assert_close(samples.predicted(texture[..., 3:].flatten(0, 1)), seen)
     (gradient,) = torch.autograd.grad((seen * values).sum(), texture)
-    back = samples.returner(64)(values)
+    back = samples.adjoint(64)(values)
     torch.testing.assert_close(back.reshape(8, 8), gradient[..., 3])
 
 
@@ -167,9 +167,9 @@ def test_a_picture_that_counts_more_wins(ball: Mesh) -> None:
     poses = [Pose(0.0, 0.0, 1.85)] * 3
     images = pictures(ball, poses)
     images[..., :3] = torch.tensor([0.2, 0.5, 0.5]).reshape(3, 1, 1, 1)
-    worth = torch.tensor([100.0, 1.0, 1.0])
-    for given, middle in ((None, 0.5), (worth, 0.2), (5 * worth, 0.2)):
-        got = texture_from_views(plain(ball), images, cameras(poses), 64, worth=given)
+    view_weights = torch.tensor([100.0, 1.0, 1.0])
+    for given, middle in ((None, 0.5), (view_weights, 0.2), (5 * view_weights, 0.2)):
+        got = texture_from_views(plain(ball), images, cameras(poses), 64, view_weights=given)
         seen = pictures(got, poses[:1])[0, 20:44, 20:44, :3]
         assert (seen - middle).abs().max() < 0.02
 
@@ -255,14 +255,14 @@ def test_steps_follow_how_well_images_agree(ball: Mesh) -> None:
     noisy = true.clone()
     noise = 0.3 * torch.randn(noisy[..., :3].shape, generator=draw)
     noisy[..., :3] = (noisy[..., :3] + noise).clamp(0.0, 1.0)
-    fit, worth = ViewFit(steps=None), torch.ones(len(poses))
+    fit, view_weights = ViewFit(steps=None), torch.ones(len(poses))
     found = []
     for images in (true, noisy):
         samples = sample_views(plain(ball), images, cameras(poses), 64, fit, "open3d")
-        found.append(agreed_steps(samples, 64 * 64, fit, worth))
+        found.append(agreed_steps(samples, 64 * 64, fit, view_weights))
     assert found == [20, 0]
     few = sample_views(plain(ball), true[:3], cameras(poses[:3]), 64, fit, "open3d")
-    assert agreed_steps(few, 64 * 64, fit, worth) == 4
+    assert agreed_steps(few, 64 * 64, fit, view_weights) == 4
 
 
 def test_unseen_surface_is_filled_from_its_border() -> None:
@@ -309,7 +309,7 @@ def test_between_two_colours_unseen_texels_are_a_straight_ramp(
     texture = torch.where(seen, across, 0.5).unsqueeze(-1)
     for largest in (filling._DIRECT, 0):  # at once, and in rounds as large textures are
         monkeypatch.setattr(filling, "_DIRECT", largest)
-        got = spread(mesh, texels, texture, seen)[..., 0]
+        got = inpaint(mesh, texels, texture, seen)[..., 0]
         assert torch.equal(got[seen], texture[seen][:, 0])
         assert (got - across)[texels.inside].abs().max() < 0.03
     assert charts(mesh).tolist() == ([0, 0, 1, 1] if split else [0, 0, 0, 0])
@@ -322,11 +322,11 @@ def test_a_part_that_no_picture_shows_takes_the_nearest_colour() -> None:
     seen = (texels.face_ids >= 0) & (texels.face_ids < 2)
     z = torch.zeros(64, 64)
     z[texels.face_ids >= 0] = texels.points(squares)[:, 2]
-    got = spread(squares, texels, torch.where(seen, z, 9.0).unsqueeze(-1), seen)[..., 0]
+    got = inpaint(squares, texels, torch.where(seen, z, 9.0).unsqueeze(-1), seen)[..., 0]
     behind = texels.face_ids >= 2
     assert (got - z)[behind].abs().max() < 0.03
     with pytest.raises(ValueError, match="seen: expected at least one texel with a face, got none"):
-        spread(squares, texels, z.unsqueeze(-1), torch.zeros_like(seen))
+        inpaint(squares, texels, z.unsqueeze(-1), torch.zeros_like(seen))
 
 
 def test_pixels_count_less_near_silhouettes_outer_and_inner() -> None:
@@ -369,9 +369,15 @@ def test_wrong_arguments_are_named(ball: Mesh) -> None:
         texture_from_views(ball, images, [where[0], Camera.at(AROUND[1], 9)], 16)
     with pytest.raises(ValueError, match="images: expected pictures that show the mesh, got none"):
         texture_from_views(ball, images, where, 16)
-    for worth in (torch.ones(3), torch.tensor([1.0, 0.0]), torch.tensor([1.0, float("nan")])):
-        with pytest.raises(ValueError, match="worth: expected 2 numbers above 0, one per picture"):
-            texture_from_views(ball, images, where, 16, worth=worth)
+    for view_weights in (
+        torch.ones(3),
+        torch.tensor([1.0, 0.0]),
+        torch.tensor([1.0, float("nan")]),
+    ):
+        with pytest.raises(
+            ValueError, match="view_weights: expected 2 numbers above 0, one per picture"
+        ):
+            texture_from_views(ball, images, where, 16, view_weights=view_weights)
     with pytest.raises(ValueError, match="robust: expected a number above 0, got 0"):
         ViewFit(robust=0)
     with pytest.raises(ValueError, match="supersample: expected at least 1, got 0"):

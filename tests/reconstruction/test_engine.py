@@ -168,8 +168,8 @@ def test_sizes_and_batches_follow_their_milestones(
         asked.append((len(shots), size))
         return real(field, shots, size, *args, **options)
 
-    real = distilled.see
-    monkeypatch.setattr(distilled, "see", spied)
+    real = distilled.render_views
+    monkeypatch.setattr(distilled, "render_views", spied)
     recipe = read_recipe(
         "tiny-sds",
         [

@@ -298,7 +298,7 @@ def test_an_interrupted_run_leaves_nothing_half_done(
         yield from ()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(dataset, "spread", interrupted)
+    monkeypatch.setattr(dataset, "run_pool", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(meshes, out)
     assert not list(out.glob(".making-*")) and (out / "dataset.json").exists()

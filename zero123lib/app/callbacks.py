@@ -18,19 +18,19 @@ from PIL import Image
 from zero123lib._choices import Upscale
 from zero123lib._optional import MissingExtraError
 from zero123lib.app import inputs, preparing, settings
+from zero123lib.app.model_cache import ModelCache
 from zero123lib.app.sessions import Session
-from zero123lib.app.shelf import Shelf
-from zero123lib.app.studio import Studio, checked_pose, preview_steps
+from zero123lib.app.view_service import ViewService, checked_pose, preview_steps
 from zero123lib.diffusion.card import about_model
 from zero123lib.views.poses import RelativePose, orbit, preset_pose
 
 
 class Actions:
-    """The endpoints over the models of a shelf."""
+    """The endpoints over the models of a model_cache."""
 
-    def __init__(self, shelf: Shelf) -> None:
-        self.shelf = shelf
-        self.studio = Studio(shelf)
+    def __init__(self, model_cache: ModelCache) -> None:
+        self.model_cache = model_cache
+        self.view_service = ViewService(model_cache)
 
     def prepare(
         self,
@@ -57,30 +57,30 @@ class Actions:
         if image is None:
             return None, "", None
         with one_line_errors():
-            pipe = self.shelf.get(model)
-            found, prepared = self.studio.prepared(
+            pipe = self.model_cache.get(model)
+            found, prepared = self.view_service.prepared(
                 session, pipe, image, (foreground_ratio, recentre, method)
             )
         before_after = preparing.before_after(found)
         return before_after, preparing.note(pipe, prepared), prepared.rgba
 
     def canvas(self, session: Session, image: Any, *values: Any) -> Any:
-        """Show the picture for the brush that mends its cut-out."""
+        """Show the picture for the brush that fixes its cut-out."""
         *framing, model = values
         with one_line_errors():
-            pipe = self.shelf.get(model)
-            found, _ = self.studio.prepared(session, pipe, image, tuple(framing))
+            pipe = self.model_cache.get(model)
+            found, _ = self.view_service.prepared(session, pipe, image, tuple(framing))
         shown = preparing.canvas(found)
         return {"background": shown, "layers": [], "composite": shown}, gr.Group(visible=True)
 
-    def mend(self, session: Session, image: Any, strokes: Any, *values: Any) -> tuple[Any, ...]:
+    def fix(self, session: Session, image: Any, strokes: Any, *values: Any) -> tuple[Any, ...]:
         """Give the picture the transparency that was painted, as a new picture."""
         *framing, model = values
         with one_line_errors():
-            pipe = self.shelf.get(model)
-            found, _ = self.studio.prepared(session, pipe, image, tuple(framing))
+            pipe = self.model_cache.get(model)
+            found, _ = self.view_service.prepared(session, pipe, image, tuple(framing))
             layers = [inputs.picture(one) for one in (strokes or {}).get("layers") or []]
-            picture = preparing.mended(found, layers)
+            picture = preparing.fixed(found, layers)
         return picture, "auto", gr.Group(visible=False)
 
     def preview(
@@ -118,12 +118,12 @@ class Actions:
         """
         framing = (foreground_ratio, recentre, method)
         with one_line_errors():
-            steps = preview_steps(self.shelf.get(model))
-            asked = self.studio.asked(
+            steps = preview_steps(self.model_cache.get(model))
+            asked = self.view_service.asked(
                 session, image, guidance_scale, steps, seed, input_elevation, framing, model
             )
             pose = checked_pose(elevation, azimuth, zoom)
-            *_, (picture, caption) = self.studio.one(asked, pose, live=False)
+            *_, (picture, caption) = self.view_service.one(asked, pose, live=False)
         return picture, caption
 
     def view(
@@ -163,12 +163,12 @@ class Actions:
         """
         framing = (foreground_ratio, recentre, method)
         with one_line_errors():
-            asked = self.studio.asked(
+            asked = self.view_service.asked(
                 session, image, guidance_scale, steps, seed, input_elevation, framing, model
             )
             pose = checked_pose(elevation, azimuth, zoom)
             session.camera = (inputs.upload_path(image), model, elevation, azimuth, zoom)
-            yield from self.studio.one(asked, pose, live=True)
+            yield from self.view_service.one(asked, pose, live=True)
 
     def follow(self, session: Session, image: Any, *values: Any) -> Any:
         """Answer the page as `preview` does, or nothing without an image or beside a full view."""
@@ -232,7 +232,7 @@ class Actions:
         """
         framing = (foreground_ratio, recentre, method)
         with one_line_errors():
-            asked = self.studio.asked(
+            asked = self.view_service.asked(
                 session, image, guidance_scale, steps, seed, input_elevation, framing, model
             )
             up = inputs.number("elevation", elevation, -90.0, 90.0)
@@ -241,7 +241,7 @@ class Actions:
             count = inputs.whole("seeds", seeds, 1, settings.MAX_SEEDS)
             bare = inputs.truth("transparent", transparent)
             larger = inputs.choice("upscale", upscale, Upscale)
-            yield from self.studio.many(session, asked, poses, count, bare, larger, progress)
+            yield from self.view_service.many(session, asked, poses, count, bare, larger, progress)
 
     def orbit(
         self,
@@ -288,7 +288,7 @@ class Actions:
         """
         framing = (foreground_ratio, recentre, method)
         with one_line_errors():
-            asked = self.studio.asked(
+            asked = self.view_service.asked(
                 session, image, guidance_scale, steps, seed, input_elevation, framing, model
             )
             number = inputs.whole("count", count, 1, settings.MAX_VIEWS)
@@ -298,7 +298,9 @@ class Actions:
             how_often = inputs.whole("seeds", seeds, 1, settings.MAX_SEEDS)
             bare = inputs.truth("transparent", transparent)
             larger = inputs.choice("upscale", upscale, Upscale)
-            yield from self.studio.many(session, asked, poses, how_often, bare, larger, progress)
+            yield from self.view_service.many(
+                session, asked, poses, how_often, bare, larger, progress
+            )
 
     def model(
         self,
@@ -314,10 +316,10 @@ class Actions:
             One line: name, licence, what it was trained on, size of its pictures.
         """
         with one_line_errors():
-            name = model or self.shelf.default_name
-            if not self.shelf.is_loaded(name):
+            name = model or self.model_cache.default_name
+            if not self.model_cache.is_loaded(name):
                 progress(0.0, desc=f"Loading {name}")
-            return about_model(self.shelf.get(model)) + "."
+            return about_model(self.model_cache.get(model)) + "."
 
 
 def preset(name: str, input_elevation: float = 0.0) -> tuple[float, float, float]:

@@ -12,9 +12,9 @@ from zero123lib.app.callbacks import Actions, preset
 from zero123lib.app.examples import ELEVATION_DEG
 from zero123lib.app.globe import GLOBE_OF_SLIDERS, SLIDERS_OF_GLOBE, object_picture
 from zero123lib.app.guard import Guard
+from zero123lib.app.mesh_service import MeshService
+from zero123lib.app.model_cache import ModelCache
 from zero123lib.app.sessions import Session
-from zero123lib.app.shelf import Shelf
-from zero123lib.app.solid import Solid
 from zero123lib.app.theme import CSS, JS, THEME
 from zero123lib.diffusion.apps import load_pipeline
 from zero123lib.diffusion.pipeline import Zero123Pipeline
@@ -36,8 +36,8 @@ def build(
         device: where visitors' models go.
     """
     options = options or settings.Options()
-    shelf = Shelf(pipe, partial(load_pipeline, device=device), options.models)
-    actions = Actions(shelf)
+    model_cache = ModelCache(pipe, partial(load_pipeline, device=device), options.models)
+    actions = Actions(model_cache)
     blocks = gr.Blocks(
         title="zero123lib", analytics_enabled=False, delete_cache=settings.DELETE_CACHE_S
     )
@@ -48,7 +48,7 @@ def build(
         head = gr.HTML(parts.badge(pipe), elem_id="head", apply_default_css=False)
         with gr.Row(elem_id="stage"):
             with gr.Column(scale=5, min_width=300, elem_id="of-picture"):
-                source = parts.source(shelf)
+                source = parts.source(model_cache)
             with gr.Column(scale=5, min_width=300, elem_id="of-camera"):
                 camera = parts.camera(pipe)
             with gr.Column(scale=9, min_width=320, elem_id="of-object"):
@@ -66,7 +66,11 @@ def build(
         _connect_view(actions, session, source, camera, view)
         _connect_orbit(actions, session, source, camera, orbit)
         _connect_mesh(
-            Solid(actions.studio, options.recipe_overrides), session, source, camera, mesh
+            MeshService(actions.view_service, options.recipe_overrides),
+            session,
+            source,
+            camera,
+            mesh,
         )
         _connect_model(actions, source, camera, head)
     blocks.queue(max_size=options.max_queue, default_concurrency_limit=8)
@@ -147,9 +151,9 @@ def _connect_picture(
 
 
 def _connect_brush(actions: Actions, session: gr.State, source: parts.Source) -> None:
-    """The cut-out, mended by hand: the picture comes back with what was painted."""
+    """The cut-out, fixed by hand: the picture comes back with what was painted."""
     asked = [*source.framing(), source.model]
-    source.mend.click(
+    source.fix.click(
         actions.canvas,
         [session, source.image, *asked],
         [source.brush, source.painting],
@@ -157,7 +161,7 @@ def _connect_brush(actions: Actions, session: gr.State, source: parts.Source) ->
         **QUIET,
     )
     source.apply.click(
-        actions.mend,
+        actions.fix,
         [session, source.image, source.brush, *asked],
         [source.image, source.method, source.painting],
         preprocess=False,
@@ -250,7 +254,11 @@ def _connect_orbit(
 
 
 def _connect_mesh(
-    solid: Solid, session: gr.State, source: parts.Source, camera: parts.Camera, mesh: parts.Mesh
+    solid: MeshService,
+    session: gr.State,
+    source: parts.Source,
+    camera: parts.Camera,
+    mesh: parts.Mesh,
 ) -> None:
     """A mesh, in a queue of its own: whoever turns an object need not wait for it."""
     asked = [session, source.image, mesh.recipe, camera.seed, source.input_elevation]
@@ -287,7 +295,7 @@ def _connect_model(
     """Another model, with its badge and the settings that it does best with."""
 
     def settle(name: str) -> tuple[Any, ...]:
-        pipe = actions.shelf.get(name)
+        pipe = actions.model_cache.get(name)
         return (
             parts.badge(pipe),
             pipe.config["guidance_scale"],

@@ -117,7 +117,7 @@ def write_film(path: Path, views: Sequence[Image.Image]) -> None:
             film.append_data(frame)
 
 
-def spread(views: Sequence[Image.Image]) -> np.ndarray:
+def std_over_seeds(views: Sequence[Image.Image]) -> np.ndarray:
     """How much one camera's views by several seeds differ: `[H, W]` in [0, 0.5].
 
     The standard deviation over the seeds, root mean square over the channels, of colours in [0, 1].
@@ -127,7 +127,7 @@ def spread(views: Sequence[Image.Image]) -> np.ndarray:
 
 
 def heat(values: np.ndarray) -> Image.Image:
-    """A picture of `spread`: dark is agreement, bright is 0.25 and more."""
+    """A picture of `std_over_seeds`: dark is agreement, bright is 0.25 and more."""
     place = np.clip(values / _MOST_SPREAD, 0.0, 1.0) * (len(_HEAT) - 1)
     channels = [np.interp(place, range(len(_HEAT)), _HEAT[:, i]) for i in range(3)]
     return Image.fromarray(np.stack(channels, -1).round().astype(np.uint8))
@@ -135,7 +135,7 @@ def heat(values: np.ndarray) -> Image.Image:
 
 def uncertainty_sheet(made: Made) -> Image.Image:
     """Where the seeds disagree, camera by camera, with the mean over the picture."""
-    maps = [spread(views) for views in zip(*made.by_seed(), strict=True)]
+    maps = [std_over_seeds(views) for views in zip(*made.by_seed(), strict=True)]
     labels = [
         f"{label}: {values.mean():.3f}" for label, values in zip(made.labels, maps, strict=True)
     ]

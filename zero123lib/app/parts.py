@@ -11,8 +11,8 @@ import gradio as gr
 from zero123lib.app import preparing, settings
 from zero123lib.app.examples import example_files
 from zero123lib.app.globe import globe
-from zero123lib.app.shelf import Shelf
-from zero123lib.app.solid import CHOICES
+from zero123lib.app.mesh_service import CHOICES
+from zero123lib.app.model_cache import ModelCache
 from zero123lib.diffusion.apps import needs_input_elevation
 from zero123lib.diffusion.card import about_model
 from zero123lib.diffusion.pipeline import Zero123Pipeline
@@ -45,7 +45,7 @@ class Source:
     examples: gr.Dataset
     before_after: gr.ImageSlider
     note: gr.Markdown
-    mend: gr.Button
+    fix: gr.Button
     painting: gr.Group
     brush: gr.ImageEditor
     apply: gr.Button
@@ -144,9 +144,9 @@ def heading(title: str) -> None:
     gr.HTML(f'<h2 class="part">{title}</h2>', apply_default_css=False)
 
 
-def source(shelf: Shelf) -> Source:
+def source(model_cache: ModelCache) -> Source:
     """Make the first column."""
-    pipe = shelf.default
+    pipe = model_cache.default
     heading("Your picture")
     image = gr.Image(
         type="filepath",
@@ -175,7 +175,7 @@ def source(shelf: Shelf) -> Source:
             buttons=[],
             elem_id="before-after",
         )
-        mend = gr.Button("Mend the cut-out", size="sm", elem_id="mend")
+        fix = gr.Button("Fix the cut-out", size="sm", elem_id="fix")
         with gr.Group(visible=False, elem_id="brush") as painting:
             gr.Markdown("Paint green what belongs to the object, red what does not.")
             brush = gr.ImageEditor(
@@ -222,11 +222,11 @@ def source(shelf: Shelf) -> Source:
     note = gr.Markdown(elem_id="note")
     with gr.Accordion("Model", open=False, elem_id="model"):
         model = gr.Dropdown(
-            shelf.names(),
-            value=shelf.default_name,
+            model_cache.names(),
+            value=model_cache.default_name,
             label="Weights",
-            info="A name, or a folder or file on this machine." if shelf.takes_any else None,
-            allow_custom_value=shelf.takes_any,
+            info="A name, or a folder or file on this machine." if model_cache.takes_any else None,
+            allow_custom_value=model_cache.takes_any,
             interactive=True,
         )
         load = gr.Button("Load", size="sm")
@@ -236,7 +236,7 @@ def source(shelf: Shelf) -> Source:
         examples.dataset,
         before_after,
         note,
-        mend,
+        fix,
         painting,
         brush,
         apply,

@@ -16,7 +16,7 @@ from zero123lib.views.loading import FIRST_FRAME
 
 # As `prepare` bounds pictures, and what the page shows of them.
 _WORKING_SIDE_PX, _SHOWN_SIDE_PX = 1536, 640
-# Paint that mends a cut-out, and the colour of what is cut away.
+# Paint that fixes a cut-out, and the colour of what is cut away.
 KEEP, DROP = "#16a34a", "#dc2626"
 _CUT_AWAY = (255, 226, 226)
 
@@ -84,7 +84,7 @@ def canvas(found: Cut) -> Image.Image:
     return Image.composite(picture, pale, alpha)
 
 
-def mended(found: Cut, strokes: Sequence[Image.Image]) -> Image.Image:
+def fixed(found: Cut, strokes: Sequence[Image.Image]) -> Image.Image:
     """Return the picture with its cut-out's alpha, but as painted where there is paint.
 
     Args:

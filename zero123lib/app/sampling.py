@@ -16,8 +16,8 @@ from PIL import Image
 
 from zero123lib._choices import Upscale
 from zero123lib.app import SPACES
+from zero123lib.app.model_cache import ModelCache
 from zero123lib.app.settings import GPU_MOST_S, GPU_READY_S, GPU_VIEW_STEP_S, LIVE_EVERY_S
-from zero123lib.app.shelf import Shelf
 from zero123lib.views.images import Prepared, to_pils
 from zero123lib.views.poses import RelativePose
 
@@ -57,11 +57,11 @@ class Shown:
 Sampler = Callable[[str, Prepared, Sampling], Iterator[Shown]]
 
 
-def make_sampler(shelf: Shelf) -> Sampler:
-    """Make the generator of images over the models of a shelf; the last it gives is final."""
+def make_sampler(model_cache: ModelCache) -> Sampler:
+    """Make the generator of images over the models of a model_cache; the last it gives is final."""
 
     def sample(model: str, prepared: Prepared, what: Sampling) -> Iterator[Shown]:
-        pipe = shelf.get(model)
+        pipe = model_cache.get(model)
         # One generator per seed, shared by its poses: the numbers of a call with that seed alone.
         noise = [torch.Generator().manual_seed(seed) for seed in what.seeds]
         steps = pipe.sample(
@@ -86,7 +86,7 @@ def make_sampler(shelf: Shelf) -> Sampler:
             else:
                 yield Shown(step.index + 1, step.total, None)
 
-    return borrowing(sample, lambda model, prepared, what: gpu_seconds(what))
+    return with_gpu(sample, lambda model, prepared, what: gpu_seconds(what))
 
 
 def gpu_seconds(what: Sampling) -> int:
@@ -96,6 +96,6 @@ def gpu_seconds(what: Sampling) -> int:
     return round(min(GPU_MOST_S, GPU_READY_S + GPU_VIEW_STEP_S * passes * evaluations))
 
 
-def borrowing(function: Any, duration: Callable[..., int]) -> Any:
+def with_gpu(function: Any, duration: Callable[..., int]) -> Any:
     """Return the function with a GPU for so long, on a ZeroGPU Space; itself elsewhere."""
     return function if SPACES is None else SPACES.GPU(duration=duration)(function)

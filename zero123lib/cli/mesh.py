@@ -212,8 +212,8 @@ def texture(
     from zero123lib.meshes.agreement import agreement
     from zero123lib.meshes.atlas import unwrap
     from zero123lib.meshes.export import write_mesh
-    from zero123lib.meshes.pictured import read_pictures
-    from zero123lib.meshes.refine import RefineSettings, mended
+    from zero123lib.meshes.posed_images import read_posed_images
+    from zero123lib.meshes.refine import RefineSettings, fixed
     from zero123lib.meshes.refine import refine as refining
     from zero123lib.meshes.texture_views import ViewFit, texture_from_views
     from zero123lib.reconstruction.pictures import LEAST_DARKNESS
@@ -222,7 +222,7 @@ def texture(
     _check_device(device)
     read = _load(mesh, axes.up, normalise)
     with renaming(images="views", cameras="views"):
-        images, cameras = read_pictures(views)
+        images, cameras = read_posed_images(views)
         opaque = (images[..., 3] == 1.0).flatten(1).all(1)
         on_white = images[opaque][..., :3].movedim(-1, 1)
         images[opaque] = alpha_from_white(on_white, LEAST_DARKNESS)
@@ -239,7 +239,7 @@ def texture(
             for step in tqdm(shaping, "refining", refine, unit="step", disable=None):
                 better = step.mesh
             assert better is not None, "the last step has the mesh"
-            made = texture_from_views(mended(better.to("cpu")), images, cameras, size, fit)
+            made = texture_from_views(fixed(better.to("cpu")), images, cameras, size, fit)
     _report(write_mesh(out, made, axes.out_up), made)
 
 

@@ -1,7 +1,7 @@
 """What options are made of: numbers within bounds, and the groups that several verbs share.
 
 A parameter is called what the library calls the argument, so that its complaints get the option's
-name by themselves (:func:`zero123lib.cli.complaints.spelled`).
+name by themselves (:func:`zero123lib.cli.diagnosis.spelled`).
 """
 
 from __future__ import annotations

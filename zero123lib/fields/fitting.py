@@ -19,8 +19,8 @@ from torch.nn import functional
 
 from zero123lib._config import Count, Number, Positive, Whole, settings
 from zero123lib.fields import regularisers
-from zero123lib.fields.hull import silhouette_share
-from zero123lib.fields.levels import silhouette_level
+from zero123lib.fields.hull import view_consensus
+from zero123lib.fields.levels import silhouette_iso_level
 from zero123lib.fields.occupancy import OccupancyGrid, evaluate, lattice
 from zero123lib.fields.sampling import cube_spans
 from zero123lib.fields.settings import Stages
@@ -194,7 +194,7 @@ class Fitting:
     def level(self) -> float:
         """Return the density that parts solid from empty, by the views' silhouettes."""
         masks = self._images[..., 3]
-        return silhouette_level(
+        return silhouette_iso_level(
             self.field, masks, self._cameras, self._fov_deg, occupancy=self.occupancy
         )
 
@@ -232,7 +232,7 @@ class Fitting:
         points = lattice(resolution, s.half_extent)
 
         def consensus(points: Tensor) -> Tensor:
-            return silhouette_share(points, masks, self._cameras, self._fov_deg)
+            return view_consensus(points, masks, self._cameras, self._fov_deg)
 
         wanted = 1 - s.hull_tolerance - 1e-6
         known = self._silhouette

@@ -32,11 +32,11 @@ def visual_hull(
         Boolean ``[R, R, R]``, indexed [x, y, z].
     """
     cells = lattice(resolution, half_extent, centers=True)
-    share = evaluate(lambda p: silhouette_share(p, masks, cameras_to_world, fov_deg), cells)
+    share = evaluate(lambda p: view_consensus(p, masks, cameras_to_world, fov_deg), cells)
     return share >= 1 - tolerance - 1e-6
 
 
-def silhouette_share(
+def view_consensus(
     points: Tensor, masks: Tensor, cameras_to_world: Tensor, fov_deg: float = FOV_DEG
 ) -> Tensor:
     """Return the share ``[P]`` of the views whose silhouette has points ``[P, 3]`` inside.

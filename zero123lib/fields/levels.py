@@ -18,7 +18,7 @@ _LEVELS_PER_DECADE = 16
 _CHUNK = 4096
 
 
-def silhouette_level(
+def silhouette_iso_level(
     field: RadianceField,
     masks: Tensor,
     cameras_to_world: Tensor,

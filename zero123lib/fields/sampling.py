@@ -86,10 +86,10 @@ def ray_weights(densities: Tensor, widths: Tensor) -> tuple[Tensor, Tensor]:
     """
     depths = densities * widths
     reached = depths.cumsum(-1)
-    return torch.exp(-passed_before(reached)) * -torch.expm1(-depths), reached[:, -1]
+    return torch.exp(-exclusive_cumsum(reached)) * -torch.expm1(-depths), reached[:, -1]
 
 
-def passed_before(reached: Tensor) -> Tensor:
+def exclusive_cumsum(reached: Tensor) -> Tensor:
     """Return the sum before each interval, of the sums up to each ``[N, S]``."""
     return functional.pad(reached[:, :-1], (1, 0))
 

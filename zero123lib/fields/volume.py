@@ -20,8 +20,8 @@ from torch import Tensor
 from zero123lib.fields.occupancy import OccupancyGrid
 from zero123lib.fields.sampling import (
     cube_spans,
+    exclusive_cumsum,
     importance_edges,
-    passed_before,
     places_within,
     ray_weights,
     spread_weights,
@@ -259,7 +259,7 @@ def _sampled(
         # Most samples are hidden, and a gradient costs several times as much as a value.
         with torch.no_grad():
             values = _scattered(field.density, points, kept)
-            before = passed_before((values * widths).cumsum(-1))
+            before = exclusive_cumsum((values * widths).cumsum(-1))
             visible = before < -math.log(negligible)
         kept = (visible & (values > 0)).flatten().nonzero()[:, 0]
     densities = _scattered(field.density, points, kept)

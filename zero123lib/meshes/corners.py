@@ -47,7 +47,7 @@ def number_rows(columns: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Number rows ``[N]``, equal ones alike, ascending with the columns.
 
     Returns:
-        The numbers, and the rows' first places ``[K]``.
+        The numbers, and the rows' first positions ``[K]``.
     """
     order = np.lexsort(columns[::-1])
     new = np.zeros(len(order), bool)

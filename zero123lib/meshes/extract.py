@@ -205,7 +205,7 @@ def _march(slab: np.ndarray, first: int, grid: _Grid) -> tuple[np.ndarray, ...] 
     from skimage.measure import marching_cubes
 
     signed = slab - np.float32(grid.level)
-    # Only the signs and rough sizes matter to how the surface runs; its places come from `slab`.
+    # Only the signs and rough sizes matter to how the surface runs; its positions come from `slab`.
     shown = np.clip(np.abs(signed) / np.float32(grid.level), _SHOWN, 1.0)
     np.negative(shown, out=shown, where=signed < 0.0)
     if shown.min() > 0.0 or shown.max() < 0.0:
@@ -229,7 +229,7 @@ def _places(
 ) -> np.ndarray:
     """Positions ``[N, 3]`` in the world, float64, from the densities alone."""
     axis, cell = grid.axis, grid.axis[1] - grid.axis[0]
-    places = np.stack([axis[low[:, 0] + first], axis[low[:, 1]], axis[low[:, 2]]], axis=1)
+    positions = np.stack([axis[low[:, 0] + first], axis[low[:, 1]], axis[low[:, 2]]], axis=1)
     on_edge = within.sum(1) == 1
     start, along = low[on_edge], within[on_edge].astype(np.int64)
     end = start + along
@@ -239,10 +239,10 @@ def _places(
     shift = np.array([first, 0, 0])
     share[(start + shift == 0).any(1)] = 1.0 - _KEEP
     share[(end + shift == grid.nodes - 1).any(1)] = _KEEP
-    places[on_edge] += share[:, None] * along * cell
+    positions[on_edge] += share[:, None] * along * cell
     # The few others are in the middle of a cell whose surface is a saddle.
-    places[~on_edge] += _middles(slab, low[~on_edge], grid) * cell
-    return places
+    positions[~on_edge] += _middles(slab, low[~on_edge], grid) * cell
+    return positions
 
 
 def _middles(slab: np.ndarray, low: np.ndarray, grid: _Grid) -> np.ndarray:
@@ -260,11 +260,11 @@ def _weld(pieces: list[tuple[np.ndarray, ...]], grid: _Grid) -> Mesh:
     _, firsts, number = np.unique(
         np.concatenate([key for key, _, _ in pieces]), return_index=True, return_inverse=True
     )
-    places = np.concatenate([places for _, places, _ in pieces])[firsts]
+    positions = np.concatenate([positions for _, positions, _ in pieces])[firsts]
     faces = np.concatenate(
         [number[faces + first] for (_, _, faces), first in zip(pieces, sizes, strict=False)]
     )
-    vertices, indices = torch.from_numpy(places.astype(np.float32)), torch.from_numpy(faces)
+    vertices, indices = torch.from_numpy(positions.astype(np.float32)), torch.from_numpy(faces)
     return Mesh(
         vertices,
         indices,

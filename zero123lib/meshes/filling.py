@@ -20,7 +20,7 @@ _DIRECT = 400_000
 _ROUNDS = 300
 
 
-def spread(mesh: Mesh, texels: Texels, texture: Tensor, seen: Tensor) -> Tensor:
+def inpaint(mesh: Mesh, texels: Texels, texture: Tensor, seen: Tensor) -> Tensor:
     """Fill the texels of faces that are not seen.
 
     A part of the surface of which nothing is seen takes, texel by texel, the colour of the nearest

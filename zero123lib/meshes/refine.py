@@ -34,7 +34,7 @@ from zero123lib.meshes.rasterize import (
 from zero123lib.meshes.settings import RefineSettings as RefineSettings
 from zero123lib.meshes.shading import look_up, to_linear, to_srgb
 from zero123lib.meshes.silhouette import EdgeTensors, coverage, edges_of
-from zero123lib.meshes.texture_views import check_views, check_worth
+from zero123lib.meshes.texture_views import check_view_weights, check_views
 from zero123lib.views.cameras import rays
 
 _BETAS = (0.9, 0.99)
@@ -64,7 +64,7 @@ def refine(
     *,
     seed: int = 0,
     backend: str = "auto",
-    worth: Tensor | None = None,
+    view_weights: Tensor | None = None,
 ) -> Iterator[Refinement]:
     """Refine a mesh against pictures; colours are compared unlit.
 
@@ -78,7 +78,7 @@ def refine(
         settings: see `RefineSettings`.
         seed: of the order of pictures.
         backend: of `rasterizer`.
-        worth: how much each picture counts, above 0 ``[V]``; None counts all alike.
+        view_weights: how much each picture counts, above 0 ``[V]``; None counts all alike.
 
     Yields:
         After each step; the last one has the mesh.
@@ -94,13 +94,13 @@ def refine(
         raise ArgumentError("images", "alpha, which the silhouette is taken from", "none")
     if len(mesh.materials) != 1:
         raise ArgumentError("mesh", "one material", f"{len(mesh.materials)}: bake it first")
-    values = check_worth(worth, len(images)).tolist()
+    values = check_view_weights(view_weights, len(images)).tolist()
     pictures = images.to(mesh.vertices)
     model = _Model(mesh, settings.smoothness)
     return _steps(model, pictures, cameras, values, settings, seed, backend)
 
 
-def mended(mesh: Mesh) -> Mesh:
+def fixed(mesh: Mesh) -> Mesh:
     """Return a refined mesh without faces that have lost their area, as closed as it was."""
     return clean(mesh, Cleaning(min_share=0.0, max_hole=0.0, fill_cavities=False)).mesh
 
@@ -177,13 +177,13 @@ def _steps(
     model: _Model,
     images: Tensor,
     cameras: Sequence[Camera],
-    worth: Sequence[float],
+    view_weights: Sequence[float],
     settings: RefineSettings,
     seed: int,
     backend: str,
 ) -> Iterator[Refinement]:
     draw = torch.Generator().manual_seed(seed)
-    shaping = _Descent(model.raw, settings.vertex_rate)
+    shaping = _AdamUniform(model.raw, settings.vertex_rate)
     coloring = torch.optim.Adam([model.colors], settings.color_rate, betas=_BETAS)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(coloring, settings.steps)
     order: list[int] = []
@@ -201,7 +201,7 @@ def _steps(
         for view in these:
             camera = cameras[view]
             color, mask = _picture_losses(model, positions, images[view], look(camera), camera)
-            share = worth[view] / count
+            share = view_weights[view] / count
             losses["color"] = losses.get("color", 0.0) + settings.color * share * color
             losses["mask"] = losses.get("mask", 0.0) + settings.mask * share * mask
         torch.stack(list(losses.values())).sum().backward()
@@ -246,7 +246,7 @@ def diffusion(edges: EdgeTensors, count: int, reach: float) -> Callable[[Tensor]
     return solve
 
 
-class _Descent:
+class _AdamUniform:
     """Adam with one length of steps for all numbers, as in Nicolet et al.: smooth gradients make
     smooth steps."""
 

@@ -89,7 +89,7 @@ class Samples:
         """Return colours of pixels ``[P, C]`` by those of texels ``[T, C]``, both linear."""
         return F.embedding_bag(self.texels, texture, per_sample_weights=self.shares, mode="sum")
 
-    def returner(self, count: int) -> Callable[[Tensor], Tensor]:
+    def adjoint(self, count: int) -> Callable[[Tensor], Tensor]:
         """Return the transpose of `predicted`: of pixels ``[P, C]`` to texels ``[count, C]``."""
         flat = self.texels.flatten()
         order = torch.argsort(flat, stable=True)
@@ -98,10 +98,10 @@ class Samples:
         counts = torch.bincount(flat, minlength=count)
         starts = counts.cumsum(0) - counts
 
-        def give_back(values: Tensor) -> Tensor:
+        def scattered(values: Tensor) -> Tensor:
             return F.embedding_bag(pixel, values, starts, per_sample_weights=shares, mode="sum")
 
-        return give_back
+        return scattered
 
     def those(self, pixels: Tensor) -> Samples:
         """Keep some pixels, by a mask ``[P]``."""

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from zero123lib._errors import ArgumentError
 from zero123lib.meshes.atlas import unwrap
-from zero123lib.meshes.filling import spread
+from zero123lib.meshes.filling import inpaint
 from zero123lib.meshes.mesh import Camera, Mesh
 from zero123lib.meshes.shading import to_linear, to_srgb
 from zero123lib.meshes.texels import filled
@@ -49,7 +49,7 @@ def texture_from_views(
     fit: ViewFit | None = None,
     backend: str = "auto",
     *,
-    worth: Tensor | None = None,
+    view_weights: Tensor | None = None,
     trusted: int | None = None,
     detail: Tensor | None = None,
 ) -> Mesh:
@@ -66,7 +66,7 @@ def texture_from_views(
         size: of the square texture, texels.
         fit: see `ViewFit`.
         backend: of `rasterizer`.
-        worth: how much each picture counts, above 0 ``[V]``; None counts all alike.
+        view_weights: how much each picture counts, above 0 ``[V]``; None counts all alike.
         trusted: number of the image that is known where the others are guesses. Where it shows a
             surface squarely it decides; towards grazing angles and silhouettes less and less.
         detail: the trusted image at more pixels ``[D, D, 4]``, D a multiple of S.
@@ -81,7 +81,7 @@ def texture_from_views(
     """
     fit = fit or ViewFit()
     check_views(images, cameras)
-    worth = check_worth(worth, len(images))
+    view_weights = check_view_weights(view_weights, len(images))
     mesh = mesh if mesh.uv is not None else unwrap(mesh, size)
     texels = atlas_texels(mesh, size)
     if trusted is not None and not 0 <= trusted < len(images):
@@ -92,7 +92,7 @@ def texture_from_views(
         image = images[trusted] if detail is None else detail
         fine = _finer_samples(mesh, image, cameras[trusted], size, fit, backend)
     used, samples, fine = _compacted(samples, fine)
-    weight = worth.to(samples.inner)
+    weight = view_weights.to(samples.inner)
     if fine is not None and trusted is not None:
         samples = balanced(samples, len(used), fit, weight, trusted)
     colors = fit_texels(samples, len(used), fit, weight)
@@ -104,12 +104,12 @@ def texture_from_views(
     texture = mesh.vertices.new_zeros(size * size, 3)
     texture[used] = to_srgb(colors)
     seen = torch.zeros(size * size, dtype=torch.bool, device=texture.device)
-    seen[used] = samples.returner(len(used))(samples.inner[:, None])[:, 0] >= fit.least_weight
+    seen[used] = samples.adjoint(len(used))(samples.inner[:, None])[:, 0] >= fit.least_weight
     near = texels.face_ids >= 0
     seen = seen.reshape(size, size) & near
     if not bool(seen.any()):
         raise ArgumentError("images", "pictures that show the mesh", "none that does")
-    whole = spread(mesh, texels, texture.reshape(size, size, 3), seen)
+    whole = inpaint(mesh, texels, texture.reshape(size, size, 3), seen)
     return textured(mesh, filled(whole, near))
 
 
@@ -127,26 +127,32 @@ def check_views(images: Tensor, cameras: Sequence[Camera]) -> None:
             raise ArgumentError("cameras", f"size {shape[1]}, as the pictures'", str(camera.size))
 
 
-def check_worth(worth: Tensor | None, count: int) -> Tensor:
+def check_view_weights(view_weights: Tensor | None, count: int) -> Tensor:
     """Return how much each of `count` images counts, with mean 1."""
-    worth = torch.ones(count) if worth is None else worth.detach().float().cpu()
-    if list(worth.shape) != [count] or not bool(((worth > 0.0) & worth.isfinite()).all()):
-        raise ArgumentError("worth", f"{count} numbers above 0, one per picture", str(worth))
-    return worth / worth.mean()
+    view_weights = (
+        torch.ones(count) if view_weights is None else view_weights.detach().float().cpu()
+    )
+    if list(view_weights.shape) != [count] or not bool(
+        ((view_weights > 0.0) & view_weights.isfinite()).all()
+    ):
+        raise ArgumentError(
+            "view_weights", f"{count} numbers above 0, one per picture", str(view_weights)
+        )
+    return view_weights / view_weights.mean()
 
 
-def fit_texels(samples: Samples, count: int, fit: ViewFit, worth: Tensor) -> Tensor:
+def fit_texels(samples: Samples, count: int, fit: ViewFit, view_weights: Tensor) -> Tensor:
     """Find linear colours ``[count, 3]`` of texels whose pixels are those of the images.
 
     Args:
-        worth: how much each image counts ``[V]``.
+        view_weights: how much each image counts ``[V]``.
     """
-    steps = agreed_steps(samples, count, fit, worth) if fit.steps is None else fit.steps
-    descent = islice(_descent(samples, count, fit, worth), steps + 1)
+    steps = agreed_steps(samples, count, fit, view_weights) if fit.steps is None else fit.steps
+    descent = islice(_descent(samples, count, fit, view_weights), steps + 1)
     return deque(tqdm(descent, "texture", steps + 1, delay=2, disable=None), maxlen=1).pop()
 
 
-def agreed_steps(samples: Samples, count: int, fit: ViewFit, worth: Tensor) -> int:
+def agreed_steps(samples: Samples, count: int, fit: ViewFit, view_weights: Tensor) -> int:
     """Find how many steps suit images: many where they agree, few where they contradict each other.
 
     Every fourth image is held out, and the steps win whose texture is nearest to those, where the
@@ -157,40 +163,46 @@ def agreed_steps(samples: Samples, count: int, fit: ViewFit, worth: Tensor) -> i
     if not bool(held.any()):
         return _STEPS_UNTOLD
     others, asked = samples.those(~held), samples.those(held)
-    known = others.returner(count)(others.inner[:, None])[:, 0] >= fit.least_weight
+    known = others.adjoint(count)(others.inner[:, None])[:, 0] >= fit.least_weight
     asked = asked.those(known[asked.texels].all(1))
     if not len(asked.targets):
         return _STEPS_UNTOLD
-    weights = _weights(asked, fit, worth)
+    weights = _weights(asked, fit, view_weights)
     errors = {}
-    for step, colors in enumerate(islice(_descent(others, count, fit, worth), _STEPS[-1] + 1)):
+    for step, colors in enumerate(
+        islice(_descent(others, count, fit, view_weights), _STEPS[-1] + 1)
+    ):
         if step in _STEPS:
             off = (to_srgb(asked.predicted(colors)) - asked.targets).square()
             errors[step] = float((weights * off).sum())
     return min(errors, key=lambda step: errors[step])
 
 
-def _descent(samples: Samples, count: int, fit: ViewFit, worth: Tensor) -> Iterator[Tensor]:
+def _descent(samples: Samples, count: int, fit: ViewFit, view_weights: Tensor) -> Iterator[Tensor]:
     """Linear colours ``[count, 3]`` of texels, after no step, after one, and so on."""
-    give_back = samples.returner(count)
-    weights = _weights(samples, fit, worth)
-    colors = to_linear(give_back(weights * samples.targets) / _at_least(give_back(weights)))
+    adjoint = samples.adjoint(count)
+    weights = _weights(samples, fit, view_weights)
+    colors = to_linear(adjoint(weights * samples.targets) / _at_least(adjoint(weights)))
     goal = to_linear(samples.targets)
     while True:
         yield colors
         pixels = samples.predicted(colors)
         error = (to_srgb(pixels) - samples.targets).square().sum(-1, keepdim=True)
         trusted = weights / (1.0 + error / fit.robust**2).sqrt()
-        change = give_back(trusted * (goal - pixels)) / _at_least(give_back(trusted))
+        change = adjoint(trusted * (goal - pixels)) / _at_least(adjoint(trusted))
         colors = (colors + change).clamp(0.0, 1.0)
 
 
-def _weights(samples: Samples, fit: ViewFit, worth: Tensor) -> Tensor:
+def _weights(samples: Samples, fit: ViewFit, view_weights: Tensor) -> Tensor:
     """How much pixels count ``[P, 1]``."""
-    return (worth[samples.views] * samples.inner * samples.facing**fit.sharpness).unsqueeze(-1)
+    return (view_weights[samples.views] * samples.inner * samples.facing**fit.sharpness).unsqueeze(
+        -1
+    )
 
 
-def balanced(samples: Samples, count: int, fit: ViewFit, worth: Tensor, trusted: int) -> Samples:
+def balanced(
+    samples: Samples, count: int, fit: ViewFit, view_weights: Tensor, trusted: int
+) -> Samples:
     """Give the other images the exposure of the trusted one, where both show the same surface.
 
     A gain for each channel, in linear light, makes the means alike (gain compensation: Brown and
@@ -198,7 +210,7 @@ def balanced(samples: Samples, count: int, fit: ViewFit, worth: Tensor, trusted:
     """
     mine = samples.views == trusted
     others, own = samples.those(~mine), samples.those(mine)
-    weights, adjoint = _weights(others, fit, worth), others.returner(count)
+    weights, adjoint = _weights(others, fit, view_weights), others.adjoint(count)
     total = adjoint(weights)
     colors = to_linear(adjoint(weights * others.targets) / _at_least(total))
     own = own.those((total[:, 0] > 0.0)[own.texels].all(1))
@@ -261,7 +273,7 @@ def show_image(samples: Samples, colors: Tensor, steps: int) -> Tensor:
     """
     if not len(samples.inner):
         return colors
-    adjoint = samples.returner(len(colors))
+    adjoint = samples.adjoint(len(colors))
     goal = torch.lerp(
         samples.predicted(colors), to_linear(samples.targets), certainty(samples).unsqueeze(-1)
     )

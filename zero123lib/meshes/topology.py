@@ -179,7 +179,7 @@ def distinct(faces: np.ndarray) -> np.ndarray:
 
 
 def first_of_each(faces: np.ndarray) -> np.ndarray:
-    """Return the numbers of faces ``[F, 3]`` that lie on the places of no earlier one."""
+    """Return the numbers of faces ``[F, 3]`` that lie on the positions of no earlier one."""
     _, firsts = number_rows(list(np.sort(faces, axis=1).T))
     return np.sort(firsts)
 

@@ -25,8 +25,14 @@ from zero123lib.fields.voxels import VoxelField, VoxelSettings
 from zero123lib.reconstruction.cameras import Shot, pose_at, random_shots
 from zero123lib.reconstruction.pictures import InputView
 from zero123lib.reconstruction.recipes import Recipe
+from zero123lib.reconstruction.rendered_views import (
+    NORMAL_LOSSES,
+    RenderedViews,
+    depth_roughness,
+    regularization_losses,
+    render_views,
+)
 from zero123lib.reconstruction.schedules import C, at_milestone
-from zero123lib.reconstruction.seen import NORMAL_LOSSES, Seen, depth_roughness, looks, see
 from zero123lib.reconstruction.start import first_field
 from zero123lib.views.cameras import camera_to_world
 
@@ -175,7 +181,7 @@ class Distilling:
             losses.append(("mask", (seen.opacity[0] - target[3]).square().mean()))
         if weights["depth_smooth_input"]:
             losses.append(("depth_smooth_input", depth_roughness(seen.depth)))
-        return losses + looks(seen, self.field, weights, self._draws)
+        return losses + regularization_losses(seen, self.field, weights, self._draws)
 
     def _novel_losses(self, weights: Mapping[str, float]) -> list[tuple[str, Tensor]]:
         recipe = self._recipe
@@ -194,9 +200,9 @@ class Distilling:
             losses.append(("depth_smooth", depth_roughness(seen.depth)))
         if weights["near_view"]:
             losses.append(("near_view", self._near_view(seen, shots, size)))
-        return losses + looks(seen, self.field, weights, self._draws)
+        return losses + regularization_losses(seen, self.field, weights, self._draws)
 
-    def _distilled(self, seen: Seen, shots: list[Shot], scale: float) -> Tensor:
+    def _distilled(self, seen: RenderedViews, shots: list[Shot], scale: float) -> Tensor:
         guidance, embedded = self._recipe.guidance, self._recipe.embedded
         share = (C(guidance.min_step_percent, self.step), C(guidance.max_step_percent, self.step))
         clip = guidance.grad_clip
@@ -213,7 +219,7 @@ class Distilling:
         )
         return found.loss
 
-    def _near_view(self, seen: Seen, shots: list[Shot], size: int) -> Tensor:
+    def _near_view(self, seen: RenderedViews, shots: list[Shot], size: int) -> Tensor:
         """How much the picture and depth change as eyes move a little (the official recipe)."""
         shift = self._recipe.embedded.near_view_shift
         moved = []
@@ -224,8 +230,8 @@ class Distilling:
         near = self._see(moved, size, {})
         return (near.colors - seen.colors).abs().mean() + (near.depth - seen.depth).abs().mean()
 
-    def _see(self, shots: list[Shot], size: int, weights: Mapping[str, float]) -> Seen:
-        return see(
+    def _see(self, shots: list[Shot], size: int, weights: Mapping[str, float]) -> RenderedViews:
+        return render_views(
             self.field,
             shots,
             size,

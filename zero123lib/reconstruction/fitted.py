@@ -11,7 +11,7 @@ import torch
 
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.fields.fitting import FitSettings, Fitting
-from zero123lib.fields.levels import silhouette_level
+from zero123lib.fields.levels import silhouette_iso_level
 from zero123lib.fields.occupancy import evaluate
 from zero123lib.fields.silhouettes import Silhouette, with_silhouette
 from zero123lib.fields.voxels import VoxelField
@@ -171,7 +171,7 @@ class FittingViews:
         known = 1 if views.first_is_true else len(views.images)
         masks, cameras = views.images[:known, ..., 3], views.cameras_to_world[:known]
         try:
-            level = silhouette_level(field, masks, cameras, views.fov_deg)
+            level = silhouette_iso_level(field, masks, cameras, views.fov_deg)
         except ValueError:
             return field  # empty, which the engine sees too and says
         return solid(field, level, self._silhouette)

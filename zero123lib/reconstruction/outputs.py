@@ -27,7 +27,7 @@ from zero123lib._files import whole_file, write_bytes, write_json
 from zero123lib._optional import MissingExtraError
 from zero123lib._versions import versions
 from zero123lib.diffusion.pipeline import Zero123Pipeline
-from zero123lib.fields.levels import silhouette_level
+from zero123lib.fields.levels import silhouette_iso_level
 from zero123lib.fields.voxels import VoxelField, VoxelSettings
 from zero123lib.meshes.export import write_mesh
 from zero123lib.meshes.mesh import Mesh
@@ -127,7 +127,7 @@ class Outputs:
         """The density whose surface has the silhouettes that are known."""
         masks, cameras, fov_deg = self._subject.silhouettes
         try:
-            return silhouette_level(self.field, masks, cameras, fov_deg, between=_LEVELS)
+            return silhouette_iso_level(self.field, masks, cameras, fov_deg, between=_LEVELS)
         except ValueError as error:
             self.notes.append(f"no surface: {error}")
             return None

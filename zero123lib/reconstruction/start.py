@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from zero123lib.fields.hull import silhouette_share
+from zero123lib.fields.hull import view_consensus
 from zero123lib.fields.voxels import VoxelField, VoxelSettings
 from zero123lib.reconstruction.pictures import InputView
 from zero123lib.reconstruction.recipes import Recipe
@@ -38,7 +38,7 @@ def first_field(recipe: Recipe, view: InputView, channels: int) -> VoxelField:
     if voxels.initial == "blob":
         density = functional.softplus(_BLOB_SCALE * (1 - radius / _BLOB_RADIUS))
     else:
-        inside = silhouette_share(
+        inside = view_consensus(
             nodes.reshape(-1, 3),
             view.rgba[None, ..., 3],
             camera_to_world([view.shot.pose]),

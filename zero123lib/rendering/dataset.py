@@ -31,7 +31,7 @@ from zero123lib.rendering.objects import (
     whole_record,
 )
 from zero123lib.rendering.settings import RenderSettings
-from zero123lib.rendering.workers import spread
+from zero123lib.rendering.workers import run_pool
 
 DATASET = "dataset.json"
 FAILURES = "failures.json"
@@ -137,7 +137,7 @@ def _render(
             device=device,
         )
         # Closed before the lists are written: no worker may go on after that.
-        with closing(spread(work, missing, workers, timeout_s)) as ends:
+        with closing(run_pool(work, missing, workers, timeout_s)) as ends:
             for done in ends:
                 if done.reason is not None:
                     failed[done.job] = done.reason

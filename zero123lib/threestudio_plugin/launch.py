@@ -33,7 +33,7 @@ from zero123lib.diffusion.checkpoints import sources
 from zero123lib.meshes.export import write_mesh
 from zero123lib.meshes.load import load_mesh
 from zero123lib.threestudio_plugin.clone import GUIDANCE_TYPE, Clone, open_clone
-from zero123lib.threestudio_plugin.complaints import complaint, version_notice
+from zero123lib.threestudio_plugin.diagnosis import diagnosis, version_notice
 from zero123lib.threestudio_plugin.doctor import child_environment
 from zero123lib.threestudio_plugin.settings import KEYS, check_keys
 from zero123lib.views.images import ImageSource, Preprocess, prepare
@@ -304,7 +304,7 @@ class _Child:
         with self._log.open("rb") as file:
             file.seek(self._begin)
             words = file.read().decode(errors="replace")
-        why = complaint(words, self._clone, f"exit status {self._process.returncode}")
+        why = diagnosis(words, self._clone, f"exit status {self._process.returncode}")
         return f"threestudio: {why} (all it said: {self._log})"
 
 

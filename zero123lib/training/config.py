@@ -65,20 +65,20 @@ class ScenesConfig:
         first_scene: the first object's seed.
         kinds: of objects, names in ``zero123lib.scenes.KINDS``; None for all.
         views: of an object.
-        pool_scenes: objects in the window that pairs are drawn from.
+        shuffle_buffer: objects in the window that pairs are drawn from.
         pairs_per_scene: pairs after which the window slides on by an object.
-        lanes: of the window's objects. No object is rendered twice where all processes' workers
-            together divide their number and ``lane_pairs`` is a batch (``batch.per_device``).
-        lane_pairs: pairs in a row of one lane's objects.
+        shards: of the window's objects. No object is rendered twice where all processes' workers
+            together divide their number and ``shard_pairs`` is a batch (``batch.per_device``).
+        shard_pairs: pairs in a row of one shard's objects.
     """
 
     first_scene: Whole = 0
     kinds: Several[str] | None = None
     views: int = Field(default=8, ge=2)
-    pool_scenes: Count = 512
+    shuffle_buffer: Count = 512
     pairs_per_scene: Positive = 32.0
-    lanes: Count = 8
-    lane_pairs: Count = 32
+    shards: Count = 8
+    shard_pairs: Count = 32
 
     def __post_init__(self) -> None:
         if self.kinds is not None:

@@ -57,7 +57,7 @@ def rate_factor(step: int, done: float, config: ScheduleConfig) -> float:
 
     Args:
         step: n, steps done before this one.
-        done: fraction of the budget that is spent, 0 to 1.
+        done: fraction of the budget that is budget_progress, 0 to 1.
     """
     factor = 1.0
     if step < config.warmup_steps:

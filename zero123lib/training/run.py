@@ -25,8 +25,8 @@ from zero123lib.training.data import training_pairs, validation_pairs
 from zero123lib.training.loop import (
     TrainProgress,
     TrainState,
+    budget_progress,
     micro_batch,
-    spent,
     start,
     train,
 )
@@ -135,7 +135,11 @@ class _Run:
         state, config = self.state, self.state.config
         silent = None if self.main else True
         with tqdm(
-            total=1.0, initial=spent(state), desc=self.out.name, bar_format=_BAR, disable=silent
+            total=1.0,
+            initial=budget_progress(state),
+            desc=self.out.name,
+            bar_format=_BAR,
+            disable=silent,
         ) as bar:
             for progress in train(state, source, self.request):
                 bar.set_postfix_str(

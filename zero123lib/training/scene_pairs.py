@@ -2,10 +2,11 @@
 
 Rendering an object costs more than training on a pair, so each object's views serve many pairs.
 Pair n takes an object from a window that slides on by one object every ``pairs_per_scene`` pairs
-and holds ``pool_scenes`` of them; the window starts out smaller, so that a run starts soon.
+and holds ``shuffle_buffer`` of them; the window starts out smaller, so that a run starts soon.
 
-Its objects stand in lanes, and some pairs in a row are of one lane's objects: processes and workers
-that take turns batch by batch then meet different objects, and none renders what another does.
+Its objects stand in shards, and some pairs in a row are of one shard's objects: processes and
+workers that take turns batch by batch then meet different objects, and none renders what another
+does.
 """
 
 from __future__ import annotations
@@ -78,17 +79,17 @@ class ScenePairs:
 
     def window(self, pair: int) -> tuple[int, int]:
         """First and last index of the objects that a pair may be of."""
-        first = max(_FIRST_SCENES, 4 * self.config.lanes)
-        last = min(first, self.config.pool_scenes) - 1
+        first = max(_FIRST_SCENES, 4 * self.config.shards)
+        last = min(first, self.config.shuffle_buffer) - 1
         last += int(pair / self.config.pairs_per_scene)
-        return max(0, last + 1 - self.config.pool_scenes), last
+        return max(0, last + 1 - self.config.shuffle_buffer), last
 
     def candidates(self, pair: int) -> range:
-        """The indices of the objects that a pair may be of: one lane of the window."""
+        """The indices of the objects that a pair may be of: one shard of the window."""
         oldest, last = self.window(pair)
-        lanes = min(self.config.lanes, self.config.pool_scenes)
-        lane = pair // self.config.lane_pairs % lanes
-        return range(oldest + (lane - oldest) % lanes, last + 1, lanes)
+        shards = min(self.config.shards, self.config.shuffle_buffer)
+        shard = pair // self.config.shard_pairs % shards
+        return range(oldest + (shard - oldest) % shards, last + 1, shards)
 
     def _pair(self, pair: int) -> Pair:
         random = np.random.default_rng((self.seed, _PAIR, pair))

@@ -86,7 +86,7 @@ def _from_16_bits(values: np.ndarray) -> np.ndarray:
     return np.rint(values / 257.0).astype(np.uint8)
 
 
-def mend_transparent_key(image: Image.Image) -> None:
+def fix_transparent_key(image: Image.Image) -> None:
     """Bring a PNG's transparent colour to the 8 bits that Pillow gives the pixels themselves.
 
     Pillow leaves it at the file's own depth, so that no pixel has it. To be called before the

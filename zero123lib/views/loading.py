@@ -25,9 +25,9 @@ from zero123lib._optional import MissingExtraError, require
 from .eight_bits import (
     MIN_SIDE_PX,
     check_size,
+    fix_transparent_key,
     from_array,
     from_tensor,
-    mend_transparent_key,
     to_8_bit_srgb,
 )
 from .errors import ImageError
@@ -163,7 +163,7 @@ def _read(file: Path | io.BytesIO, name: str, max_pixels: int) -> Image.Image:
     with _image_errors(name, max_pixels):
         try:
             with Image.open(file, formats=FORMATS) as image:
-                mend_transparent_key(image)
+                fix_transparent_key(image)
                 # The other images of an MPO are a camera's previews and depths of the first.
                 several = getattr(image, "is_animated", False) and image.format != "MPO"
                 return _marked(_decoded(image, max_pixels), several)

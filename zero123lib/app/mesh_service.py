@@ -17,10 +17,10 @@ from PIL import Image
 
 from zero123lib.app import settings
 from zero123lib.app.callbacks import one_line_errors
-from zero123lib.app.sampling import borrowing
+from zero123lib.app.model_cache import ModelCache
+from zero123lib.app.sampling import with_gpu
 from zero123lib.app.sessions import WANTED, Session
-from zero123lib.app.shelf import Shelf
-from zero123lib.app.studio import Studio
+from zero123lib.app.view_service import ViewService
 from zero123lib.diffusion.apps import needs_input_elevation
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.meshes.export import write_mesh
@@ -73,7 +73,7 @@ class Order:
 
 
 @dataclass(frozen=True, eq=False)
-class Grown:
+class MeshProgress:
     """Says how far it is, in words; a picture from all around in turn; files once it is done."""
 
     words: str
@@ -88,13 +88,13 @@ def recipe_for(choice: str, pipe: Zero123Pipeline) -> str:
     return "tiny-views" if pipe.image_size < 256 else "views"
 
 
-class Solid:
+class MeshService:
     """The endpoints that make a mesh."""
 
-    def __init__(self, studio: Studio, overrides: Sequence[str] = ()) -> None:
-        self.studio = studio
+    def __init__(self, view_service: ViewService, overrides: Sequence[str] = ()) -> None:
+        self.view_service = view_service
         self.overrides = tuple(overrides)
-        self.grow = make_grower(studio.shelf)
+        self.grow = make_grower(view_service.model_cache)
 
     def reconstruct(
         self,
@@ -127,7 +127,7 @@ class Solid:
         with one_line_errors():
             if recipe not in CHOICES:
                 raise ValueError(f"recipe: expected one of {', '.join(CHOICES)}, got {recipe!r}")
-            asked = self.studio.asked(
+            asked = self.view_service.asked(
                 session,
                 image,
                 None,
@@ -173,11 +173,11 @@ class Solid:
         return "Stopping after this step…" if session.halt() else "Nothing is being made."
 
 
-def make_grower(shelf: Shelf) -> Any:
-    """Return the generator of `Grown` over the models of a shelf."""
+def make_grower(model_cache: ModelCache) -> Any:
+    """Return the generator of `MeshProgress` over the models of a model_cache."""
 
-    def grow(model: str, prepared: Prepared, order: Order) -> Iterator[Grown]:
-        pipe, folder = shelf.get(model), Path(order.folder)
+    def grow(model: str, prepared: Prepared, order: Order) -> Iterator[MeshProgress]:
+        pipe, folder = model_cache.get(model), Path(order.folder)
         started = shown_at = time.monotonic()
         turn = 0
         for progress in reconstruct(
@@ -200,9 +200,9 @@ def make_grower(shelf: Shelf) -> Any:
                 picture = to_image(preview(progress.field, Shot(pose), _LIVE_PX, pipe))
                 turn += 1
             shown_at = time.monotonic()
-            yield Grown(words(progress, shown_at - started), picture)
+            yield MeshProgress(words(progress, shown_at - started), picture)
 
-    return borrowing(grow, lambda model, prepared, order: settings.GPU_MOST_S)
+    return with_gpu(grow, lambda model, prepared, order: settings.GPU_MOST_S)
 
 
 def words(progress: Progress, seconds: float) -> str:
@@ -213,7 +213,7 @@ def words(progress: Progress, seconds: float) -> str:
     return f"**{stage}** · {progress.step} of {progress.total} · {seconds:.0f} s{loss_text}"
 
 
-def finished(end: Finished, folder: Path, seconds: float) -> Grown:
+def finished(end: Finished, folder: Path, seconds: float) -> MeshProgress:
     """Return the files of a run, and a table of how it went."""
     files = {
         kind: str(end.files[f"mesh.{kind}"]) for kind in FORMATS if f"mesh.{kind}" in end.files
@@ -228,7 +228,7 @@ def finished(end: Finished, folder: Path, seconds: float) -> Grown:
     if "turntable.gif" in end.files:
         with Image.open(end.files["turntable.gif"]) as first:
             picture = first.convert("RGB")
-    return Grown(stats(end, seconds), picture, files)
+    return MeshProgress(stats(end, seconds), picture, files)
 
 
 def stats(end: Finished, seconds: float) -> str:

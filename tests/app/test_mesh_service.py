@@ -13,10 +13,10 @@ from gradio_client.exceptions import AppError
 
 from tests.app.conftest import ENDLESS, ENOUGH, served
 from zero123lib.app.examples import example_files
+from zero123lib.app.mesh_service import CHOICES, MeshService, recipe_for
+from zero123lib.app.model_cache import ModelCache
 from zero123lib.app.sessions import Session
-from zero123lib.app.shelf import Shelf
-from zero123lib.app.solid import CHOICES, Solid, recipe_for
-from zero123lib.app.studio import Studio
+from zero123lib.app.view_service import ViewService
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.meshes.load import load_mesh
 from zero123lib.reconstruction.recipes import recipe_names
@@ -86,8 +86,8 @@ def test_a_run_ends_with_its_visitor(
     copy = tmp_path / "duck.png"
     copy.write_bytes(Path(DUCK).read_bytes())
     session = Session()
-    studio = Studio(Shelf(pipe, Zero123Pipeline.from_pretrained))
-    solid = Solid(studio, ENDLESS.recipe_overrides)
+    view_service = ViewService(ModelCache(pipe, Zero123Pipeline.from_pretrained))
+    solid = MeshService(view_service, ENDLESS.recipe_overrides)
     running = solid.reconstruct(session, {"path": str(copy)})
     next(running)
     folder = session.folder

@@ -13,7 +13,7 @@ from zero123lib.diffusion.checkpoints.sources import NAMED, bundled_models
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 
 
-class Shelf:
+class ModelCache:
     """Pipelines by the name that a request gives.
 
     Args:

@@ -17,7 +17,7 @@ MAX_BYTES = 256 * 2**20
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 
 
-class Nearby:
+class FileResolver:
     """Says where a mesh file lies, and what its reader has to say of it.
 
     Args:

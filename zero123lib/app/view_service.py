@@ -12,9 +12,9 @@ from PIL import Image
 
 from zero123lib._choices import Upscale
 from zero123lib.app import inputs, outputs, preparing, settings
+from zero123lib.app.model_cache import ModelCache
 from zero123lib.app.sampling import Sampling, make_sampler
 from zero123lib.app.sessions import Session
-from zero123lib.app.shelf import Shelf
 from zero123lib.diffusion.apps import (
     check_input_elevation,
     made_by,
@@ -43,12 +43,12 @@ class Asked:
         return Pose(self.input_elevation_deg or 0.0)
 
 
-class Studio:
-    """Views of checked requests, over the models of a shelf."""
+class ViewService:
+    """Views of checked requests, over the models of a model_cache."""
 
-    def __init__(self, shelf: Shelf) -> None:
-        self.shelf = shelf
-        self.sample = make_sampler(shelf)
+    def __init__(self, model_cache: ModelCache) -> None:
+        self.model_cache = model_cache
+        self.sample = make_sampler(model_cache)
 
     def prepared(
         self, session: Session, pipe: Zero123Pipeline, image: Any, framing: tuple
@@ -77,7 +77,7 @@ class Studio:
         model: str | None,
     ) -> Asked:
         """Check what all views have in common; numbers before the picture, which takes longer."""
-        pipe = self.shelf.get(model)
+        pipe = self.model_cache.get(model)
         input_up = inputs.number_or_none("input_elevation", input_elevation, -90.0, 90.0)
         check_input_elevation(pipe, input_up, "input_elevation")
         own = pipe.config
@@ -87,7 +87,7 @@ class Studio:
         )
         seed = inputs.whole("seed", seed, 0, settings.MAX_SEED)
         _, prepared = self.prepared(session, pipe, image, framing)
-        name = model or self.shelf.default_name
+        name = model or self.model_cache.default_name
         return Asked(name, pipe, prepared, steps, guidance, seed, input_up)
 
     def one(

@@ -23,7 +23,7 @@ _NEARBY = 0.01
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class RenderedViews:
     """What B cameras see.
 
     Attributes:
@@ -41,7 +41,7 @@ class Seen:
     directions: Tensor
 
 
-def see(
+def render_views(
     field: VoxelField,
     shots: Sequence[Shot],
     size: int,
@@ -51,7 +51,7 @@ def see(
     occupancy: OccupancyGrid,
     generator: torch.Generator,
     normals: bool = False,
-) -> Seen:
+) -> RenderedViews:
     """Square pictures of a field, with gradient.
 
     Args:
@@ -74,7 +74,7 @@ def see(
         negligible=_NEGLIGIBLE,
     )
     shape = (len(shots), size, size)
-    return Seen(
+    return RenderedViews(
         found.rgb.reshape(*shape, -1),
         found.opacity.reshape(shape),
         found.depth.reshape(shape),
@@ -84,8 +84,8 @@ def see(
     )
 
 
-def looks(
-    seen: Seen, field: VoxelField, weights: Mapping[str, float], generator: torch.Generator
+def regularization_losses(
+    seen: RenderedViews, field: VoxelField, weights: Mapping[str, float], generator: torch.Generator
 ) -> list[tuple[str, Tensor]]:
     """The regularisers that have a weight, by threestudio's names, unweighted."""
     losses = []

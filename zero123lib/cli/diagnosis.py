@@ -18,7 +18,7 @@ from zero123lib._errors import ArgumentError
 from zero123lib._words import count, nearest
 
 
-def complaint(error: CycloptsError, verb: str) -> Exception:
+def diagnosis(error: CycloptsError, verb: str) -> Exception:
     """Say in this project's words what is wrong with the words after a verb."""
     name = "" if error.argument is None else _spelled(error.argument)
     cause = error.__cause__ or error.__context__  # of one value, of one of several
