@@ -433,5 +433,7 @@ def test_numbers_may_be_numpys(pipe: Any, picture: Tensor) -> None:
 
 
 def test_unknown_encoding_is_refused(make_pipeline: MakePipeline) -> None:
-    with pytest.raises(ValueError, match="encoding: expected one of zero123, stable-zero123, got 'zero124'"):
+    with pytest.raises(
+        ValueError, match="encoding: expected one of zero123, stable-zero123, got 'zero124'"
+    ):
         make_pipeline(encoding="zero124")

@@ -33,6 +33,7 @@ from zero123lib.reconstruction.engine import (
 )
 from zero123lib.reconstruction.outputs import preview
 from zero123lib.reconstruction.recipes import read_recipe
+from zero123lib.views.eight_bits import to_uint8
 from zero123lib.views.images import Prepared
 from zero123lib.views.poses import Pose
 
@@ -261,4 +262,4 @@ def memory() -> str:
 
 def to_image(picture: torch.Tensor) -> Image.Image:
     """Convert `[H, W, 3]` in [0, 1] to an image."""
-    return Image.fromarray((picture.clamp(0, 1) * 255).round().to(torch.uint8).numpy(force=True))
+    return Image.fromarray(to_uint8(picture).numpy(force=True))

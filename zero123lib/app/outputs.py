@@ -13,6 +13,7 @@ from PIL import Image
 
 from zero123lib._files import write_bytes
 from zero123lib._optional import MissingExtraError, require
+from zero123lib.views.eight_bits import to_uint8
 from zero123lib.views.folder import ANIMATION, SHEET, png, view_files
 from zero123lib.views.images import alpha_from_white, composite, contact_sheet, to_tensor
 from zero123lib.views.poses import Pose
@@ -145,4 +146,4 @@ def uncertainty_sheet(made: Made) -> Image.Image:
 def without_background(view: Image.Image) -> Image.Image:
     """RGBA of a view on white."""
     rgba = alpha_from_white((to_tensor(view) + 1) / 2)
-    return Image.fromarray((rgba * 255).round().byte().numpy())
+    return Image.fromarray(to_uint8(rgba).numpy())

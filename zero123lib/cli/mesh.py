@@ -322,6 +322,7 @@ def render(
     from zero123lib.meshes.mesh import Camera
     from zero123lib.meshes.rasterize import check_backend, choose_backend
     from zero123lib.meshes.render import renderer
+    from zero123lib.views.eight_bits import to_uint8
     from zero123lib.views.folder import view_files
 
     _check_device(device)
@@ -330,7 +331,7 @@ def render(
     images = []
     for pose in tqdm(poses, unit="view", disable=None):
         seen = take(Camera.at(pose, size), getattr(shading, light.upper()))
-        color = (seen.color * 255.0).round().to(torch.uint8)
+        color = to_uint8(seen.color)
         images.append(Image.fromarray(color.cpu().numpy()))
     write_folder(out, view_files(images, poses))
     print(f"{mesh}: wrote {count(views, 'image')} and transforms.json to {out}")

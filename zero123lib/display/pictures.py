@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from zero123lib._optional import require
+from zero123lib.views.eight_bits import to_uint8
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,7 +28,7 @@ def as_picture(picture: Picture) -> Image.Image:
         return picture
     if picture.ndim != 3 or picture.shape[2] not in (3, 4):
         raise ValueError(f"picture: expected [H, W, 3 or 4], got {list(picture.shape)}")
-    levels = (picture.detach().cpu().float().clamp(0, 1) * 255).round().byte()
+    levels = to_uint8(picture.float()).cpu()
     return Image.fromarray(levels.numpy())
 
 

@@ -38,6 +38,7 @@ from zero123lib.reconstruction.recipes import read_recipe
 from zero123lib.reconstruction.videos import look
 from zero123lib.scenes import Scene, render
 from zero123lib.views.cameras import FOV_DEG, camera_to_world, focal_px
+from zero123lib.views.eight_bits import to_uint8
 from zero123lib.views.poses import Pose
 
 HALF_EXTENT, CELLS = 0.6, 96
@@ -202,7 +203,7 @@ def _scores(
             f"system.guidance.embedded.field.half_extent={HALF_EXTENT}",
         ]
         rgba = render(scene, [pose], pipe.image_size).rgba[0]
-        picture = Image.fromarray((rgba * 255).round().to(torch.uint8).numpy())
+        picture = Image.fromarray(to_uint8(rgba).numpy())
         end = None
         for end in reconstruct(
             picture,

@@ -30,7 +30,7 @@ from zero123lib.scenes import (
     random_scene,
     render,
 )
-from zero123lib.views.poses import Pose
+from zero123lib.views.poses import Pose, elevation_on_sphere_deg
 
 ELEVATIONS_DEG = (-10.0, 60.0)
 RADII = (1.5, 2.2)
@@ -203,8 +203,7 @@ def _sample(
 def held_out_camera(random: torch.Generator) -> Pose:
     """Draw a camera as this protocol has them, see the top of the module."""
     u, v, w = torch.rand(3, generator=random, dtype=torch.float64).tolist()
-    low, high = (math.sin(math.radians(value)) for value in ELEVATIONS_DEG)
-    elevation_deg = math.degrees(math.asin(low + (high - low) * u))
+    elevation_deg = elevation_on_sphere_deg(u, ELEVATIONS_DEG)
     return Pose(elevation_deg, 360 * v - 180, RADII[0] + (RADII[1] - RADII[0]) * w)
 
 

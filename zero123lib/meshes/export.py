@@ -26,6 +26,7 @@ from zero123lib.meshes.colors import colors_at_vertices, is_plain
 from zero123lib.meshes.corners import distinct_corners, per_vertex
 from zero123lib.meshes.mesh import Material, Mesh
 from zero123lib.meshes.shading import to_linear
+from zero123lib.views.eight_bits import to_uint8
 
 GENERATOR = f"zero123lib {__version__}"
 SCALE = "no physical size: 1 unit is the side of the box that a reconstructed object fits in"
@@ -187,7 +188,7 @@ def picture(material: Material) -> Image.Image:
     assert material.texture is not None
     texture = material.texture.detach()
     if texture.is_floating_point():
-        texture = (texture.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8)
+        texture = to_uint8(texture)
     channels = 3 if material.alpha == "opaque" else 4
     return Image.fromarray(np.ascontiguousarray(texture.cpu().numpy()[..., :channels]))
 
@@ -201,7 +202,7 @@ def _ply(trimesh: Any, mesh: Mesh, up: Up) -> bytes:
         process=False,
     )
     if not is_plain(mesh):
-        colors = (colors_at_vertices(mesh) * 255.0).round().to(torch.uint8).numpy()
+        colors = to_uint8(colors_at_vertices(mesh)).numpy()
         made.visual = trimesh.visual.ColorVisuals(made, vertex_colors=colors)
     content = trimesh.exchange.ply.export_ply(made, vertex_normal=normals is not None)
     magic, form, rest = content.split(b"\n", 2)

@@ -36,6 +36,7 @@ from zero123lib.meshes.shading import look_up, to_linear, to_srgb
 from zero123lib.meshes.silhouette import EdgeTensors, coverage, edges_of
 from zero123lib.meshes.texture_views import check_view_weights, check_views
 from zero123lib.views.cameras import rays
+from zero123lib.views.eight_bits import to_uint8
 
 _BETAS = (0.9, 0.99)
 
@@ -163,7 +164,7 @@ class _Model:
         normals = None
         if self.mesh.normals is not None:
             normals = crease_normals(vertices, self.mesh.faces)
-        texture = (opaque * 255.0).round().to(torch.uint8) if self.textured else None
+        texture = to_uint8(opaque) if self.textured else None
         return replace(
             self.mesh,
             vertices=vertices,

@@ -18,6 +18,7 @@ from zero123lib.meshes.atlas import unwrap
 from zero123lib.meshes.mesh import Material, Mesh
 from zero123lib.meshes.shading import base_color, to_srgb
 from zero123lib.meshes.texels import Texels, filled, locate
+from zero123lib.views.eight_bits import to_uint8
 
 ColorFn = Callable[[Tensor], Tensor]
 
@@ -129,6 +130,6 @@ def colors_at(color_fn: ColorFn, points: Tensor, chunk: int) -> Tensor:
 def textured(mesh: Mesh, texture: Tensor) -> Mesh:
     """Return the mesh with sRGB ``[S, S, 3]`` in [0, 1] as its only, opaque, uint8 texture."""
     opaque = torch.cat([texture, torch.ones_like(texture[..., :1])], dim=-1)
-    rounded = (opaque.detach().clamp(0.0, 1.0) * 255.0).round().to(torch.uint8)
+    rounded = to_uint8(opaque)
     material = Material(texture=rounded)
     return replace(mesh, materials=(material,), face_material=None, vertex_colors=None)

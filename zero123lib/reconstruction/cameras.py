@@ -17,7 +17,7 @@ from zero123lib.reconstruction.recipes import Recipe
 from zero123lib.reconstruction.schedules import at_milestone
 from zero123lib.reconstruction.schema import Views
 from zero123lib.views.cameras import FOV_DEG
-from zero123lib.views.poses import Pose
+from zero123lib.views.poses import Pose, elevation_on_sphere_deg
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,10 @@ def random_shots(recipe: Recipe, step: int, generator: torch.Generator) -> list[
     low, high = camera.elevation_range
     even = float(torch.rand((), generator=generator)) < 0.5
     u = torch.rand(count, 4, generator=generator, dtype=torch.float64)
-    if even:
-        elevations = low + (high - low) * u[:, 0]
-    else:
-        bottom, top = (math.sin(math.radians(one)) for one in (low, high))
-        elevations = torch.rad2deg(torch.asin(bottom + (top - bottom) * u[:, 0]))
+    elevations = low + (high - low) * u[:, 0]
+    if not even:
+        shares = u[:, 0].tolist()
+        elevations = torch.tensor([elevation_on_sphere_deg(one, (low, high)) for one in shares])
     spans = (camera.azimuth_range, camera.camera_distance_range, camera.fovy_range)
     others = [a + (b - a) * u[:, i] for i, (a, b) in enumerate(spans, 1)]
     columns = zip(*(column.tolist() for column in (elevations, *others)), strict=True)

@@ -41,7 +41,11 @@ class InputView:
     def detail(self) -> Tensor | None:
         """The same at more pixels, ``[D, D, 4]``, where the photo has more and an alpha."""
         detail = self.prepared.detail
-        if detail is None or detail.width <= len(self.rgba) or detail.getchannel("A").getextrema()[0] == 255:
+        if (
+            detail is None
+            or detail.width <= len(self.rgba)
+            or detail.getchannel("A").getextrema()[0] == 255
+        ):
             return None
         return torch.from_numpy(np.array(detail, np.float32) / 255)
 

@@ -21,6 +21,7 @@ from zero123lib.fields.voxels import VoxelField
 from zero123lib.reconstruction.cameras import Shot
 from zero123lib.reconstruction.schema_outputs import Outputs
 from zero123lib.views.cameras import camera_to_world
+from zero123lib.views.eight_bits import to_uint8
 from zero123lib.views.folder import gif
 from zero123lib.views.poses import Pose
 
@@ -146,5 +147,5 @@ def grey(values: Tensor) -> Tensor:
 
 
 def _bytes(frame: Tensor) -> np.ndarray:
-    levels = (frame.clamp(0, 1) * 255).round().to(torch.uint8)
+    levels = to_uint8(frame)
     return np.ascontiguousarray(levels.cpu().numpy())

@@ -8,13 +8,12 @@ the object per object, for all its views.
 from __future__ import annotations
 
 import hashlib
-import math
 
 import numpy as np
 
 from zero123lib.meshes.shading import LAMBERT, Light
 from zero123lib.rendering.settings import RenderSettings
-from zero123lib.views.poses import Pose
+from zero123lib.views.poses import Pose, elevation_on_sphere_deg
 
 _CAMERAS, _LIGHT = 0, 1
 
@@ -26,15 +25,10 @@ def official_poses(settings: RenderSettings, name: str) -> list[Pose]:
     corners; ours have uniform azimuths and uniform sines of the elevation.
     """
     draw = _generator(settings.seed, name, _CAMERAS)
-    low, high = (math.sin(math.radians(bound)) for bound in settings.elevation_deg)
     poses = []
     for _ in range(settings.views):
         sine, azimuth, radius = draw.random(3).tolist()
-        elevation_deg = math.degrees(math.asin(low + (high - low) * sine))
-        # asin(sin(x)) leaves x by a rounding error.
-        elevation_deg = min(
-            max(elevation_deg, settings.elevation_deg[0]), settings.elevation_deg[1]
-        )
+        elevation_deg = elevation_on_sphere_deg(sine, settings.elevation_deg)
         near, far = settings.radius
         poses.append(Pose(elevation_deg, 360.0 * azimuth, near + (far - near) * radius))
     return poses

@@ -26,6 +26,7 @@ from zero123lib.meshes.render import renderer
 from zero123lib.rendering.cameras import light_of, official_poses
 from zero123lib.rendering.settings import RenderSettings
 from zero123lib.views.cameras import FOV_DEG
+from zero123lib.views.eight_bits import to_uint8
 
 RECORD = "object.json"
 
@@ -177,7 +178,7 @@ def _images(
     with torch.no_grad():
         for pose in official_poses(settings, source.name):
             color = take(Camera.at(pose, settings.size), light).color
-            images.append((color * 255.0).round().to(torch.uint8).cpu().numpy())
+            images.append(to_uint8(color).cpu().numpy())
     if not any(image[..., 3].any() for image in images):
         raise MeshError(f"{str(source.path)!r}: expected something to see, got nothing in any view")
     return images

@@ -8,7 +8,6 @@ encloses it, in all views at once, and only the nearest hit of a pixel is shaded
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -21,7 +20,7 @@ from zero123lib.scenes import primitives
 from zero123lib.scenes.scene import Scene
 from zero123lib.scenes.shading import lit
 from zero123lib.views.cameras import FOV_DEG, camera_to_world, focal_px
-from zero123lib.views.poses import Pose
+from zero123lib.views.poses import Pose, elevation_on_sphere_deg
 
 Background = Literal["transparent", "white"]
 
@@ -51,9 +50,7 @@ def random_camera(random: torch.Generator) -> Pose:
     Elevations are uniform in their sine, so cameras are uniform over that band of the sphere.
     """
     u, v, w = torch.rand(3, generator=random).tolist()
-    low, high = math.sin(math.radians(-15)), math.sin(math.radians(75))
-    elevation_deg = math.degrees(math.asin(low + (high - low) * u))
-    return Pose(elevation_deg, 360 * v - 180, 1.5 + 0.7 * w)
+    return Pose(elevation_on_sphere_deg(u, (-15.0, 75.0)), 360 * v - 180, 1.5 + 0.7 * w)
 
 
 def render(

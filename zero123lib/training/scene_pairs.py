@@ -20,6 +20,7 @@ from torch import Tensor
 from zero123lib.datasets.batches import Batch, Pair, check_numbers, check_source, collate, pair_pose
 from zero123lib.scenes import HELD_OUT_SEED, random_camera, random_scene, render
 from zero123lib.training.config import ScenesConfig
+from zero123lib.views.eight_bits import to_uint8
 from zero123lib.views.poses import Encoding, Pose
 
 # What a number is drawn for; see zero123lib.datasets.drawing.
@@ -110,7 +111,7 @@ class ScenePairs:
             poses = [random_camera(random) for _ in range(self.config.views)]
             scene = random_scene(self.scene_seed(index), kinds=self.config.kinds)
             rgba = render(scene, poses, self.size, background="white", supersample=2).rgba
-            pictures = (rgba[..., :3] * 255).round().to(torch.uint8).permute(0, 3, 1, 2)
+            pictures = to_uint8(rgba[..., :3]).permute(0, 3, 1, 2)
             self._views[index] = pictures.contiguous(), poses
         return self._views[index]
 

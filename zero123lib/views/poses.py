@@ -263,6 +263,21 @@ def camera_label(pose: RelativePose) -> str:
     return f"{azimuth:g}°{height}"
 
 
+def elevation_on_sphere_deg(share: float, bounds_deg: tuple[float, float]) -> float:
+    """Return the elevation, degrees, below which a share of a band of the sphere's area lies.
+
+    Of uniform shares the cameras are uniform over the band between the two elevations.
+
+    Args:
+        share: in [0, 1].
+        bounds_deg: lower and upper elevation.
+    """
+    low, high = (math.sin(math.radians(bound)) for bound in bounds_deg)
+    elevation_deg = math.degrees(math.asin(low + (high - low) * share))
+    # asin(sin(x)) leaves x by a rounding error.
+    return min(max(elevation_deg, bounds_deg[0]), bounds_deg[1])
+
+
 def random_pose(generator: torch.Generator | None = None) -> RelativePose:
     """Draw a camera as the official demo's "random" button does (`gradio_new.py`).
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from zero123lib.scenes import HELD_OUT_SEED, random_scene, render
+from zero123lib.views.eight_bits import to_uint8
 from zero123lib.views.poses import Pose
 
 FOLDER = Path(__file__).parent
@@ -35,7 +36,7 @@ def example_picture(kind: str, number: int, azimuth_deg: float) -> Image.Image:
     """Draw one object on a transparent background, RGBA."""
     scene = random_scene(HELD_OUT_SEED + number, kind)
     rgba = render(scene, [Pose(ELEVATION_DEG, azimuth_deg)], SIZE_PX).rgba[0]
-    return Image.fromarray((rgba * 255).round().byte().numpy())
+    return Image.fromarray(to_uint8(rgba).numpy())
 
 
 def write_examples(folder: Path) -> list[Path]:
