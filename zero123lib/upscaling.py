@@ -60,8 +60,8 @@ def upscaled(images: Tensor, factor: Upscale = 4) -> Tensor:
     convolutions do, so that no seam is left.
 
     Args:
-        images: ``[..., C, H, W]`` in [0, 1], sRGB; C is 3, or 4 with straight alpha, which goes
-            through the network as a grey image.
+        images: ``[..., C, H, W]`` in [0, 1], sRGB; C is 3, or 4 with straight alpha: the network
+            then sees the image on white, and the alpha as a grey image.
         factor: 1 gives them back; 2 is 4 made smaller, bicubic, as in the original.
 
     Returns:
@@ -77,10 +77,14 @@ def upscaled(images: Tensor, factor: Upscale = 4) -> Tensor:
     if factor == 1:
         return images
     flat = images.reshape(-1, *images.shape[-3:]).float()
-    made = torch.stack([_tiled(one, factor) for one in flat[:, :3]])
+    alpha = flat[:, 3:] if images.shape[-3] == 4 else torch.ones_like(flat[:, :1])
+    on_white = 1.0 - (1.0 - flat[:, :3]) * alpha
+    made = torch.stack([_tiled(one, factor) for one in on_white])
     if images.shape[-3] == 4:
-        grey = torch.stack([_tiled(one.expand(3, -1, -1), factor) for one in flat[:, 3:]])
-        made = torch.cat([made, grey.mean(1, keepdim=True)], 1)
+        grey = torch.stack([_tiled(one.expand(3, -1, -1), factor) for one in alpha])
+        alpha = grey.mean(1, keepdim=True)
+        straight = (1.0 - (1.0 - made) / alpha.clamp_min(1e-3)).clamp(0.0, 1.0)
+        made = torch.cat([straight, alpha], 1)
     return made.to(images.dtype).reshape(*images.shape[:-3], *made.shape[1:])
 
 

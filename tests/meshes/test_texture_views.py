@@ -27,6 +27,7 @@ from zero123lib.meshes.texture_samples import (
     sample_views,
 )
 from zero123lib.meshes.texture_views import agreed_steps, texture_from_views
+from zero123lib.upscaling import upscaled
 from zero123lib.views.poses import Pose
 
 pytest.importorskip("xatlas", reason="xatlas is not installed: meshes cannot be unwrapped")
@@ -213,6 +214,14 @@ def test_the_trusted_images_detail_comes_into_the_texture() -> None:
         (shown,) = pictures(got, poses[:1], 256)
         errors.append(psnr(shown[96:160, 96:160], detail[96:160, 96:160]))
     assert errors[1] > errors[0] + 10, errors
+
+
+def test_images_are_enlarged_with_their_cameras(ball: Mesh) -> None:
+    images = pictures(ball, AROUND, 32)
+    larger = upscaled(images.movedim(-1, 1), 2).movedim(1, -1)
+    wanted = texture_from_views(plain(ball), larger, cameras(AROUND), 64)
+    found = texture_from_views(plain(ball), images, cameras(AROUND, 32), 64, upscale=2)
+    assert torch.equal(texture_of(found), texture_of(wanted))
 
 
 def test_other_images_get_the_trusted_ones_exposure(ball: Mesh) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from zero123lib._choices import RasterBackend, UpAxis
+from zero123lib._choices import RasterBackend, UpAxis, Upscale
 from zero123lib._errors import ArgumentError
 from zero123lib._files import check_file, check_folder, write_folder
 from zero123lib._words import count
@@ -178,6 +178,7 @@ def texture(
     refine: Annotated[int, whole(0, 100_000)] = 0,
     steps: Annotated[int | None, whole(0, 1000)] = None,
     size: TextureSize = 1024,
+    upscale: Upscale = 1,
     normalise: Flag = False,
     device: OnDevice = "cpu",
     axes: Axes = Axes(),
@@ -201,6 +202,7 @@ def texture(
         steps: that sharpen the texture; true images bear 20, made views that disagree speckle
             (as many as suit images held out).
         size: texels along the texture's side.
+        upscale: enlarge the images first, by a network.
         normalise: centre the bounding box and make its longest side 1.
         device: where the shape is refined.
     """
@@ -232,14 +234,15 @@ def texture(
         cameras = fitting.cameras
         bare = unwrap(dataclasses.replace(read, vertex_colors=None), size)
         fit = ViewFit(steps=steps)
-        made = texture_from_views(bare, images, cameras, size, fit)
+        made = texture_from_views(bare, images, cameras, size, fit, upscale=upscale)
         if refine:
             better = None
             shaping = refining(made.to(device), images, cameras, RefineSettings(refine))
             for step in tqdm(shaping, "refining", refine, unit="step", disable=None):
                 better = step.mesh
             assert better is not None, "the last step has the mesh"
-            made = texture_from_views(fixed(better.to("cpu")), images, cameras, size, fit)
+            shaped = fixed(better.to("cpu"))
+            made = texture_from_views(shaped, images, cameras, size, fit, upscale=upscale)
     _report(write_mesh(out, made, axes.out_up), made)
 
 

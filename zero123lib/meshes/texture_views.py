@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from zero123lib._choices import Upscale
 from zero123lib._errors import ArgumentError
 from zero123lib.meshes.atlas import unwrap
 from zero123lib.meshes.filling import inpaint
@@ -26,6 +27,7 @@ from zero123lib.meshes.shading import to_linear, to_srgb
 from zero123lib.meshes.texels import filled
 from zero123lib.meshes.texture import atlas_texels, textured
 from zero123lib.meshes.texture_samples import Samples, ViewFit, sample_views
+from zero123lib.upscaling import upscaled
 
 # Of the descent, what `agreed_steps` chooses from, and what it takes where it cannot tell.
 _STEPS, _STEPS_UNTOLD = (0, 4, 20), 4
@@ -52,6 +54,7 @@ def texture_from_views(
     view_weights: Tensor | None = None,
     trusted: int | None = None,
     detail: Tensor | None = None,
+    upscale: Upscale = 1,
 ) -> Mesh:
     """Give a mesh the texture that pictures show. Their light becomes part of it.
 
@@ -70,6 +73,8 @@ def texture_from_views(
         trusted: number of the image that is known where the others are guesses. Where it shows a
             surface squarely it decides; towards grazing angles and silhouettes less and less.
         detail: the trusted image at more pixels ``[D, D, 4]``, D a multiple of S.
+        upscale: how many times larger the images are made first, by a network, see
+            :func:`zero123lib.upscaling.upscaled`.
 
     Returns:
         The mesh with an opaque uint8 texture ``[size, size, 4]``; to be shown with
@@ -82,6 +87,8 @@ def texture_from_views(
     fit = fit or ViewFit()
     check_views(images, cameras)
     view_weights = check_view_weights(view_weights, len(images))
+    images = upscaled(images.movedim(-1, 1), upscale).movedim(1, -1)
+    cameras = [replace(camera, size=upscale * camera.size) for camera in cameras]
     mesh = mesh if mesh.uv is not None else unwrap(mesh, size)
     texels = atlas_texels(mesh, size)
     if trusted is not None and not 0 <= trusted < len(images):

@@ -151,6 +151,7 @@ class Meshing:
                 view_weights=views.weights,
                 trusted=0 if views.first_is_true else None,
                 detail=views.detail,
+                upscale=self._recipe.embedded.outputs.texture_upscale,
             )
         except (ValueError, RuntimeError, MissingExtraError) as error:
             self.notes.append(f"the mesh has the field's colours, not the views': {error}")

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
+from zero123lib._choices import Upscale
 from zero123lib._config import Number, settings
 from zero123lib.meshes.settings import MAX_SIZE, MIN_SIZE, RefineSettings
 
@@ -37,6 +38,7 @@ class Outputs:
         texture_from: see :data:`TextureSource`.
         texture_steps: of the descent to the views' colours. 0 leaves each texel the mean of what
             the views show of it; many speckle it where views disagree.
+        texture_upscale: how many times larger the views are made for it, by a network.
     """
 
     frames: Count = 36
@@ -47,6 +49,7 @@ class Outputs:
     texture_size: Literal[0] | Annotated[Int, Field(ge=MIN_SIZE, le=MAX_SIZE)] = 1024
     texture_from: TextureSource = "field"
     texture_steps: Whole = 4
+    texture_upscale: Upscale = 1
 
 
 @settings
