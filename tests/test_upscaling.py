@@ -67,7 +67,7 @@ def test_alpha_is_enlarged_and_flat_areas_stay() -> None:
     rgba[:, :3], rgba[:, 3, :, 16:] = 0.5, 1.0
     made = upscaled(rgba, 2)
     assert made.shape == (2, 4, 64, 64)
-    assert made[:, 3, :, :24].max() < 0.02 and made[:, 3, :, 40:].min() > 0.98
+    assert made[:, 3, :, :29].max() == 0 and made[:, 3, :, 35:].min() == 1
     assert (made[:, :3, :, 34:] - 0.5).abs().max() < 0.05  # up to the edge, where alpha is half
     assert upscaled(rgba, 1) is rgba
 
@@ -79,3 +79,12 @@ def test_bad_arguments_are_named() -> None:
         ArgumentError, match=r"images: expected \[..., 3 or 4, H, W\], got \[1, 8, 8\]"
     ):
         upscaled(torch.zeros(1, 8, 8))
+    with pytest.raises(ArgumentError, match=r"images: expected floating numbers in \[0, 1\]"):
+        upscaled(torch.full((3, 8, 8), 200.0))
+
+
+def test_a_half_stays_a_half_and_gradients_may_be_asked_of_the_network_later() -> None:
+    assert upscaled(torch.rand(3, 8, 8).bfloat16(), 2).dtype == torch.bfloat16
+    image = torch.rand(1, 3, 8, 8).requires_grad_()
+    realesrgan(torch.device("cpu"))(image).sum().backward()
+    assert realesrgan("cpu") is realesrgan(torch.device("cpu"))

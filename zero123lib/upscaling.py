@@ -30,7 +30,7 @@ _SCALE = 4
 _WIDTH, _DEPTH = 64, 16
 # Pixels a side of a tile, which bounds memory, and around it: what the convolutions can see.
 _TILE = 256
-_AROUND = _DEPTH + 2
+_AROUND = _DEPTH + 3
 
 
 class RealESRGAN(nn.Module):
@@ -56,24 +56,26 @@ class RealESRGAN(nn.Module):
 def upscaled(images: Tensor, factor: Upscale = 4) -> Tensor:
     """Enlarge images, on their own device.
 
-    Memory is bounded by a tile's, whatever the size; a tile sees as far beyond its edges as the
-    convolutions do, so that no seam is left.
+    Beside the result, memory is bounded by a tile's, whatever the size; a tile sees as far beyond
+    its edges as the convolutions do, so that no seam is left.
 
     Args:
         images: ``[..., C, H, W]`` in [0, 1], sRGB; C is 3, or 4 with straight alpha: the network
-            then sees the image on white, and the alpha as a grey image.
+            then sees the image on white, and the alpha as a grey image. Colours under an alpha near
+            0 are not kept.
         factor: 1 gives them back; 2 is 4 made smaller, bicubic, as in the original.
 
     Returns:
         The same type and axes, H and W times the factor, in [0, 1].
 
     Raises:
-        ArgumentError: another factor or number of channels.
+        ArgumentError: another factor, shape or type.
     """
-    if factor not in get_args(Upscale):
-        raise ArgumentError("upscale", "1, 2 or 4", repr(factor))
-    if images.ndim < 3 or images.shape[-3] not in (3, 4):
+    check_upscale(factor)
+    if images.ndim < 3 or images.shape[-3] not in (3, 4) or 0 in images.shape:
         raise ArgumentError("images", "[..., 3 or 4, H, W]", str(list(images.shape)))
+    if not images.is_floating_point() or not bool(((images >= -0.01) & (images <= 1.01)).all()):
+        raise ArgumentError("images", "floating numbers in [0, 1]", "others")
     if factor == 1:
         return images
     flat = images.reshape(-1, *images.shape[-3:]).float()
@@ -81,14 +83,29 @@ def upscaled(images: Tensor, factor: Upscale = 4) -> Tensor:
     on_white = 1.0 - (1.0 - flat[:, :3]) * alpha
     made = torch.stack([_tiled(one, factor) for one in on_white])
     if images.shape[-3] == 4:
-        grey = torch.stack([_tiled(one.expand(3, -1, -1), factor) for one in alpha])
-        alpha = grey.mean(1, keepdim=True)
+        alpha = torch.stack([_alpha(one, factor) for one in alpha])
         straight = (1.0 - (1.0 - made) / alpha.clamp_min(1e-3)).clamp(0.0, 1.0)
         made = torch.cat([straight, alpha], 1)
     return made.to(images.dtype).reshape(*images.shape[:-3], *made.shape[1:])
 
 
-@torch.inference_mode()
+def check_upscale(factor: Upscale) -> None:
+    """Raise ArgumentError for a factor that there is not."""
+    if type(factor) is not int or factor not in get_args(Upscale):
+        raise ArgumentError("upscale", "1, 2 or 4", repr(factor))
+
+
+def _alpha(alpha: Tensor, factor: int) -> Tensor:
+    """Enlarge alpha ``[1, H, W]``, within what is around each pixel: flat parts stay so."""
+    made = _tiled(alpha.expand(3, -1, -1), factor).mean(0, keepdim=True)
+    low, high = (
+        F.interpolate(sign * F.max_pool2d(sign * alpha[None], 3, 1, 1), scale_factor=factor)[0]
+        for sign in (-1.0, 1.0)
+    )
+    return made.clamp(low, high)
+
+
+@torch.no_grad()
 def _tiled(image: Tensor, factor: int) -> Tensor:
     """Enlarge ``[3, H, W]``, a tile at a time."""
     network = realesrgan(image.device)
@@ -111,9 +128,13 @@ def _reach(start: int, length: int) -> tuple[int, int]:
     return max(0, start - _AROUND), min(length, start + _TILE + _AROUND)
 
 
-@cache
 def realesrgan(device: str | torch.device = "cpu") -> RealESRGAN:
     """Load the network with its published weights, frozen, float32; once for each device."""
+    return _loaded(str(torch.device(device)))
+
+
+@cache
+def _loaded(device: str) -> RealESRGAN:
     model = RealESRGAN()
     model.load_state_dict({name: value.float() for name, value in load_file(WEIGHTS).items()})
     model = model.to(torch.device(device)).eval().requires_grad_(False)

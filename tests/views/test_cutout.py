@@ -15,6 +15,7 @@ from small_networks import cut_out_iou, photographs
 from zero123lib._optional import MissingExtraError
 from zero123lib.views import cutout
 from zero123lib.views.cutout import cut_out, has_meaningful_alpha, masked, rembg_model
+from zero123lib.views.images import prepare
 from zero123lib.views.loading import ImageError
 
 
@@ -173,7 +174,12 @@ def test_a_mask_is_what_is_cut_out():
     assert np.array_equal(np.asarray(rgba), np.dstack([photo, mask]))
     see_through = Image.fromarray(np.dstack([photo, mask]))
     assert np.array_equal(np.asarray(masked(photo, see_through)), np.asarray(rgba))
-    assert cut_out(rgba).method == "alpha"
+    assert cut_out(rgba).method == "mask"
+    whole = masked(photo, np.full_like(mask, 255))  # all of it, and no network asked
+    assert cut_out(whole).method == "mask" and np.asarray(whole)[..., 3].min() == 255
+    assert prepare(whole, 96).how == "cut out by the mask given"
+    with pytest.raises(ImageError, match="mask: expected an image file"):
+        masked(photo, "/no/such.png")
     with pytest.raises(ImageError, match="mask: expected the image's 96 x 96 pixels, got 48 x 48"):
         masked(photo, mask[::2, ::2])
     with pytest.raises(ImageError, match="mask: expected white where the object is"):

@@ -240,18 +240,30 @@ def test_the_detail_is_the_same_framing_with_the_sources_pixels(preprocess):
     rgba = np.dstack([*[stripes] * 3, 255 * inside]).astype(np.uint8)
     prepared = prepare(rgba, 128, preprocess)
     detail = prepared.detail
-    assert detail is not None and detail.size == (
-        (384, 384) if preprocess == "auto" else (512, 512)
-    )
+    assert detail is not None and detail.width == (512 if preprocess == "auto" else 640)
     small = np.asarray(detail.resize((128, 128), Image.Resampling.BOX), float)
     assert np.abs(small - np.asarray(prepared.rgba, float))[..., 3].mean() < 2
     # The stripes are there, which 128 pixels cannot show.
     assert (
-        np.asarray(detail)[192, 150:230, 0].std()
+        np.asarray(detail)[256, 200:300, 0].std()
         > 40
         > np.asarray(prepared.rgba)[64, 45:80, 0].std()
     )
     assert prepare(rgba, 512, preprocess).detail.size == (512, 512)  # pyright: ignore[reportOptionalMemberAccess]
+
+
+def test_the_detail_of_a_large_photograph_is_the_photographs():
+    y, x = np.mgrid[0:2000, 0:3000]
+    inside = np.hypot(x - 1400, y - 900) < 300
+    stripes = 127 + 120 * np.sin(x / 1.2)
+    rgba = np.dstack([*[stripes] * 3, 255 * inside]).astype(np.uint8)
+    detail = prepare(rgba, 128, "auto").detail
+    assert detail is not None and detail.size == (768, 768)  # 600 px over 200/256
+    middle = np.asarray(detail)[380, 200:560]
+    assert middle[:, 0].std() > 60 and middle[:, 3].min() == 255
+    alpha = np.asarray(detail.getchannel("A"))
+    rows = np.flatnonzero((alpha > 127).any(axis=1))
+    assert [rows[0], rows[-1]] == pytest.approx([84, 683], abs=2)  # in the middle, 600 px
 
 
 def test_a_large_picture_is_framed_like_the_same_picture_small():
@@ -290,7 +302,7 @@ def test_how_a_picture_was_cut_out_is_told_in_words():
     assert prepare(clear, 64).how == "cut out by its own transparency"
     assert "by U2-Net-p (Apache-2.0)" in prepare(composite(clear), 64).how
     assert prepare(clear, 64, "none").how == "taken as it is"
-    assert set(HOW) == set(get_args(CutOutMethod)) - {"auto"}
+    assert set(HOW) == set(get_args(CutOutMethod)) - {"auto"} | {"mask"}
 
 
 def test_that_the_first_of_several_frames_was_taken_is_told(tmp_path):

@@ -1,14 +1,14 @@
 """What the page and the endpoints do. No request leaves anything behind for another visitor's.
 
-Every public method of `Actions` with a docstring is an endpoint of that name; Gradio shows the
-docstring to whoever calls it, and to an MCP client. The first argument is the visitor, which Gradio
-adds itself.
+Every public method of `Actions` is an endpoint of that name, but those that only the page asks;
+Gradio shows the docstring to whoever calls it, and to an MCP client. The first argument is the
+visitor, which Gradio adds itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import gradio as gr
@@ -22,6 +22,7 @@ from zero123lib.app.model_cache import ModelCache
 from zero123lib.app.sessions import Session
 from zero123lib.app.view_service import ViewService, checked_pose, preview_steps
 from zero123lib.diffusion.card import about_model
+from zero123lib.views.images import CutOutMethod, ImageError
 from zero123lib.views.poses import RelativePose, orbit, preset_pose
 
 
@@ -64,24 +65,29 @@ class Actions:
         before_after = preparing.before_after(found)
         return before_after, preparing.note(pipe, prepared), prepared.rgba
 
-    def canvas(self, session: Session, image: Any, *values: Any) -> Any:
+    def canvas(self, session: Session, image: Any, method: str) -> Any:
         """Show the picture for the brush that fixes its cut-out."""
-        *framing, model = values
         with one_line_errors():
-            pipe = self.model_cache.get(model)
-            found, _ = self.view_service.prepared(session, pipe, image, tuple(framing))
-        shown = preparing.canvas(found)
+            shown = preparing.canvas(self._cut(session, image, method))
         return {"background": shown, "layers": [], "composite": shown}, gr.Group(visible=True)
 
-    def fix(self, session: Session, image: Any, strokes: Any, *values: Any) -> tuple[Any, ...]:
+    def fix(self, session: Session, image: Any, method: str, strokes: Any) -> tuple[Any, ...]:
         """Give the picture the transparency that was painted, as a new picture."""
-        *framing, model = values
+        layers = []
         with one_line_errors():
-            pipe = self.model_cache.get(model)
-            found, _ = self.view_service.prepared(session, pipe, image, tuple(framing))
-            layers = [inputs.picture(one) for one in (strokes or {}).get("layers") or []]
-            picture = preparing.fixed(found, layers)
-        return picture, "auto", gr.Group(visible=False)
+            for layer in (strokes or {}).get("layers") or []:
+                with suppress(ImageError):  # of a layer without paint
+                    layers.append(inputs.picture(layer))
+            picture = preparing.fixed(self._cut(session, image, method), layers)
+        return picture, "alpha", gr.Group(visible=False)
+
+    def _cut(self, session: Session, image: Any, method: str) -> preparing.Cut:
+        """Cut out as the page says; all is cut away where nothing stands out."""
+        method = inputs.choice("method", method, CutOutMethod)
+        try:
+            return self.view_service.cut(session, image, method)
+        except ImageError:
+            return preparing.nothing(inputs.picture(image))
 
     def preview(
         self,

@@ -119,8 +119,10 @@ def _connect_picture(
 ) -> None:
     """A picture, or how it is framed, shown as the model is given it."""
     # The elevation goes with the picture: known of an example, level unless told of one's own.
-    source.examples.click(lambda: ELEVATION_DEG, None, source.input_elevation, **AT_ONCE)
-    source.image.upload(lambda: 0, None, source.input_elevation, **AT_ONCE)
+    # So does how it is cut out: a picture that was fixed by hand has its own transparency.
+    fresh = [source.input_elevation, source.method]
+    source.examples.click(lambda: (ELEVATION_DEG, "auto"), None, fresh, **AT_ONCE)
+    source.image.upload(lambda: (0, "auto"), None, fresh, **AT_ONCE)
     framed = gr.State()
     gr.on(
         [
@@ -134,6 +136,8 @@ def _connect_picture(
         [source.before_after, source.note, framed],
         api_name="prepare",
         preprocess=False,
+        concurrency_id="cut-out",
+        concurrency_limit=2,
         trigger_mode="always_last",
         show_progress="hidden",
     ).then(
@@ -152,19 +156,22 @@ def _connect_picture(
 
 def _connect_brush(actions: Actions, session: gr.State, source: parts.Source) -> None:
     """The cut-out, fixed by hand: the picture comes back with what was painted."""
-    asked = [*source.framing(), source.model]
     source.fix.click(
         actions.canvas,
-        [session, source.image, *asked],
+        [session, source.image, source.method],
         [source.brush, source.painting],
         preprocess=False,
+        concurrency_id="cut-out",
+        concurrency_limit=2,
         **QUIET,
     )
     source.apply.click(
         actions.fix,
-        [session, source.image, source.brush, *asked],
+        [session, source.image, source.method, source.brush],
         [source.image, source.method, source.painting],
         preprocess=False,
+        concurrency_id="cut-out",
+        concurrency_limit=2,
         **QUIET,
     )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
+from zero123lib._errors import ArgumentError
 from zero123lib.app.sessions import Session
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.views.cutout import cut_out_loaded
@@ -55,6 +56,14 @@ def cut(session: Session, read: Callable[[], Image.Image], key: str, method: str
     return session.remember("cut", (key, method), make)
 
 
+def nothing(picture: Image.Image) -> Cut:
+    """Return a picture of which all is cut away."""
+    picture.thumbnail((_WORKING_SIDE_PX, _WORKING_SIDE_PX), Image.Resampling.LANCZOS)
+    clear = composite(picture)
+    clear.putalpha(0)
+    return Cut(picture, CutOut(clear, "none"))
+
+
 def condition(pipe: Zero123Pipeline, found: Cut, framing: Framing) -> Prepared:
     """Return what the model is given: as `pipe.prepare` makes it, when recentred."""
     if framing.recentre:
@@ -89,6 +98,9 @@ def fixed(found: Cut, strokes: Sequence[Image.Image]) -> Image.Image:
 
     Args:
         strokes: RGBA layers of any size over the picture, painted in `KEEP` and `DROP`.
+
+    Raises:
+        ArgumentError: nothing of the picture is left.
     """
     alpha = np.array(found.cut.image.getchannel("A"))
     for layer in strokes:
@@ -96,6 +108,8 @@ def fixed(found: Cut, strokes: Sequence[Image.Image]) -> Image.Image:
         red, green, _, paint = np.moveaxis(np.asarray(sized, np.float32), -1, 0)
         share, wanted = paint / 255, np.where(green > red, 255, 0)
         alpha = np.rint(alpha + share * (wanted - alpha)).astype(np.uint8)
+    if alpha.max() < 128:
+        raise ArgumentError("strokes", "some of the picture kept, in green", "none of it")
     picture = composite(found.picture)
     picture.putalpha(Image.fromarray(alpha))
     return picture

@@ -57,13 +57,18 @@ class ViewService:
         ratio = pipe.config["foreground_ratio"] if ratio is None else ratio
         checked = inputs.framing(ratio, recentre, method)
         key = inputs.upload_path(image)
-        found = preparing.cut(session, lambda: inputs.picture(image), key, checked.method)
+        found = self.cut(session, image, checked.method)
         prepared = session.remember(
             "prepared",
             (key, pipe.image_size, checked),
             lambda: preparing.condition(pipe, found, checked),
         )
         return found, prepared
+
+    def cut(self, session: Session, image: Any, method: str) -> preparing.Cut:
+        """Cut the object out of an uploaded picture."""
+        key = inputs.upload_path(image)
+        return preparing.cut(session, lambda: inputs.picture(image), key, method)
 
     def asked(
         self,

@@ -23,7 +23,7 @@ def cutout(
 ) -> int:
     """Cut the object out of an image.
 
-    OUT is a PNG of the image's size, its background transparent. Look at it, mend
+    OUT is a PNG of the image's size, its background transparent. Look at it, fix
     it in any editor, and give it to the other verbs; they take transparency as it is.
 
         zero123 cutout photo.jpg object.png
@@ -40,6 +40,8 @@ def cutout(
     if out.suffix.lower() != ".png":
         raise ArgumentError("out", "a .png", repr(str(out)))
     check_file(out)
+    if out.exists() and Path(photo).exists() and out.samefile(photo):
+        raise ArgumentError("out", "another file than the image", repr(str(out)))
     named = named_images([photo])
     if len(named) != 1:
         raise ArgumentError("image", "one image", f"{len(named)} in {photo!r}")

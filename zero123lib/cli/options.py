@@ -144,12 +144,12 @@ def read_image(image: NamedImage, mask: Path | None = None) -> Image:
     """
     from zero123lib.views.loading import load_image
 
+    loaded = load_image(image.source, name=image.label)
     if mask is None:
-        return load_image(image.source, name=image.label)
-    check_present(mask, "mask")
+        return loaded
     from zero123lib.views.cutout import masked
 
-    return masked(image.source, mask)
+    return masked(loaded, mask)
 
 
 def check_present(path: Path, name: str, expected: str = "a file") -> None:

@@ -190,7 +190,7 @@ def _of_photo(
             stop=stop,
         )
 
-    about = [f"model {about_model(pipe)}", *_about(recipe, run, str(pipe.device))]
+    about = [f"model {about_model(pipe)}", *_about(recipe, run, str(pipe.device)), prepared.how]
     return _carried_out(begin, [*about, *([notice] if notice else [])], notice, run, telling)
 
 

@@ -73,19 +73,27 @@ def check_input_elevation(
         )
 
 
+def helpers(method: str | None, upscale: int = 1) -> list[str]:
+    """Name the bundled networks that an image passed through beside the model, with licences.
+
+    Args:
+        method: how it was cut out, see :class:`zero123lib.views.cutout.CutOut`.
+        upscale: how many times it was enlarged.
+    """
+    cut = [u2net.NAME] if method == "u2netp" else []
+    return cut + ([upscaling.NAME] if upscale > 1 else [])
+
+
 def made_by(
     pipe: Zero123Pipeline, prepared: Prepared, source: Pose, **asked: Any
 ) -> dict[str, Any]:
     """Say how views came about, for transforms.json; ``asked`` are the settings in JSON's types."""
-    networks = {"u2netp": [u2net.NAME]}.get(prepared.method, [])
-    if asked.get("upscale", 1) > 1:
-        networks.append(upscaling.NAME)
     return {
         "program": f"zero123lib {__version__}",
         "model": pipe.model_name,
         "model_licence": pipe.licence,
         "cut_out": prepared.method,
-        "networks": networks,
+        "networks": helpers(prepared.method, asked.get("upscale", 1)),
         "input_elevation_deg": source.elevation_deg,
         "input_radius": source.radius,
         **asked,

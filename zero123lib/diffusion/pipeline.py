@@ -31,7 +31,7 @@ from zero123lib.diffusion.model import clip_embedding
 from zero123lib.diffusion.outputs import Condition, OutputType, Zero123PipelineOutput, in_form
 from zero123lib.diffusion.samplers import Sampler, SampleStep, Steps
 from zero123lib.diffusion.schedule import Schedule
-from zero123lib.upscaling import upscaled
+from zero123lib.upscaling import check_upscale, upscaled
 from zero123lib.views.images import ImageSource, Prepared, Preprocess, prepare
 from zero123lib.views.poses import RelativePose, encode_poses
 
@@ -194,6 +194,8 @@ class Zero123Pipeline(Zero123Model):
             **options: of :meth:`sample`.
         """
 
+        check_upscale(upscale)
+
         def tell(step: SampleStep) -> None:
             if on_step is not None:
                 on_step(step)
@@ -270,7 +272,7 @@ class Zero123Pipeline(Zero123Model):
             max_batch_size: poses per batch of UNet and VAE, the bound on memory; None means 8.
                 Results do not depend on it, up to rounding.
             upscale: 2 or 4 enlarges the views by a network, see
-                :func:`zero123lib.upscaling.upscaled`.
+                :func:`zero123lib.upscaling.upscaled`; latents are not.
             output_type: see :data:`OutputType`.
             return_dict: False gives the tuple ``(images, prepared)``, and ``notice`` if any.
             callback_on_step_end: called as ``callback(pipe, index, timestep, tensors)`` after
@@ -281,7 +283,7 @@ class Zero123Pipeline(Zero123Model):
             ArgumentError: an argument is out of range.
         """
         arguments.check_choice("output_type", output_type, OutputType)
-        arguments.check_choice("upscale", upscale, Upscale)
+        check_upscale(upscale)
         names = callback_on_step_end_tensor_inputs
         if isinstance(callback_on_step_end, (PipelineCallback, MultiPipelineCallbacks)):
             names = callback_on_step_end.tensor_inputs

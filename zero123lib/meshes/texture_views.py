@@ -87,12 +87,12 @@ def texture_from_views(
     fit = fit or ViewFit()
     check_views(images, cameras)
     view_weights = check_view_weights(view_weights, len(images))
+    if trusted is not None and not 0 <= trusted < len(images):
+        raise ArgumentError("trusted", f"the number of one of {len(images)} images", str(trusted))
     images = upscaled(images.movedim(-1, 1), upscale).movedim(1, -1)
     cameras = [replace(camera, size=upscale * camera.size) for camera in cameras]
     mesh = mesh if mesh.uv is not None else unwrap(mesh, size)
     texels = atlas_texels(mesh, size)
-    if trusted is not None and not 0 <= trusted < len(images):
-        raise ArgumentError("trusted", f"the number of one of {len(images)} images", str(trusted))
     samples = sample_views(mesh, images, cameras, size, fit, backend)
     fine = None
     if trusted is not None and bool((samples.views == trusted).any()):

@@ -18,6 +18,7 @@ from zero123lib.fields.occupancy import evaluate, lattice
 from zero123lib.reconstruction.posed import PosedViews, World
 from zero123lib.views.cameras import focal_px
 from zero123lib.views.cutout import cut_out, has_meaningful_alpha
+from zero123lib.views.errors import ImageError
 from zero123lib.views.folder import PosedImage, read_views
 from zero123lib.views.squaring import squared_about_object
 
@@ -118,4 +119,7 @@ def looked_at(masks: Tensor, cameras_to_world: Tensor, fov_deg: float) -> Tensor
 def _cut_out(posed: PosedImage) -> PosedImage:
     if has_meaningful_alpha(posed.image):
         return posed
-    return replace(posed, image=cut_out(posed.image).image)
+    try:
+        return replace(posed, image=cut_out(posed.image).image)
+    except ImageError as error:
+        raise error.within(posed.name) from error

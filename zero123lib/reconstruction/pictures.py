@@ -31,23 +31,13 @@ class InputView:
         prepared: as the model is conditioned on it.
         rgba: float32 ``[S, S, 4]`` in [0, 1], straight alpha.
         shot: its camera.
+        detail: the same at more pixels, ``[D, D, 4]``; None where the photo has no more.
     """
 
     prepared: Prepared
     rgba: Tensor
     shot: Shot
-
-    @property
-    def detail(self) -> Tensor | None:
-        """The same at more pixels, ``[D, D, 4]``, where the photo has more and an alpha."""
-        detail = self.prepared.detail
-        if (
-            detail is None
-            or detail.width <= len(self.rgba)
-            or detail.getchannel("A").getextrema()[0] == 255
-        ):
-            return None
-        return torch.from_numpy(np.array(detail, np.float32) / 255)
+    detail: Tensor | None = None
 
     @property
     def darkness(self) -> float:
@@ -84,8 +74,13 @@ def input_view(
     else:
         prepared = pipe.prepare(image, recipe.embedded.preprocess)
     rgba = torch.from_numpy(np.array(prepared.rgba, np.float32) / 255)
+    detail = None
+    if prepared.detail is not None and prepared.detail.width > len(rgba):
+        detail = torch.from_numpy(np.array(prepared.detail, np.float32) / 255)
     if bool((rgba[..., 3] >= 254 / 255).all()):
         rgba = alpha_from_white((prepared.tensor + 1) / 2)
+        if detail is not None:
+            detail = alpha_from_white(detail[..., :3].movedim(-1, 0))
     pixels = int((rgba[..., 3] >= 0.5).sum())
     if pixels < _LEAST_PIXELS:
         raise ArgumentError(
@@ -94,7 +89,7 @@ def input_view(
             f"{pixels} that are neither transparent nor white; cut the object out, "
             "or frame it larger",
         )
-    return InputView(prepared, rgba, input_shot(recipe, elevation_deg))
+    return InputView(prepared, rgba, input_shot(recipe, elevation_deg), detail)
 
 
 def made_views(

@@ -23,7 +23,7 @@ from zero123lib._optional import require
 from . import u2net
 from .errors import ImageError
 from .framing import composite
-from .loading import ImageSource, load_image
+from .loading import FIRST_FRAME, MASKED, ImageSource, load_image
 from .segment import foreground
 
 # auto: the first of the next two that applies
@@ -36,6 +36,7 @@ CutOutMethod = Literal["auto", "alpha", "u2netp", "rembg", "none"]
 # What to tell users of a cut-out's `method`.
 HOW = {
     "alpha": "cut out by its own transparency",
+    "mask": "cut out by the mask given",
     "u2netp": f"cut out by {u2net.NAME}",
     "rembg": "cut out by rembg",
     "none": "taken as it is",
@@ -54,11 +55,11 @@ class CutOut:
 
     Attributes:
         image: RGBA, the size of the source, soft straight (not premultiplied) alpha.
-        method: what made the alpha: "alpha", "u2netp", "rembg" or "none".
+        method: what made the alpha: "alpha", "mask", "u2netp", "rembg" or "none".
     """
 
     image: Image.Image
-    method: Literal["alpha", "u2netp", "rembg", "none"]
+    method: Literal["alpha", "mask", "u2netp", "rembg", "none"]
 
     @property
     def foreground_fraction(self) -> float:
@@ -94,6 +95,8 @@ def cut_out_loaded(image: Image.Image, method: CutOutMethod = "auto") -> CutOut:
         raise ArgumentError("method", f"one of {names}", repr(method))
     if method == "alpha" and image.mode != "RGBA":
         raise ImageError("image", "an image with transparency", "an opaque one")
+    if method in ("auto", "alpha") and image.info.get(MASKED):
+        return CutOut(image, "mask")
     if method == "alpha" or (method == "auto" and has_meaningful_alpha(image)):
         return CutOut(image, "alpha")
     opaque = composite(image)
@@ -119,7 +122,12 @@ def masked(image: ImageSource, mask: ImageSource) -> Image.Image:
         ImageError: one of them cannot be read, the sizes differ, or the mask is nowhere at least
             half white.
     """
-    opaque, given = composite(load_image(image)), load_image(mask)
+    loaded = load_image(image)
+    opaque = composite(loaded)
+    try:
+        given = load_image(mask)
+    except ArgumentError as error:
+        raise error.renamed("mask") from error
     if given.size != opaque.size:
         expected = f"the image's {opaque.width} x {opaque.height} pixels"
         raise ImageError("mask", expected, f"{given.width} x {given.height}")
@@ -127,6 +135,7 @@ def masked(image: ImageSource, mask: ImageSource) -> Image.Image:
     if np.asarray(alpha).max() < 128:
         raise ImageError("mask", "white where the object is", "one that is dark all over")
     opaque.putalpha(alpha)
+    opaque.info.update({FIRST_FRAME: loaded.info.get(FIRST_FRAME), MASKED: True})
     return opaque
 
 
@@ -185,7 +194,7 @@ def _with_alpha(opaque: Image.Image, alpha: np.ndarray) -> Image.Image:
         raise ImageError(
             "image",
             "an object that stands out from its background",
-            "none: give an image with transparency, or cut the object out first",
+            "none: give a mask, or an image with transparency",
         )
     cut = opaque.copy()
     cut.putalpha(Image.fromarray(np.rint(alpha * 255.0).astype(np.uint8)))

@@ -7,6 +7,7 @@ mixes pixels (resizing, compositing) weighs colours by alpha, so edges get no da
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import get_args
 
@@ -70,7 +71,7 @@ __all__ = [
 # official: the framing of the official demo: hard mask, at most 200 of 256 px, never enlarged
 # none: the image is already square and framed; what is see-through is put on white. At 256 px,
 #     what the official demo makes of a square image without its preprocessing
-# The official demo's own cut-out looks at colours alone and drops the image's transparency.
+# The official demo's own cut-out is given RGB alone, without the image's transparency.
 # Here transparency comes first in all of them, and the numbers are the official ones from there.
 # The official demo first bounds the image, `raw_im.thumbnail([1536, 1536])`.
 _WORKING_SIDE_PX = 1536
@@ -94,8 +95,8 @@ class Prepared:
         preprocess: how it was framed; "none" also for a tensor given as it is.
         foreground_fraction: mean of the framed alpha, in [0, 1].
         first_frame: whether the file has more frames, of which this is the first.
-        detail: RGBA, square: the same framing at the pixels that the source has, for textures; as
-            `rgba` where it has no more.
+        detail: RGBA, square: the same framing at the pixels that the source has, for textures; None
+            of tensors and of "official".
     """
 
     image: Image.Image
@@ -155,11 +156,11 @@ def _framed(
 ) -> Prepared:
     if preprocess == "none":
         _check_square(image)
+    original = image.copy() if max(image.size) > _WORKING_SIDE_PX else image
     image.thumbnail((_WORKING_SIDE_PX, _WORKING_SIDE_PX), Image.Resampling.LANCZOS)
     if preprocess == "none":
-        whole = image.convert("RGBA")
-        rgba = _resized(whole, size)
-        detail = _resized(whole, _detail_px(whole.width, size))
+        rgba = _resized(image.convert("RGBA"), size)
+        detail = _resized(original.convert("RGBA"), _detail_px(original.width, size))
         return replace(_prepared(_on_white(rgba), rgba, "none", preprocess), detail=detail)
     cut = cut_out_loaded(image, method)
     if preprocess == "official":
@@ -168,14 +169,29 @@ def _framed(
         rgba.putalpha(mask)
         return _prepared(to_tensor(framed), rgba, cut.method, preprocess)
     rgba = recenter(cut.image, size, ratio)
-    whole = _detail_px(object_px(cut.image) / ratio, size)
-    detail = rgba if whole == size else recenter(cut.image, whole, ratio)
+    detail = _detail(original, cut, size, ratio)
     return replace(_prepared(_on_white(rgba), rgba, cut.method, preprocess), detail=detail)
 
 
+def _detail(original: Image.Image, cut: CutOut, size: int, ratio: float) -> Image.Image:
+    """The framed object at the pixels of the original, of which the cut-out may be smaller."""
+    rgba = cut.image
+    scale = original.width / rgba.width
+    whole = _detail_px(scale * object_px(rgba) / ratio, size)
+    if scale > 1:
+        part = rgba.getchannel("A").getbbox() or (0, 0, *rgba.size)
+        left, top, right, bottom = (round(scale * edge) for edge in part)
+        alpha = rgba.getchannel("A").crop(part)
+        rgba = original.crop((left, top, right, bottom))
+        if cut.method not in ("alpha", "mask"):
+            rgba = composite(rgba)
+            rgba.putalpha(alpha.resize(rgba.size, Image.Resampling.BICUBIC))
+    return recenter(rgba, whole, ratio)
+
+
 def _detail_px(there: float, size: int) -> int:
-    """Pixels of an image's detail: those that there are, a multiple of the model's, bounded."""
-    return size * max(1, min(int(there), _DETAIL_PX) // size)
+    """Pixels of an image's detail: as there are, in multiples of the model's, bounded."""
+    return size * max(1, min(math.ceil(there / size), _DETAIL_PX // size))
 
 
 def to_tensor(image: Image.Image) -> Tensor:

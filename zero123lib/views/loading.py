@@ -66,6 +66,8 @@ MAX_BYTES = 512 * 2**20
 LEAST_ALPHA = 64
 # The key of an image's `info` that is True where only the first of several frames was read.
 FIRST_FRAME = "first_frame"
+# In `info` of an image whose alpha somebody gave: it says what the object is, whatever it is like.
+MASKED = "masked"
 
 # Pillow's remarks on damaged metadata and on sizes that are refused here would stand beside our one
 # line. Appended: whoever has asked for them still sees them.
@@ -107,6 +109,7 @@ def load_image(
     elif isinstance(image, Image.Image):
         with _image_errors(name or "a Pillow image", max_pixels):
             upright = _marked(_decoded(image, max_pixels), bool(image.info.get(FIRST_FRAME)))
+            upright.info.update({MASKED: True} if image.info.get(MASKED) else {})
     elif isinstance(image, (str, os.PathLike)):
         shown = name or _shown(image)
         upright = _read(_existing_file(image, shown), shown, max_pixels)

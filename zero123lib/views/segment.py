@@ -34,7 +34,7 @@ def foreground(rgb: np.ndarray) -> np.ndarray:
     """Compute the soft alpha of the object that stands out most.
 
     Args:
-        rgb: float ``[H, W, 3]`` in [0, 1], sRGB.
+        rgb: float32 ``[H, W, 3]`` in [0, 1], sRGB.
 
     Returns:
         Alpha ``[H, W]`` in [0, 1]; all zero where nothing stands out.
@@ -55,13 +55,13 @@ def _looked_at_twice(rgb: np.ndarray) -> np.ndarray:
     return salient
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _look(rgb: np.ndarray) -> np.ndarray:
     """Saliency ``[H, W]`` as the network sees it at its own size."""
     seen = torch.from_numpy(_resized(rgb, SIDE_PX, SIDE_PX)).float().permute(2, 0, 1)
     # The authors scale images to a maximum of 1 (u2net_test.py, data_loader.py: ToTensorLab).
     salient = u2netp()(seen[None] / seen.max().clamp_min(1e-3))[0, 0]
-    return _resized(salient.to(torch.from_numpy(rgb[:1, :1]).dtype).numpy(), *rgb.shape[:2])
+    return _resized(salient.numpy(), *rgb.shape[:2])
 
 
 def _box(mask: np.ndarray) -> tuple[slice, slice] | None:
