@@ -7,7 +7,6 @@ mixes pixels (resizing, compositing) weighs colours by alpha, so edges get no da
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import get_args
 
@@ -190,8 +189,8 @@ def _detail(original: Image.Image, cut: CutOut, size: int, ratio: float) -> Imag
 
 
 def _detail_px(there: float, size: int) -> int:
-    """Pixels of an image's detail: as there are, in multiples of the model's, bounded."""
-    return size * max(1, min(math.ceil(there / size), _DETAIL_PX // size))
+    """Pixels of an image's detail: about as there are, in multiples of the model's, bounded."""
+    return size * max(1, min(round(there / size), _DETAIL_PX // size))
 
 
 def to_tensor(image: Image.Image) -> Tensor:
