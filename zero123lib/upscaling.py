@@ -11,15 +11,15 @@ from __future__ import annotations
 from functools import cache
 from itertools import pairwise, product
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from zero123lib._choices import Upscale
 from zero123lib._errors import ArgumentError
+from zero123lib._networks import frozen
 
 WEIGHTS = Path(__file__).parent / "models" / "realesr-animevideov3" / "realesr.safetensors"
 
@@ -135,7 +135,4 @@ def realesrgan(device: str | torch.device = "cpu") -> RealESRGAN:
 
 @cache
 def _loaded(device: str) -> RealESRGAN:
-    model = RealESRGAN()
-    model.load_state_dict({name: value.float() for name, value in load_file(WEIGHTS).items()})
-    model = model.to(torch.device(device)).eval().requires_grad_(False)
-    return cast(Any, model).to(memory_format=torch.channels_last)
+    return frozen(RealESRGAN(), WEIGHTS, device)

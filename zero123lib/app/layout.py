@@ -21,6 +21,12 @@ from zero123lib.diffusion.pipeline import Zero123Pipeline
 
 # Whatever needs the model, one at a time.
 MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1, "preprocess": False}
+# Whatever cuts out, a few at a time.
+CUT_OUT: dict[str, Any] = {
+    "concurrency_id": "cut-out",
+    "concurrency_limit": 2,
+    "preprocess": False,
+}
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 AT_ONCE: dict[str, Any] = {**QUIET, "queue": False}
 
@@ -122,7 +128,7 @@ def _connect_picture(
     # So does how it is cut out: a picture that was fixed by hand has its own transparency.
     fresh = [source.input_elevation, source.method]
     source.examples.click(lambda: (ELEVATION_DEG, "auto"), None, fresh, **AT_ONCE)
-    source.image.upload(lambda: (0, "auto"), None, fresh, **AT_ONCE)
+    gr.on([source.image.upload, source.image.input], lambda: (0, "auto"), None, fresh, **AT_ONCE)
     framed = gr.State()
     gr.on(
         [
@@ -135,9 +141,7 @@ def _connect_picture(
         [session, source.image, *source.framing(), source.model],
         [source.before_after, source.note, framed],
         api_name="prepare",
-        preprocess=False,
-        concurrency_id="cut-out",
-        concurrency_limit=2,
+        **CUT_OUT,
         trigger_mode="always_last",
         show_progress="hidden",
     ).then(
@@ -160,18 +164,14 @@ def _connect_brush(actions: Actions, session: gr.State, source: parts.Source) ->
         actions.canvas,
         [session, source.image, source.method],
         [source.brush, source.painting],
-        preprocess=False,
-        concurrency_id="cut-out",
-        concurrency_limit=2,
+        **CUT_OUT,
         **QUIET,
     )
     source.apply.click(
         actions.fix,
         [session, source.image, source.method, source.brush],
         [source.image, source.method, source.painting],
-        preprocess=False,
-        concurrency_id="cut-out",
-        concurrency_limit=2,
+        **CUT_OUT,
         **QUIET,
     )
 

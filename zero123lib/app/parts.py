@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from zero123lib import upscaling
 from zero123lib.app import preparing, settings
 from zero123lib.app.examples import example_files
 from zero123lib.app.globe import globe
@@ -310,7 +311,12 @@ def orbit() -> Orbit:
             label="Seeds",
         )
     with gr.Row():
-        upscale = gr.Radio([("as made", 1), ("x 2", 2), ("x 4", 4)], value=1, label="Size")
+        upscale = gr.Radio(
+            [("as made", 1), ("x 2", 2), ("x 4", 4)],
+            value=1,
+            label="Size",
+            info=f"Enlarged by {upscaling.NAME}.",
+        )
         transparent = gr.Checkbox(False, label="Transparent background")
     with gr.Row():
         button = gr.Button("Make the orbit", variant="primary", scale=3)

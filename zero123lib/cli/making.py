@@ -80,7 +80,7 @@ class Sampling:
         sampler: how noise becomes views.
         eta: noise that official and ddim add on the way; the official demo has 1.
         seed: of the noise.
-        upscale: enlarge the views, by a network.
+        upscale: enlarge the views, by Real-ESRGAN animevideov3 (BSD-3-Clause).
     """
 
     num_inference_steps: Annotated[Steps | None, Parameter(name="--steps")] = None

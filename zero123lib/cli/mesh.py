@@ -202,7 +202,7 @@ def texture(
         steps: that sharpen the texture; true images bear 20, made views that disagree speckle
             (as many as suit images held out).
         size: texels along the texture's side.
-        upscale: enlarge the images first, by a network.
+        upscale: enlarge the images first, by Real-ESRGAN animevideov3 (BSD-3-Clause).
         normalise: centre the bounding box and make its longest side 1.
         device: where the shape is refined.
     """

@@ -73,7 +73,7 @@ def check_input_elevation(
         )
 
 
-def helpers(method: str | None, upscale: int = 1) -> list[str]:
+def bundled_networks(method: str | None, upscale: int = 1) -> list[str]:
     """Name the bundled networks that an image passed through beside the model, with licences.
 
     Args:
@@ -93,7 +93,7 @@ def made_by(
         "model": pipe.model_name,
         "model_licence": pipe.licence,
         "cut_out": prepared.method,
-        "networks": helpers(prepared.method, asked.get("upscale", 1)),
+        "networks": bundled_networks(prepared.method, asked.get("upscale", 1)),
         "input_elevation_deg": source.elevation_deg,
         "input_radius": source.radius,
         **asked,

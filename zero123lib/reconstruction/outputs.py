@@ -26,7 +26,7 @@ from zero123lib._errors import ArgumentError
 from zero123lib._files import whole_file, write_bytes, write_json
 from zero123lib._optional import MissingExtraError
 from zero123lib._versions import versions
-from zero123lib.diffusion.apps import helpers
+from zero123lib.diffusion.apps import bundled_networks
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.fields.levels import silhouette_iso_level
 from zero123lib.fields.voxels import VoxelField, VoxelSettings
@@ -160,7 +160,7 @@ class Outputs:
             "recipe": recipe.name,
             "model": None if pipe is None else pipe.model_name,
             "model_licence": None if pipe is None else pipe.licence,
-            "networks": helpers(
+            "networks": bundled_networks(
                 subject.view.prepared.method if isinstance(subject, Photo) else None,
                 recipe.embedded.outputs.texture_upscale,
             ),

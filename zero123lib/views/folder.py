@@ -79,7 +79,9 @@ def view_files(
     names = [f"{index:03d}.png" for index in range(len(images))]
     files = {name: png(image) for name, image in zip(names, images, strict=True)}
     if condition is not None:
-        files[SHEET] = png(contact_sheet([condition, *images], labels=labels))
+        # Beside views that were enlarged, the input as large.
+        shown = condition.resize(images[0].size, Image.Resampling.LANCZOS)
+        files[SHEET] = png(contact_sheet([shown, *images], labels=labels))
     if animation:
         files[ANIMATION] = gif(animation)
     width, height = images[0].size

@@ -14,14 +14,16 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
+from .framing import bounding_box
 from .specks import connected_parts, longest_side
 from .u2net import SIDE_PX, u2netp
 
 # Longest side at which the network's second look is cut from, at which colours are compared, and at
 # which the guided filter is solved.
 _SEEN_SIDE_PX, _COLORS_SIDE_PX, _GUIDED_SIDE_PX = 1024, 256, 512
-# The second look: what is at least so salient, and this share of its longest side around it.
-_FOUND, _MARGIN = 0.1, 0.15
+# Where nothing is so salient there is no object. The second look: what is at least so salient, and
+# this share of its longest side around it.
+_THERE, _FOUND, _MARGIN = 0.5, 0.1, 0.15
 # Between these the network is not sure.
 _OUTSIDE, _INSIDE = 0.02, 0.95
 # How much colours may say against the network, in units of log odds, and of how many Gaussians.
@@ -41,7 +43,7 @@ def foreground(rgb: np.ndarray) -> np.ndarray:
     """
     small = _resized(rgb, *_bounded(rgb, _SEEN_SIDE_PX))
     salient = _looked_at_twice(small)
-    if salient.max() < 0.5:
+    if salient.max() < _THERE:
         return np.zeros(rgb.shape[:2], rgb.dtype)
     return _drawn_to_edges(_largest(_by_colors(salient, small)), rgb)
 
@@ -49,8 +51,8 @@ def foreground(rgb: np.ndarray) -> np.ndarray:
 def _looked_at_twice(rgb: np.ndarray) -> np.ndarray:
     """Saliency ``[H, W]`` of the whole, and of what was found in it seen from nearer."""
     salient = _look(rgb)
-    box = _box(salient >= _FOUND)
-    if box is not None and salient.max() >= 0.5:
+    if salient.max() >= _THERE:
+        box = _box(salient >= _FOUND)
         salient[box] = np.maximum(salient[box], _look(rgb[box]))
     return salient
 
@@ -64,13 +66,14 @@ def _look(rgb: np.ndarray) -> np.ndarray:
     return _resized(salient.numpy(), *rgb.shape[:2])
 
 
-def _box(mask: np.ndarray) -> tuple[slice, slice] | None:
-    """Rows and columns of a mask with a margin around; None of an empty one."""
-    if not mask.any():
-        return None
-    spans = [np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0)]
-    margin = round(_MARGIN * max(int(span[-1] - span[0]) for span in spans)) + 1
-    rows, columns = (slice(max(0, int(one[0]) - margin), int(one[-1]) + margin) for one in spans)
+def _box(mask: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns of a mask, with a margin around."""
+    left, top, right, bottom = bounding_box(mask)
+    margin = round(_MARGIN * max(right - left, bottom - top)) + 1
+    rows, columns = (
+        slice(max(0, first - margin), last + margin)
+        for first, last in ((top, bottom), (left, right))
+    )
     return rows, columns
 
 

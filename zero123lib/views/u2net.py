@@ -13,8 +13,9 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from zero123lib._networks import frozen
 
 WEIGHTS = Path(__file__).parents[1] / "models" / "u2netp" / "u2netp.safetensors"
 SIDE_PX = 320
@@ -114,6 +115,4 @@ def u2netp() -> U2NetP:
 
     On the CPU, where images are decoded: two looks at 320 px take less than half a second there.
     """
-    model = U2NetP()
-    model.load_state_dict({name: value.float() for name, value in load_file(WEIGHTS).items()})
-    return model.eval().requires_grad_(False)
+    return frozen(U2NetP(), WEIGHTS)
