@@ -30,6 +30,13 @@ def noise(mode: str, seed: int) -> Image.Image:
     return Image.fromarray(pixels)
 
 
+def test_on_the_sheet_the_input_is_as_large_as_views_that_were_enlarged() -> None:
+    black = Image.new("RGB", (16, 16))
+    files = view_files([black] * 2, POSES, condition=Image.new("RGB", (8, 8)), labels=["", "", ""])
+    sheet = np.asarray(Image.open(io.BytesIO(files["contact_sheet.png"])).convert("L"))
+    assert (sheet < 8).sum() == 3 * 16 * 16
+
+
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 def test_images_and_cameras_come_back(tmp_path: Path, mode: str) -> None:
     images = [noise(mode, seed) for seed in (0, 1)]
