@@ -178,7 +178,7 @@ def source(model_cache: ModelCache) -> Source:
         )
         fix = gr.Button("Fix the cut-out", size="sm", elem_id="fix")
         with gr.Group(visible=False, elem_id="brush") as painting:
-            gr.Markdown("Paint green what belongs to the object, red what does not.")
+            gr.Markdown("Paint green what belongs to the object, red what does not.", padding=True)
             brush = gr.ImageEditor(
                 label="The picture, to paint on",
                 show_label=False,
@@ -310,14 +310,13 @@ def orbit() -> Orbit:
             precision=0,
             label="Seeds",
         )
-    with gr.Row():
-        upscale = gr.Radio(
-            [("as made", 1), ("x 2", 2), ("x 4", 4)],
-            value=1,
-            label="Size",
-            info=f"Enlarged by {upscaling.NAME}.",
-        )
-        transparent = gr.Checkbox(False, label="Transparent background")
+    upscale = gr.Radio(
+        [("as made", 1), ("x 2", 2), ("x 4", 4)],
+        value=1,
+        label="Size",
+        info=f"Enlarged by {upscaling.NAME}.",
+    )
+    transparent = gr.Checkbox(False, label="Transparent background")
     with gr.Row():
         button = gr.Button("Make the orbit", variant="primary", scale=3)
         stop = gr.Button("Stop", scale=1, min_width=80)
