@@ -79,7 +79,7 @@ def test_the_object_turns_with_the_camera(pipe):
     assert sum(right) >= 18, f"{sum(right)} of {len(right)} turned the right way"
 
 
-def test_says_which_pictures_are_far_from_its_world(pipe, shared_data):
+def test_says_which_images_are_far_from_its_world(pipe, shared_data):
     photos = sorted((shared_data / "images").glob("*.png"))
     assert len(photos) == 12
     assert all(pipe.notice(pipe.prepare(photo)) for photo in photos)

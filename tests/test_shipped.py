@@ -79,9 +79,9 @@ JOBS: dict[str, tuple[str, list[str]]] = {
     "mesh inspect": ("mesh.ply", []),
     "mesh clean": ("mesh.ply clean.glb", ["clean.glb"]),
     "mesh convert": ("mesh.ply converted.obj", ["converted.obj"]),
-    "mesh render": ("mesh.ply pictures --views 2 --size 32", ["pictures/transforms.json"]),
+    "mesh render": ("mesh.ply images --views 2 --size 32", ["images/transforms.json"]),
     "mesh bake": ("mesh.ply baked.glb --size 32", ["baked.glb"]),
-    "mesh texture": ("mesh.ply pictures textured.glb --size 32 --steps 0", ["textured.glb"]),
+    "mesh texture": ("mesh.ply images textured.glb --size 32 --steps 0", ["textured.glb"]),
     "evaluate scenes": ("--objects 1 --views 1 --steps 1 --out report", ["report/report.json"]),
     "evaluate objects": (
         "renders --objects 1 --views 1 --steps 1 --out objects",
@@ -331,12 +331,12 @@ def test_the_long_description_is_the_readme_for_the_web(metadata: Message) -> No
     links = re.findall(r"(!?)\[[^\]]*\]\(([^)]*)\)", text)
     assert len(links) == len(re.findall(r"\]\(", readme))
     repository = "https://github.com/zero123lib/zero123lib/blob/main/"
-    pictures = "https://raw.githubusercontent.com/zero123lib/zero123lib/main/"
+    images = "https://raw.githubusercontent.com/zero123lib/zero123lib/main/"
     for mark, address in links:
         assert address.startswith(("https://", "#")), address
-        for home in (repository, pictures):
+        for home in (repository, images):
             if address.startswith(home):
-                assert (mark == "!") == (home == pictures), address
+                assert (mark == "!") == (home == images), address
                 path = address.removeprefix(home).partition("#")[0]
                 assert (ROOT / path).exists(), address
     assert repository.removesuffix("blob/main/").rstrip("/") in str(metadata.get_all("Project-URL"))

@@ -15,7 +15,7 @@ from PIL import Image
 import app
 from zero123lib.app import callbacks, inputs, layout, outputs, sampling, settings
 from zero123lib.app.callbacks import Actions
-from zero123lib.app.examples import EXAMPLES, example_files, example_picture
+from zero123lib.app.examples import EXAMPLES, example_files, example_image
 from zero123lib.app.layout import build
 from zero123lib.app.model_cache import ModelCache
 from zero123lib.app.sessions import Session
@@ -82,23 +82,23 @@ def test_what_is_said_of_an_upload_never_tells_where_it_lies(uploads: Path) -> N
     (uploads / "a'b.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(64))
     for name in ("gone.png", "a'b.heic"):
         with pytest.raises(ValueError) as caught:
-            inputs.picture({"path": str(uploads / name), "orig_name": "mine.png"})
+            inputs.uploaded_image({"path": str(uploads / name), "orig_name": "mine.png"})
         assert "'mine.png'" in str(caught.value) and str(uploads) not in str(caught.value)
 
 
 def test_the_page_frames_as_the_library_does_and_keeps_a_frame_on_demand(
     actions: Actions, pipe: Zero123Pipeline, uploads: Path
 ) -> None:
-    picture = upload(uploads, BEAR)
-    *_, framed = actions.prepare(Session(), picture)
+    image = upload(uploads, BEAR)
+    *_, framed = actions.prepare(Session(), image)
     assert framed.tobytes() == pipe.prepare(BEAR).rgba.tobytes()
-    *_, smaller = actions.prepare(Session(), picture, 0.3)
+    *_, smaller = actions.prepare(Session(), image, 0.3)
     assert smaller.tobytes() == pipe.prepare(BEAR, foreground_ratio=0.3).rgba.tobytes()
-    *_, kept = actions.prepare(Session(), picture, recentre=False)
+    *_, kept = actions.prepare(Session(), image, recentre=False)
     assert kept.tobytes() == pipe.prepare(BEAR, "none").rgba.tobytes()
 
 
-def test_the_note_says_when_the_model_does_not_know_such_pictures(
+def test_the_note_says_when_the_model_does_not_know_such_images(
     actions: Actions, shared_data: Path, uploads: Path
 ) -> None:
     teddy = upload(uploads, shared_data / "images" / "teddy.png")
@@ -108,15 +108,15 @@ def test_the_note_says_when_the_model_does_not_know_such_pictures(
 
 
 def test_a_session_cuts_out_once_and_its_files_go_with_it(actions: Actions, uploads: Path) -> None:
-    session, picture = Session(), upload(uploads, CAR)
+    session, image = Session(), upload(uploads, CAR)
     found = actions.view_service.prepared(
-        session, actions.model_cache.default, picture, (None, True, "auto")
+        session, actions.model_cache.default, image, (None, True, "auto")
     )
     again = actions.view_service.prepared(
-        session, actions.model_cache.default, picture, (0.4, True, "auto")
+        session, actions.model_cache.default, image, (0.4, True, "auto")
     )
     assert again[0] is found[0] and again[1] is not found[1]
-    *_, last = actions.orbit(session, picture, 2, steps=1)
+    *_, last = actions.orbit(session, image, 2, steps=1)
     assert session.folder is not None and Path(last[-1]).is_relative_to(session.folder)
     folder = session.folder
     session.close()
@@ -178,7 +178,7 @@ def test_a_visitor_chooses_among_what_the_server_offers(pipe: Zero123Pipeline) -
 def test_examples_are_rendered_by_the_project() -> None:
     for file, example in zip(example_files(), EXAMPLES, strict=True):
         shipped = np.asarray(Image.open(file), float)
-        rendered = np.asarray(example_picture(*example), float)
+        rendered = np.asarray(example_image(*example), float)
         assert np.abs(shipped - rendered).mean() < 0.5, file
         assert Path(file).stat().st_size < 60_000
 
@@ -192,10 +192,10 @@ def test_a_model_that_needs_the_inputs_elevation_asks_for_it(
 ) -> None:
     assert "has to be told" in infos(build(told)) and "has to be told" not in infos(build(pipe))
     actions = Actions(ModelCache(told, Zero123Pipeline.from_pretrained))
-    session, picture = Session(), upload(uploads, CAR)
+    session, image = Session(), upload(uploads, CAR)
 
     def make(elevation: Any) -> list[tuple[Image.Image, str]]:
-        *_, (gallery, *_) = actions.views(session, picture, "60", 0, 0, 2.0, 2, 5, elevation)
+        *_, (gallery, *_) = actions.views(session, image, "60", 0, 0, 2.0, 2, 5, elevation)
         return gallery
 
     for nothing in (None, "", " "):

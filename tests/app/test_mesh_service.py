@@ -32,7 +32,7 @@ def steps(words: str) -> tuple[int, int]:
 
 def test_a_quick_recipe_gives_a_mesh_in_every_format(url: str) -> None:
     client = Client(url, verbose=False)
-    picture, stats, glb, obj, ply, video = client.predict(
+    image, stats, glb, obj, ply, video = client.predict(
         handle_file(DUCK), "quick", input_elevation=20, api_name="/reconstruct"
     )
     counts = {len(load_mesh(file).faces) for file in (glb, obj, ply)}
@@ -41,7 +41,7 @@ def test_a_quick_recipe_gives_a_mesh_in_every_format(url: str) -> None:
     assert "**Finished**" in stats
     taken, total = steps(stats)
     assert taken == total >= 30
-    assert Path(video).suffix == ".mp4" and Path(picture).exists()
+    assert Path(video).suffix == ".mp4" and Path(image).exists()
 
 
 def test_a_mesh_that_is_stopped_keeps_what_is_there_and_views_go_on(pipe: Zero123Pipeline) -> None:

@@ -130,7 +130,7 @@ def test_the_globe_is_not_held_back_by_sliders_that_follow(browser: Browser, url
 
 
 def opaque_pixels(page: Page, url: str) -> int:
-    """Of the picture as it was chosen or fixed."""
+    """Of the image as it was chosen or fixed."""
     source = page.locator("#picture img").get_attribute("src")
     assert source is not None and source.startswith(url)
     image = Image.open(io.BytesIO(page.request.get(source).body())).convert("RGBA")
@@ -145,7 +145,7 @@ def test_a_cut_out_is_fixed_with_a_brush(browser: Browser, url: str) -> None:
         page.locator("#fix").click()
         canvas = page.locator("#brush canvas").first
         expect(canvas).to_be_visible()
-        page.wait_for_timeout(1000)  # the editor places its picture some time after it is there
+        page.wait_for_timeout(1000)  # the editor places its image some time after it is there
         drag(page, canvas, 100, -100)  # green, from the object to where there is none
         chosen = page.locator("#picture img").get_attribute("src")
         page.locator("#use-it").click()

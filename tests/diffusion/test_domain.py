@@ -23,8 +23,8 @@ def disc(levels: Tensor) -> Tensor:
     size = len(levels)
     across = torch.arange(size) - size / 2 + 0.5
     inside = across[:, None] ** 2 + across**2 < (0.4 * size) ** 2
-    picture = torch.where(inside, levels, torch.full_like(levels, 255.0))
-    return picture.expand(1, 3, -1, -1) / 127.5 - 1
+    image = torch.where(inside, levels, torch.full_like(levels, 255.0))
+    return image.expand(1, 3, -1, -1) / 127.5 - 1
 
 
 def noise(low: int, high: int) -> Tensor:
@@ -54,34 +54,34 @@ def test_grain_is_the_mean_laplacian_of_the_calmest_windows() -> None:
 
 
 def test_what_has_no_inside_has_no_grain() -> None:
-    picture = torch.ones(2, 3, 64, 64)
-    picture[1, :, :, 30:33] = -0.5
-    assert grain(picture).tolist() == [0, 0]
+    image = torch.ones(2, 3, 64, 64)
+    image[1, :, :, 30:33] = -0.5
+    assert grain(image).tolist() == [0, 0]
 
 
 def test_distance_is_in_thresholds() -> None:
-    picture = disc(100 + noise(-2, 3))
-    at = DomainStatistics(float(grain(picture)))
-    assert float(domain_distance(at, picture)) == pytest.approx(1)
+    image = disc(100 + noise(-2, 3))
+    at = DomainStatistics(float(grain(image)))
+    assert float(domain_distance(at, image)) == pytest.approx(1)
     assert DomainStatistics.from_config(at.to_config()) == at
 
 
 def test_coverage_is_the_share_within() -> None:
-    pictures = torch.cat([disc(100 + noise(-k // 20, k // 20 + 1)) for k in range(100)])
-    known = fit_domain(pictures, coverage=0.5)
-    assert float((domain_distance(known, pictures) <= 1).float().mean()) >= 0.5
-    with pytest.raises(ValueError, match="pictures: expected at least 100, got 5"):
-        fit_domain(pictures[:5], 0.99)
+    images = torch.cat([disc(100 + noise(-k // 20, k // 20 + 1)) for k in range(100)])
+    known = fit_domain(images, coverage=0.5)
+    assert float((domain_distance(known, images) <= 1).float().mean()) >= 0.5
+    with pytest.raises(ValueError, match="images: expected at least 100, got 5"):
+        fit_domain(images[:5], 0.99)
 
 
 def drawn(first_seed: int, count: int) -> Tensor:
     """Scenes as users give them: half as drawn, half cut out and recentred."""
     random = torch.Generator().manual_seed(first_seed)
-    pictures = []
+    images = []
     for seed in range(first_seed, first_seed + count):
         rgba = render(random_scene(seed), [random_camera(random)], SIZE).rgba[0].numpy()
-        pictures.append(prepare(rgba, SIZE, "auto" if seed % 2 else "none").tensor)
-    return torch.stack(pictures)
+        images.append(prepare(rgba, SIZE, "auto" if seed % 2 else "none").tensor)
+    return torch.stack(images)
 
 
 @pytest.fixture(scope="module")
@@ -97,8 +97,8 @@ def test_held_out_scenes_are_near(known: DomainStatistics) -> None:
 def test_photos_are_far(known: DomainStatistics, shared_data: Path) -> None:
     photos = sorted((shared_data / "images").glob("*.png"))
     assert len(photos) == 12
-    pictures = torch.stack([prepare(photo, SIZE).tensor for photo in photos])
-    near = [p.name for p, d in zip(photos, domain_distance(known, pictures), strict=True) if d <= 1]
+    images = torch.stack([prepare(photo, SIZE).tensor for photo in photos])
+    near = [p.name for p, d in zip(photos, domain_distance(known, images), strict=True) if d <= 1]
     assert near == []
 
 
@@ -112,6 +112,6 @@ def test_notice_is_given_and_logged(
     assert near.notice is None
     assert caplog.messages == []
     far = pipe(grainy, [RelativePose()], num_inference_steps=1)
-    assert far.notice.startswith("This picture is unlike the drawn objects that the model 'mine'")
+    assert far.notice.startswith("This image is unlike the drawn objects that the model 'mine'")
     assert caplog.messages == [far.notice]
     assert make_pipeline().notice(far.prepared) is None

@@ -60,7 +60,7 @@ def bilinear(mask: torch.Tensor, row: float, column: float) -> float:
     return float(top * (1 - a) + bottom * a)
 
 
-def test_outside_the_picture_a_silhouette_goes_on_as_at_its_border():
+def test_outside_the_image_a_silhouette_goes_on_as_at_its_border():
     cameras = camera_to_world([Pose(0, 0, 1.85)])
     masks = torch.zeros(1, 8, 8)
     masks[:, :, 4:] = 1

@@ -1,4 +1,4 @@
-"""Texture coordinates of any mesh: inside the picture, without overlap, in bounded time."""
+"""Texture coordinates of any mesh: inside the image, without overlap, in bounded time."""
 
 from __future__ import annotations
 

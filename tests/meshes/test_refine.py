@@ -244,7 +244,7 @@ def test_each_step_is_told_and_the_last_has_the_mesh() -> None:
 def test_a_step_solves_once_for_places_and_once_for_their_gradient(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """However many pictures; and the result is that of solving anew for each of them."""
+    """However many images; and the result is that of solving anew for each of them."""
     truth, start = ellipsoid(), with_vertex_colors(sphere(0.4, 2), waves)
     settings = RefineSettings(steps=3, views_per_step=4)
     solved: list[int] = []
@@ -263,7 +263,7 @@ def test_a_step_solves_once_for_places_and_once_for_their_gradient(
     once = last(refine(start, pictures(truth), where(), settings, backend="open3d"))
     # The last mesh is that after the last step.
     assert len(solved) == 2 * settings.steps + 1
-    losses = refining._picture_losses
+    losses = refining._image_losses
 
     def anew(model, positions, *rest):
         return losses(model, model.positions(model.moved()), *rest)
@@ -276,7 +276,7 @@ def test_a_step_solves_once_for_places_and_once_for_their_gradient(
 
 
 def test_a_picture_that_counts_more_wins() -> None:
-    """Of two pictures by one camera that show colours apart."""
+    """Of two images by one camera that show colours apart."""
     ball, poses = sphere(0.5, 2), [Pose(0.0, 0.0, 1.85)] * 2
     images = pictures(ball, poses)
     images[..., :3] = torch.tensor([0.2, 0.8]).reshape(2, 1, 1, 1)
@@ -344,7 +344,7 @@ def test_wrong_arguments_are_named() -> None:
     images = pictures(truth)
     with pytest.raises(ValueError, match="images: expected alpha, which the silhouette is taken"):
         refine(truth, images[..., :3], where())
-    with pytest.raises(ValueError, match=r"cameras: expected one per picture \(8\), got 7"):
+    with pytest.raises(ValueError, match=r"cameras: expected one per image \(8\), got 7"):
         refine(truth, images, where()[:7])
     with pytest.raises(ValueError, match="mesh: expected one material, got 2: bake it first"):
         refine(joined(square(0.0), square(0.2)), images, where())

@@ -1,4 +1,4 @@
-"""Textures from pictures: known ones come back, hidden surfaces stay clean, the rest is filled."""
+"""Textures from images: known ones come back, hidden surfaces stay clean, the rest is filled."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def samples_of(mesh: Mesh, backend: str = "open3d") -> tuple[Samples, torch.Tens
 def test_pixels_are_predicted_as_the_renderer_makes_them(ball: Mesh, backend: str) -> None:
     samples, _ = samples_of(ball, backend)
     texture = to_linear(texture_of(ball)).flatten(0, 1)
-    # The pictures were rendered with as many samples per pixel.
+    # The images were rendered with as many samples per pixel.
     predicted = to_srgb(samples.predicted(texture))
     torch.testing.assert_close(predicted, samples.targets, atol=1e-5, rtol=0)
     assert len(predicted) > 500
@@ -372,11 +372,11 @@ def test_wrong_arguments_are_named(ball: Mesh) -> None:
         texture_from_views(ball, images[:, :4], where, 16)
     with pytest.raises(ValueError, match=r"images: expected floating numbers in \[0, 1\]"):
         texture_from_views(ball, images * float("nan"), where, 16)
-    with pytest.raises(ValueError, match=r"cameras: expected one per picture \(2\), got 1"):
+    with pytest.raises(ValueError, match=r"cameras: expected one per image \(2\), got 1"):
         texture_from_views(ball, images, where[:1], 16)
-    with pytest.raises(ValueError, match="cameras: expected size 8, as the pictures', got 9"):
+    with pytest.raises(ValueError, match="cameras: expected size 8, as the images', got 9"):
         texture_from_views(ball, images, [where[0], Camera.at(AROUND[1], 9)], 16)
-    with pytest.raises(ValueError, match="images: expected pictures that show the mesh, got none"):
+    with pytest.raises(ValueError, match="images: expected some that show the mesh, got none"):
         texture_from_views(ball, images, where, 16)
     for view_weights in (
         torch.ones(3),
@@ -384,7 +384,7 @@ def test_wrong_arguments_are_named(ball: Mesh) -> None:
         torch.tensor([1.0, float("nan")]),
     ):
         with pytest.raises(
-            ValueError, match="view_weights: expected 2 numbers above 0, one per picture"
+            ValueError, match="view_weights: expected 2 numbers above 0, one per image"
         ):
             texture_from_views(ball, images, where, 16, view_weights=view_weights)
     with pytest.raises(ValueError, match="robust: expected a number above 0, got 0"):

@@ -43,7 +43,7 @@ UNSEEN = [Pose(20.0, azimuth, INPUT.radius) for azimuth in (22.0, 157.0, 293.0)]
 
 @pytest.fixture
 def true_views(monkeypatch: pytest.MonkeyPatch, scene: Scene) -> None:
-    """The object's own pictures in place of the model's views."""
+    """The object's own images in place of the model's views."""
 
     def made(*args: Any) -> Iterator[torch.Tensor]:
         poses, done = args[4], args[6]
@@ -60,7 +60,7 @@ def on_white(mesh: Mesh, pose: Pose) -> torch.Tensor:
 
 
 def error(mesh: Mesh, scene: Scene) -> float:
-    """Of pictures from cameras that no view has."""
+    """Of images from cameras that no view has."""
     truth = render(scene, UNSEEN, 64, background="white").rgba[..., :3]
     seen = torch.stack([on_white(mesh, pose) for pose in UNSEEN])
     return float((seen - truth).square().mean())

@@ -147,8 +147,8 @@ def test_an_object_is_what_its_cameras_see(tmp_path: Path) -> None:
         written = pose_from_world_to_camera(torch.from_numpy(np.load(folder / f"00{index}.npy")))
         assert written.elevation_deg == pytest.approx(pose.elevation_deg, abs=1e-4)
         assert written.radius == pytest.approx(pose.radius, abs=1e-5)
-        with Image.open(folder / f"00{index}.png") as picture:
-            alpha = np.asarray(picture.getchannel("A"))
+        with Image.open(folder / f"00{index}.png") as image:
+            alpha = np.asarray(image.getchannel("A"))
         seen = rasterize(mesh, Camera.at(written, 32)).face_ids[0].numpy() >= 0
         assert ((alpha >= 128) != seen).mean() < 0.06
 
@@ -172,7 +172,7 @@ def test_the_copyright_is_carried_along(tmp_path: Path, shared_data: Path) -> No
     assert "PixelMannen CC0" in entry["copyright"] and entry["source"] == "fox.glb"
 
 
-def test_pictures_depend_neither_on_workers_nor_on_other_objects(tmp_path: Path) -> None:
+def test_images_depend_neither_on_workers_nor_on_other_objects(tmp_path: Path) -> None:
     meshes = write_meshes(tmp_path / "in", 3)
     run(meshes, tmp_path / "one")
     run(meshes, tmp_path / "two", workers=2)

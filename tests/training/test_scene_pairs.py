@@ -71,7 +71,7 @@ def test_batches_are_on_white_in_range():
 
 
 def test_pose_of_a_pair_is_target_minus_condition(monkeypatch):
-    """Pictures are replaced by their cameras; the pose vector must follow from the two."""
+    """Images are replaced by their cameras; the pose vector must follow from the two."""
     seen = {}
 
     def remember(scene, poses, size, **more):

@@ -1,4 +1,4 @@
-"""Cutting out: by the picture's own alpha, by a mask, by the bundled network, by rembg."""
+"""Cutting out: by the image's own alpha, by a mask, by the bundled network, by rembg."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_own_alpha_is_kept_to_the_bit():
 
 
 @pytest.mark.parametrize("cleared, meaningful", [(0.0, False), (0.005, False), (0.02, True)])
-def test_alpha_counts_when_some_of_the_picture_is_clear(cleared, meaningful):
+def test_alpha_counts_when_some_of_the_image_is_clear(cleared, meaningful):
     alpha = np.full((100, 100), 255, np.uint8)
     alpha.flat[: round(cleared * 10_000)] = 0
     image = Image.new("RGBA", (100, 100), "red")
@@ -228,17 +228,17 @@ def fake_rembg(monkeypatch):
 
 
 def test_rembg_is_used_only_with_a_model_at_hand_and_never_downloads(fake_rembg, tmp_path):
-    picture = over(disc(), (0.8, 0.1, 0.1), np.full(3, 0.6))
-    assert rembg_model() is None and cut_out(picture).method == "u2netp"
+    image = over(disc(), (0.8, 0.1, 0.1), np.full(3, 0.6))
+    assert rembg_model() is None and cut_out(image).method == "u2netp"
     with pytest.raises(ValueError, match="method: expected a rembg model on disk"):
-        cut_out(picture, "rembg")
+        cut_out(image, "rembg")
     (tmp_path / "u2net.onnx").write_bytes(b"weights")
     assert rembg_model() == tmp_path / "u2net.onnx"
-    assert cut_out(picture).method == "u2netp"  # the larger one only when it is asked for
-    cut = cut_out(picture, "rembg")
+    assert cut_out(image).method == "u2netp"  # the larger one only when it is asked for
+    cut = cut_out(image, "rembg")
     assert cut.method == "rembg"
     assert np.abs(alpha_of(cut.image) - disc()).max() <= 0.5 / 255 + 1e-9
-    assert np.array_equal(np.asarray(cut.image)[..., :3], picture)
+    assert np.array_equal(np.asarray(cut.image)[..., :3], image)
 
 
 def test_rembg_asked_for_and_absent_names_the_extra(monkeypatch):

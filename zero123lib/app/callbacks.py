@@ -42,18 +42,18 @@ class Actions:
         method: str = "auto",
         model: str | None = None,
     ) -> tuple[Any, str, Any]:
-        """Cut the object out of a picture and frame it, as the model will be given it.
+        """Cut the object out of an image and frame it, as the model will be given it.
 
         Args:
-            image: file with a picture of one object, best on a transparent background.
-            foreground_ratio: longest side of the object over the picture's; the model's own.
-            recentre: put the object in the middle at that size; else keep the picture's framing.
+            image: file that shows one object, best on a transparent background.
+            foreground_ratio: longest side of the object over the image's; the model's own.
+            recentre: put the object in the middle at that size; else keep the image's framing.
             method: auto, alpha (its own transparency), u2netp (a network), rembg (a larger one) or
                 none.
             model: which model; the app's own.
 
         Returns:
-            The picture before and after; what to know about the cut-out; what the model is given.
+            The image before and after; what to know about the cut-out; what the model is given.
         """
         if image is None:
             return None, "", None
@@ -66,20 +66,20 @@ class Actions:
         return before_after, preparing.note(pipe, prepared), prepared.rgba
 
     def canvas(self, session: Session, image: Any, method: str) -> Any:
-        """Show the picture for the brush that fixes its cut-out."""
+        """Show the image for the brush that fixes its cut-out."""
         with one_line_errors():
             shown = preparing.canvas(self._cut(session, image, method))
         return {"background": shown, "layers": [], "composite": shown}, gr.Group(visible=True)
 
     def fix(self, session: Session, image: Any, method: str, strokes: Any) -> tuple[Any, ...]:
-        """Give the picture the transparency that was painted, as a new picture."""
+        """Give the image the transparency that was painted, as a new one."""
         layers = []
         with one_line_errors():
             for layer in (strokes or {}).get("layers") or []:
                 with suppress(ImageError):  # of a layer without paint
-                    layers.append(inputs.picture(layer))
-            picture = preparing.fixed(self._cut(session, image, method), layers)
-        return picture, "alpha", gr.Group(visible=False)
+                    layers.append(inputs.uploaded_image(layer))
+            fixed = preparing.fixed(self._cut(session, image, method), layers)
+        return fixed, "alpha", gr.Group(visible=False)
 
     def _cut(self, session: Session, image: Any, method: str) -> preparing.Cut:
         """Cut out as the page says; all is cut away where nothing stands out."""
@@ -87,7 +87,7 @@ class Actions:
         try:
             return self.view_service.cut(session, image, method)
         except ImageError:
-            return preparing.nothing(inputs.picture(image))
+            return preparing.nothing(inputs.uploaded_image(image))
 
     def preview(
         self,
@@ -107,15 +107,15 @@ class Actions:
         """Show the object from one other camera, quickly: few steps.
 
         Args:
-            image: file with a picture of one object, best on a transparent background.
-            elevation: degrees above the picture's camera.
-            azimuth: degrees to the right of the picture's camera.
+            image: file that shows one object, best on a transparent background.
+            elevation: degrees above the image's camera.
+            azimuth: degrees to the right of the image's camera.
             zoom: distance to add; positive is farther.
-            guidance_scale: how closely to follow the picture; 1 is no guidance; the model's own.
+            guidance_scale: how closely to follow the image; 1 is no guidance; the model's own.
             seed: of the noise.
-            input_elevation: of the picture's camera, degrees, for a model that asks for it.
-            foreground_ratio: longest side of the object over the picture's; the model's own.
-            recentre: put the object in the middle at that size; else keep the picture's framing.
+            input_elevation: of the image's camera, degrees, for a model that asks for it.
+            foreground_ratio: longest side of the object over the image's; the model's own.
+            recentre: put the object in the middle at that size; else keep the image's framing.
             method: auto, alpha, u2netp, rembg or none.
             model: which model; the app's own.
 
@@ -151,16 +151,16 @@ class Actions:
         """Show the object from one other camera, in full quality, as it comes out of the noise.
 
         Args:
-            image: file with a picture of one object, best on a transparent background.
-            elevation: degrees above the picture's camera.
-            azimuth: degrees to the right of the picture's camera.
+            image: file that shows one object, best on a transparent background.
+            elevation: degrees above the image's camera.
+            azimuth: degrees to the right of the image's camera.
             zoom: distance to add; positive is farther.
-            guidance_scale: how closely to follow the picture; 1 is no guidance; the model's own.
+            guidance_scale: how closely to follow the image; 1 is no guidance; the model's own.
             steps: denoising steps; the model's own number.
             seed: of the noise.
-            input_elevation: of the picture's camera, degrees, for a model that asks for it.
-            foreground_ratio: longest side of the object over the picture's; the model's own.
-            recentre: put the object in the middle at that size; else keep the picture's framing.
+            input_elevation: of the image's camera, degrees, for a model that asks for it.
+            foreground_ratio: longest side of the object over the image's; the model's own.
+            recentre: put the object in the middle at that size; else keep the image's framing.
             method: auto, alpha, u2netp, rembg or none.
             model: which model; the app's own.
 
@@ -213,19 +213,19 @@ class Actions:
         upscale: int = 1,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio is asked for one)
     ) -> Iterator[tuple[Any, ...]]:
-        """Show the object in a picture from other cameras, one view per azimuth and seed.
+        """Show the object in an image from other cameras, one view per azimuth and seed.
 
         Args:
-            image: file with a picture of one object, best on a transparent background.
-            azimuths: degrees to the right of the picture's camera, separated by commas.
-            elevation: degrees above the picture's camera.
+            image: file that shows one object, best on a transparent background.
+            azimuths: degrees to the right of the image's camera, separated by commas.
+            elevation: degrees above the image's camera.
             zoom: distance to add; positive is farther.
-            guidance_scale: how closely to follow the picture; 1 is no guidance; the model's own.
+            guidance_scale: how closely to follow the image; 1 is no guidance; the model's own.
             steps: denoising steps; the model's own number.
             seed: of the noise; the same seed gives the same views.
-            input_elevation: of the picture's camera, degrees, for a model that asks for it.
-            foreground_ratio: longest side of the object over the picture's; the model's own.
-            recentre: put the object in the middle at that size; else keep the picture's framing.
+            input_elevation: of the image's camera, degrees, for a model that asks for it.
+            foreground_ratio: longest side of the object over the image's; the model's own.
+            recentre: put the object in the middle at that size; else keep the image's framing.
             method: auto, alpha, u2netp, rembg or none.
             seeds: how many, from the first one on; several tell where the model is unsure.
             transparent: take the white background away.
@@ -272,16 +272,16 @@ class Actions:
         """Show the object from cameras evenly around it, with the files of the whole turn.
 
         Args:
-            image: file with a picture of one object, best on a transparent background.
-            count: how many cameras, the first where the picture's is.
-            elevation: degrees above the picture's camera.
+            image: file that shows one object, best on a transparent background.
+            count: how many cameras, the first where the image's is.
+            elevation: degrees above the image's camera.
             zoom: distance to add; positive is farther.
-            guidance_scale: how closely to follow the picture; 1 is no guidance; the model's own.
+            guidance_scale: how closely to follow the image; 1 is no guidance; the model's own.
             steps: denoising steps; the model's own number.
             seed: of the noise; the same seed gives the same views.
-            input_elevation: of the picture's camera, degrees, for a model that asks for it.
-            foreground_ratio: longest side of the object over the picture's; the model's own.
-            recentre: put the object in the middle at that size; else keep the picture's framing.
+            input_elevation: of the image's camera, degrees, for a model that asks for it.
+            foreground_ratio: longest side of the object over the image's; the model's own.
+            recentre: put the object in the middle at that size; else keep the image's framing.
             method: auto, alpha, u2netp, rembg or none.
             seeds: how many, from the first one on; several tell where the model is unsure.
             transparent: take the white background away.
@@ -319,7 +319,7 @@ class Actions:
             model: a name that this server offers; the app's own.
 
         Returns:
-            One line: name, licence, what it was trained on, size of its pictures.
+            One line: name, licence, what it was trained on, size of its images.
         """
         with one_line_errors():
             name = model or self.model_cache.default_name
@@ -331,7 +331,7 @@ class Actions:
 def preset(name: str, input_elevation: float = 0.0) -> tuple[float, float, float]:
     """Return the elevation, azimuth and zoom of a button; "random" draws anew.
 
-    The camera stops straight above and straight below, wherever the picture's own is.
+    The camera stops straight above and straight below, wherever the image's own is.
     """
     generator = torch.Generator()
     generator.seed()

@@ -1,6 +1,6 @@
 """What comes from a page or a client, checked; every complaint is one line that names its argument.
 
-Gradio's own conversion is off (`preprocess=False`): it would decode pictures before anything has
+Gradio's own conversion is off (`preprocess=False`): it would decode images before anything has
 looked at their size, and what it says of a number does not name it.
 """
 
@@ -39,11 +39,11 @@ def upload_path(upload: Any) -> str:
     return path
 
 
-def picture(upload: Any) -> Image.Image:
+def uploaded_image(upload: Any) -> Image.Image:
     """Return the uploaded file, read safely; transparency, 16 bits and rotation are kept.
 
     Raises:
-        ValueError: nothing was uploaded, or it is no picture that can be used.
+        ValueError: nothing was uploaded, or it is no image that can be used.
     """
     # The place of the file on the server is nobody's business.
     name = repr(str(upload.get("orig_name") or "the upload")[:200])
@@ -51,7 +51,7 @@ def picture(upload: Any) -> Image.Image:
 
 
 def framing(ratio: Any, recentre: Any, method: Any) -> Framing:
-    """Tell how the picture is framed; see `zero123lib.app.preparing.Framing`."""
+    """Tell how the image is framed; see `zero123lib.app.preparing.Framing`."""
     method = choice("method", method, CutOutMethod)
     ratio = number("foreground_ratio", ratio, MIN_RATIO, 1.0)
     return Framing(ratio, truth("recentre", recentre), method)

@@ -10,7 +10,7 @@ import gradio as gr
 from zero123lib.app import parts, settings
 from zero123lib.app.callbacks import Actions, preset
 from zero123lib.app.examples import ELEVATION_DEG
-from zero123lib.app.globe import GLOBE_OF_SLIDERS, SLIDERS_OF_GLOBE, object_picture
+from zero123lib.app.globe import GLOBE_OF_SLIDERS, SLIDERS_OF_GLOBE, object_image
 from zero123lib.app.guard import Guard
 from zero123lib.app.mesh_service import MeshService
 from zero123lib.app.model_cache import ModelCache
@@ -67,7 +67,7 @@ def build(
                     with gr.Tab("3D"):
                         mesh = parts.mesh()
         _connect_camera(source, camera, orbit)
-        _connect_picture(actions, session, source, camera, view)
+        _connect_image(actions, session, source, camera, view)
         _connect_brush(actions, session, source)
         _connect_view(actions, session, source, camera, view)
         _connect_orbit(actions, session, source, camera, orbit)
@@ -116,16 +116,16 @@ def _connect_camera(source: parts.Source, camera: parts.Camera, orbit: parts.Orb
         button.click(partial(preset, name), source.input_elevation, camera.sliders(), **AT_ONCE)
 
 
-def _connect_picture(
+def _connect_image(
     actions: Actions,
     session: gr.State,
     source: parts.Source,
     camera: parts.Camera,
     view: parts.View,
 ) -> None:
-    """A picture, or how it is framed, shown as the model is given it."""
-    # The elevation goes with the picture: known of an example, level unless told of one's own.
-    # So does how it is cut out: a picture that was fixed by hand has its own transparency.
+    """An image, or how it is framed, shown as the model is given it."""
+    # The elevation goes with the image: known of an example, level unless told of one's own.
+    # So does how it is cut out: an image that was fixed by hand has its own transparency.
     fresh = [source.input_elevation, source.method]
     source.examples.click(lambda: (ELEVATION_DEG, "auto"), None, fresh, **AT_ONCE)
     gr.on([source.image.upload, source.image.input], lambda: (0, "auto"), None, fresh, **AT_ONCE)
@@ -145,11 +145,11 @@ def _connect_picture(
         trigger_mode="always_last",
         show_progress="hidden",
     ).then(
-        lambda picture: (
-            gr.update(picture="" if picture is None else object_picture(picture)),
-            picture,
+        lambda image: (
+            gr.update(image="" if image is None else object_image(image)),
+            image,
             "Your picture, as the model is given it. Drag it."
-            if picture
+            if image
             else "Choose a picture, and the object appears here.",
         ),
         framed,
@@ -159,7 +159,7 @@ def _connect_picture(
 
 
 def _connect_brush(actions: Actions, session: gr.State, source: parts.Source) -> None:
-    """The cut-out, fixed by hand: the picture comes back with what was painted."""
+    """The cut-out, fixed by hand: the image comes back with what was painted."""
     source.fix.click(
         actions.canvas,
         [session, source.image, source.method],
@@ -285,7 +285,7 @@ def _connect_mesh(
         # A generator's last answer comes twice, upon which Gradio's viewer shows nothing.
         lambda glb, up: (
             gr.Row(visible=glb is not None),
-            gr.Model3D(glb, camera_position=parts.seen_from_picture(up)),
+            gr.Model3D(glb, camera_position=parts.seen_from_image(up)),
         ),
         [mesh.files[0], source.input_elevation],
         [mesh.downloads, mesh.viewer],

@@ -24,7 +24,7 @@ from zero123lib.app.view_service import ViewService
 from zero123lib.diffusion.apps import needs_input_elevation
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.meshes.export import write_mesh
-from zero123lib.reconstruction.cameras import Shot
+from zero123lib.reconstruction.cameras import OrbitCamera
 from zero123lib.reconstruction.engine import (
     Finished,
     Progress,
@@ -46,7 +46,7 @@ CHOICES = {
 STAGES = {"views": "Making views", "fit": "Fitting", "sds": "Distilling", "outputs": "Writing"}
 FORMATS = ("glb", "obj", "ply")
 
-# The turning picture is made here; and whatever a run is stopped at has a surface.
+# The turning image is made here; and whatever a run is stopped at has a surface.
 _OVERRIDES = (
     "system.guidance.embedded.preview_every=0",
     "system.guidance.embedded.outputs.mesh_level=null",
@@ -62,7 +62,7 @@ class Order:
         recipe: a packaged recipe's name.
         overrides: of its keys.
         seed: of all that is drawn.
-        input_elevation_deg: of the camera that took the picture.
+        input_elevation_deg: of the camera that took the image.
         folder: to write; the run ends when the file `WANTED` is no longer in it.
     """
 
@@ -75,10 +75,10 @@ class Order:
 
 @dataclass(frozen=True, eq=False)
 class MeshProgress:
-    """Says how far it is, in words; a picture from all around in turn; files once it is done."""
+    """Says how far it is, in words; an image from all around in turn; files once it is done."""
 
     words: str
-    picture: Image.Image | None = None
+    image: Image.Image | None = None
     files: dict[str, str] | None = None
 
 
@@ -112,17 +112,17 @@ class MeshService:
         """Make a mesh of the pictured object; `/stop` ends it early and keeps what is there.
 
         Args:
-            image: file with a picture of one object, best on a transparent background.
+            image: file that shows one object, best on a transparent background.
             recipe: quick, views or sds.
             seed: of all that is drawn.
-            input_elevation: of the picture's camera, degrees.
-            foreground_ratio: longest side of the object over the picture's; the model's own.
-            recentre: put the object in the middle at that size; else keep the picture's framing.
+            input_elevation: of the image's camera, degrees.
+            foreground_ratio: longest side of the object over the image's; the model's own.
+            recentre: put the object in the middle at that size; else keep the image's framing.
             method: auto, alpha, u2netp, rembg or none.
             model: which model; the app's own.
 
         Returns:
-            The latest picture of it; how long what took; the mesh as GLB, OBJ and PLY; a video of
+            The latest image of it; how long what took; the mesh as GLB, OBJ and PLY; a video of
             a turn around it.
         """
         with one_line_errors():
@@ -152,7 +152,7 @@ class MeshService:
             try:
                 yield None, "Waiting for the first step", *[None] * 4
                 for grown in self.grow(asked.model, asked.prepared, order):
-                    picture = gr.skip() if grown.picture is None else grown.picture
+                    picture = gr.skip() if grown.image is None else grown.image
                     if grown.files is None:
                         yield picture, grown.words, *nothing
                     else:
@@ -195,13 +195,13 @@ def make_grower(model_cache: ModelCache) -> Any:
                 return
             if time.monotonic() - shown_at < _LIVE_EVERY_S and progress.step < progress.total:
                 continue
-            picture = None
+            image = None
             if progress.field is not None and progress.stage != "outputs":
                 pose = Pose(_LIVE_ELEVATION_DEG, turn * _LIVE_TURN_DEG)
-                picture = to_image(preview(progress.field, Shot(pose), _LIVE_PX, pipe))
+                image = to_image(preview(progress.field, OrbitCamera(pose), _LIVE_PX, pipe))
                 turn += 1
             shown_at = time.monotonic()
-            yield MeshProgress(words(progress, shown_at - started), picture)
+            yield MeshProgress(words(progress, shown_at - started), image)
 
     return with_gpu(grow, lambda model, prepared, order: settings.GPU_MOST_S)
 
@@ -225,11 +225,11 @@ def finished(end: Finished, folder: Path, seconds: float) -> MeshProgress:
     for name in ("turntable.mp4", "turntable.gif"):
         if name in end.files:
             files.setdefault("video", str(end.files[name]))
-    picture = None
+    image = None
     if "turntable.gif" in end.files:
         with Image.open(end.files["turntable.gif"]) as first:
-            picture = first.convert("RGB")
-    return MeshProgress(stats(end, seconds), picture, files)
+            image = first.convert("RGB")
+    return MeshProgress(stats(end, seconds), image, files)
 
 
 def stats(end: Finished, seconds: float) -> str:
@@ -260,6 +260,6 @@ def memory() -> str:
     return text
 
 
-def to_image(picture: torch.Tensor) -> Image.Image:
+def to_image(image: torch.Tensor) -> Image.Image:
     """Convert `[H, W, 3]` in [0, 1] to an image."""
-    return Image.fromarray(to_uint8(picture).numpy(force=True))
+    return Image.fromarray(to_uint8(image).numpy(force=True))

@@ -1,6 +1,6 @@
 """The models in memory: the app's own, and at most one other that a visitor asked for.
 
-A request names its model, so that no visitor's choice changes another's pictures. The second place
+A request names its model, so that no visitor's choice changes another's images. The second place
 goes to whoever asked last; a request that still works with the one before keeps it until it ends.
 """
 

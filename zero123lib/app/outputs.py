@@ -32,7 +32,7 @@ class Made:
     """Views and how they came about.
 
     Attributes:
-        condition: the picture as the model saw it.
+        condition: the image as the model saw it.
         views: seed by seed, camera by camera; RGBA when the background was taken away.
         cameras: of one seed's views, absolute.
         labels: of one seed's views.
@@ -128,14 +128,14 @@ def std_over_seeds(views: Sequence[Image.Image]) -> np.ndarray:
 
 
 def heat(values: np.ndarray) -> Image.Image:
-    """A picture of `std_over_seeds`: dark is agreement, bright is 0.25 and more."""
+    """An image of `std_over_seeds`: dark is agreement, bright is 0.25 and more."""
     place = np.clip(values / _MOST_SPREAD, 0.0, 1.0) * (len(_HEAT) - 1)
     channels = [np.interp(place, range(len(_HEAT)), _HEAT[:, i]) for i in range(3)]
     return Image.fromarray(np.stack(channels, -1).round().astype(np.uint8))
 
 
 def uncertainty_sheet(made: Made) -> Image.Image:
-    """Where the seeds disagree, camera by camera, with the mean over the picture."""
+    """Where the seeds disagree, camera by camera, with the mean over the image."""
     maps = [std_over_seeds(views) for views in zip(*made.by_seed(), strict=True)]
     labels = [
         f"{label}: {values.mean():.3f}" for label, values in zip(made.labels, maps, strict=True)

@@ -40,7 +40,7 @@ METHODS = {
 
 @dataclass(frozen=True)
 class Source:
-    """The picture and how it is prepared."""
+    """The image and how it is prepared."""
 
     image: gr.Image
     examples: gr.Dataset
@@ -118,7 +118,7 @@ class Mesh:
     recipe: gr.Radio
     button: gr.Button
     stop: gr.Button
-    picture: gr.Image
+    image: gr.Image
     stats: gr.Markdown
     viewer: gr.Model3D
     files: list[gr.DownloadButton]
@@ -126,7 +126,7 @@ class Mesh:
 
     def outputs(self) -> list[Any]:
         """List the outputs in the order in which the endpoint answers."""
-        return [self.picture, self.stats, *self.files]
+        return [self.image, self.stats, *self.files]
 
 
 def badge(pipe: Zero123Pipeline) -> str:
@@ -252,7 +252,7 @@ def source(model_cache: ModelCache) -> Source:
 
 
 def elevation_info(pipe: Zero123Pipeline) -> str:
-    """Return what the elevation of the picture's camera is for."""
+    """Return what the elevation of the image's camera is for."""
     if needs_input_elevation(pipe):
         return "This model has to be told: 0 is level with the object, 90 straight above it."
     return "0 is level with the object; where the cameras of your views are counted from."
@@ -365,8 +365,8 @@ def orbit() -> Orbit:
     )
 
 
-def seen_from_picture(input_elevation: float) -> tuple[float, float, None]:
-    """Tell where the viewer of meshes looks from first: where the picture's camera is.
+def seen_from_image(input_elevation: float) -> tuple[float, float, None]:
+    """Tell where the viewer of meshes looks from first: where the image's camera is.
 
     Its angles are those of a file, whose x is ours and whose y is our z: degrees from x about y,
     and from y downwards.
@@ -385,7 +385,7 @@ def mesh() -> Mesh:
         button = gr.Button("Make the mesh", variant="primary", scale=3)
         stop = gr.Button("Stop", scale=1, min_width=80)
     with gr.Row():
-        picture = gr.Image(
+        image = gr.Image(
             label="As it grows",
             show_label=False,
             format="png",
@@ -409,4 +409,4 @@ def mesh() -> Mesh:
     )
     with gr.Row(elem_id="downloads-3d", visible=False) as downloads:
         files = [gr.DownloadButton(name, size="sm") for name in ("GLB", "OBJ", "PLY", "Video")]
-    return Mesh(recipe, button, stop, picture, stats, viewer, files, downloads)
+    return Mesh(recipe, button, stop, image, stats, viewer, files, downloads)

@@ -1,6 +1,6 @@
 """The part of a request that needs the model, apart from the rest: on ZeroGPU it runs elsewhere.
 
-There only what goes in and comes out crosses over, so it takes a model's name and gives pictures.
+There only what goes in and comes out crosses over, so it takes a model's name and gives images.
 The pipeline is shared and only read: sampling is its generator of steps, whose state is its own.
 """
 
@@ -24,15 +24,15 @@ from zero123lib.views.poses import RelativePose
 
 @dataclass(frozen=True)
 class Sampling:
-    """Holds what to sample, besides the picture.
+    """Holds what to sample, besides the image.
 
     Attributes:
         poses: of one seed's views.
         seeds: of the noise, one set of views each.
         steps, guidance_scale, sampler: of `Zero123Pipeline.sample`.
-        input_elevation_deg: of the picture's camera; None where the model does not ask.
-        live: show pictures of the work in progress.
-        upscale: how many times larger the finished pictures are made.
+        input_elevation_deg: of the image's camera; None where the model does not ask.
+        live: show images of the work in progress.
+        upscale: how many times larger the finished images are made.
     """
 
     poses: Sequence[RelativePose]
@@ -51,7 +51,7 @@ class Shown:
 
     step: int
     total: int
-    pictures: list[Image.Image] | None
+    images: list[Image.Image] | None
 
 
 Sampler = Callable[[str, Prepared, Sampling], Iterator[Shown]]
@@ -80,9 +80,9 @@ def make_sampler(model_cache: ModelCache) -> Sampler:
                 done = pipe.decode(step.latents, upscale=what.upscale)
                 yield Shown(step.total, step.total, to_pils(done))
             elif what.live and time.monotonic() - shown_at >= LIVE_EVERY_S:
-                pictures = to_pils(pipe.decode(step.predicted))
+                images = to_pils(pipe.decode(step.predicted))
                 shown_at = time.monotonic()
-                yield Shown(step.index + 1, step.total, pictures)
+                yield Shown(step.index + 1, step.total, images)
             else:
                 yield Shown(step.index + 1, step.total, None)
 

@@ -27,7 +27,7 @@ from zero123lib.views.poses import Pose, RelativePose, absolute_poses, camera_la
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """A request's picture and settings, checked."""
+    """A request's image and settings, checked."""
 
     model: str
     pipe: Zero123Pipeline
@@ -39,7 +39,7 @@ class Asked:
 
     @property
     def source(self) -> Pose:
-        """Return the picture's own camera; its elevation counts as 0 where none is given."""
+        """Return the image's own camera; its elevation counts as 0 where none is given."""
         return Pose(self.input_elevation_deg or 0.0)
 
 
@@ -66,9 +66,9 @@ class ViewService:
         return found, prepared
 
     def cut(self, session: Session, image: Any, method: str) -> preparing.Cut:
-        """Cut the object out of an uploaded picture."""
+        """Cut the object out of an uploaded image."""
         key = inputs.upload_path(image)
-        return preparing.cut(session, lambda: inputs.picture(image), key, method)
+        return preparing.cut(session, lambda: inputs.uploaded_image(image), key, method)
 
     def asked(
         self,
@@ -81,7 +81,7 @@ class ViewService:
         framing: tuple,
         model: str | None,
     ) -> Asked:
-        """Check what all views have in common; numbers before the picture, which takes longer."""
+        """Check what all views have in common; numbers before the image, which takes longer."""
         pipe = self.model_cache.get(model)
         input_up = inputs.number_or_none("input_elevation", input_elevation, -90.0, 90.0)
         check_input_elevation(pipe, input_up, "input_elevation")
@@ -102,14 +102,14 @@ class ViewService:
         absolute_poses(asked.source, [pose])
         started = time.perf_counter()
         for shown in self.sample(asked.model, asked.prepared, sampling(asked, [pose], 1, live)):
-            if shown.pictures is not None:
+            if shown.images is not None:
                 done = shown.step == shown.total
                 seconds = f"{time.perf_counter() - started:.1f} s" if done else "…"
                 steps = f"{shown.total} step{'s' if shown.total > 1 else ''}"
                 progress = steps if done else f"step {shown.step} of {shown.total}"
                 by = f"{asked.pipe.model_name} ({asked.pipe.licence or 'licence not stated'})"
                 caption = f"{camera_label(pose)} · {progress}, {seconds} · {by}"
-                yield shown.pictures[0], caption
+                yield shown.images[0], caption
 
     def many(
         self,
@@ -122,9 +122,9 @@ class ViewService:
         progress: gr.Progress,
     ) -> Iterator[tuple[Any, ...]]:
         """Yield views as they come, then their files."""
-        if len(poses) * seeds > settings.MAX_PICTURES:
+        if len(poses) * seeds > settings.MAX_IMAGES:
             raise ValueError(
-                f"seeds: expected at most {settings.MAX_PICTURES} pictures in all, "
+                f"seeds: expected at most {settings.MAX_IMAGES} pictures in all, "
                 f"got {len(poses)} views x {seeds} seeds"
             )
         cameras = absolute_poses(asked.source, poses)
@@ -133,22 +133,22 @@ class ViewService:
             gr.Warning(notice)
         labels = [camera_label(pose) for pose in poses]
         what = replace(sampling(asked, poses, seeds, True), upscale=upscale)
-        pictures: list[Image.Image] = []
+        images: list[Image.Image] = []
         for shown in self.sample(asked.model, asked.prepared, what):
             progress((shown.step, shown.total), desc="Denoising", unit="steps")
-            if shown.pictures is None:
+            if shown.images is None:
                 continue
-            pictures = shown.pictures
+            images = shown.images
             made = outputs.Made(
-                asked.prepared.image, pictures, cameras, labels, what.seeds, origin(asked, what)
+                asked.prepared.image, images, cameras, labels, what.seeds, origin(asked, what)
             )
             if shown.step < shown.total:
-                yield (list(zip(pictures, made.captions(), strict=True)), *[gr.skip()] * 5)
+                yield (list(zip(images, made.captions(), strict=True)), *[gr.skip()] * 5)
         if transparent:
             progress(None, desc="Taking the background away")
-            pictures = [outputs.without_background(view) for view in pictures]
+            images = [outputs.without_background(view) for view in images]
         made = outputs.Made(
-            asked.prepared.image, pictures, cameras, labels, what.seeds, origin(asked, what)
+            asked.prepared.image, images, cameras, labels, what.seeds, origin(asked, what)
         )
         progress(None, desc="Writing the files")
         files = outputs.write(made, session.new_folder("views"))
@@ -156,7 +156,7 @@ class ViewService:
             str(files[kind]) if kind in files else None
             for kind in ("uncertainty", "sheet", "gif", "mp4", "zip")
         ]
-        yield (list(zip(pictures, made.captions(), strict=True)), *given)
+        yield (list(zip(images, made.captions(), strict=True)), *given)
 
 
 def sampling(asked: Asked, poses: Sequence[RelativePose], seeds: int, live: bool) -> Sampling:

@@ -267,7 +267,7 @@ class Making:
         """How the views came about, for transforms.json."""
         from zero123lib.diffusion.apps import made_by
 
-        how = {"picture": Path(label).name, "preprocess": self.source.preprocess}
+        how = {"image": Path(label).name, "preprocess": self.source.preprocess}
         return made_by(pipe, prepared, self.source.camera(), **how, **asdict(self.sampling))
 
     def _end(self, pipe: Zero123Pipeline) -> int:

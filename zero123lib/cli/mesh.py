@@ -218,7 +218,7 @@ def texture(
     from zero123lib.meshes.refine import RefineSettings, fixed
     from zero123lib.meshes.refine import refine as refining
     from zero123lib.meshes.texture_views import ViewFit, texture_from_views
-    from zero123lib.reconstruction.pictures import LEAST_DARKNESS
+    from zero123lib.reconstruction.input_view import LEAST_DARKNESS
     from zero123lib.views.images import alpha_from_white
 
     _check_device(device)

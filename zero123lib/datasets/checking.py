@@ -2,7 +2,7 @@
 
 Two kinds of findings. What training would skip is *bad*: files that cannot be read, cameras that
 are not those of the layout, objects with fewer than two usable views. What it would take although
-it looks wrong is *suspect*: pictures without transparency, views cut off by the picture's edge, two
+it looks wrong is *suspect*: images without transparency, views cut off by the image's edge, two
 views from one camera, and objects whose size does not go with the field of view.
 """
 
@@ -51,7 +51,7 @@ class ViewFacts:
         pose: of its camera.
         has_alpha: whether some pixel is see-through.
         foreground: mean of alpha, in [0, 1].
-        cut_off: whether the object touches the picture's edge.
+        cut_off: whether the object touches the image's edge.
         reach: how far from the origin the ray through the outermost visible pixel passes it, scene
             units, if the field of view is 49.13 degrees; None without transparency. No farther
             than the object's outermost point, and about as far in most views.
@@ -232,9 +232,9 @@ def _suspect_views(views: list[ViewFacts]) -> dict[str, str]:
     found: dict[str, str] = {}
     for index, view in enumerate(views):
         if not view.has_alpha:
-            found[view.name] = "expected transparency around the object, got an opaque picture"
+            found[view.name] = "expected transparency around the object, got an opaque image"
         elif view.cut_off:
-            found[view.name] = "expected the whole object, got one that the picture's edge cuts off"
+            found[view.name] = "expected the whole object, got one that the image's edge cuts off"
         twin = next((other for other in views[:index] if _same(other.pose, view.pose)), None)
         if twin is not None:
             found[view.name] = f"expected a camera of its own, got the one of {twin.name}"

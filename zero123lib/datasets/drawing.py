@@ -14,7 +14,7 @@ import numpy as np
 from zero123lib.views.poses import Encoding
 
 from .batches import Pair, pair_pose
-from .samples import Sample, SampleError, picture, read_sample
+from .samples import Sample, SampleError, image_tensor, read_sample
 
 # What a number is drawn for; the second entry of the seeds, so that no two streams are alike.
 ORDER, VIEWS, SUBSTITUTE, BUFFER, AUGMENT = range(5)
@@ -41,7 +41,7 @@ class StoredObject:
 
 
 def view_files(files: Iterable[str]) -> tuple[list[str], dict[str, str]]:
-    """Return views with both a picture and a camera, sorted; and what is wrong with the others.
+    """Return views with both an image and a camera, sorted; and what is wrong with the others.
 
     Returns:
         Names such as "000", and name -> reason. Files that belong to no view are left alone.
@@ -102,8 +102,8 @@ def draw_pair(
         if len(good) == 2:
             condition, target = good
             return Pair(
-                picture(condition.image, size),
-                picture(target.image, size),
+                image_tensor(condition.image, size),
+                image_tensor(target.image, size),
                 pair_pose(condition.pose, target.pose, encoding),
             )
     skipped[stored.name] = f"expected at least 2 usable views, got {len(good)}"

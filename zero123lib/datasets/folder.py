@@ -44,7 +44,7 @@ class FolderPairs:
 
     Args:
         root: the folder.
-        size: pixels of the pictures.
+        size: pixels of the images.
         encoding: of the poses.
         seed: of all that is drawn.
         held_out: share of the objects, by their names, that `part` tells from the others.

@@ -40,7 +40,7 @@ def open_pairs(
     Args:
         path: a folder in the official layout; or shards: a folder of `.tar` files, one of them, or
             text as webdataset takes it, such as "https://host/{000..127}.tar".
-        size: pixels of the pictures.
+        size: pixels of the images.
         encoding: of the poses, as the checkpoint expects them.
         seed: of all that is drawn.
         buffer_objects: how many objects of shards are shuffled at a time.

@@ -1,7 +1,7 @@
-"""One view of a data set: a square picture and the camera that took it, checked.
+"""One view of a data set: a square image and the camera that took it, checked.
 
 The camera is a `.npy` file of a 3x4 world-to-camera matrix [R | T] for column vectors, in
-Blender's axes (x right, y up, looking along -z), as the official renders have it. The picture is
+Blender's axes (x right, y up, looking along -z), as the official renders have it. The image is
 a PNG with straight (not premultiplied) alpha, or without any.
 """
 
@@ -61,7 +61,7 @@ def read_sample(png: bytes, npy: bytes) -> Sample:
 
 
 def read_image(png: bytes) -> Image.Image:
-    """Return RGB or RGBA of a picture file's content.
+    """Return RGB or RGBA of an image file's content.
 
     Raises:
         SampleError: damaged, empty (every pixel transparent), or not square.
@@ -72,7 +72,7 @@ def read_image(png: bytes) -> Image.Image:
         raise SampleError(str(error)) from error
     if image.width != image.height:
         raise SampleError(
-            f"image: expected a square picture, got {image.width} x {image.height} pixels"
+            f"image: expected a square image, got {image.width} x {image.height} pixels"
         )
     return image
 
@@ -155,7 +155,7 @@ def camera_complaint(w2c: np.ndarray) -> str | None:
     return None
 
 
-def picture(image: Image.Image, size: int) -> Tensor:
+def image_tensor(image: Image.Image, size: int) -> Tensor:
     """Return float32 [3, size, size] in [-1, 1] of a view on white.
 
     alpha * colour + (1 - alpha) at full size, then LANCZOS, in floats. Since both are linear this
@@ -193,7 +193,7 @@ def world_to_camera(pose: Pose) -> np.ndarray:
 
 
 def _roll_deg(rotation: np.ndarray, w2c: Tensor) -> float:
-    """How far the picture is turned about the look direction, from +z up."""
+    """How far the image is turned about the look direction, from +z up."""
     pose = pose_from_world_to_camera(w2c)
     return _angle_deg(world_to_camera(pose)[1, :3], rotation[1])
 

@@ -65,7 +65,7 @@ class ShardPairs:
 
     Args:
         path: as for `find_shards`.
-        size: pixels of the pictures.
+        size: pixels of the images.
         encoding: of the poses.
         seed: of all that is drawn.
         buffer_objects: how many objects are shuffled at a time. Of a stream they are held in

@@ -24,7 +24,7 @@ from .drawing import StoredObject, view_files
 
 INDEX = "shards.json"
 
-# No picture or camera is larger; a damaged header may claim anything.
+# No image or camera is larger; a damaged header may claim anything.
 MAX_FILE_BYTES = 256_000_000
 
 # One letter before the colon is a drive of Windows.

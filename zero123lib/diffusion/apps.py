@@ -67,7 +67,7 @@ def check_input_elevation(
     if elevation_deg is None and needs_input_elevation(pipe):
         raise ArgumentError(
             argument,
-            "the elevation of the camera that took the picture, in degrees, as the "
+            "the elevation of the camera that took the image, in degrees, as the "
             f"model {pipe.model_name} is conditioned on it",
             "none",
         )

@@ -1,4 +1,4 @@
-"""Does a picture look like what a model was trained on? An honest, cheap measure.
+"""Does an image look like what a model was trained on? An honest, cheap measure.
 
 A model that has only seen drawn objects answers a photo with a guess. What tells the two apart is
 neither content nor colour but grain: somewhere on a drawn object, if not everywhere, its surface
@@ -7,7 +7,7 @@ better or worse model does not change it. It is blind to everything else: a smoo
 something that the model has never seen passes as near, and a drawn object that is thin or
 textured all over, such as a bench of slats, may pass as far.
 
-Pictures are ``[B, 3, H, W]`` in [-1, 1], composited on white, framed as for the model.
+Images are ``[B, 3, H, W]`` in [-1, 1], composited on white, framed as for the model.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from torch import Tensor
 
 # Brighter than this in all channels, in levels of 8 bits, counts as the white background.
 _WHITE = 252.0
-# The object's outline is an edge in every picture: so many pixels along it do not count.
+# The object's outline is an edge in every image: so many pixels along it do not count.
 _RIM_PX = 3
 # Of the windows of so many pixels, the calmest share decides.
 _WINDOW_PX, _CALMEST = 3, 0.05
-# Of drawn pictures that count as near: a threshold that took in the thinnest and most textured too
+# Of drawn images that count as near: a threshold that took in the thinnest and most textured too
 # would take in photographs.
 COVERAGE = 0.88
 
 
 @dataclass(frozen=True)
 class DomainStatistics:
-    """What is known of a model's training pictures.
+    """What is known of a model's training images.
 
     Attributes:
         grain_threshold: most of them have a :func:`grain` up to this.
@@ -51,7 +51,7 @@ class DomainStatistics:
         return cls(**config)
 
 
-def grain(pictures: Tensor) -> Tensor:
+def grain(images: Tensor) -> Tensor:
     """How rough the calmest places of an object are, in levels of 8 bits: ``[B]``.
 
     The 5 % quantile, over windows of 3 x 3 pixels inside the object, of the window's mean absolute
@@ -59,9 +59,9 @@ def grain(pictures: Tensor) -> Tensor:
     ramp. An object too thin to have an inside has grain 0.
 
     Args:
-        pictures: ``[B, 3, H, W]`` in [-1, 1].
+        images: ``[B, 3, H, W]`` in [-1, 1].
     """
-    levels = ((pictures.float() + 1) * 127.5).round()
+    levels = ((images.float() + 1) * 127.5).round()
     covered = (levels < _WHITE).any(1, keepdim=True).float()
     reach = 2 * _RIM_PX + _WINDOW_PX
     inside = -F.max_pool2d(-F.pad(covered, (reach // 2,) * 4), reach, 1) > 0
@@ -75,26 +75,26 @@ def grain(pictures: Tensor) -> Tensor:
     return torch.stack(calmest)
 
 
-def fit_domain(pictures: Tensor, coverage: float = COVERAGE) -> DomainStatistics:
-    """Statistics of training pictures ``[B, 3, H, W]``, B of some hundreds.
+def fit_domain(images: Tensor, coverage: float = COVERAGE) -> DomainStatistics:
+    """Statistics of training images ``[B, 3, H, W]``, B of some hundreds.
 
     Args:
-        pictures: framed in every way that users' pictures will be.
+        images: framed in every way that users' images will be.
         coverage: the share of them that counts as near, in (0, 1). At 128 px 0.88 parts drawn
-            pictures from photographs; at 64 px nothing does.
+            images from photographs; at 64 px nothing does.
 
     Raises:
-        ValueError: too few pictures for such a share to mean anything.
+        ValueError: too few images for such a share to mean anything.
     """
     needed = round(1 / (1 - coverage))
-    if len(pictures) < needed:
-        raise ValueError(f"pictures: expected at least {needed}, got {len(pictures)}")
-    return DomainStatistics(float(grain(pictures).quantile(coverage)))
+    if len(images) < needed:
+        raise ValueError(f"images: expected at least {needed}, got {len(images)}")
+    return DomainStatistics(float(grain(images).quantile(coverage)))
 
 
-def domain_distance(statistics: DomainStatistics, pictures: Tensor) -> Tensor:
-    """How far pictures ``[B, 3, H, W]`` are from the training pictures: ``[B]``.
+def domain_distance(statistics: DomainStatistics, images: Tensor) -> Tensor:
+    """How far images ``[B, 3, H, W]`` are from the training images: ``[B]``.
 
     Their grain over the threshold: up to 1 is near, more is far.
     """
-    return grain(pictures) / max(statistics.grain_threshold, 1e-3)
+    return grain(images) / max(statistics.grain_threshold, 1e-3)

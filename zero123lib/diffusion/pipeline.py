@@ -86,7 +86,7 @@ class Zero123Pipeline(Zero123Model):
         if float(domain_distance(known, prepared.tensor[None])) <= 1:
             return None
         return (
-            f"This picture is unlike the {domain} that the model {self.model_name!r} was trained "
+            f"This image is unlike the {domain} that the model {self.model_name!r} was trained "
             "on; expect a guess of its colours and shape, not its true other sides."
         )
 

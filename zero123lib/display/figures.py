@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from zero123lib._optional import require
-from zero123lib.display.pictures import as_picture
+from zero123lib.display.images import as_image
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from zero123lib.display.pictures import Picture
+    from zero123lib.display.images import AnyImage
     from zero123lib.views.poses import Pose
 
 DPI = 90
@@ -91,13 +91,13 @@ def camera_sphere(groups: Mapping[str, Sequence[Pose]], axes: Any = None) -> Fig
     return axes.figure
 
 
-def camera_card(picture: Picture, pose: Pose, condition: Pose, text: str) -> Figure:
+def camera_card(image: AnyImage, pose: Pose, condition: Pose, text: str) -> Figure:
     """Return a camera on its sphere, what it sees, and a line of text: what sliders show."""
     figure = require("matplotlib.figure", "notebooks").Figure((6.4, 3.2), DPI)
     left = figure.add_axes((0, 0, 0.55, 0.92), projection="3d")
     camera_sphere({"condition": [condition], "target": [pose]}, left)
     right = figure.add_axes((0.55, 0.04, 0.44, 0.86))
-    right.imshow(as_picture(picture).convert("RGBA"), interpolation="lanczos")
+    right.imshow(as_image(image).convert("RGBA"), interpolation="lanczos")
     right.set_axis_off()
     figure.suptitle(text, fontsize=9)
     return figure

@@ -1,6 +1,6 @@
 """How well a recipe finds the shape of objects whose shape is known: held-out procedural scenes.
 
-The input is the picture of :func:`scene_samples` with its alpha; the recipe is told the camera
+The input is the image of :func:`scene_samples` with its alpha; the recipe is told the camera
 that took it, so that both shapes lie in one world. Volume IoU is over the midpoints of a grid on
 the cube that holds every object, Chamfer distance between points drawn evenly on both surfaces;
 PSNR and LPIPS are of the mesh's images from :data:`EIGHT` cameras, and from the input's own. Two
@@ -32,7 +32,7 @@ from zero123lib.fields.hull import visual_hull
 from zero123lib.fields.occupancy import evaluate, lattice
 from zero123lib.meshes.mesh import Camera, Mesh
 from zero123lib.metrics import volume_iou
-from zero123lib.reconstruction.cameras import Shot, equal_distance
+from zero123lib.reconstruction.cameras import OrbitCamera, equal_distance
 from zero123lib.reconstruction.engine import Finished, Progress, reconstruct
 from zero123lib.reconstruction.recipes import read_recipe
 from zero123lib.reconstruction.videos import look
@@ -71,7 +71,7 @@ class Scored:
         input_psnr, input_lpips: from the input's camera.
         hull_iou, ball_iou: of the two answers that need no model.
         seconds: stage by stage.
-        input, truth, found: pictures ``[H, W, 3]`` in [0, 1]: what was given, and the object and
+        input, truth, found: images ``[H, W, 3]`` in [0, 1]: what was given, and the object and
             the field from the side.
     """
 
@@ -203,10 +203,10 @@ def _scores(
             f"system.guidance.embedded.field.half_extent={HALF_EXTENT}",
         ]
         rgba = render(scene, [pose], pipe.image_size).rgba[0]
-        picture = Image.fromarray(to_uint8(rgba).numpy())
+        image = Image.fromarray(to_uint8(rgba).numpy())
         end = None
         for end in reconstruct(
-            picture,
+            image,
             read_recipe(name, [*overrides, *told]),
             pipe=pipe,
             seed=seed,
@@ -242,7 +242,7 @@ def _scored(sample: Sample, scene: Scene, pose: Pose, rgba: Tensor, end: Finishe
         dict(end.metrics["seconds"]),
         rgba[..., :3] * alpha[..., None] + 1 - alpha[..., None],
         white,
-        look(end.field, Shot(side), len(rgba), normals=False).rgb,
+        look(end.field, OrbitCamera(side), len(rgba), normals=False).rgb,
     )
 
 
@@ -253,7 +253,7 @@ def ball_radius(alpha: Tensor, distance: float) -> float:
         alpha: ``[S, S]``.
         distance: of the camera.
     """
-    share = math.sqrt(float(alpha.mean()) / math.pi) * 2  # its radius, in halves of the picture
+    share = math.sqrt(float(alpha.mean()) / math.pi) * 2  # its radius, in halves of the image
     angle = math.atan(share / focal_px(2))
     return distance * math.sin(angle)
 

@@ -58,7 +58,7 @@ class ViewScore:
     """The scores of one predicted view.
 
     Attributes:
-        whole: over the whole picture.
+        whole: over the whole image.
         inside: over the union of the input's and the target's silhouettes.
         tells_azimuth: whether the true view can tell its azimuth; else its error counts nowhere.
     """
@@ -76,7 +76,7 @@ class ViewScore:
 
 @dataclass(frozen=True)
 class Entry:
-    """One answer to all samples: over the whole picture, and inside the silhouettes."""
+    """One answer to all samples: over the whole image, and inside the silhouettes."""
 
     whole: Scores
     inside: Scores

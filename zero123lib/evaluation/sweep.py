@@ -2,7 +2,7 @@
 
 What one object scores under one setting is a small file, so that an interrupted sweep goes on
 where it stopped and a finer one asks only what is new. The file is named by the object, the true
-pictures and what was answered: a trivial picture, or a setting with the model's weights, configs
+images and what was answered: a trivial image, or a setting with the model's weights, configs
 and library versions. What has changed there is asked again.
 """
 
@@ -176,8 +176,8 @@ def _step(
     )
 
 
-def _digest(picture: Tensor) -> str:
-    return hashlib.sha256(picture.contiguous().numpy().tobytes()).hexdigest()
+def _digest(image: Tensor) -> str:
+    return hashlib.sha256(image.contiguous().numpy().tobytes()).hexdigest()
 
 
 def _file(cache: Path, key: list[Any]) -> Path:

@@ -21,7 +21,7 @@ def visual_hull(
     """Return the cells whose centre lies within the silhouettes.
 
     Args:
-        masks: ``[V, H, W]``, boolean or alpha in [0, 1], square pictures.
+        masks: ``[V, H, W]``, boolean or alpha in [0, 1], square images.
         cameras_to_world: OpenGL, ``[V, 4, 4]``.
         resolution: R, cells along each axis of the cube.
         half_extent: half the side of the cube.
@@ -41,8 +41,8 @@ def view_consensus(
 ) -> Tensor:
     """Return the share ``[P]`` of the views whose silhouette has points ``[P, 3]`` inside.
 
-    Alpha is interpolated between pixel centres and has to reach one half. Outside its picture a
-    silhouette goes on as it is at the border: pictures show all of the object, or what they cut
+    Alpha is interpolated between pixel centres and has to reach one half. Outside its image a
+    silhouette goes on as it is at the border: images show all of the object, or what they cut
     off goes on. What lies behind a camera counts as inside.
     """
     check_masks(masks, cameras_to_world)

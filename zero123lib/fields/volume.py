@@ -62,7 +62,7 @@ class Rendering:
             the ray leaves it; for a ray that misses the cube, where it comes nearest the origin.
         normals: ``[N, 3]``, the mean normal over what the ray sees, of length at most 1, zero
             where it sees nothing; None unless asked for.
-        weights: ``[N, S]``, each sample's share of the picture; they sum to the opacity.
+        weights: ``[N, S]``, each sample's share of the image; they sum to the opacity.
         positions: ``[N, S]`` distances of the samples.
         widths: ``[N, S]`` of their intervals.
         points: ``[N, S, 3]``.

@@ -2,7 +2,7 @@
 
 As in direct voxel grids (Sun et al. 2022, "Direct Voxel Grid Optimization", section 4): raw values
 are interpolated linearly and activated afterwards, so that a surface can be sharper than a cell.
-Views of generated pictures agree on no gloss, so a colour does not depend on the direction.
+Views of generated images agree on no gloss, so a colour does not depend on the direction.
 
 Nodes form a lattice of R along each axis of the cube, the first and last of which lie on its faces.
 Grids ``[1, channels, X, Y, Z]`` hold a box of it, by default all, outside which the field is empty.

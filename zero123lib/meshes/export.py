@@ -161,7 +161,7 @@ def _unit_normals(mesh: Mesh, corners: torch.Tensor) -> np.ndarray:
 def _pbr(trimesh: Any, material: Material, name: str) -> Any:
     return trimesh.visual.material.PBRMaterial(
         name=name,
-        baseColorTexture=None if material.texture is None else picture(material),
+        baseColorTexture=None if material.texture is None else base_color_image(material),
         metallicFactor=0.0,
         roughnessFactor=1.0,
         # As our own renderer: files from the wild have faces that look the wrong way.
@@ -183,7 +183,7 @@ def _exact_colors(tree: dict[str, Any], materials: Mapping[str, Material]) -> No
                 attributes["COLOR_0"] = attributes.pop(_COLORS)
 
 
-def picture(material: Material) -> Image.Image:
+def base_color_image(material: Material) -> Image.Image:
     """Return a material's texture; without alpha where that means nothing."""
     assert material.texture is not None
     texture = material.texture.detach()

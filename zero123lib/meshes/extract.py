@@ -155,7 +155,7 @@ def find_level(density_fn: DensityFn, half_extent: float = HALF_EXTENT) -> float
     """Return the density halfway between that of empty and that of filled space.
 
     The two are the means of what is below and above the level, found by turns (Ridler and Calvard
-    1978, "Picture thresholding using an iterative selection method") on a grid of 64^3 over the
+    1978, "Image thresholding using an iterative selection method") on a grid of 64^3 over the
     cube. Densities count up to one that makes a skin of 1 % of the cube's width opaque to 98 %:
     fields that grow without bound inside are cut where they become opaque.
 

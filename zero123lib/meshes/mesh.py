@@ -1,7 +1,7 @@
 """A mesh with its materials, in our world, and the camera that looks at it.
 
 World: z-up, right-handed. Texture coordinates (u, v) have their origin at the lower left of the
-picture, v up, as in OBJ; outside [0, 1] the picture repeats. Colours of vertices and textures are
+image, v up, as in OBJ; outside [0, 1] the image repeats. Colours of vertices and textures are
 sRGB in [0, 1] (textures also as uint8), a material's own colour is linear, as in glTF.
 """
 

@@ -32,7 +32,7 @@ BACKENDS = get_args(RasterBackend)
 # same place are one layer.
 _BEHIND = 1e-5
 # PyTorch3D gives a pixel on the edge between two faces to neither, a hole, unless edges have a
-# width: this is its square, where the picture is 2 wide.
+# width: this is its square, where the image is 2 wide.
 _EDGE = 1e-12
 # PyTorch3D's bins hold a list of faces each; beyond this memory it goes without bins.
 _BIN_BYTES = 512 * 2**20

@@ -1,6 +1,6 @@
-"""A mesh refined against pictures, shape and colours together, by differentiable rasterising.
+"""A mesh refined against images, shape and colours together, by differentiable rasterising.
 
-As in the second stage of DreamGaussian (Tang et al. 2023, section 3.3), with pictures given. Three
+As in the second stage of DreamGaussian (Tang et al. 2023, section 3.3), with images given. Three
 things move vertices: silhouettes (see `silhouette`), colours, through the points at which pixels
 see their faces, and regularisers, which hold the shape together. Topology stays. Either rasteriser
 does: PyTorch3D, on a GPU, or Open3D.
@@ -67,7 +67,7 @@ def refine(
     backend: str = "auto",
     view_weights: Tensor | None = None,
 ) -> Iterator[Refinement]:
-    """Refine a mesh against pictures; colours are compared unlit.
+    """Refine a mesh against images; colours are compared unlit.
 
     Vertices at one place move as one, so that seams stay closed.
 
@@ -75,11 +75,11 @@ def refine(
         mesh: of one opaque material; its texture is refined where it has one, else its vertices'
             colours. float32.
         images: sRGB with straight alpha in [0, 1] ``[V, S, S, 4]``.
-        cameras: of the pictures, each of their size, with the whole mesh before it.
+        cameras: of the images, each of their size, with the whole mesh before it.
         settings: see `RefineSettings`.
-        seed: of the order of pictures.
+        seed: of the order of images.
         backend: of `rasterizer`.
-        view_weights: how much each picture counts, above 0 ``[V]``; None counts all alike.
+        view_weights: how much each image counts, above 0 ``[V]``; None counts all alike.
 
     Yields:
         After each step; the last one has the mesh.
@@ -96,9 +96,9 @@ def refine(
     if len(mesh.materials) != 1:
         raise ArgumentError("mesh", "one material", f"{len(mesh.materials)}: bake it first")
     values = check_view_weights(view_weights, len(images)).tolist()
-    pictures = images.to(mesh.vertices)
+    rgba = images.to(mesh.vertices)
     model = _Model(mesh, settings.smoothness)
-    return _steps(model, pictures, cameras, values, settings, seed, backend)
+    return _steps(model, rgba, cameras, values, settings, seed, backend)
 
 
 def fixed(mesh: Mesh) -> Mesh:
@@ -201,7 +201,7 @@ def _steps(
         look = rasterizer(Mesh(positions.detach(), model.faces), backend)
         for view in these:
             camera = cameras[view]
-            color, mask = _picture_losses(model, positions, images[view], look(camera), camera)
+            color, mask = _image_losses(model, positions, images[view], look(camera), camera)
             share = view_weights[view] / count
             losses["color"] = losses.get("color", 0.0) + settings.color * share * color
             losses["mask"] = losses.get("mask", 0.0) + settings.mask * share * mask
@@ -271,7 +271,7 @@ class _AdamUniform:
             self._values -= share * self._rate * mean / length
 
 
-def _picture_losses(
+def _image_losses(
     model: _Model, positions: Tensor, image: Tensor, fragments: Fragments, camera: Camera
 ) -> tuple[Tensor, Tensor]:
     """Mean squared errors of colour, over pixels of the object that the mesh covers, and mask."""

@@ -1,4 +1,4 @@
-"""A picture of a mesh: rasterise, shade, composite, and average the samples of each pixel."""
+"""An image of a mesh: rasterise, shade, composite, and average the samples of each pixel."""
 
 from __future__ import annotations
 

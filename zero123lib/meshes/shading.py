@@ -100,7 +100,7 @@ def base_color(mesh: Mesh, faces: Tensor, weights: Tensor) -> Tensor:
 def look_up(texture: Tensor, uv: Tensor) -> Tensor:
     """Return linear RGBA ``[N, 4]`` of a texture at ``[N, 2]``, bilinear, repeating.
 
-    A texel's colour is that at its centre: of a picture of width w the first column's is at
+    A texel's colour is that at its centre: of an image of width w the first column's is at
     u = 0.5 / w. Texels are made linear before they are mixed.
 
     Args:

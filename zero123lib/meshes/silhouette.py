@@ -2,7 +2,7 @@
 
 Rasterisers say which pixels are covered, a step function. Here the pixels along a silhouette are
 covered by the area that a straight edge leaves them: one half where the edge runs through a pixel's
-centre, more or less by its distance in pixels. That is exact for an edge along the picture's axes,
+centre, more or less by its distance in pixels. That is exact for an edge along the image's axes,
 and gives vertices of the edge a gradient on either rasteriser.
 """
 

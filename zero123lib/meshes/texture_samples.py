@@ -27,18 +27,18 @@ _STEP = 3.0
 
 @dataclass(frozen=True)
 class ViewFit:
-    """Says how pictures become a texture.
+    """Says how images become a texture.
 
     Attributes:
-        steps: of the descent, all pictures each; 0 leaves each texel the mean of its pixels. None
-            takes as many as bring the texture nearest to pictures that it was not made from.
+        steps: of the descent, all images each; 0 leaves each texel the mean of its pixels. None
+            takes as many as bring the texture nearest to images that it was not made from.
         sharpness: a pixel counts as much as its surface's cosine towards the camera to this power.
-            High takes each texel from the picture that shows it best, low from the mean of all.
+            High takes each texel from the image that shows it best, low from the mean of all.
         least_cosine: surfaces seen flatter than this do not count.
         edge_px: pixels nearer than this to a silhouette count less.
         robust: pixels whose error, in sRGB, is above this count less, by as much, so that
-            pictures that disagree do not blur (Charbonnier et al. 1994).
-        least_weight: texels that all pictures together show less than this, a pixel within a
+            images that disagree do not blur (Charbonnier et al. 1994).
+        least_weight: texels that all images together show less than this, a pixel within a
             silhouette being 1, are filled from around.
         supersample: samples along a pixel's side.
     """
@@ -67,7 +67,7 @@ class ViewFit:
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Holds what the pixels of pictures show of a texture.
+    """Holds what the pixels of images show of a texture.
 
     Attributes:
         texels: indices of texels, row after row of the texture ``[P, K]``.
@@ -116,7 +116,7 @@ def sample_views(
     fit: ViewFit,
     backend: str,
 ) -> Samples:
-    """Return what pictures show of a texture of that size: see `Samples`."""
+    """Return what images show of a texture of that size: see `Samples`."""
     solid = replace(mesh, materials=(Material(),), face_material=None)
     look = rasterizer(solid, backend)
     parts = []
@@ -130,7 +130,7 @@ def sample_views(
         *(torch.cat([getattr(part, one.name) for part in parts]) for one in fields(Samples))
     )
     if not len(joined.inner):
-        raise ArgumentError("images", "pictures that show the mesh", "none that does")
+        raise ArgumentError("images", "some that show the mesh", "none that does")
     return joined
 
 
@@ -194,7 +194,7 @@ def _samples(
     fit: ViewFit,
     number: int,
 ) -> Samples:
-    """The samples of one picture."""
+    """The samples of one image."""
     factor = fit.supersample
     side = fine.size // factor
     face_ids, weights = fragments.face_ids[0], fragments.barycentrics[0]

@@ -1,9 +1,9 @@
-"""A texture from pictures of known cameras, by gradient descent on what the pictures show.
+"""A texture from images of known cameras, by gradient descent on what the images show.
 
 What texels a pixel shows is found once (`texture_samples`); then texels are changed until the
-pixels are those of the pictures. The gradient is what the pixels lack, given back to the texels by
-their shares; divided by what each texel counts in all pictures, a step neither needs a length nor
-oscillates (SIRT: Gilbert 1972). Detail that the pictures do not hold stays as smooth as the start.
+pixels are those of the images. The gradient is what the pixels lack, given back to the texels by
+their shares; divided by what each texel counts in all images, a step neither needs a length nor
+oscillates (SIRT: Gilbert 1972). Detail that the images do not hold stays as smooth as the start.
 """
 
 from __future__ import annotations
@@ -56,20 +56,20 @@ def texture_from_views(
     detail: Tensor | None = None,
     upscale: Upscale = 1,
 ) -> Mesh:
-    """Give a mesh the texture that pictures show. Their light becomes part of it.
+    """Give a mesh the texture that images show. Their light becomes part of it.
 
-    Texels that no picture shows well are filled from around them on the surface, those between the
+    Texels that no image shows well are filled from around them on the surface, those between the
     charts from the nearest chart.
 
     Args:
         mesh: its texture coordinates are used where it has some, else it is unwrapped.
         images: sRGB in [0, 1] ``[V, S, S, 3]``, or with straight alpha ``[V, S, S, 4]``, which
             says what is not the object.
-        cameras: of the pictures, each of their size.
+        cameras: of the images, each of their size.
         size: of the square texture, texels.
         fit: see `ViewFit`.
         backend: of `rasterizer`.
-        view_weights: how much each picture counts, above 0 ``[V]``; None counts all alike.
+        view_weights: how much each image counts, above 0 ``[V]``; None counts all alike.
         trusted: number of the image that is known where the others are guesses. Where it shows a
             surface squarely it decides; towards grazing angles and silhouettes less and less.
         detail: the trusted image at more pixels ``[D, D, 4]``, D a multiple of S.
@@ -81,7 +81,7 @@ def texture_from_views(
         `shading.AMBIENT`.
 
     Raises:
-        ValueError: shapes do not fit, the pictures are not finite, or none shows the mesh.
+        ValueError: shapes do not fit, the images are not finite, or none shows the mesh.
         MissingExtraError: a backend, or xatlas, is not installed.
     """
     fit = fit or ViewFit()
@@ -115,23 +115,23 @@ def texture_from_views(
     near = texels.face_ids >= 0
     seen = seen.reshape(size, size) & near
     if not bool(seen.any()):
-        raise ArgumentError("images", "pictures that show the mesh", "none that does")
+        raise ArgumentError("images", "some that show the mesh", "none that does")
     whole = inpaint(mesh, texels, texture.reshape(size, size, 3), seen)
     return textured(mesh, filled(whole, near))
 
 
 def check_views(images: Tensor, cameras: Sequence[Camera]) -> None:
-    """Raise ValueError where pictures and cameras do not fit together."""
+    """Raise ValueError where images and cameras do not fit together."""
     shape = list(images.shape)
     if len(shape) != 4 or shape[1] != shape[2] or shape[3] not in (3, 4) or 0 in shape:
         raise ArgumentError("images", "a shape [V, S, S, 3 or 4]", str(shape))
     if not images.is_floating_point() or not bool(((images >= 0.0) & (images <= 1.0)).all()):
         raise ArgumentError("images", "floating numbers in [0, 1]", "others")
     if len(cameras) != shape[0]:
-        raise ArgumentError("cameras", f"one per picture ({shape[0]})", str(len(cameras)))
+        raise ArgumentError("cameras", f"one per image ({shape[0]})", str(len(cameras)))
     for camera in cameras:
         if camera.size != shape[1]:
-            raise ArgumentError("cameras", f"size {shape[1]}, as the pictures'", str(camera.size))
+            raise ArgumentError("cameras", f"size {shape[1]}, as the images'", str(camera.size))
 
 
 def check_view_weights(view_weights: Tensor | None, count: int) -> Tensor:
@@ -143,7 +143,7 @@ def check_view_weights(view_weights: Tensor | None, count: int) -> Tensor:
         ((view_weights > 0.0) & view_weights.isfinite()).all()
     ):
         raise ArgumentError(
-            "view_weights", f"{count} numbers above 0, one per picture", str(view_weights)
+            "view_weights", f"{count} numbers above 0, one per image", str(view_weights)
         )
     return view_weights / view_weights.mean()
 

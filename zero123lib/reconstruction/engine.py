@@ -29,7 +29,7 @@ from zero123lib.reconstruction import outputs
 from zero123lib.reconstruction.distilled import Distilling
 from zero123lib.reconstruction.faults import ReconstructionError, Stage, check_filled, check_losses
 from zero123lib.reconstruction.fitted import FittingViews, MakingViews
-from zero123lib.reconstruction.pictures import input_view
+from zero123lib.reconstruction.input_view import input_view
 from zero123lib.reconstruction.posed import PosedViews
 from zero123lib.reconstruction.progress import Finished, Progress
 from zero123lib.reconstruction.recipes import Recipe
@@ -63,7 +63,7 @@ def reconstruct(
     resume: bool = False,
     stop: Callable[[], bool] | None = None,
 ) -> Iterator[Progress | Finished]:
-    """Make a field of the pictured object, step by step.
+    """Make a field of the object in the image, step by step.
 
     Arguments are checked at once; work is done as the iterator is advanced. The world is z-up, the
     input's camera at azimuth 0 and ``input_elevation_deg``.
@@ -74,7 +74,7 @@ def reconstruct(
         pipe: the model, on the device to work on.
         out: folder to write; None keeps all in memory.
         seed: of all that is drawn; None is the recipe's.
-        input_elevation_deg: of the camera that took the picture; None is the recipe's.
+        input_elevation_deg: of the camera that took the image; None is the recipe's.
         max_steps: of optimisation in all stages together; the result is that of a stopped run.
         resume: go on from the checkpoint in ``out``, if there is one.
         stop: asked between steps; True ends the run with what is there, its mesh unrefined.
@@ -83,7 +83,7 @@ def reconstruct(
         An iterator of :class:`Progress`, whose last item is :class:`Finished`.
 
     Raises:
-        ValueError: an argument is out of range or the picture is of no use; nothing was written.
+        ValueError: an argument is out of range or the image is of no use; nothing was written.
         ReconstructionError: while advancing: the loss diverged, or the field turned empty.
         OSError: a file could not be written.
     """
@@ -248,7 +248,7 @@ class _Run:
             return MakingViews(recipe, subject.view, subject.pipe, self.seed)
         before = self.stages[-1] if self.stages else None
         if isinstance(before, MakingViews):
-            views = PosedViews.of_input(recipe, subject.view, before.pictures, before.poses)
+            views = PosedViews.of_input(recipe, subject.view, before.images, before.poses)
             return self._fitting(views)
         field = None if before is None else before.field
         return Distilling(recipe, subject.view, subject.pipe, self.seed, field)
@@ -327,7 +327,7 @@ class _Run:
         every = self.recipe.embedded.preview_every
         if stage.field is None or not every or stage.step % every:
             return None
-        return outputs.preview(stage.field, self.subject.shot, _PREVIEW_PX, self.subject.pipe)
+        return outputs.preview(stage.field, self.subject.camera, _PREVIEW_PX, self.subject.pipe)
 
     def _finish(self, ended: str) -> Iterator[Progress | Finished]:
         """The result and its files."""
@@ -335,7 +335,7 @@ class _Run:
         field = self.stages[-1].field
         assert field is not None, "the last stage of a recipe has a field"
         first = self.stages[0]
-        made = (first.pictures, first.poses) if isinstance(first, MakingViews) else None
+        made = (first.images, first.poses) if isinstance(first, MakingViews) else None
         writing = outputs.Outputs(
             self.recipe, self.subject, field, made, seed=self.seed, stop=self.stop
         )

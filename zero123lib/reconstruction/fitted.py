@@ -16,7 +16,7 @@ from zero123lib.fields.occupancy import evaluate
 from zero123lib.fields.silhouettes import Silhouette, with_silhouette
 from zero123lib.fields.voxels import VoxelField
 from zero123lib.reconstruction.cameras import ring_poses
-from zero123lib.reconstruction.pictures import InputView, made_views
+from zero123lib.reconstruction.input_view import InputView, made_views
 from zero123lib.reconstruction.posed import PosedViews
 from zero123lib.reconstruction.recipes import Recipe
 from zero123lib.reconstruction.schedules import C
@@ -30,15 +30,15 @@ class MakingViews:
     """Views made so far. One step is some of them.
 
     Attributes:
-        pictures: ``[N, 3, S, S]`` in [0, 1] on white, in the order of `poses`.
+        images: ``[N, 3, S, S]`` in [0, 1] on white, in the order of `poses`.
         poses: of all.
     """
 
     name = "views"
 
     def __init__(self, recipe: Recipe, view: InputView, pipe: Zero123Pipeline, seed: int) -> None:
-        self.poses = ring_poses(recipe.embedded.views, view.shot.pose)
-        self.pictures = torch.zeros(0, 3, pipe.image_size, pipe.image_size)
+        self.poses = ring_poses(recipe.embedded.views, view.camera.pose)
+        self.images = torch.zeros(0, 3, pipe.image_size, pipe.image_size)
         self._recipe, self._view, self._pipe, self._seed = recipe, view, pipe, seed
         self._making = None
         self.field = None
@@ -46,7 +46,7 @@ class MakingViews:
     @property
     def step(self) -> int:
         """Views made."""
-        return len(self.pictures)
+        return len(self.images)
 
     @property
     def total(self) -> int:
@@ -60,21 +60,21 @@ class MakingViews:
                 self._pipe,
                 self._pipe.encode(self._view.prepared),
                 self._recipe,
-                self._view.shot,
+                self._view.camera,
                 self.poses,
                 self._seed,
                 self.step,
             )
-        self.pictures = torch.cat([self.pictures, next(self._making)])
+        self.images = torch.cat([self.images, next(self._making)])
         return {}
 
     def state_dict(self) -> dict[str, Any]:
         """All that changes."""
-        return {"pictures": self.pictures}
+        return {"images": self.images}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what :meth:`state_dict` gave."""
-        self.pictures, self._making = state["pictures"], None
+        self.images, self._making = state["images"], None
 
 
 class FittingViews:

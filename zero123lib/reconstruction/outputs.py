@@ -33,7 +33,7 @@ from zero123lib.fields.voxels import VoxelField, VoxelSettings
 from zero123lib.meshes.export import write_mesh
 from zero123lib.meshes.mesh import Mesh
 from zero123lib.reconstruction import videos
-from zero123lib.reconstruction.cameras import Shot
+from zero123lib.reconstruction.cameras import OrbitCamera
 from zero123lib.reconstruction.decoded import decoded_field
 from zero123lib.reconstruction.meshed import Meshing
 from zero123lib.reconstruction.posed import PosedViews
@@ -118,7 +118,7 @@ class Outputs:
         if out is not None:
             self._write_views(out)
             film: list[videos.Frame] = []
-            for frame in videos.turn(self.field, subject.shot, wanted):
+            for frame in videos.turn(self.field, subject.camera, wanted):
                 film.append(frame)
                 yield before_film + len(film), total
             self._write_film(out, film)
@@ -148,12 +148,12 @@ class Outputs:
             steps: stage -> steps taken and steps in all.
         """
         recipe, subject = self._recipe, self._subject
-        pipe, pose = subject.pipe, subject.shot.pose
+        pipe, pose = subject.pipe, subject.camera.pose
         camera = {
             "elevation_deg": pose.elevation_deg,
             "azimuth_deg": pose.azimuth_deg,
             "radius": pose.radius,
-            "fov_deg": subject.shot.fov_deg,
+            "fov_deg": subject.camera.fov_deg,
         }
         return {
             "ended": ended,
@@ -236,7 +236,7 @@ class Outputs:
             return
         images, poses = self._made
         view = self._subject.view
-        labels = ["input", *(camera_label(one.relative_to(view.shot.pose)) for one in poses)]
+        labels = ["input", *(camera_label(one.relative_to(view.camera.pose)) for one in poses)]
         made = to_pils(images * 2 - 1) if len(images) else []
         sheet = contact_sheet([view.prepared.image, *made], labels=labels[: len(made) + 1])
         with whole_file(out / "views.png") as scratch:
@@ -265,11 +265,13 @@ class Outputs:
         return {**counts, "refined": self._refined}
 
 
-def preview(field: VoxelField, shot: Shot, size: int, pipe: Zero123Pipeline | None) -> Tensor:
+def preview(
+    field: VoxelField, camera: OrbitCamera, size: int, pipe: Zero123Pipeline | None
+) -> Tensor:
     """Render ``[H, W, 3]`` in [0, 1] for progress; what shows latents is decoded by the model."""
     if field.settings.bounds == "unit" or pipe is None:
-        return look(field, shot, size, normals=False).rgb.cpu()
-    latents = look(field, shot, pipe.latent_shape[-1], normals=False).rgb
+        return look(field, camera, size, normals=False).rgb.cpu()
+    latents = look(field, camera, pipe.latent_shape[-1], normals=False).rgb
     return ((pipe.decode(latents.permute(2, 0, 1)[None])[0] + 1) / 2).permute(1, 2, 0).cpu()
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from zero123lib.meshes.mesh import Camera
-from zero123lib.reconstruction.pictures import InputView
+from zero123lib.reconstruction.input_view import InputView
 from zero123lib.reconstruction.recipes import Recipe
 from zero123lib.views.cameras import camera_to_world
 from zero123lib.views.images import alpha_from_white
@@ -87,8 +87,8 @@ class PosedViews:
         weights[0] = max(recipe.embedded.fit.input_weight, _LEAST_WEIGHT)
         return cls(
             torch.cat([view.rgba[None], alpha_from_white(made, darkness)]),
-            camera_to_world([view.shot.pose, *poses[: len(made)]]),
-            view.shot.fov_deg,
+            camera_to_world([view.camera.pose, *poses[: len(made)]]),
+            view.camera.fov_deg,
             weights,
             first_is_true=True,
             detail=view.detail,

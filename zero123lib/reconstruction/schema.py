@@ -38,10 +38,10 @@ Text = Annotated[str, Field(strict=False, coerce_numbers_to_str=True)]
 
 
 def _check_sizes(section: Any, *names: str) -> None:
-    """Hold pictures to squares, and lists to one more entry than milestones."""
+    """Hold images to squares, and lists to one more entry than milestones."""
     if section.width != section.height:
         got = f"{section.width!r} beside {section.height!r}"
-        raise ArgumentError("width", "the height, as pictures are square", got)
+        raise ArgumentError("width", "the height, as images are square", got)
     wanted = len(section.resolution_milestones) + 1
     for name in names:
         value = getattr(section, name)
@@ -169,7 +169,7 @@ class Embedded:
 
     Attributes:
         stages: in order.
-        preprocess: how the picture is framed, see :data:`zero123lib.views.images.Preprocess`.
+        preprocess: how the image is framed, see :data:`zero123lib.views.images.Preprocess`.
         camera: see :data:`CameraChoice`.
         keep_silhouette: whether the hull, the field and the mesh have the input's silhouette,
             whatever the views made of it say.

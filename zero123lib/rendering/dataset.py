@@ -68,7 +68,7 @@ def render_dataset(
 ) -> Iterator[Outcome]:
     """Render all objects that are not there yet; yields each as it ends.
 
-    The pictures do not depend on how many workers there are, nor on the other objects. Files that
+    The images do not depend on how many workers there are, nor on the other objects. Files that
     describe the whole are written at the end, also after an exception.
 
     Args:

@@ -16,11 +16,11 @@ from zero123lib.meshes.settings import MAX_SAMPLES_PER_SIDE
 
 @settings
 class RenderSettings:
-    """Everything that the pictures depend on, besides the meshes.
+    """Everything that the images depend on, besides the meshes.
 
     Attributes:
         views: cameras per object. The first ones are the same whatever the number.
-        size: pixels of a picture's side.
+        size: pixels of an image's side.
         elevation_deg: cameras are drawn between these two.
         radius: likewise, scene units; the longest side of the object's bounding box is 1.
         seed: of cameras and lights, together with the object's name.

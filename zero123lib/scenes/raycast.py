@@ -69,7 +69,7 @@ def render(
 
     Args:
         poses: cameras outside the object; official radii are 1.5 to 2.2.
-        size: pixels along each side of the square picture.
+        size: pixels along each side of the square image.
         background: ``"transparent"`` keeps alpha; ``"white"`` composites and sets alpha to 1.
         supersample: samples per pixel along each axis.
 
@@ -140,7 +140,7 @@ def _rectangles(
 ) -> list[tuple[tuple[list[int], list[int]], tuple[int, int]]]:
     """For each part ((top rows, left columns), (height, width)) of its pixels in all N views.
 
-    The canonical cube encloses every solid, and its picture lies within the projected corners.
+    The canonical cube encloses every solid, and its image lies within the projected corners.
     Sides are those of the largest view, so that all views make one array.
     """
     frames = cameras.cpu().double().numpy()

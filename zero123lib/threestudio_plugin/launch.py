@@ -106,7 +106,7 @@ def launch(
     Args:
         recipe: a whole threestudio config.
         clone: threestudio's folder, with our hook.
-        image: the picture; it is framed here, and both the reference view and the guidance see
+        image: of the object; it is framed here, and both the reference view and the guidance see
             what lies in OUT/input.png.
         out: a folder that holds no earlier run.
         overrides: ``dotted.key=value``, handed on to threestudio.
@@ -134,11 +134,11 @@ def launch(
         )
     prepared = prepare(image, _INPUT_SIZE, preprocess)
     home.mkdir(parents=True, exist_ok=True)
-    picture, log, progress = home / "input.png", home / "threestudio.log", home / ".progress.jsonl"
-    with whole_file(picture) as scratch:
+    framed, log, progress = home / "input.png", home / "threestudio.log", home / ".progress.jsonl"
+    with whole_file(framed) as scratch:
         prepared.rgba.save(scratch)
     places = {
-        "data.image_path": str(picture),
+        "data.image_path": str(framed),
         "exp_root_dir": str(home),
         "name": "threestudio",
         "tag": "run",

@@ -19,7 +19,7 @@ class Architecture:
     Attributes:
         image_size: pixels.
         patch_size: of the patch transform: its side in pixels per latent pixel.
-        gain: of the patch transform. A smooth picture's lowest coefficient grows with the patch:
+        gain: of the patch transform. A smooth image's lowest coefficient grows with the patch:
             0.5 gives patches of 16 the latents that 1 gives patches of 8.
         scaling_factor: of its latents.
         overlap: whether its patches reach into each other.

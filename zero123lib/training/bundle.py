@@ -18,7 +18,7 @@ RECOMMENDED_GUIDANCE = 1.0
 # Best on held-out objects from 0.6 to 0.7; 0.6 leaves room for what a turn brings to the front.
 RECOMMENDED_RATIO = 0.6
 
-_PICTURES = 512
+_IMAGES = 512
 
 
 @lru_cache(maxsize=1)
@@ -26,26 +26,26 @@ def bundled_settings(size: int) -> dict[str, Any]:
     """Settings of a pipeline trained on procedural scenes.
 
     Args:
-        size: of its pictures, pixels.
+        size: of its images, pixels.
     """
     return {
         "num_inference_steps": RECOMMENDED_STEPS,
         "guidance_scale": RECOMMENDED_GUIDANCE,
         "foreground_ratio": RECOMMENDED_RATIO,
         "domain": "drawn and scanned objects",
-        "domain_statistics": fit_domain(framed_pictures(_PICTURES, size)).to_config(),
+        "domain_statistics": fit_domain(framed_images(_IMAGES, size)).to_config(),
     }
 
 
-def framed_pictures(count: int, size: int) -> Tensor:
-    """Pictures ``[count, 3, S, S]`` framed as users' pictures are, by ``prepare``.
+def framed_images(count: int, size: int) -> Tensor:
+    """Images ``[count, 3, S, S]`` framed as users' images are, by ``prepare``.
 
-    They are of all kinds: their statistics tell drawn pictures from photographs, and of some kinds,
+    They are of all kinds: their statistics tell drawn images from photographs, and of some kinds,
     such as chairs of slats, most are too finely drawn to tell.
     """
     random = torch.Generator().manual_seed(0)
-    pictures = []
+    images = []
     for seed in range(count):
         rgba = render(random_scene(seed), [random_camera(random)], size).rgba[0]
-        pictures.append(prepare(rgba.numpy(), size, foreground_ratio=RECOMMENDED_RATIO).tensor)
-    return torch.stack(pictures)
+        images.append(prepare(rgba.numpy(), size, foreground_ratio=RECOMMENDED_RATIO).tensor)
+    return torch.stack(images)

@@ -281,8 +281,8 @@ class ComputeConfig:
         gradient_checkpointing: less memory, about a third more time.
         compile: the UNet by ``torch.compile``.
         channels_last: layout of the convolutions' weights.
-        attention: "fused" kernels, or "plain" matrix products: on a CPU these are faster where a
-            picture has few latent pixels, and take memory by their number squared.
+        attention: "fused" kernels, or "plain" matrix products: on a CPU these are faster where an
+            image has few latent pixels, and take memory by their number squared.
         threads: of torch, per process; None leaves torch's choice.
     """
 

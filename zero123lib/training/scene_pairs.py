@@ -36,7 +36,7 @@ class ScenePairs:
 
     Args:
         config: its window and views.
-        size: pixels of the pictures.
+        size: pixels of the images.
         encoding: of the poses.
         seed: of all that is drawn but the objects, whose seeds count up from ``first_scene``.
         held_out: take held-out objects, for validation, and none of training's.
@@ -96,23 +96,23 @@ class ScenePairs:
         random = np.random.default_rng((self.seed, _PAIR, pair))
         index = int(random.choice(self.candidates(pair)))
         condition, target = random.permutation(self.config.views)[:2].tolist()
-        pictures, poses = self._scene_views(index)
+        images, poses = self._scene_views(index)
         return Pair(
-            pictures[condition].float() / 127.5 - 1,
-            pictures[target].float() / 127.5 - 1,
+            images[condition].float() / 127.5 - 1,
+            images[target].float() / 127.5 - 1,
             pair_pose(poses[condition], poses[target], self.encoding),
         )
 
     def _scene_views(self, index: int) -> tuple[Tensor, list[Pose]]:
-        """Pictures uint8 ``[views, 3, S, S]`` on white, and their cameras."""
+        """Images uint8 ``[views, 3, S, S]`` on white, and their cameras."""
         if index not in self._views:
             key = np.random.SeedSequence((self.seed, _CAMERAS, index)).generate_state(1)
             random = torch.Generator().manual_seed(int(key[0]))
             poses = [random_camera(random) for _ in range(self.config.views)]
             scene = random_scene(self.scene_seed(index), kinds=self.config.kinds)
             rgba = render(scene, poses, self.size, background="white", supersample=2).rgba
-            pictures = to_uint8(rgba[..., :3]).permute(0, 3, 1, 2)
-            self._views[index] = pictures.contiguous(), poses
+            images = to_uint8(rgba[..., :3]).permute(0, 3, 1, 2)
+            self._views[index] = images.contiguous(), poses
         return self._views[index]
 
     def scene_seed(self, index: int) -> int:

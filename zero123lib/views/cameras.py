@@ -6,10 +6,10 @@ Everything is vectorised over leading axes `[...]` and keeps the device and floa
                       Blender's: x right, y up, and the camera looks along -z. Our own form.
     OpenCV            camera-to-world with x right, y down, looking along +z.
     PyTorch3D         (R [..., 3, 3], T [..., 3]) world-to-camera for row vectors,
-                      x_camera = x_world @ R + T, with x left, y up, z into the picture.
+                      x_camera = x_world @ R + T, with x left, y up, z into the image.
     transforms.json   OpenGL camera-to-world, see :mod:`zero123lib.views.transforms`.
 
-Pictures are square; pixel (column, row) covers [column, column + 1] x [row, row + 1], its
+Images are square; pixel (column, row) covers [column, column + 1] x [row, row + 1], its
 centre is at +0.5, row 0 is the top. The field of view 49.13 degrees is a 35 mm lens on a
 32 mm sensor.
 """
@@ -27,12 +27,12 @@ from .poses import Pose
 
 FOV_DEG = 49.13
 
-# Nearer to a pole than this share of the radius, the azimuth is read from the picture's right.
+# Nearer to a pole than this share of the radius, the azimuth is read from the image's right.
 _POLE = 1e-6
 
 
 def focal_px(size: int, fov_deg: float = FOV_DEG) -> float:
-    """Return the focal length in pixels of a square picture of `size` pixels."""
+    """Return the focal length in pixels of a square image of `size` pixels."""
     if not size >= 1:
         raise ValueError(f"size: expected at least 1 pixel, got {size}")
     if not 0.0 < fov_deg < 180.0:
@@ -89,7 +89,7 @@ def camera_to_world(poses: Pose | Sequence[Pose]) -> Tensor:
 def pose_from_camera(c2w: Tensor, tolerance_deg: float | None = 1.0) -> Pose:
     """Return the pose of one OpenGL camera-to-world matrix.
 
-    Exactly over a pole the centre has no azimuth; there it comes from the picture's right.
+    Exactly over a pole the centre has no azimuth; there it comes from the image's right.
 
     Args:
         c2w: [4, 4] or [3, 4].
@@ -139,7 +139,7 @@ def rotation_angle_deg(a: Tensor, b: Tensor) -> Tensor:
 
 
 def rays(c2w: Tensor, size: int, fov_deg: float = FOV_DEG) -> tuple[Tensor, Tensor]:
-    """Return one ray through the centre of each pixel of a square picture.
+    """Return one ray through the centre of each pixel of a square image.
 
     Args:
         c2w: OpenGL camera-to-world [..., 4, 4].
@@ -147,7 +147,7 @@ def rays(c2w: Tensor, size: int, fov_deg: float = FOV_DEG) -> tuple[Tensor, Tens
 
     Returns:
         Origins [..., H, W, 3] and unit directions [..., H, W, 3], both in the world; row 0 is
-        the top of the picture. Origins are an expanded view: clone before writing to them.
+        the top of the image. Origins are an expanded view: clone before writing to them.
     """
     steps = torch.arange(size, dtype=c2w.dtype, device=c2w.device)
     slope = (steps + 0.5 - 0.5 * size) / focal_px(size, fov_deg)

@@ -73,7 +73,7 @@ __all__ = [
 # The official demo's own cut-out is given RGB alone, without the image's transparency.
 # Here transparency comes first in all of them, and the numbers are the official ones from there.
 # The official demo first bounds the image, `raw_im.thumbnail([1536, 1536])`.
-_WORKING_SIDE_PX = 1536
+WORKING_SIDE_PX = 1536
 # The most of `Prepared.detail`, which a texture has texels for.
 _DETAIL_PX = 1024
 # A condition that is nowhere so many 8-bit levels from white shows nothing.
@@ -155,8 +155,8 @@ def _framed(
 ) -> Prepared:
     if preprocess == "none":
         _check_square(image)
-    original = image.copy() if max(image.size) > _WORKING_SIDE_PX else image
-    image.thumbnail((_WORKING_SIDE_PX, _WORKING_SIDE_PX), Image.Resampling.LANCZOS)
+    original = image.copy() if max(image.size) > WORKING_SIDE_PX else image
+    image.thumbnail((WORKING_SIDE_PX, WORKING_SIDE_PX), Image.Resampling.LANCZOS)
     if preprocess == "none":
         rgba = _resized(image.convert("RGBA"), size)
         detail = _resized(original.convert("RGBA"), _detail_px(original.width, size))

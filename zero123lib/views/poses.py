@@ -1,7 +1,7 @@
 """Where a camera is, and how one camera lies to another.
 
 World: z-up, right-handed; the object is centred at the origin, longest side 1.
-`Pose` is a camera on a sphere that looks at the origin, with +z up in its picture:
+`Pose` is a camera on a sphere that looks at the origin, with +z up in its image:
 
     elevation_deg   angle above the xy-plane, up is positive, in [-90, 90]
     azimuth_deg     angle in the xy-plane from +x, counter-clockwise seen from above

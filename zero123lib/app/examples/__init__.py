@@ -1,4 +1,4 @@
-"""The example pictures of the app, rendered from this project's own scenes.
+"""The example images of the app, rendered from this project's own scenes.
 
     python -m zero123lib.app.examples
 
@@ -32,7 +32,7 @@ EXAMPLES = (
 )
 
 
-def example_picture(kind: str, number: int, azimuth_deg: float) -> Image.Image:
+def example_image(kind: str, number: int, azimuth_deg: float) -> Image.Image:
     """Draw one object on a transparent background, RGBA."""
     scene = random_scene(HELD_OUT_SEED + number, kind)
     rgba = render(scene, [Pose(ELEVATION_DEG, azimuth_deg)], SIZE_PX).rgba[0]
@@ -45,7 +45,7 @@ def write_examples(folder: Path) -> list[Path]:
     files = []
     for kind, number, azimuth_deg in EXAMPLES:
         file = folder / f"{kind}.png"
-        example_picture(kind, number, azimuth_deg).save(file, optimize=True)
+        example_image(kind, number, azimuth_deg).save(file, optimize=True)
         files.append(file)
     return files
 

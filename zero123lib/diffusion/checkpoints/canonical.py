@@ -143,7 +143,7 @@ def check_fit(parts: Mapping[str, Part], source: Path) -> None:
         ),
         (
             (vae_in, vae_out, clip.num_channels) == (3, 3, 3),
-            "VAE and CLIP of pictures with 3 channels",
+            "VAE and CLIP of images with 3 channels",
             f"{vae_in} and {vae_out}, and {clip.num_channels}",
         ),
         (

@@ -1,4 +1,4 @@
-"""Pictures of known cameras: read as they were written, and refused in one line."""
+"""Images of known cameras: read as they were written, and refused in one line."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_pictures_and_cameras_come_back(folder: Path) -> None:
+def test_images_and_cameras_come_back(folder: Path) -> None:
     images, cameras = read_posed_images(folder)
     expected = np.stack([np.asarray(Image.open(folder / name)) for name in ("a.png", "b.png")])
     assert torch.equal(images, torch.from_numpy(expected.astype(np.float32)) / 255)
@@ -39,7 +39,7 @@ def test_pictures_and_cameras_come_back(folder: Path) -> None:
         torch.testing.assert_close(camera.camera_to_world, camera_to_world(pose))
 
 
-def test_pictures_without_alpha_are_opaque(folder: Path) -> None:
+def test_images_without_alpha_are_opaque(folder: Path) -> None:
     Image.new("RGB", (6, 6), (255, 0, 51)).save(folder / "a.png")
     images, _ = read_posed_images(folder)
     torch.testing.assert_close(images[0], torch.tensor([1.0, 0.0, 0.2, 1.0]).expand(6, 6, 4))
@@ -74,7 +74,7 @@ def relist(name: str) -> Callable[[Path], None]:
             "got none",
         ),
         (lambda folder: (folder / "b.png").unlink(), "b.png"),
-        (lambda folder: (folder / "b.png").write_bytes(b"no picture"), "b.png"),
+        (lambda folder: (folder / "b.png").write_bytes(b"no image"), "b.png"),
         (relist("../b.png"), "expected images within"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The input view, and what the model makes of it, as pictures with alpha."""
+"""The input view, and what the model makes of it, as images with alpha."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from zero123lib._errors import ArgumentError
 from zero123lib.diffusion.pipeline import Condition, Zero123Pipeline
-from zero123lib.reconstruction.cameras import Shot, input_shot
+from zero123lib.reconstruction.cameras import OrbitCamera, input_camera
 from zero123lib.reconstruction.recipes import Recipe
 from zero123lib.views.images import MOST_DARKNESS, ImageSource, Prepared, alpha_from_white
 from zero123lib.views.poses import Pose
@@ -25,18 +25,18 @@ _LEAST_PIXELS = 16
 
 @dataclass(frozen=True, eq=False)
 class InputView:
-    """The picture that all comes from.
+    """The image that all comes from.
 
     Attributes:
         prepared: as the model is conditioned on it.
         rgba: float32 ``[S, S, 4]`` in [0, 1], straight alpha.
-        shot: its camera.
+        camera: its camera.
         detail: the same at more pixels, ``[D, D, 4]``; None where the photo has no more.
     """
 
     prepared: Prepared
     rgba: Tensor
-    shot: Shot
+    camera: OrbitCamera
     detail: Tensor | None = None
 
     @property
@@ -61,13 +61,13 @@ def input_view(
     pipe: Zero123Pipeline,
     elevation_deg: float,
 ) -> InputView:
-    """The picture, framed, with what is see-through in it.
+    """The image, framed, with what is see-through in it.
 
-    A picture that is opaque everywhere, as one that is framed already may be, has its white taken
+    An image that is opaque everywhere, as one that is framed already may be, has its white taken
     for see-through.
 
     Raises:
-        ValueError: the picture cannot be read, or there is no object in it.
+        ValueError: the image cannot be read, or there is no object in it.
     """
     if isinstance(image, Prepared):
         prepared = image
@@ -89,14 +89,14 @@ def input_view(
             f"{pixels} that are neither transparent nor white; cut the object out, "
             "or frame it larger",
         )
-    return InputView(prepared, rgba, input_shot(recipe, elevation_deg), detail)
+    return InputView(prepared, rgba, input_camera(recipe, elevation_deg), detail)
 
 
 def made_views(
     pipe: Zero123Pipeline,
     condition: Condition,
     recipe: Recipe,
-    shot: Shot,
+    camera: OrbitCamera,
     poses: Sequence[Pose],
     seed: int,
     done: int = 0,
@@ -104,7 +104,7 @@ def made_views(
     """The model's views, `VIEWS_AT_ONCE` of them after the other.
 
     Args:
-        shot: the input's camera.
+        camera: the input's camera.
         poses: absolute; the model is told how they lie to the input's.
         done: how many there are already, a multiple of `VIEWS_AT_ONCE`.
 
@@ -117,11 +117,11 @@ def made_views(
         noise = np.random.SeedSequence([seed, first]).generate_state(1)
         made = pipe.views(
             condition,
-            [pose.relative_to(shot.pose) for pose in some],
+            [pose.relative_to(camera.pose) for pose in some],
             num_inference_steps=views.steps,
             guidance_scale=recipe.guidance.guidance_scale,
             sampler=views.sampler,
             generator=torch.Generator().manual_seed(int(noise[0])),
-            condition_elevation_deg=shot.pose.elevation_deg,
+            condition_elevation_deg=camera.pose.elevation_deg,
         )
         yield ((made + 1) / 2).cpu()
