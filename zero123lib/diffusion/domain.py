@@ -47,12 +47,12 @@ class DomainStatistics:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> DomainStatistics:
-        """Inverse of :meth:`to_config`."""
+        """Undo :meth:`to_config`."""
         return cls(**config)
 
 
 def grain(images: Tensor) -> Tensor:
-    """How rough the calmest places of an object are, in levels of 8 bits: ``[B]``.
+    """Measure how rough the calmest places of an object are, in levels of 8 bits: ``[B]``.
 
     The 5 % quantile, over windows of 3 x 3 pixels inside the object, of the window's mean absolute
     Laplacian, in each pixel the largest of the channels. Rounding alone makes about 1 of a linear
@@ -76,7 +76,7 @@ def grain(images: Tensor) -> Tensor:
 
 
 def fit_domain(images: Tensor, coverage: float = COVERAGE) -> DomainStatistics:
-    """Statistics of training images ``[B, 3, H, W]``, B of some hundreds.
+    """Return statistics of training images ``[B, 3, H, W]``, B of some hundreds.
 
     Args:
         images: framed in every way that users' images will be.
@@ -93,7 +93,7 @@ def fit_domain(images: Tensor, coverage: float = COVERAGE) -> DomainStatistics:
 
 
 def domain_distance(statistics: DomainStatistics, images: Tensor) -> Tensor:
-    """How far images ``[B, 3, H, W]`` are from the training images: ``[B]``.
+    """Measure how far images ``[B, 3, H, W]`` are from the training images: ``[B]``.
 
     Their grain over the threshold: up to 1 is near, more is far.
     """

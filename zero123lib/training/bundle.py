@@ -23,7 +23,7 @@ _IMAGES = 512
 
 @lru_cache(maxsize=1)
 def bundled_settings(size: int) -> dict[str, Any]:
-    """Settings of a pipeline trained on procedural scenes.
+    """Return settings of a pipeline trained on procedural scenes.
 
     Args:
         size: of its images, pixels.
@@ -38,7 +38,7 @@ def bundled_settings(size: int) -> dict[str, Any]:
 
 
 def framed_images(count: int, size: int) -> Tensor:
-    """Images ``[count, 3, S, S]`` framed as users' images are, by ``prepare``.
+    """Return images ``[count, 3, S, S]`` framed as users' images are, by ``prepare``.
 
     They are of all kinds: their statistics tell drawn images from photographs, and of some kinds,
     such as chairs of slats, most are too finely drawn to tell.
