@@ -179,7 +179,7 @@ def find_level(density_fn: DensityFn, half_extent: float = HALF_EXTENT) -> float
 
 
 def _plane(density_fn: DensityFn, grid: _Grid, x: int) -> np.ndarray:
-    """Return the densities ``[nodes, nodes]`` of a plane across x, 0 in the space around the cube."""
+    """Return the densities ``[nodes, nodes]`` of a plane across x, 0 around the cube."""
     plane = np.zeros((grid.nodes, grid.nodes), np.float32)
     if x in (0, grid.nodes - 1):
         return plane
