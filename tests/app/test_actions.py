@@ -153,6 +153,17 @@ def test_a_late_preview_does_not_take_the_place_of_the_view(
     assert actions.follow(session, None, *here, *rest) == (gr.skip(), gr.skip())
 
 
+def test_who_waits_for_a_view_is_told_how_many_go_first(actions: Actions, uploads: Path) -> None:
+    with actions.view_service.line.join(interactive=True) as other:
+        at_work = other.slices(range(2))
+        next(at_work)
+        shown = actions.view(Session(), upload(uploads, CAR), 0, 30)
+        assert next(shown) == (gr.skip(), "30° · Waiting: 1 request goes first")
+        list(at_work)
+    *_, (image, caption) = shown
+    assert isinstance(image, Image.Image) and caption.startswith("30° · 2 steps")
+
+
 def test_a_visitor_chooses_among_what_the_server_offers(pipe: Zero123Pipeline) -> None:
     asked: list[str] = []
 
@@ -202,7 +213,7 @@ def test_a_model_that_needs_the_inputs_elevation_asks_for_it(
         with pytest.raises(gr.Error) as caught:
             make(nothing)
         assert caught.value.message == (
-            "input_elevation: expected the elevation of the camera that took the picture, in "
+            "input_elevation: expected the elevation of the camera that took the image, in "
             "degrees, as the model told is conditioned on it, got none"
         )
     for wrong in (91, "91", "up", "nan", [1]):

@@ -18,6 +18,7 @@ from PIL import Image
 from zero123lib._choices import Upscale
 from zero123lib._optional import MissingExtraError
 from zero123lib.app import inputs, preparing, settings
+from zero123lib.app.line import BusyError
 from zero123lib.app.model_cache import ModelCache
 from zero123lib.app.sessions import Session
 from zero123lib.app.view_service import ViewService, checked_pose, preview_steps
@@ -29,9 +30,9 @@ from zero123lib.views.poses import RelativePose, orbit, preset_pose
 class Actions:
     """The endpoints over the models of a model_cache."""
 
-    def __init__(self, model_cache: ModelCache) -> None:
+    def __init__(self, model_cache: ModelCache, places: int = settings.MAX_WAITING) -> None:
         self.model_cache = model_cache
-        self.view_service = ViewService(model_cache)
+        self.view_service = ViewService(model_cache, places)
 
     def prepare(
         self,
@@ -345,5 +346,5 @@ def one_line_errors() -> Iterator[None]:
     """Turn wrong input, or a missing extra, into a message in the page and for a client."""
     try:
         yield
-    except (ValueError, MissingExtraError) as error:
+    except (ValueError, BusyError, MissingExtraError) as error:
         raise gr.Error(" ".join(str(error).split()), print_exception=False) from error

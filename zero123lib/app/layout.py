@@ -19,8 +19,14 @@ from zero123lib.app.theme import CSS, JS, THEME
 from zero123lib.diffusion.apps import load_pipeline
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 
-# Whatever needs the model, one at a time.
-MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1, "preprocess": False}
+# One view: these stand in a line of ours, before the steps of long jobs, and are told their place.
+ONE_VIEW: dict[str, Any] = {
+    "concurrency_id": "one-view",
+    "concurrency_limit": settings.VIEWS_AT_ONCE,
+    "preprocess": False,
+}
+# Many views, or a model to load: one at a time; Gradio tells the place in its queue.
+LONG: dict[str, Any] = {"concurrency_id": "long", "concurrency_limit": 1, "preprocess": False}
 # Whatever cuts out, a few at a time.
 CUT_OUT: dict[str, Any] = {
     "concurrency_id": "cut-out",
@@ -43,7 +49,7 @@ def build(
     """
     options = options or settings.Options()
     model_cache = ModelCache(pipe, partial(load_pipeline, device=device), options.models)
-    actions = Actions(model_cache)
+    actions = Actions(model_cache, options.max_queue)
     blocks = gr.Blocks(
         title="zero123lib", analytics_enabled=False, delete_cache=settings.DELETE_CACHE_S
     )
@@ -92,6 +98,7 @@ def launch_options(mcp: bool = False) -> dict[str, Any]:
         "max_file_size": settings.MAX_FILE_SIZE,
         "footer_links": ["api", "gradio"],
         "state_session_capacity": settings.MAX_SESSIONS,
+        "max_threads": settings.THREADS,
         "app_kwargs": {"middleware": [(Guard, (), {})]},
         "mcp_server": mcp,
     }
@@ -193,7 +200,7 @@ def _connect_view(
         [*place, *rest],
         shown,
         trigger_mode="always_last",
-        **MODEL,
+        **ONE_VIEW,
         **QUIET,
     )
     gr.on(
@@ -206,12 +213,12 @@ def _connect_view(
         [*place, camera.steps, *rest],
         shown,
         trigger_mode="always_last",
-        **MODEL,
+        **ONE_VIEW,
         **QUIET,
     )
     by_wire = gr.Button(visible=False)
-    by_wire.click(actions.preview, [*place, *rest], shown, api_name="preview", **MODEL)
-    by_wire.click(actions.view, [*place, camera.steps, *rest], shown, api_name="view", **MODEL)
+    by_wire.click(actions.preview, [*place, *rest], shown, api_name="preview", **ONE_VIEW)
+    by_wire.click(actions.view, [*place, camera.steps, *rest], shown, api_name="view", **ONE_VIEW)
 
 
 def _connect_orbit(
@@ -243,7 +250,7 @@ def _connect_orbit(
             api_name=name,
             scroll_to_output=True,
             show_progress_on=orbit.gallery,
-            **MODEL,
+            **LONG,
         )
         for name, button, function, cameras in (
             ("orbit", orbit.button, actions.orbit, orbit.count),
@@ -311,7 +318,7 @@ def _connect_model(
             gr.Slider(info=parts.elevation_info(pipe)),
         )
 
-    source.load.click(actions.model, source.model, source.about, api_name="model", **MODEL).success(
+    source.load.click(actions.model, source.model, source.about, api_name="model", **LONG).success(
         settle,
         source.model,
         [head, camera.guidance_scale, camera.steps, source.ratio, source.input_elevation],

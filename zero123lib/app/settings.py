@@ -21,6 +21,10 @@ MAX_BODY_BYTES = 2**20
 MAX_PIXELS = 40_000_000
 # Requests that wait; the next one is told that the app is busy.
 MAX_WAITING = 32
+# Requests for one view that may be at hand together; one is worked at, the others know their place.
+VIEWS_AT_ONCE = 16
+# Whoever waits for a turn sleeps in a thread.
+THREADS = 96
 # Files that no session cleared away are looked for every ten minutes and deleted after two hours.
 DELETE_CACHE_S = (600, 7200)
 # A session that nobody has used for so long is forgotten, with its files.

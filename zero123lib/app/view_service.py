@@ -12,6 +12,7 @@ from PIL import Image
 
 from zero123lib._choices import Upscale
 from zero123lib.app import inputs, outputs, preparing, settings
+from zero123lib.app.line import Line
 from zero123lib.app.model_cache import ModelCache
 from zero123lib.app.sampling import Sampling, make_sampler
 from zero123lib.app.sessions import Session
@@ -46,9 +47,10 @@ class Asked:
 class ViewService:
     """Views of checked requests, over the models of a model_cache."""
 
-    def __init__(self, model_cache: ModelCache) -> None:
+    def __init__(self, model_cache: ModelCache, places: int = settings.MAX_WAITING) -> None:
         self.model_cache = model_cache
         self.sample = make_sampler(model_cache)
+        self.line = Line(places)
 
     def prepared(
         self, session: Session, pipe: Zero123Pipeline, image: Any, framing: tuple
@@ -98,18 +100,23 @@ class ViewService:
     def one(
         self, asked: Asked, pose: RelativePose, live: bool
     ) -> Iterator[tuple[Image.Image, str]]:
-        """Yield one view, with its caption; on the way too, if live."""
+        """Yield one view, with its caption; on the way too, and how many go first, if live."""
         absolute_poses(asked.source, [pose])
-        started = time.perf_counter()
-        for shown in self.sample(asked.model, asked.prepared, sampling(asked, [pose], 1, live)):
-            if shown.images is not None:
-                done = shown.step == shown.total
-                seconds = f"{time.perf_counter() - started:.1f} s" if done else "…"
-                steps = f"{shown.total} step{'s' if shown.total > 1 else ''}"
-                progress = steps if done else f"step {shown.step} of {shown.total}"
-                by = f"{asked.pipe.model_name} ({asked.pipe.licence or 'licence not stated'})"
-                caption = f"{camera_label(pose)} · {progress}, {seconds} · {by}"
-                yield shown.images[0], caption
+        work = self.sample(asked.model, asked.prepared, sampling(asked, [pose], 1, live))
+        with self.line.join(interactive=True) as order:
+            for ahead in order.wait():
+                if live:
+                    yield gr.skip(), f"{camera_label(pose)} · {waiting(ahead)}"
+            started = time.perf_counter()
+            for shown in order.slices(work):
+                if shown.images is not None:
+                    done = shown.step == shown.total
+                    seconds = f"{time.perf_counter() - started:.1f} s" if done else "…"
+                    steps = f"{shown.total} step{'s' if shown.total > 1 else ''}"
+                    progress = steps if done else f"step {shown.step} of {shown.total}"
+                    by = f"{asked.pipe.model_name} ({asked.pipe.licence or 'licence not stated'})"
+                    caption = f"{camera_label(pose)} · {progress}, {seconds} · {by}"
+                    yield shown.images[0], caption
 
     def many(
         self,
@@ -134,16 +141,17 @@ class ViewService:
         labels = [camera_label(pose) for pose in poses]
         what = replace(sampling(asked, poses, seeds, True), upscale=upscale)
         images: list[Image.Image] = []
-        for shown in self.sample(asked.model, asked.prepared, what):
-            progress((shown.step, shown.total), desc="Denoising", unit="steps")
-            if shown.images is None:
-                continue
-            images = shown.images
-            made = outputs.Made(
-                asked.prepared.image, images, cameras, labels, what.seeds, origin(asked, what)
-            )
-            if shown.step < shown.total:
-                yield (list(zip(images, made.captions(), strict=True)), *[gr.skip()] * 5)
+        captions = outputs.captions(labels, what.seeds)
+        with self.line.join() as order:
+            for ahead in order.wait():
+                progress(None, desc=waiting(ahead))
+            for shown in order.slices(self.sample(asked.model, asked.prepared, what)):
+                progress((shown.step, shown.total), desc="Denoising", unit="steps")
+                if shown.images is None:
+                    continue
+                images = shown.images
+                if shown.step < shown.total:  # of the first of them, maybe
+                    yield (list(zip(images, captions, strict=False)), *[gr.skip()] * 5)
         if transparent:
             progress(None, desc="Taking the background away")
             images = [outputs.without_background(view) for view in images]
@@ -156,7 +164,12 @@ class ViewService:
             str(files[kind]) if kind in files else None
             for kind in ("uncertainty", "sheet", "gif", "mp4", "zip")
         ]
-        yield (list(zip(images, made.captions(), strict=True)), *given)
+        yield (list(zip(images, captions, strict=True)), *given)
+
+
+def waiting(ahead: int) -> str:
+    """Tell how many go first."""
+    return f"Waiting: {ahead} request{'s go' if ahead > 1 else ' goes'} first"
 
 
 def sampling(asked: Asked, poses: Sequence[RelativePose], seeds: int, live: bool) -> Sampling:
