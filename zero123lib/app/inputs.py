@@ -7,6 +7,7 @@ looked at their size, and what it says of a number does not name it.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args
@@ -59,9 +60,15 @@ def framing(ratio: Any, recentre: Any, method: Any) -> Framing:
 
 def choice(name: str, value: Any, choices: Any) -> Any:
     """Return one of a ``Literal``'s values, or raise ValueError."""
-    if isinstance(value, bool) or value not in get_args(choices):
-        names = ", ".join(map(str, get_args(choices)))
-        raise ValueError(f"{name}: expected one of {names}, got {str(value)[:40]!r}")
+    return one_of(name, value, get_args(choices))
+
+
+def one_of(name: str, value: Any, choices: Iterable[Any]) -> Any:
+    """Return one of some values, or raise ValueError; `value` may be anything."""
+    known = list(choices)
+    if isinstance(value, bool) or value not in known:
+        names = ", ".join(map(str, known))
+        raise ArgumentError(name, f"one of {names}", repr(str(value)[:40]))
     return value
 
 

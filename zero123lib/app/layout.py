@@ -78,7 +78,7 @@ def build(
         _connect_view(actions, session, source, camera, view)
         _connect_orbit(actions, session, source, camera, orbit)
         _connect_mesh(
-            MeshService(actions.view_service, options.recipe_overrides),
+            MeshService(actions.view_service, options.recipe_overrides, options.max_queue),
             session,
             source,
             camera,
@@ -274,7 +274,7 @@ def _connect_mesh(
     camera: parts.Camera,
     mesh: parts.Mesh,
 ) -> None:
-    """A mesh, in a queue of its own: whoever turns an object need not wait for it."""
+    """A mesh, in a line of its own: whoever turns an object need not wait for it."""
     asked = [session, source.image, mesh.recipe, camera.seed, source.input_elevation]
     mesh.button.click(
         lambda: (gr.Row(visible=False), None), None, [mesh.downloads, mesh.viewer], **AT_ONCE
@@ -286,10 +286,12 @@ def _connect_mesh(
         api_name="reconstruct",
         preprocess=False,
         concurrency_id="mesh",
-        concurrency_limit=1,
+        concurrency_limit=None,
         show_progress="hidden",
-    ).success(
-        # A generator's last answer comes twice, upon which Gradio's viewer shows nothing.
+    )
+    # The video follows the mesh. A generator's answer comes more than once, upon which Gradio's
+    # viewer would show nothing.
+    mesh.files[0].change(
         lambda glb, up: (
             gr.Row(visible=glb is not None),
             gr.Model3D(glb, camera_position=parts.seen_from_image(up)),

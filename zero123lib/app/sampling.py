@@ -6,6 +6,7 @@ The pipeline is shared and only read: sampling is its generator of steps, whose 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -112,6 +113,11 @@ def gpu_seconds(what: Sampling) -> int:
     evaluations = len(what.poses) * len(what.seeds) * what.steps
     passes = 1 if what.guidance_scale == 1.0 else 2
     return round(min(GPU_MOST_S, GPU_READY_S + GPU_VIEW_STEP_S * passes * evaluations))
+
+
+def lease_s() -> float:
+    """Return for how long the GPU is lent to what may take its time: for ever but on ZeroGPU."""
+    return math.inf if SPACES is None else GPU_MOST_S
 
 
 def with_gpu(function: Any, duration: Callable[..., int]) -> Any:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,14 +38,36 @@ class Session:
 
     def new_folder(self, name: str) -> Path:
         """Make an empty folder among the visitor's files; an earlier one of this name is gone."""
+        folder = self._own_folder() / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder
+
+    @contextmanager
+    def run(self) -> Iterator[Path]:
+        """Make a reconstruction's folder, with `WANTED` in it; that of the one before goes at last.
+
+        Runs of one visitor may wait side by side, each in a folder of its own.
+        """
+        folder = Path(tempfile.mkdtemp(prefix="mesh-", dir=self._own_folder()))
+        (folder / WANTED).touch()
+        try:
+            yield folder
+        finally:
+            (folder / WANTED).unlink(missing_ok=True)
+            if self.folder is None:  # the visitor is gone, and so was the folder
+                shutil.rmtree(folder.parent, ignore_errors=True)
+            else:
+                for one in self.folder.glob("mesh-*"):
+                    if one != folder and not (one / WANTED).exists():
+                        shutil.rmtree(one, ignore_errors=True)
+
+    def _own_folder(self) -> Path:
         if self.folder is None:
             cache = Path(get_cache_folder())
             cache.mkdir(parents=True, exist_ok=True)
             self.folder = Path(tempfile.mkdtemp(prefix="session-", dir=cache))
-        folder = self.folder / name
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        return folder
+        return self.folder
 
     def remember(self, what: str, key: Hashable, make: Callable[[], Made]) -> Made:
         """Return `make()`, or what it made last time if the key is the same; one per `what`."""
@@ -55,14 +78,14 @@ class Session:
         return known[1]
 
     def halt(self) -> bool:
-        """Have the visitor's reconstruction end after its step at hand; whether there is one.
+        """Have the visitor's reconstructions end after their step at hand; whether there are any.
 
-        By a file, since on ZeroGPU it runs in another process.
+        By a file, since on ZeroGPU they run in another process.
         """
-        if self.folder is None or not (self.folder / "mesh" / WANTED).exists():
-            return False
-        (self.folder / "mesh" / WANTED).unlink(missing_ok=True)
-        return True
+        wanted = [] if self.folder is None else list(self.folder.glob(f"mesh-*/{WANTED}"))
+        for file in wanted:
+            file.unlink(missing_ok=True)
+        return bool(wanted)
 
     def close(self) -> None:
         """Stop what runs and remove the files."""

@@ -38,6 +38,8 @@ LIVE_EVERY_S = 0.4
 
 # ZeroGPU's clock per request: getting ready, and each view's step; never beyond its own limit.
 GPU_READY_S, GPU_VIEW_STEP_S, GPU_MOST_S = 15.0, 0.06, 120
+# Of which a mesh may grow for this share; the rest is for its surface, its texture and the files.
+GPU_GROWING = 0.6
 
 DEFAULT_AZIMUTHS = "0, 45, 90, 135, 180, 225, 270, 315"
 
