@@ -17,7 +17,7 @@ from zero123lib.app import callbacks, inputs, layout, outputs, sampling, setting
 from zero123lib.app.callbacks import Actions
 from zero123lib.app.examples import EXAMPLES, example_files, example_image
 from zero123lib.app.layout import build
-from zero123lib.app.model_cache import ModelCache
+from zero123lib.app.model_cache import ModelCache, about
 from zero123lib.app.sessions import Session
 from zero123lib.diffusion.card import about_model
 from zero123lib.diffusion.pipeline import Zero123Pipeline
@@ -184,6 +184,38 @@ def test_a_visitor_chooses_among_what_the_server_offers(pipe: Zero123Pipeline) -
         model_cache.get("../x")
     anything = ModelCache(pipe, load, "any")
     assert "zero123-xl" in anything.names() and anything.get("../x") is not pipe
+
+
+def test_a_choice_tells_what_loading_it_would_bring_and_loads_nothing(
+    pipe: Zero123Pipeline, tmp_path: Path
+) -> None:
+    asked: list[str] = []
+
+    def load(name: str) -> Zero123Pipeline:
+        asked.append(name)
+        return copy(pipe)
+
+    model_cache = ModelCache(pipe, load, "any", about)
+    actions = Actions(model_cache)
+    assert "2.5 GB to download" in actions.about("zero123-xl")
+    assert "15.5 GB to download" in actions.about("cvlab/zero123-weights/105000.ckpt")
+    assert "8.58 GB to download" in actions.about("stable-zero123-c")
+    assert "Community License" in actions.about("stable-zero123-c")
+    assert "https://huggingface.co/owner/name" in actions.about("owner/name")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "README.md").write_text("---\nlicense: mit\n---\n")
+    (tmp_path / "mine" / "weights.safetensors").write_bytes(bytes(12_000_000))
+    assert actions.about(str(tmp_path / "mine")) == "On this disk, 12 MB. Licence: mit."
+    assert actions.about("tiny") == f"{about_model(pipe)}."
+    assert actions.about("no-such").startswith("model: expected a model's name (")
+    assert asked == []
+
+    session = Session()
+    actions.model(session, str(tmp_path / "mine"))
+    with pytest.raises(gr.Error, match="model: expected a model's name"):
+        actions.model(session, "no-such")
+    assert session.model == str(tmp_path / "mine") == asked[0]
+    assert model_cache.is_loaded(session.model), "a wrong name took its place"
 
 
 def test_examples_are_rendered_by_the_project() -> None:

@@ -22,6 +22,7 @@ from zero123lib.app.line import BusyError
 from zero123lib.app.model_cache import ModelCache
 from zero123lib.app.sessions import Session
 from zero123lib.app.view_service import ViewService, checked_pose, preview_steps
+from zero123lib.app.words import shown
 from zero123lib.diffusion.card import about_model
 from zero123lib.views.images import CutOutMethod, ImageError
 from zero123lib.views.poses import RelativePose, orbit, preset_pose
@@ -64,7 +65,7 @@ class Actions:
                 session, pipe, image, (foreground_ratio, recentre, method)
             )
         before_after = preparing.before_after(found)
-        return before_after, preparing.note(pipe, prepared), prepared.rgba
+        return before_after, shown(preparing.note(pipe, prepared)), prepared.rgba
 
     def canvas(self, session: Session, image: Any, method: str) -> Any:
         """Show the image for the brush that fixes its cut-out."""
@@ -311,6 +312,7 @@ class Actions:
 
     def model(
         self,
+        session: Session,
         model: str | None = None,
         progress: gr.Progress = gr.Progress(track_tqdm=True),  # noqa: B008
     ) -> str:
@@ -324,9 +326,18 @@ class Actions:
         """
         with one_line_errors():
             name = model or self.model_cache.default_name
-            if not self.model_cache.is_loaded(name):
-                progress(0.0, desc=f"Loading {name}")
-            return about_model(self.model_cache.get(model)) + "."
+            if not (isinstance(name, str) and self.model_cache.is_loaded(name)):
+                progress(0.0, desc=f"Loading {str(name)[:80]}")
+            about = f"{about_model(self.model_cache.get(name))}."
+            session.model = name
+            return shown(about)
+
+    def about(self, name: Any) -> str:
+        """Tell the page what loading a model would bring; nothing is fetched."""
+        try:
+            return shown(self.model_cache.about(name))
+        except ValueError as error:
+            return shown(str(error))
 
 
 def preset(name: str, input_elevation: float = 0.0) -> tuple[float, float, float]:
@@ -347,4 +358,5 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, BusyError, MissingExtraError) as error:
-        raise gr.Error(" ".join(str(error).split()), print_exception=False) from error
+        words = " ".join(str(error).split())
+        raise gr.Error(shown(words), print_exception=False) from error

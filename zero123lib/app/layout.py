@@ -13,7 +13,7 @@ from zero123lib.app.examples import ELEVATION_DEG
 from zero123lib.app.globe import GLOBE_OF_SLIDERS, SLIDERS_OF_GLOBE, object_image
 from zero123lib.app.guard import Guard
 from zero123lib.app.mesh_service import MeshService
-from zero123lib.app.model_cache import ModelCache
+from zero123lib.app.model_cache import ModelCache, about
 from zero123lib.app.sessions import Session
 from zero123lib.app.theme import CSS, JS, THEME
 from zero123lib.diffusion.apps import load_pipeline
@@ -25,7 +25,7 @@ ONE_VIEW: dict[str, Any] = {
     "concurrency_limit": settings.VIEWS_AT_ONCE,
     "preprocess": False,
 }
-# Many views, or a model to load: one at a time; Gradio tells the place in its queue.
+# Many views: one request at a time; Gradio tells the place in its queue.
 LONG: dict[str, Any] = {"concurrency_id": "long", "concurrency_limit": 1, "preprocess": False}
 # Whatever cuts out, a few at a time.
 CUT_OUT: dict[str, Any] = {
@@ -48,7 +48,7 @@ def build(
         device: where visitors' models go.
     """
     options = options or settings.Options()
-    model_cache = ModelCache(pipe, partial(load_pipeline, device=device), options.models)
+    model_cache = ModelCache(pipe, partial(load_pipeline, device=device), options.models, about)
     actions = Actions(model_cache, options.max_queue)
     blocks = gr.Blocks(
         title="zero123lib", analytics_enabled=False, delete_cache=settings.DELETE_CACHE_S
@@ -84,7 +84,7 @@ def build(
             camera,
             mesh,
         )
-        _connect_model(actions, source, camera, head)
+        _connect_model(actions, session, source, camera, head)
     blocks.queue(max_size=options.max_queue, default_concurrency_limit=8)
     return blocks
 
@@ -145,7 +145,7 @@ def _connect_image(
             source.method.input,
         ],
         actions.prepare,
-        [session, source.image, *source.framing(), source.model],
+        [session, source.image, *source.framing(), source.active],
         [source.before_after, source.note, framed],
         api_name="prepare",
         **CUT_OUT,
@@ -192,7 +192,7 @@ def _connect_view(
 ) -> None:
     """A quick preview follows the camera; the full view comes when it rests."""
     place = [session, source.image, *camera.sliders(), camera.guidance_scale]
-    rest = [camera.seed, source.input_elevation, *source.framing(), source.model]
+    rest = [camera.seed, source.input_elevation, *source.framing(), source.active]
     shown = [view.image, view.caption]
     gr.on(
         [slider.change for slider in camera.sliders()],
@@ -239,7 +239,7 @@ def _connect_orbit(
         *source.framing(),
         orbit.seeds,
         orbit.transparent,
-        source.model,
+        source.active,
         orbit.upscale,
     ]
     made = [
@@ -281,7 +281,7 @@ def _connect_mesh(
     )
     mesh.button.click(
         solid.reconstruct,
-        [*asked, *source.framing(), source.model],
+        [*asked, *source.framing(), source.active],
         mesh.outputs(),
         api_name="reconstruct",
         preprocess=False,
@@ -306,13 +306,18 @@ def _connect_mesh(
 
 
 def _connect_model(
-    actions: Actions, source: parts.Source, camera: parts.Camera, head: gr.HTML
+    actions: Actions,
+    session: gr.State,
+    source: parts.Source,
+    camera: parts.Camera,
+    head: gr.HTML,
 ) -> None:
-    """Another model, with its badge and the settings that it does best with."""
+    """Another model, with its badge and the settings that it does best with, once it is there."""
 
-    def settle(name: str) -> tuple[Any, ...]:
-        pipe = actions.model_cache.get(name)
+    def settle(session: Session) -> tuple[Any, ...]:
+        pipe = actions.model_cache.get(session.model)
         return (
+            session.model,
             parts.badge(pipe),
             pipe.config["guidance_scale"],
             pipe.config["num_inference_steps"],
@@ -320,9 +325,26 @@ def _connect_model(
             gr.Slider(info=parts.elevation_info(pipe)),
         )
 
-    source.load.click(actions.model, source.model, source.about, api_name="model", **LONG).success(
+    source.model.input(actions.about, source.model, source.about, **AT_ONCE)
+    # A download may take an hour, in which others make their orbits.
+    source.load.click(
+        actions.model,
+        [session, source.model],
+        source.about,
+        api_name="model",
+        preprocess=False,
+        concurrency_id="model",
+        concurrency_limit=1,
+    ).success(
         settle,
-        source.model,
-        [head, camera.guidance_scale, camera.steps, source.ratio, source.input_elevation],
+        session,
+        [
+            source.active,
+            head,
+            camera.guidance_scale,
+            camera.steps,
+            source.ratio,
+            source.input_elevation,
+        ],
         **AT_ONCE,
     )

@@ -23,6 +23,7 @@ from zero123lib.app.model_cache import ModelCache
 from zero123lib.app.sampling import lease_s, with_gpu
 from zero123lib.app.sessions import WANTED, Session
 from zero123lib.app.view_service import Asked, ViewService, waiting
+from zero123lib.app.words import shown
 from zero123lib.diffusion.apps import needs_input_elevation
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.meshes.export import write_mesh
@@ -191,7 +192,7 @@ class MeshService:
                     if grown.files is not None:
                         files = grown.files
                     found = [files.get(kind) for kind in (*FORMATS, "video")]
-                    yield image, grown.words, *(nothing if grown.files is None else found)
+                    yield image, shown(grown.words), *(nothing if grown.files is None else found)
             except Exception:  # ZeroGPU's, when its time is over
                 if lease_s() == math.inf or not files:
                     raise

@@ -55,6 +55,7 @@ class Source:
     method: gr.Dropdown
     input_elevation: gr.Slider
     model: gr.Dropdown
+    active: gr.Textbox
     load: gr.Button
     about: gr.Markdown
 
@@ -230,8 +231,10 @@ def source(model_cache: ModelCache) -> Source:
             allow_custom_value=model_cache.takes_any,
             interactive=True,
         )
+        # What requests name: the choice above counts once it is loaded.
+        active = gr.Textbox(model_cache.default_name, label="Model", visible=False)
         load = gr.Button("Load", size="sm")
-        about = gr.Markdown(f"{about_model(pipe)}.", elem_id="about")
+        about = gr.Markdown(escape(f"{about_model(pipe)}.", quote=False), elem_id="about")
     return Source(
         image,
         examples.dataset,
@@ -246,6 +249,7 @@ def source(model_cache: ModelCache) -> Source:
         method,
         input_elevation,
         model,
+        active,
         load,
         about,
     )

@@ -30,10 +30,12 @@ class Session:
     Attributes:
         folder: of the visitor's files, once there are any.
         camera: of the latest view in full quality, so that no late preview takes its place.
+        model: that the visitor loaded last.
     """
 
     folder: Path | None = None
     camera: tuple | None = None
+    model: str | None = None
     _latest: dict[str, tuple[Hashable, Any]] = field(default_factory=dict)
 
     def new_folder(self, name: str) -> Path:

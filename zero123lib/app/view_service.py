@@ -16,6 +16,7 @@ from zero123lib.app.line import Line
 from zero123lib.app.model_cache import ModelCache
 from zero123lib.app.sampling import Sampling, make_sampler
 from zero123lib.app.sessions import Session
+from zero123lib.app.words import shown
 from zero123lib.diffusion.apps import (
     check_input_elevation,
     made_by,
@@ -108,15 +109,15 @@ class ViewService:
                 if live:
                     yield gr.skip(), f"{camera_label(pose)} · {waiting(ahead)}"
             started = time.perf_counter()
-            for shown in order.slices(work):
-                if shown.images is not None:
-                    done = shown.step == shown.total
+            for made in order.slices(work):
+                if made.images is not None:
+                    done = made.step == made.total
                     seconds = f"{time.perf_counter() - started:.1f} s" if done else "…"
-                    steps = f"{shown.total} step{'s' if shown.total > 1 else ''}"
-                    progress = steps if done else f"step {shown.step} of {shown.total}"
+                    steps = f"{made.total} step{'s' if made.total > 1 else ''}"
+                    progress = steps if done else f"step {made.step} of {made.total}"
                     by = f"{asked.pipe.model_name} ({asked.pipe.licence or 'licence not stated'})"
                     caption = f"{camera_label(pose)} · {progress}, {seconds} · {by}"
-                    yield shown.images[0], caption
+                    yield made.images[0], shown(caption)
 
     def many(
         self,
@@ -137,7 +138,7 @@ class ViewService:
         cameras = absolute_poses(asked.source, poses)
         notice = asked.pipe.notice(asked.prepared)
         if notice:
-            gr.Warning(notice)
+            gr.Warning(shown(notice))
         labels = [camera_label(pose) for pose in poses]
         what = replace(sampling(asked, poses, seeds, True), upscale=upscale)
         images: list[Image.Image] = []
@@ -145,12 +146,12 @@ class ViewService:
         with self.line.join() as order:
             for ahead in order.wait():
                 progress(None, desc=waiting(ahead))
-            for shown in order.slices(self.sample(asked.model, asked.prepared, what)):
-                progress((shown.step, shown.total), desc="Denoising", unit="steps")
-                if shown.images is None:
+            for now in order.slices(self.sample(asked.model, asked.prepared, what)):
+                progress((now.step, now.total), desc="Denoising", unit="steps")
+                if now.images is None:
                     continue
-                images = shown.images
-                if shown.step < shown.total:  # of the first of them, maybe
+                images = now.images
+                if now.step < now.total:  # of the first of them, maybe
                     yield (list(zip(images, captions, strict=False)), *[gr.skip()] * 5)
         if transparent:
             progress(None, desc="Taking the background away")
