@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,31 @@ def test_a_session_cuts_out_once_and_its_files_go_with_it(actions: Actions, uplo
     folder = session.folder
     session.close()
     assert not folder.exists() and session.folder is None
+
+
+def test_memory_is_bounded_over_all_visitors(actions: Actions, uploads: Path) -> None:
+    image = upload(uploads, CAR)
+    pipe, framing = actions.model_cache.default, (None, True, "auto")
+    visitors = [Session() for _ in range(settings.MAX_REMEMBERED)]
+    made = [actions.view_service.condition(one, pipe, image, framing) for one in visitors]
+    assert sum(len(one._latest) for one in visitors) <= settings.MAX_REMEMBERED
+    assert not visitors[0]._latest and visitors[-1]._latest
+    again = actions.view_service.condition(visitors[0], pipe, image, framing)
+    assert again is not made[0] and again.rgba.tobytes() == made[0].rgba.tobytes()
+    for one in visitors:
+        one.close()
+        assert not one._latest
+
+
+def test_rembg_is_not_imported_where_its_model_is_missing(
+    actions: Actions, uploads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (uploads / "rembg.py").write_text("raise SystemExit('it was imported')")
+    monkeypatch.syspath_prepend(str(uploads))
+    monkeypatch.delitem(sys.modules, "rembg", raising=False)
+    monkeypatch.setenv("U2NET_HOME", str(uploads))
+    with pytest.raises(gr.Error, match="method: expected a rembg model on disk"):
+        actions.view(Session(), upload(uploads, CAR), method="rembg").__next__()
 
 
 def test_presets_set_the_sliders_to_the_official_cameras() -> None:

@@ -25,12 +25,16 @@ ONE_VIEW: dict[str, Any] = {
     "concurrency_limit": settings.VIEWS_AT_ONCE,
     "preprocess": False,
 }
-# Many views: one request at a time; Gradio tells the place in its queue.
-LONG: dict[str, Any] = {"concurrency_id": "long", "concurrency_limit": 1, "preprocess": False}
-# Whatever cuts out, a few at a time.
+# Many views: in the same line, one after the other; of those beyond, Gradio tells the place.
+LONG: dict[str, Any] = {
+    "concurrency_id": "long",
+    "concurrency_limit": settings.LONG_AT_ONCE,
+    "preprocess": False,
+}
+# Whatever cuts out; `preparing.py` does a few at a time.
 CUT_OUT: dict[str, Any] = {
     "concurrency_id": "cut-out",
-    "concurrency_limit": 2,
+    "concurrency_limit": settings.CUT_OUTS_AT_ONCE,
     "preprocess": False,
 }
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -136,6 +140,15 @@ def _connect_image(
     fresh = [source.input_elevation, source.method]
     source.examples.click(lambda: (ELEVATION_DEG, "auto"), None, fresh, **AT_ONCE)
     gr.on([source.image.upload, source.image.input], lambda: (0, "auto"), None, fresh, **AT_ONCE)
+    # A large one takes seconds: the page says at once that it is at work.
+    gr.on(
+        [source.image.change, source.method.input],
+        None,
+        source.image,
+        source.note,
+        js="(image) => image ? 'The object is being cut out…' : ''",
+        **AT_ONCE,
+    )
     framed = gr.State()
     gr.on(
         [

@@ -9,18 +9,51 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Any, TypeVar
 
 from gradio.utils import get_cache_folder
+
+from zero123lib.app.settings import MAX_REMEMBERED
 
 Made = TypeVar("Made")
 
 # In a reconstruction's folder; it ends when this is gone, be it with the folder.
 WANTED = ".wanted"
+
+
+class Shelf:
+    """What sessions remember, in the order of its last use; the oldest beyond `most` is forgotten.
+
+    An image takes up to 20 MB, and there may be hundreds of visitors.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept: OrderedDict[tuple[int, str], Session] = OrderedDict()
+        self._lock = Lock()
+
+    def put(self, session: Session, what: str) -> None:
+        """Note a use."""
+        with self._lock:
+            self._kept[id(session), what] = session
+            self._kept.move_to_end((id(session), what))
+            while len(self._kept) > self._most:
+                (_, oldest), other = self._kept.popitem(last=False)
+                other.forget(oldest)
+
+    def take(self, session: Session, what: str) -> None:
+        """Note that something is gone."""
+        with self._lock:
+            self._kept.pop((id(session), what), None)
+
+
+_SHELF = Shelf(MAX_REMEMBERED)
 
 
 @dataclass(eq=False)
@@ -72,12 +105,20 @@ class Session:
         return self.folder
 
     def remember(self, what: str, key: Hashable, make: Callable[[], Made]) -> Made:
-        """Return `make()`, or what it made last time if the key is the same; one per `what`."""
+        """Return `make()`, or what it made last time if the key is the same; one per `what`.
+
+        It may be made again: of all visitors' together, only the latest are kept.
+        """
         known = self._latest.get(what)
         if known is None or known[0] != key:
             known = (key, make())
             self._latest[what] = known
+        _SHELF.put(self, what)
         return known[1]
+
+    def forget(self, what: str) -> None:
+        """Let go of what was remembered."""
+        self._latest.pop(what, None)
 
     def halt(self) -> bool:
         """Have the visitor's reconstructions end after their step at hand; whether there are any.
@@ -94,5 +135,7 @@ class Session:
         self.halt()
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
-        self._latest.clear()
+        for what in list(self._latest):
+            _SHELF.take(self, what)
+            self.forget(what)
         self.folder = None

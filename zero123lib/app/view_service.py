@@ -56,17 +56,22 @@ class ViewService:
     def prepared(
         self, session: Session, pipe: Zero123Pipeline, image: Any, framing: tuple
     ) -> tuple[preparing.Cut, Prepared]:
+        """Cut the object out, and make what the model is given."""
+        prepared = self.condition(session, pipe, image, framing)
+        return self.cut(session, image, framing[2]), prepared
+
+    def condition(
+        self, session: Session, pipe: Zero123Pipeline, image: Any, framing: tuple
+    ) -> Prepared:
+        """Make what the model is given, unless it is there."""
         ratio, recentre, method = framing
         ratio = pipe.config["foreground_ratio"] if ratio is None else ratio
         checked = inputs.framing(ratio, recentre, method)
-        key = inputs.upload_path(image)
-        found = self.cut(session, image, checked.method)
-        prepared = session.remember(
+        return session.remember(
             "prepared",
-            (key, pipe.image_size, checked),
-            lambda: preparing.condition(pipe, found, checked),
+            (inputs.upload_path(image), pipe.image_size, checked),
+            lambda: preparing.condition(pipe, self.cut(session, image, checked.method), checked),
         )
-        return found, prepared
 
     def cut(self, session: Session, image: Any, method: str) -> preparing.Cut:
         """Cut the object out of an uploaded image."""
@@ -94,7 +99,7 @@ class ViewService:
             "guidance_scale", guidance_scale, 0.0, settings.MAX_GUIDANCE, own["guidance_scale"]
         )
         seed = inputs.whole("seed", seed, 0, settings.MAX_SEED)
-        _, prepared = self.prepared(session, pipe, image, framing)
+        prepared = self.condition(session, pipe, image, framing)
         name = model or self.model_cache.default_name
         return Asked(name, pipe, prepared, steps, guidance, seed, input_up)
 
