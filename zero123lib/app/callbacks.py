@@ -199,7 +199,7 @@ class Actions:
         self,
         session: Session,
         image: dict[str, Any] | None,
-        azimuths: str = settings.DEFAULT_AZIMUTHS,
+        azimuths: str | list[float] = settings.DEFAULT_AZIMUTHS,
         elevation: float = 0.0,
         zoom: float = 0.0,
         guidance_scale: float | None = None,
@@ -219,7 +219,8 @@ class Actions:
 
         Args:
             image: file that shows one object, best on a transparent background.
-            azimuths: degrees to the right of the image's camera, separated by commas.
+            azimuths: degrees to the right of the image's camera, from -360 to 360; a list, or a
+                text with commas between.
             elevation: degrees above the image's camera.
             zoom: distance to add; positive is farther.
             guidance_scale: how closely to follow the image; 1 is no guidance; the model's own.

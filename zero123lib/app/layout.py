@@ -302,16 +302,26 @@ def _connect_mesh(
         concurrency_limit=None,
         show_progress="hidden",
     )
-    # The video follows the mesh. A generator's answer comes more than once, upon which Gradio's
-    # viewer would show nothing.
+    # The video follows the mesh, which is to be seen at once. While a generator answers, outputs
+    # come again and again, upon which Gradio's viewer would show nothing: it is set once a mesh.
+    there = gr.Textbox(visible=False)
     mesh.files[0].change(
-        lambda glb, up: (
+        None,
+        [mesh.files[0], there],
+        there,
+        js="(file, there) => (file ? file.path || there : '')",
+        **AT_ONCE,
+    )
+
+    def seen(session: Session, there: str, up: float) -> tuple[Any, Any]:
+        glb = solid.latest(session) if there else None
+        return (
             gr.Row(visible=glb is not None),
             gr.Model3D(glb, camera_position=parts.seen_from_image(up)),
-        ),
-        [mesh.files[0], source.input_elevation],
-        [mesh.downloads, mesh.viewer],
-        **AT_ONCE,
+        )
+
+    there.change(
+        seen, [session, there, source.input_elevation], [mesh.downloads, mesh.viewer], **AT_ONCE
     )
     mesh.stop.click(
         solid.stop, session, mesh.stats, api_name="stop", queue=False, show_progress="hidden"

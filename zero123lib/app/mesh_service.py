@@ -176,7 +176,7 @@ class MeshService:
 
     def _made(self, asked: Asked, job: Job) -> Iterator[tuple[Any, ...]]:
         """Yield the answers of a job: its place while it waits, then as the mesh grows."""
-        nothing, files = [gr.skip()] * 4, {}
+        files: dict[str, str] = {}
         yield None, "Waiting for the first step", *[None] * 4
         with self.line.join() as order:
             for ahead in order.wait():
@@ -189,15 +189,19 @@ class MeshService:
             try:
                 for grown in order.slices(self.grow(asked.model, asked.prepared, job)):
                     image = gr.skip() if grown.image is None else grown.image
-                    if grown.files is not None:
-                        files = grown.files
+                    files = files if grown.files is None else grown.files
                     found = [files.get(kind) for kind in (*FORMATS, "video")]
-                    yield image, shown(grown.words), *(nothing if grown.files is None else found)
+                    yield image, shown(grown.words), *found
             except Exception:  # ZeroGPU's, when its time is over
                 if lease_s() == math.inf or not files:
                     raise
                 words = "**Finished**, but for the video: the GPU's time was over."
                 yield gr.skip(), words, *[files.get(kind) for kind in (*FORMATS, "video")]
+
+    def latest(self, session: Session) -> str | None:
+        """Return the file of the visitor's latest mesh, for the page's viewer."""
+        found = [] if session.folder is None else list(session.folder.glob("mesh-*/mesh.glb"))
+        return str(max(found, key=lambda file: file.stat().st_mtime)) if found else None
 
     def stop(self, session: Session) -> str:
         """End this visitor's reconstruction after the step at hand; it keeps what is there.

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from zero123lib import upscaling
-from zero123lib.app import preparing, settings
+from zero123lib.app import inputs, preparing, settings
 from zero123lib.app.examples import example_files
 from zero123lib.app.globe import globe
 from zero123lib.app.mesh_service import CHOICES
@@ -160,6 +160,7 @@ def source(model_cache: ModelCache) -> Source:
         buttons=[],
         elem_id="picture",
     )
+    image.data_model = inputs.Upload
     examples = gr.Examples(
         [[file] for file in example_files()],
         [image],

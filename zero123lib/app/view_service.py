@@ -215,6 +215,6 @@ def checked_pose(elevation: Any, azimuth: Any, zoom: Any) -> RelativePose:
     """Return a target camera."""
     return RelativePose(
         inputs.number("elevation", elevation, -90.0, 90.0),
-        inputs.number("azimuth", azimuth, -360.0, 360.0),
+        inputs.azimuth("azimuth", azimuth),
         inputs.number("zoom", zoom, -settings.MAX_ZOOM, settings.MAX_ZOOM),
     )
