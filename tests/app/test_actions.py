@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from copy import copy
 from pathlib import Path
@@ -363,6 +364,35 @@ def test_flags_and_environment_set_the_same(monkeypatch: pytest.MonkeyPatch) -> 
         with monkeypatch.context() as there, pytest.raises(SystemExit, match="2"):
             there.setenv(name, value)
             launched(there)
+
+
+def test_a_place_or_variable_that_will_not_do_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        wrong = {
+            "GRADIO_SERVER_PORT": {
+                "abc": "expected a whole number from 1 to 65535, got 'abc'",
+                "70000": "got '70000'",
+                port: f"--port: expected a free one, got {port}, which is in use",
+            },
+            "GRADIO_SERVER_NAME": {
+                "203.0.113.7": "--host: expected an address",
+                "a..b": "--host: ",
+            },
+            "GRADIO_NUM_PORTS": {"many": "GRADIO_NUM_PORTS: expected a whole number, got 'many'"},
+            "ZERO123_MCP": {"perhaps": "ZERO123_MCP: expected 1 or 0, got 'perhaps'"},
+        }
+        for name, values in wrong.items():
+            for value, words in values.items():
+                with monkeypatch.context() as there, pytest.raises(SystemExit, match="2"):
+                    there.setenv(name, value)
+                    launched(there)
+                (line,) = capsys.readouterr().err.splitlines()
+                assert words in line, line
 
 
 def test_on_zerogpu_a_request_borrows_the_gpu_for_its_views_and_steps(
