@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import gradio as gr
 
+from zero123lib._optional import require
 from zero123lib.app import parts, settings
 from zero123lib.app.callbacks import Actions, preset
 from zero123lib.app.examples import ELEVATION_DEG
@@ -95,6 +96,11 @@ def build(
 
 def launch_options(mcp: bool = False) -> dict[str, Any]:
     """Return what `launch` is given wherever the app runs."""
+    if mcp:
+        require("mcp", "mcp")
+        from zero123lib.app.tools import give_images
+
+        give_images()
     return {
         "theme": THEME,
         "css": CSS,
