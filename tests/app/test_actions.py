@@ -242,7 +242,7 @@ def test_a_choice_tells_what_loading_it_would_bring_and_loads_nothing(
     with pytest.raises(gr.Error, match="model: expected a model's name"):
         actions.model(session, "no-such")
     assert session.model == str(tmp_path / "mine") == asked[0]
-    assert model_cache.is_loaded(session.model), "a wrong name took its place"
+    assert model_cache.is_loaded(asked[0]), "a wrong name took its place"
 
 
 def test_examples_are_rendered_by_the_project() -> None:

@@ -259,6 +259,19 @@ def test_fingers_turn_and_zoom_and_do_not_scroll_the_page(browser: Browser, url:
         expect(page.locator("#globe output")).to_have_text("0°, 48° up, closer")
 
 
+def test_a_camera_is_offered_where_there_is_one(browser: Browser, url: str) -> None:
+    with opened(browser, url, **DESKTOP) as page:
+        camera = page.get_by_label("Capture from camera")
+        expect(camera).to_be_hidden()
+        page.evaluate(
+            """() => {
+              navigator.mediaDevices.enumerateDevices = async () => [{ kind: "videoinput" }];
+              navigator.mediaDevices.dispatchEvent(new Event("devicechange"));
+            }"""
+        )
+        expect(camera).to_be_visible()
+
+
 def test_a_model_is_chosen_by_load_alone(
     browser: Browser, pipe: Zero123Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

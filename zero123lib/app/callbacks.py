@@ -149,7 +149,7 @@ class Actions:
         recentre: bool = True,
         method: str = "auto",
         model: str | None = None,
-    ) -> Iterator[tuple[Image.Image, str]]:
+    ) -> Iterator[tuple[Any, str]]:
         """Show the object from one other camera, in full quality, as it comes out of the noise.
 
         Args:

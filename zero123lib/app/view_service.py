@@ -103,9 +103,7 @@ class ViewService:
         name = model or self.model_cache.default_name
         return Asked(name, pipe, prepared, steps, guidance, seed, input_up)
 
-    def one(
-        self, asked: Asked, pose: RelativePose, live: bool
-    ) -> Iterator[tuple[Image.Image, str]]:
+    def one(self, asked: Asked, pose: RelativePose, live: bool) -> Iterator[tuple[Any, str]]:
         """Yield one view, with its caption; on the way too, and how many go first, if live."""
         absolute_poses(asked.source, [pose])
         work = self.sample(asked.model, asked.prepared, sampling(asked, [pose], 1, live))
