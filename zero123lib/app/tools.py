@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from gradio import mcp
-from gradio_client.utils import is_file_obj_with_meta
+
+
+def is_file(value: Any) -> bool:
+    """Tell whether a value of an answer is a file's data."""
+    meta = value.get("meta") if isinstance(value, dict) else None
+    return isinstance(meta, dict) and meta.get("_type") == "gradio.FileData"
 
 
 class ToolServer(mcp.GradioMCPServer):
@@ -21,12 +26,12 @@ class ToolServer(mcp.GradioMCPServer):
         values = data[0] if len(data) == 1 else None
         if not isinstance(values, tuple | list) or not values:
             return whole
-        if is_file_obj_with_meta(values[0]):
+        if is_file(values[0]):
             return super().postprocess_output_data(list(values), root_url)
         gallery = values[0] if isinstance(values[0], tuple | list) else []
         images = [one.get("image", one) if isinstance(one, dict) else one for one in gallery]
         content = super().postprocess_output_data(
-            [image for image in images if is_file_obj_with_meta(image)], root_url
+            [image for image in images if is_file(image)], root_url
         )
         return [*whole, *[part for part in content if part.type == "image"]]
 
