@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import sys
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from zero123lib.app import callbacks, inputs, layout, outputs, sampling, setting
 from zero123lib.app.callbacks import Actions
 from zero123lib.app.examples import EXAMPLES, example_files, example_image
 from zero123lib.app.layout import build
-from zero123lib.app.model_cache import ModelCache
+from zero123lib.app.model_cache import ModelCache, about
 from zero123lib.app.sessions import Session
 from zero123lib.diffusion.card import about_model
 from zero123lib.diffusion.pipeline import Zero123Pipeline
@@ -123,6 +125,31 @@ def test_a_session_cuts_out_once_and_its_files_go_with_it(actions: Actions, uplo
     assert not folder.exists() and session.folder is None
 
 
+def test_memory_is_bounded_over_all_visitors(actions: Actions, uploads: Path) -> None:
+    image = upload(uploads, CAR)
+    pipe, framing = actions.model_cache.default, (None, True, "auto")
+    visitors = [Session() for _ in range(settings.MAX_REMEMBERED)]
+    made = [actions.view_service.condition(one, pipe, image, framing) for one in visitors]
+    assert sum(len(one._latest) for one in visitors) <= settings.MAX_REMEMBERED
+    assert not visitors[0]._latest and visitors[-1]._latest
+    again = actions.view_service.condition(visitors[0], pipe, image, framing)
+    assert again is not made[0] and again.rgba.tobytes() == made[0].rgba.tobytes()
+    for one in visitors:
+        one.close()
+        assert not one._latest
+
+
+def test_rembg_is_not_imported_where_its_model_is_missing(
+    actions: Actions, uploads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (uploads / "rembg.py").write_text("raise SystemExit('it was imported')")
+    monkeypatch.syspath_prepend(str(uploads))
+    monkeypatch.delitem(sys.modules, "rembg", raising=False)
+    monkeypatch.setenv("U2NET_HOME", str(uploads))
+    with pytest.raises(gr.Error, match="method: expected a rembg model on disk"):
+        actions.view(Session(), upload(uploads, CAR), method="rembg").__next__()
+
+
 def test_presets_set_the_sliders_to_the_official_cameras() -> None:
     for name, pose in PRESETS.items():
         assert callbacks.preset(name) == (pose.elevation_deg, pose.azimuth_deg, pose.radius)
@@ -153,6 +180,17 @@ def test_a_late_preview_does_not_take_the_place_of_the_view(
     assert actions.follow(session, None, *here, *rest) == (gr.skip(), gr.skip())
 
 
+def test_who_waits_for_a_view_is_told_how_many_go_first(actions: Actions, uploads: Path) -> None:
+    with actions.view_service.line.join(interactive=True) as other:
+        at_work = other.slices(range(2))
+        next(at_work)
+        shown = actions.view(Session(), upload(uploads, CAR), 0, 30)
+        assert next(shown) == (gr.skip(), "30° · Waiting: 1 request goes first")
+        list(at_work)
+    *_, (image, caption) = shown
+    assert isinstance(image, Image.Image) and caption.startswith("30° · 2 steps")
+
+
 def test_a_visitor_chooses_among_what_the_server_offers(pipe: Zero123Pipeline) -> None:
     asked: list[str] = []
 
@@ -173,6 +211,38 @@ def test_a_visitor_chooses_among_what_the_server_offers(pipe: Zero123Pipeline) -
         model_cache.get("../x")
     anything = ModelCache(pipe, load, "any")
     assert "zero123-xl" in anything.names() and anything.get("../x") is not pipe
+
+
+def test_a_choice_tells_what_loading_it_would_bring_and_loads_nothing(
+    pipe: Zero123Pipeline, tmp_path: Path
+) -> None:
+    asked: list[str] = []
+
+    def load(name: str) -> Zero123Pipeline:
+        asked.append(name)
+        return copy(pipe)
+
+    model_cache = ModelCache(pipe, load, "any", about)
+    actions = Actions(model_cache)
+    assert "2.5 GB to download" in actions.about("zero123-xl")
+    assert "15.5 GB to download" in actions.about("cvlab/zero123-weights/105000.ckpt")
+    assert "8.58 GB to download" in actions.about("stable-zero123-c")
+    assert "Community License" in actions.about("stable-zero123-c")
+    assert "https://huggingface.co/owner/name" in actions.about("owner/name")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "README.md").write_text("---\nlicense: mit\n---\n")
+    (tmp_path / "mine" / "weights.safetensors").write_bytes(bytes(12_000_000))
+    assert actions.about(str(tmp_path / "mine")) == "On this disk, 12 MB. Licence: mit."
+    assert actions.about("tiny") == f"{about_model(pipe)}."
+    assert actions.about("no-such").startswith("model: expected a model's name (")
+    assert asked == []
+
+    session = Session()
+    actions.model(session, str(tmp_path / "mine"))
+    with pytest.raises(gr.Error, match="model: expected a model's name"):
+        actions.model(session, "no-such")
+    assert session.model == str(tmp_path / "mine") == asked[0]
+    assert model_cache.is_loaded(asked[0]), "a wrong name took its place"
 
 
 def test_examples_are_rendered_by_the_project() -> None:
@@ -202,7 +272,7 @@ def test_a_model_that_needs_the_inputs_elevation_asks_for_it(
         with pytest.raises(gr.Error) as caught:
             make(nothing)
         assert caught.value.message == (
-            "input_elevation: expected the elevation of the camera that took the picture, in "
+            "input_elevation: expected the elevation of the camera that took the image, in "
             "degrees, as the model told is conditioned on it, got none"
         )
     for wrong in (91, "91", "up", "nan", [1]):
@@ -294,6 +364,35 @@ def test_flags_and_environment_set_the_same(monkeypatch: pytest.MonkeyPatch) -> 
         with monkeypatch.context() as there, pytest.raises(SystemExit, match="2"):
             there.setenv(name, value)
             launched(there)
+
+
+def test_a_place_or_variable_that_will_not_do_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        wrong = {
+            "GRADIO_SERVER_PORT": {
+                "abc": "expected a whole number from 1 to 65535, got 'abc'",
+                "70000": "got '70000'",
+                port: f"--port: expected a free one, got {port}, which is in use",
+            },
+            "GRADIO_SERVER_NAME": {
+                "203.0.113.7": "--host: expected an address",
+                "a..b": "--host: ",
+            },
+            "GRADIO_NUM_PORTS": {"many": "GRADIO_NUM_PORTS: expected a whole number, got 'many'"},
+            "ZERO123_MCP": {"perhaps": "ZERO123_MCP: expected 1 or 0, got 'perhaps'"},
+        }
+        for name, values in wrong.items():
+            for value, words in values.items():
+                with monkeypatch.context() as there, pytest.raises(SystemExit, match="2"):
+                    there.setenv(name, value)
+                    launched(there)
+                (line,) = capsys.readouterr().err.splitlines()
+                assert words in line, line
 
 
 def test_on_zerogpu_a_request_borrows_the_gpu_for_its_views_and_steps(

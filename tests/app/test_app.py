@@ -91,6 +91,12 @@ def test_views_are_those_of_the_library(client: Client, pipe: Zero123Pipeline) -
         assert np.array_equal(picture, np.asarray(image))
 
 
+def test_azimuths_are_a_text_or_a_list(client: Client) -> None:
+    for given in ([0, 90], "0, 90,", [0, "90"]):
+        gallery, *_ = client.predict(handle_file(CAR), given, steps=1, api_name="/views")
+        assert [item["caption"] for item in gallery] == ["0°", "90°"]
+
+
 def test_captions_say_where_the_camera_is(client: Client) -> None:
     gallery, *_ = client.predict(handle_file(CAR), "0, 90", 20, steps=1, api_name="/views")
     assert [item["caption"] for item in gallery] == ["0°, 20° up", "90°, 20° up"]
@@ -119,6 +125,13 @@ def test_clients_at_the_same_time_get_their_own_views(url: str) -> None:
         ("azimuths", "left", "got 'left'"),
         ("azimuths", "", "expected 1 to 36 numbers, got 0"),
         ("azimuths", "1," * 36 + "1", "expected 1 to 36 numbers, got 37"),
+        ("azimuths", "0,,90", "finite numbers of degrees separated by commas, got ''"),
+        ("azimuths", "1e400", "got '1e400'"),
+        ("azimuths", [True], "got True"),
+        ("azimuths", {"a": 1}, "finite numbers of degrees"),
+        ("azimuths", [], "expected 1 to 36 numbers, got 0"),
+        ("azimuths", "100000", "a number from -360 to 360, got 100000"),
+        ("elevation", 10**60, "a number from -90 to 90, got 1000"),
         ("elevation", 91, "a number from -90 to 90, got 91"),
         ("elevation", "up", "a number from -90 to 90, got 'up'"),
         ("zoom", -2, "a number from -0.5 to 0.5, got -2"),

@@ -17,7 +17,9 @@ from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.app.conftest import CHROMIUM, ENDLESS, PATIENCE_MS, served
+from zero123lib.app import layout
 from zero123lib.app.examples import example_files
+from zero123lib.app.settings import Options
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 
 PHONE: dict[str, Any] = {
@@ -255,6 +257,70 @@ def test_fingers_turn_and_zoom_and_do_not_scroll_the_page(browser: Browser, url:
         assert page.evaluate("scrollY") == before
         touch(page, view, [(0, 0), (25, 20), (50, 40)])  # the hand that holds the object
         expect(page.locator("#globe output")).to_have_text("0°, 48° up, closer")
+
+
+def test_a_camera_is_offered_where_there_is_one(browser: Browser, url: str) -> None:
+    with opened(browser, url, **DESKTOP) as page:
+        camera = page.get_by_label("Capture from camera")
+        expect(camera).to_be_hidden()
+        page.evaluate(
+            """() => {
+              navigator.mediaDevices.enumerateDevices = async () => [{ kind: "videoinput" }];
+              navigator.mediaDevices.dispatchEvent(new Event("devicechange"));
+            }"""
+        )
+        expect(camera).to_be_visible()
+
+
+def test_a_model_is_chosen_by_load_alone(
+    browser: Browser, pipe: Zero123Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def load(name: str, device: str) -> Zero123Pipeline:
+        asked.append(name)
+        if "<" in name:
+            raise ValueError(f"model: expected weights that fit, got {name!r}")
+        mine = Zero123Pipeline.from_pretrained("tiny")
+        mine.register_to_config(model_name="mine")
+        return mine
+
+    monkeypatch.setattr(layout, "load_pipeline", load)
+    strange = tmp_path / "a <strange> name"
+    for folder in (strange, tmp_path / "mine"):
+        folder.mkdir()
+    with served(pipe, Options(models="any")) as url, opened(browser, url, **DESKTOP) as page:
+        choose_example(page)
+        page.get_by_text("Model", exact=True).click()
+        about, caption = page.locator("#about"), page.locator("#caption")
+
+        def choose(name: str) -> None:
+            weights = page.get_by_label("Weights")
+            weights.fill(name)
+            weights.press("Enter")
+
+        choose("zero123-xl")
+        expect(about).to_contain_text("2.5 GB to download")
+        choose("no-such")
+        expect(about).to_contain_text("model: expected a model's name")
+        page.get_by_role("button", name="Left").click()
+        expect(caption).to_contain_text("-90° · 2 steps")
+        expect(caption).to_contain_text("tiny")
+        assert asked == []
+        choose(str(strange))
+        expect(about).to_contain_text("On this disk")
+        page.get_by_role("button", name="Load", exact=True).click()
+        expect(page.locator(".toast-body")).to_have_count(1)
+        expect(page.locator(".toast-body")).to_contain_text("a <strange> name")
+        page.get_by_role("button", name="Right").click()
+        expect(caption).to_contain_text("90° · 2 steps")
+        assert asked == [str(strange)]
+        choose(str(tmp_path / "mine"))
+        page.get_by_role("button", name="Load", exact=True).click()
+        expect(page.locator("#head")).to_contain_text("mine")
+        page.get_by_role("button", name="Left").click()
+        expect(caption).to_contain_text("-90° · 2 steps")
+        expect(caption).to_contain_text("mine")
 
 
 def test_a_model_that_needs_the_inputs_elevation_is_told_it(

@@ -18,9 +18,11 @@ from PIL import Image
 from zero123lib._choices import Upscale
 from zero123lib._optional import MissingExtraError
 from zero123lib.app import inputs, preparing, settings
+from zero123lib.app.line import BusyError
 from zero123lib.app.model_cache import ModelCache
 from zero123lib.app.sessions import Session
 from zero123lib.app.view_service import ViewService, checked_pose, preview_steps
+from zero123lib.app.words import shown
 from zero123lib.diffusion.card import about_model
 from zero123lib.views.images import CutOutMethod, ImageError
 from zero123lib.views.poses import RelativePose, orbit, preset_pose
@@ -29,9 +31,9 @@ from zero123lib.views.poses import RelativePose, orbit, preset_pose
 class Actions:
     """The endpoints over the models of a model_cache."""
 
-    def __init__(self, model_cache: ModelCache) -> None:
+    def __init__(self, model_cache: ModelCache, places: int = settings.MAX_WAITING) -> None:
         self.model_cache = model_cache
-        self.view_service = ViewService(model_cache)
+        self.view_service = ViewService(model_cache, places)
 
     def prepare(
         self,
@@ -63,7 +65,7 @@ class Actions:
                 session, pipe, image, (foreground_ratio, recentre, method)
             )
         before_after = preparing.before_after(found)
-        return before_after, preparing.note(pipe, prepared), prepared.rgba
+        return before_after, shown(preparing.note(pipe, prepared)), prepared.rgba
 
     def canvas(self, session: Session, image: Any, method: str) -> Any:
         """Show the image for the brush that fixes its cut-out."""
@@ -147,7 +149,7 @@ class Actions:
         recentre: bool = True,
         method: str = "auto",
         model: str | None = None,
-    ) -> Iterator[tuple[Image.Image, str]]:
+    ) -> Iterator[tuple[Any, str]]:
         """Show the object from one other camera, in full quality, as it comes out of the noise.
 
         Args:
@@ -197,7 +199,7 @@ class Actions:
         self,
         session: Session,
         image: dict[str, Any] | None,
-        azimuths: str = settings.DEFAULT_AZIMUTHS,
+        azimuths: str | list[float] = settings.DEFAULT_AZIMUTHS,
         elevation: float = 0.0,
         zoom: float = 0.0,
         guidance_scale: float | None = None,
@@ -217,7 +219,8 @@ class Actions:
 
         Args:
             image: file that shows one object, best on a transparent background.
-            azimuths: degrees to the right of the image's camera, separated by commas.
+            azimuths: degrees to the right of the image's camera, from -360 to 360; a list, or a
+                text with commas between.
             elevation: degrees above the image's camera.
             zoom: distance to add; positive is farther.
             guidance_scale: how closely to follow the image; 1 is no guidance; the model's own.
@@ -310,6 +313,7 @@ class Actions:
 
     def model(
         self,
+        session: Session,
         model: str | None = None,
         progress: gr.Progress = gr.Progress(track_tqdm=True),  # noqa: B008
     ) -> str:
@@ -323,9 +327,18 @@ class Actions:
         """
         with one_line_errors():
             name = model or self.model_cache.default_name
-            if not self.model_cache.is_loaded(name):
-                progress(0.0, desc=f"Loading {name}")
-            return about_model(self.model_cache.get(model)) + "."
+            if not (isinstance(name, str) and self.model_cache.is_loaded(name)):
+                progress(0.0, desc=f"Loading {str(name)[:80]}")
+            about = f"{about_model(self.model_cache.get(name))}."
+            session.model = name
+            return shown(about)
+
+    def about(self, name: Any) -> str:
+        """Tell the page what loading a model would bring; nothing is fetched."""
+        try:
+            return shown(self.model_cache.about(name))
+        except ValueError as error:
+            return shown(str(error))
 
 
 def preset(name: str, input_elevation: float = 0.0) -> tuple[float, float, float]:
@@ -345,5 +358,6 @@ def one_line_errors() -> Iterator[None]:
     """Turn wrong input, or a missing extra, into a message in the page and for a client."""
     try:
         yield
-    except (ValueError, MissingExtraError) as error:
-        raise gr.Error(" ".join(str(error).split()), print_exception=False) from error
+    except (ValueError, BusyError, MissingExtraError) as error:
+        words = " ".join(str(error).split())
+        raise gr.Error(shown(words), print_exception=False) from error

@@ -7,24 +7,35 @@ from typing import Any, cast
 
 import gradio as gr
 
+from zero123lib._optional import require
 from zero123lib.app import parts, settings
 from zero123lib.app.callbacks import Actions, preset
 from zero123lib.app.examples import ELEVATION_DEG
 from zero123lib.app.globe import GLOBE_OF_SLIDERS, SLIDERS_OF_GLOBE, object_image
 from zero123lib.app.guard import Guard
 from zero123lib.app.mesh_service import MeshService
-from zero123lib.app.model_cache import ModelCache
+from zero123lib.app.model_cache import ModelCache, about
 from zero123lib.app.sessions import Session
 from zero123lib.app.theme import CSS, JS, THEME
 from zero123lib.diffusion.apps import load_pipeline
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 
-# Whatever needs the model, one at a time.
-MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1, "preprocess": False}
-# Whatever cuts out, a few at a time.
+# One view: these stand in a line of ours, before the steps of long jobs, and are told their place.
+ONE_VIEW: dict[str, Any] = {
+    "concurrency_id": "one-view",
+    "concurrency_limit": settings.VIEWS_AT_ONCE,
+    "preprocess": False,
+}
+# Many views: in the same line, one after the other; of those beyond, Gradio tells the place.
+LONG: dict[str, Any] = {
+    "concurrency_id": "long",
+    "concurrency_limit": settings.LONG_AT_ONCE,
+    "preprocess": False,
+}
+# Whatever cuts out; `preparing.py` does a few at a time.
 CUT_OUT: dict[str, Any] = {
     "concurrency_id": "cut-out",
-    "concurrency_limit": 2,
+    "concurrency_limit": settings.CUT_OUTS_AT_ONCE,
     "preprocess": False,
 }
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -42,8 +53,8 @@ def build(
         device: where visitors' models go.
     """
     options = options or settings.Options()
-    model_cache = ModelCache(pipe, partial(load_pipeline, device=device), options.models)
-    actions = Actions(model_cache)
+    model_cache = ModelCache(pipe, partial(load_pipeline, device=device), options.models, about)
+    actions = Actions(model_cache, options.max_queue)
     blocks = gr.Blocks(
         title="zero123lib", analytics_enabled=False, delete_cache=settings.DELETE_CACHE_S
     )
@@ -72,19 +83,24 @@ def build(
         _connect_view(actions, session, source, camera, view)
         _connect_orbit(actions, session, source, camera, orbit)
         _connect_mesh(
-            MeshService(actions.view_service, options.recipe_overrides),
+            MeshService(actions.view_service, options.recipe_overrides, options.max_queue),
             session,
             source,
             camera,
             mesh,
         )
-        _connect_model(actions, source, camera, head)
+        _connect_model(actions, session, source, camera, head)
     blocks.queue(max_size=options.max_queue, default_concurrency_limit=8)
     return blocks
 
 
 def launch_options(mcp: bool = False) -> dict[str, Any]:
     """Return what `launch` is given wherever the app runs."""
+    if mcp:
+        require("mcp", "mcp")
+        from zero123lib.app.tools import give_images
+
+        give_images()
     return {
         "theme": THEME,
         "css": CSS,
@@ -92,6 +108,7 @@ def launch_options(mcp: bool = False) -> dict[str, Any]:
         "max_file_size": settings.MAX_FILE_SIZE,
         "footer_links": ["api", "gradio"],
         "state_session_capacity": settings.MAX_SESSIONS,
+        "max_threads": settings.THREADS,
         "app_kwargs": {"middleware": [(Guard, (), {})]},
         "mcp_server": mcp,
     }
@@ -129,6 +146,15 @@ def _connect_image(
     fresh = [source.input_elevation, source.method]
     source.examples.click(lambda: (ELEVATION_DEG, "auto"), None, fresh, **AT_ONCE)
     gr.on([source.image.upload, source.image.input], lambda: (0, "auto"), None, fresh, **AT_ONCE)
+    # A large one takes seconds: the page says at once that it is at work.
+    gr.on(
+        [source.image.change, source.method.input],
+        None,
+        source.image,
+        source.note,
+        js="(image) => image ? 'The object is being cut out…' : ''",
+        **AT_ONCE,
+    )
     framed = gr.State()
     gr.on(
         [
@@ -138,7 +164,7 @@ def _connect_image(
             source.method.input,
         ],
         actions.prepare,
-        [session, source.image, *source.framing(), source.model],
+        [session, source.image, *source.framing(), source.active],
         [source.before_after, source.note, framed],
         api_name="prepare",
         **CUT_OUT,
@@ -185,7 +211,7 @@ def _connect_view(
 ) -> None:
     """Let a quick preview follow the camera; the full view comes when it rests."""
     place = [session, source.image, *camera.sliders(), camera.guidance_scale]
-    rest = [camera.seed, source.input_elevation, *source.framing(), source.model]
+    rest = [camera.seed, source.input_elevation, *source.framing(), source.active]
     shown = [view.image, view.caption]
     gr.on(
         [slider.change for slider in camera.sliders()],
@@ -193,7 +219,7 @@ def _connect_view(
         [*place, *rest],
         shown,
         trigger_mode="always_last",
-        **MODEL,
+        **ONE_VIEW,
         **QUIET,
     )
     gr.on(
@@ -206,12 +232,12 @@ def _connect_view(
         [*place, camera.steps, *rest],
         shown,
         trigger_mode="always_last",
-        **MODEL,
+        **ONE_VIEW,
         **QUIET,
     )
     by_wire = gr.Button(visible=False)
-    by_wire.click(actions.preview, [*place, *rest], shown, api_name="preview", **MODEL)
-    by_wire.click(actions.view, [*place, camera.steps, *rest], shown, api_name="view", **MODEL)
+    by_wire.click(actions.preview, [*place, *rest], shown, api_name="preview", **ONE_VIEW)
+    by_wire.click(actions.view, [*place, camera.steps, *rest], shown, api_name="view", **ONE_VIEW)
 
 
 def _connect_orbit(
@@ -232,7 +258,7 @@ def _connect_orbit(
         *source.framing(),
         orbit.seeds,
         orbit.transparent,
-        source.model,
+        source.active,
         orbit.upscale,
     ]
     made = [
@@ -243,7 +269,7 @@ def _connect_orbit(
             api_name=name,
             scroll_to_output=True,
             show_progress_on=orbit.gallery,
-            **MODEL,
+            **LONG,
         )
         for name, button, function, cameras in (
             ("orbit", orbit.button, actions.orbit, orbit.count),
@@ -267,29 +293,41 @@ def _connect_mesh(
     camera: parts.Camera,
     mesh: parts.Mesh,
 ) -> None:
-    """Make a mesh in a queue of its own: whoever turns an object need not wait for it."""
+    """Make a mesh in a line of its own: whoever turns an object need not wait for it."""
     asked = [session, source.image, mesh.recipe, camera.seed, source.input_elevation]
     mesh.button.click(
         lambda: (gr.Row(visible=False), None), None, [mesh.downloads, mesh.viewer], **AT_ONCE
     )
     mesh.button.click(
         solid.reconstruct,
-        [*asked, *source.framing(), source.model],
+        [*asked, *source.framing(), source.active],
         mesh.outputs(),
         api_name="reconstruct",
         preprocess=False,
         concurrency_id="mesh",
-        concurrency_limit=1,
+        concurrency_limit=None,
         show_progress="hidden",
-    ).success(
-        # A generator's last answer comes twice, upon which Gradio's viewer shows nothing.
-        lambda glb, up: (
+    )
+    # The video follows the mesh, which is to be seen at once. While a generator answers, outputs
+    # come again and again, upon which Gradio's viewer would show nothing: it is set once a mesh.
+    there = gr.Textbox(visible=False)
+    mesh.files[0].change(
+        None,
+        [mesh.files[0], there],
+        there,
+        js="(file, there) => (file ? file.path || there : '')",
+        **AT_ONCE,
+    )
+
+    def seen(session: Session, there: str, up: float) -> tuple[Any, Any]:
+        glb = solid.latest(session) if there else None
+        return (
             gr.Row(visible=glb is not None),
             gr.Model3D(glb, camera_position=parts.seen_from_image(up)),
-        ),
-        [mesh.files[0], source.input_elevation],
-        [mesh.downloads, mesh.viewer],
-        **AT_ONCE,
+        )
+
+    there.change(
+        seen, [session, there, source.input_elevation], [mesh.downloads, mesh.viewer], **AT_ONCE
     )
     mesh.stop.click(
         solid.stop, session, mesh.stats, api_name="stop", queue=False, show_progress="hidden"
@@ -297,13 +335,18 @@ def _connect_mesh(
 
 
 def _connect_model(
-    actions: Actions, source: parts.Source, camera: parts.Camera, head: gr.HTML
+    actions: Actions,
+    session: gr.State,
+    source: parts.Source,
+    camera: parts.Camera,
+    head: gr.HTML,
 ) -> None:
-    """Another model, with its badge and the settings that it does best with."""
+    """Another model, with its badge and the settings that it does best with, once it is there."""
 
-    def settle(name: str) -> tuple[Any, ...]:
-        pipe = actions.model_cache.get(name)
+    def settle(session: Session) -> tuple[Any, ...]:
+        pipe = actions.model_cache.get(session.model)
         return (
+            session.model,
             parts.badge(pipe),
             pipe.config["guidance_scale"],
             pipe.config["num_inference_steps"],
@@ -311,9 +354,26 @@ def _connect_model(
             gr.Slider(info=parts.elevation_info(pipe)),
         )
 
-    source.load.click(actions.model, source.model, source.about, api_name="model", **MODEL).success(
+    source.model.input(actions.about, source.model, source.about, **AT_ONCE)
+    # A download may take an hour, in which others make their orbits.
+    source.load.click(
+        actions.model,
+        [session, source.model],
+        source.about,
+        api_name="model",
+        preprocess=False,
+        concurrency_id="model",
+        concurrency_limit=1,
+    ).success(
         settle,
-        source.model,
-        [head, camera.guidance_scale, camera.steps, source.ratio, source.input_elevation],
+        session,
+        [
+            source.active,
+            head,
+            camera.guidance_scale,
+            camera.steps,
+            source.ratio,
+            source.input_elevation,
+        ],
         **AT_ONCE,
     )

@@ -8,9 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from threading import Lock
+from typing import Any
 
-from zero123lib.diffusion.checkpoints.sources import NAMED, bundled_models
+from zero123lib._errors import ArgumentError
+from zero123lib.diffusion.card import about_model
+from zero123lib.diffusion.checkpoints.sources import NAMED, about_source, bundled_models
 from zero123lib.diffusion.pipeline import Zero123Pipeline
+
+
+def about(name: str) -> str:
+    """Say of a name what loading it would bring; see `about_source`."""
+    try:
+        return about_source(name)
+    except ArgumentError as error:
+        raise error.renamed("model") from error
 
 
 class ModelCache:
@@ -20,6 +31,7 @@ class ModelCache:
         pipe: the app's own.
         load: brings another one.
         allowed: names besides; "any" is whatever `load` takes.
+        about: says of a name what loading it would bring, or raises ValueError; fetches nothing.
     """
 
     def __init__(
@@ -27,9 +39,10 @@ class ModelCache:
         pipe: Zero123Pipeline,
         load: Callable[[str], Zero123Pipeline],
         allowed: str | Sequence[str] = (),
+        about: Callable[[str], str] = str,
     ) -> None:
         self.default = pipe
-        self._load = load
+        self._load, self._about = load, about
         self._allowed = allowed
         self._other: tuple[str, Zero123Pipeline] | None = None
         self._lock = Lock()
@@ -53,6 +66,20 @@ class ModelCache:
         """Tell whether `get` answers at once."""
         return name == self.default_name or (self._other is not None and self._other[0] == name)
 
+    def about(self, name: str | None) -> str:
+        """Say what a model is, or what loading it would bring; nothing is fetched.
+
+        Raises:
+            ValueError: not one that this server offers, or there is none of that name.
+        """
+        other = self._other
+        if not name or name == self.default_name:
+            return f"{about_model(self.default)}."
+        if other is not None and other[0] == name:
+            return f"{about_model(other[1])}."
+        self._check(name)
+        return self._about(name)
+
     def get(self, name: str | None) -> Zero123Pipeline:
         """Return the model of that name, loaded if need be; the app's own where none is named.
 
@@ -61,11 +88,15 @@ class ModelCache:
         """
         if name is None or name == "" or name == self.default_name:
             return self.default
-        if not isinstance(name, str) or (not self.takes_any and name not in self._allowed):
-            offered = " or ".join(self.names())
-            raise ValueError(f"model: expected {offered}, got {str(name)[:80]!r}")
+        self._check(name)
         with self._lock:
             if self._other is None or self._other[0] != name:
+                self._about(name)  # a wrong name takes no other's place
                 self._other = None  # first, so that there are never three in memory
                 self._other = (name, self._load(name))
             return self._other[1]
+
+    def _check(self, name: Any) -> None:
+        if not isinstance(name, str) or (not self.takes_any and name not in self._allowed):
+            offered = " or ".join(self.names())
+            raise ArgumentError("model", offered, repr(str(name)[:80]))

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from zero123lib import upscaling
-from zero123lib.app import preparing, settings
+from zero123lib.app import inputs, preparing, settings
 from zero123lib.app.examples import example_files
 from zero123lib.app.globe import globe
 from zero123lib.app.mesh_service import CHOICES
@@ -55,6 +55,7 @@ class Source:
     method: gr.Dropdown
     input_elevation: gr.Slider
     model: gr.Dropdown
+    active: gr.Textbox
     load: gr.Button
     about: gr.Markdown
 
@@ -159,6 +160,7 @@ def source(model_cache: ModelCache) -> Source:
         buttons=[],
         elem_id="picture",
     )
+    image.data_model = inputs.Upload
     examples = gr.Examples(
         [[file] for file in example_files()],
         [image],
@@ -230,8 +232,10 @@ def source(model_cache: ModelCache) -> Source:
             allow_custom_value=model_cache.takes_any,
             interactive=True,
         )
+        # What requests name: the choice above counts once it is loaded.
+        active = gr.Textbox(model_cache.default_name, label="Model", visible=False)
         load = gr.Button("Load", size="sm")
-        about = gr.Markdown(f"{about_model(pipe)}.", elem_id="about")
+        about = gr.Markdown(escape(f"{about_model(pipe)}.", quote=False), elem_id="about")
     return Source(
         image,
         examples.dataset,
@@ -246,6 +250,7 @@ def source(model_cache: ModelCache) -> Source:
         method,
         input_elevation,
         model,
+        active,
         load,
         about,
     )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from threading import BoundedSemaphore
 
 import numpy as np
 from PIL import Image
 
 from zero123lib._errors import ArgumentError
+from zero123lib.app import settings
 from zero123lib.app.sessions import Session
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.views.cutout import cut_out_loaded
@@ -20,6 +22,9 @@ _SHOWN_SIDE_PX = 640
 # Paint that fixes a cut-out, and the colour of what is cut away.
 KEEP, DROP = "#16a34a", "#dc2626"
 _CUT_AWAY = (255, 226, 226)
+
+_CUTTING = BoundedSemaphore(settings.CUTTING)
+_BY_REMBG = BoundedSemaphore(settings.CUTTING_BY_REMBG)
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,8 @@ def cut(session: Session, read: Callable[[], Image.Image], key: str, method: str
     def make() -> Cut:
         small = read()
         small.thumbnail((WORKING_SIDE_PX, WORKING_SIDE_PX), Image.Resampling.LANCZOS)
-        return Cut(small, cut_out_loaded(small, method))  # type: ignore[arg-type]
+        with _BY_REMBG if method == "rembg" else _CUTTING:
+            return Cut(small, cut_out_loaded(small, method))  # type: ignore[arg-type]
 
     return session.remember("cut", (key, method), make)
 

@@ -162,11 +162,12 @@ def rembg_model() -> Path | None:
 
 def _rembg_alpha(opaque: Image.Image) -> np.ndarray:
     """Soft mask [H, W] in [0, 1] by rembg."""
-    rembg = require("rembg", "cutout")
     file = rembg_model()
-    if file is None:
+    if file is None and find_spec("rembg") is not None:  # before minutes of importing
         where = f"a rembg model on disk ({', '.join(REMBG_MODELS)}) in U2NET_HOME or ~/.u2net"
         raise ArgumentError("method", where, "none; `rembg d u2net` downloads one")
+    rembg = require("rembg", "cutout")
+    assert file is not None, "else there is no rembg"
     mask = rembg.remove(opaque, session=_rembg_session(file), only_mask=True)
     return np.asarray(mask.convert("L"), np.float64) / 255.0
 
