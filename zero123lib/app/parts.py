@@ -29,6 +29,8 @@ TOUR = (
     "Turn the object with your hand: drag the view, the globe or the sliders. "
     "Then take a whole orbit of it with you, or a mesh."
 )
+# A slider that fills from its middle.
+SIGNED: dict[str, Any] = {"elem_classes": "signed"}
 METHODS = {
     "auto": "Transparency, else network",
     "alpha": "Its own transparency",
@@ -219,6 +221,7 @@ def source(model_cache: ModelCache) -> Source:
             step=1,
             label="Elevation of your picture's camera",
             info=elevation_info(pipe),
+            **SIGNED,
         )
     note = gr.Markdown(elem_id="note")
     with gr.Accordion("Model", open=False, elem_id="model"):
@@ -264,9 +267,11 @@ def camera(pipe: Zero123Pipeline) -> Camera:
     widget = globe(elem_id="globe", label="Camera globe")
     with gr.Row(elem_id="presets"):
         presets = {name: gr.Button(name.capitalize(), size="sm") for name in PRESET_NAMES}
-    elevation = gr.Slider(-90, 90, 0, step=1, label="Elevation, ° up")
-    azimuth = gr.Slider(-180, 180, 0, step=1, label="Azimuth, ° right")
-    zoom = gr.Slider(-settings.MAX_ZOOM, settings.MAX_ZOOM, 0, step=0.05, label="Zoom, + farther")
+    elevation = gr.Slider(-90, 90, 0, step=1, label="Elevation, ° up", **SIGNED)
+    azimuth = gr.Slider(-180, 180, 0, step=1, label="Azimuth, ° right", **SIGNED)
+    zoom = gr.Slider(
+        -settings.MAX_ZOOM, settings.MAX_ZOOM, 0, step=0.05, label="Zoom, + farther", **SIGNED
+    )
     with gr.Accordion("Sampling", open=False):
         guidance_scale = gr.Slider(
             0, settings.MAX_GUIDANCE, pipe.config["guidance_scale"], step=0.1, label="Guidance"
