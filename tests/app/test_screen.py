@@ -19,7 +19,7 @@ TARGETS = """() => [...document.querySelectorAll(
     "button, a, input, select, label:has(input), [role=slider], [role=tab]"
   )].filter((part) => part.checkVisibility({ visibilityProperty: true, opacityProperty: true })
     && part.getAttribute("aria-hidden") !== "true" && !part.closest("[aria-hidden=true]")
-    && !(part.matches("input") && part.closest("label")?.querySelector("[type=radio], [type=checkbox]"))
+    && !(part.matches("[type=radio], [type=checkbox]") && part.closest("label"))
   ).map((part) => {
     const box = part.getBoundingClientRect();
     const name = part.getAttribute("aria-label") || part.textContent.trim() || part.className;

@@ -7,13 +7,14 @@ from typing import Any, cast
 
 import gradio as gr
 
-from zero123lib.app import parts, settings
+from zero123lib.app import browser, parts, settings
 from zero123lib.app.callbacks import Actions, preset
 from zero123lib.app.examples import ELEVATION_DEG
-from zero123lib.app.globe import GLOBE_OF_SLIDERS, SLIDERS_OF_GLOBE, object_image
+from zero123lib.app.globe import lowest_trained_deg
 from zero123lib.app.guard import Guard
 from zero123lib.app.mesh_service import MeshService
 from zero123lib.app.model_cache import ModelCache
+from zero123lib.app.opening import Opening
 from zero123lib.app.sessions import Session
 from zero123lib.app.theme import CSS, JS, THEME
 from zero123lib.diffusion.apps import load_pipeline
@@ -61,15 +62,19 @@ def build(
                 parts.heading("The object")
                 with gr.Tabs():
                     with gr.Tab("View"):
-                        view = parts.view()
+                        view = parts.view(pipe)
                     with gr.Tab("Orbit"):
                         orbit = parts.orbit()
                     with gr.Tab("3D"):
                         mesh = parts.mesh()
-        _connect_camera(source, camera, orbit)
-        _connect_image(actions, session, source, camera, view)
+        moved = _connect_camera(source, camera, orbit)
+        asking = _connect_view(actions, session, source, camera, view, moved)
+        _connect_new_image(source, camera, view, asking)
+        prepared = _connect_image(actions, session, source, camera, view, blocks.load)
+        _connect_ready(prepared, source, camera, view, orbit, mesh)
+        _connect_source(source, orbit, mesh)
+        _connect_film(Opening(actions.view_service), session, source, camera, view, blocks.load)
         _connect_brush(actions, session, source)
-        _connect_view(actions, session, source, camera, view)
         _connect_orbit(actions, session, source, camera, orbit)
         _connect_mesh(
             MeshService(actions.view_service, options.recipe_overrides),
@@ -97,9 +102,11 @@ def launch_options(mcp: bool = False) -> dict[str, Any]:
     }
 
 
-def _connect_camera(source: parts.Source, camera: parts.Camera, orbit: parts.Orbit) -> None:
-    """Globe and sliders, each setting the other, in the browser."""
-    camera.globe.input(None, camera.globe, camera.sliders(), js=SLIDERS_OF_GLOBE, **AT_ONCE)
+def _connect_camera(source: parts.Source, camera: parts.Camera, orbit: parts.Orbit) -> Any:
+    """Globe and sliders, each setting the other, in the browser; returns what the globe does."""
+    moved = camera.globe.input(
+        None, camera.globe, camera.sliders(), js=browser.SLIDERS_OF_GLOBE, **AT_ONCE
+    )
     gr.on(
         [
             *(slider.change for slider in camera.sliders()),
@@ -109,11 +116,18 @@ def _connect_camera(source: parts.Source, camera: parts.Camera, orbit: parts.Orb
         None,
         [*camera.sliders(), source.input_elevation, orbit.count, camera.globe],
         camera.globe,
-        js=GLOBE_OF_SLIDERS,
+        js=browser.GLOBE_OF_SLIDERS,
         **AT_ONCE,
     )
+    by_hand = [slider.input for slider in camera.sliders()]
+    buttons = [button.click for button in camera.presets.values()]
+    gr.on([*by_hand, *buttons], None, None, None, js=browser.TOUCH, **AT_ONCE)
     for name, button in camera.presets.items():
-        button.click(partial(preset, name), source.input_elevation, camera.sliders(), **AT_ONCE)
+        here = [source.input_elevation, camera.elevation, camera.azimuth]
+        button.click(partial(preset, name), here, camera.sliders(), **AT_ONCE).then(
+            None, None, None, js=browser.REST, **AT_ONCE
+        )
+    return moved
 
 
 def _connect_image(
@@ -122,38 +136,129 @@ def _connect_image(
     source: parts.Source,
     camera: parts.Camera,
     view: parts.View,
-) -> None:
-    """An image, or how it is framed, shown as the model is given it."""
+    load: Any,
+) -> Any:
+    """An image, or how it is framed, shown as the model is given it; returns that event."""
     # The elevation goes with the image: known of an example, level unless told of one's own.
     # So does how it is cut out: an image that was fixed by hand has its own transparency.
     fresh = [source.input_elevation, source.method]
     source.examples.click(lambda: (ELEVATION_DEG, "auto"), None, fresh, **AT_ONCE)
     gr.on([source.image.upload, source.image.input], lambda: (0, "auto"), None, fresh, **AT_ONCE)
-    framed = gr.State()
-    gr.on(
+    return gr.on(
         [
+            load,
             source.image.change,
             source.ratio.release,
             source.recentre.input,
             source.method.input,
         ],
         actions.prepare,
-        [session, source.image, *source.framing(), source.model],
-        [source.before_after, source.note, framed],
+        [session, source.image, *source.framing(), source.active],
+        [source.before_after, source.note, view.given],
         api_name="prepare",
         **CUT_OUT,
         trigger_mode="always_last",
         show_progress="hidden",
+    )
+
+
+def _connect_new_image(
+    source: parts.Source, camera: parts.Camera, view: parts.View, asking: list[Any]
+) -> None:
+    """Another image is seen from its own camera, and what is asked of the one before is dropped."""
+    moved = [*camera.sliders(), camera.globe, view.player]
+    source.image.change(None, moved, moved, js=browser.NEW_IMAGE, **AT_ONCE)
+    source.image.change(None, cancels=asking, **AT_ONCE)
+    source.apply.click(None, None, None, js=browser.PAINTED, **AT_ONCE)
+
+
+def _connect_ready(
+    prepared: Any,
+    source: parts.Source,
+    camera: parts.Camera,
+    view: parts.View,
+    orbit: parts.Orbit,
+    mesh: parts.Mesh,
+) -> None:
+    """What is prepared is shown and can be asked about; without it the buttons are off."""
+    shown = [camera.globe, view.image, view.caption]
+    buttons = [orbit.button, orbit.own, mesh.button]
+    prepared.success(
+        None,
+        [source.image, view.given, *camera.sliders(), *shown],
+        shown,
+        js=browser.PREPARED,
+        **AT_ONCE,
     ).then(
-        lambda image: (
-            gr.update(image="" if image is None else object_image(image)),
-            image,
-            "Your picture, as the model is given it. Drag it."
-            if image
-            else "Choose a picture, and the object appears here.",
-        ),
-        framed,
-        [camera.globe, view.image, view.caption],
+        lambda image: [gr.Button(interactive=image is not None)] * len(buttons),
+        view.given,
+        buttons,
+        preprocess=False,
+        **AT_ONCE,
+    )
+    prepared.failure(
+        None,
+        camera.globe,
+        [camera.globe, view.image, view.given, source.before_after, view.caption, source.note],
+        js=browser.NOT_PREPARED,
+        **AT_ONCE,
+    ).then(lambda: [gr.Button(interactive=False)] * len(buttons), None, buttons, **AT_ONCE)
+
+
+def _connect_source(source: parts.Source, orbit: parts.Orbit, mesh: parts.Mesh) -> None:
+    """Results say of what they were made, and fade once another image is chosen."""
+    for results, starts in ((orbit, [orbit.button, orbit.own]), (mesh, [mesh.button])):
+        of = gr.State()
+        begun = gr.on(
+            [button.click for button in starts],
+            lambda image: image,
+            source.image,
+            of,
+            preprocess=False,
+            **AT_ONCE,
+        )
+        shown = [source.image, of], [results.made, results.source]
+        begun.then(parts.made_of, *shown, preprocess=False, **AT_ONCE)
+        source.image.change(parts.made_of, *shown, preprocess=False, **AT_ONCE)
+
+
+def _connect_film(
+    opening: Opening,
+    session: gr.State,
+    source: parts.Source,
+    camera: parts.Camera,
+    view: parts.View,
+    load: Any,
+) -> None:
+    """The example of the first screen turns, until the visitor takes the camera."""
+    load(
+        opening.film,
+        [session, source.image],
+        view.film,
+        preprocess=False,
+        concurrency_id="opening",
+        concurrency_limit=1,
+        **QUIET,
+    ).success(
+        None,
+        [view.film, source.image, view.player],
+        view.player,
+        js=browser.FILM,
+        **AT_ONCE,
+    )
+    gr.on(
+        [source.ratio.release, source.recentre.input, source.method.input],
+        None,
+        view.player,
+        view.player,
+        js=browser.NO_FILM,
+        **AT_ONCE,
+    )
+    view.player.input(
+        None,
+        [view.player, camera.globe],
+        [view.image, view.caption, *camera.sliders(), camera.globe],
+        js=browser.FRAME,
         **AT_ONCE,
     )
 
@@ -173,7 +278,7 @@ def _connect_brush(actions: Actions, session: gr.State, source: parts.Source) ->
         [source.image, source.method, source.painting],
         **CUT_OUT,
         **QUIET,
-    )
+    ).failure(None, None, None, js=browser.NOT_PAINTED, **AT_ONCE)
 
 
 def _connect_view(
@@ -182,29 +287,31 @@ def _connect_view(
     source: parts.Source,
     camera: parts.Camera,
     view: parts.View,
-) -> None:
-    """A quick preview follows the camera; the full view comes when it rests."""
+    moved: Any,
+) -> list[Any]:
+    """A quick preview follows the camera; the full view comes when it rests. Returns both."""
     place = [session, source.image, *camera.sliders(), camera.guidance_scale]
-    rest = [camera.seed, source.input_elevation, *source.framing(), source.model]
+    rest = [camera.seed, source.input_elevation, *source.framing(), source.active]
     shown = [view.image, view.caption]
-    gr.on(
-        [slider.change for slider in camera.sliders()],
-        actions.follow,
-        [*place, *rest],
-        shown,
-        trigger_mode="always_last",
+    by_hand: dict[str, Any] = {
+        "fn": actions.follow,
+        "inputs": [*place, *rest],
+        "outputs": shown,
+        "js": browser.ONLY_READY,
+        "trigger_mode": "always_last",
         **MODEL,
         **QUIET,
-    )
-    gr.on(
-        [
-            camera.globe.release,
-            *(slider.release for slider in camera.sliders()),
-            *(button.click for button in camera.presets.values()),
-        ],
+    }
+    follow = [
+        gr.on([slider.input for slider in camera.sliders()], **by_hand),
+        moved.then(**by_hand),
+    ]
+    show = gr.on(
+        [camera.globe.release, *(slider.release for slider in camera.sliders())],
         actions.show,
         [*place, camera.steps, *rest],
         shown,
+        js=browser.ONLY_READY,
         trigger_mode="always_last",
         **MODEL,
         **QUIET,
@@ -212,6 +319,7 @@ def _connect_view(
     by_wire = gr.Button(visible=False)
     by_wire.click(actions.preview, [*place, *rest], shown, api_name="preview", **MODEL)
     by_wire.click(actions.view, [*place, camera.steps, *rest], shown, api_name="view", **MODEL)
+    return [*follow, show]
 
 
 def _connect_orbit(
@@ -232,7 +340,7 @@ def _connect_orbit(
         *source.framing(),
         orbit.seeds,
         orbit.transparent,
-        source.model,
+        source.active,
         orbit.upscale,
     ]
     made = [
@@ -274,7 +382,7 @@ def _connect_mesh(
     )
     mesh.button.click(
         solid.reconstruct,
-        [*asked, *source.framing(), source.model],
+        [*asked, *source.framing(), source.active],
         mesh.outputs(),
         api_name="reconstruct",
         preprocess=False,
@@ -301,7 +409,7 @@ def _connect_model(
 ) -> None:
     """Another model, with its badge and the settings that it does best with."""
 
-    def settle(name: str) -> tuple[Any, ...]:
+    def settle(name: str, globe: dict[str, Any]) -> tuple[Any, ...]:
         pipe = actions.model_cache.get(name)
         return (
             parts.badge(pipe),
@@ -309,11 +417,26 @@ def _connect_model(
             pipe.config["num_inference_steps"],
             pipe.config["foreground_ratio"],
             gr.Slider(info=parts.elevation_info(pipe)),
+            name,
+            {**globe, "lowest": lowest_trained_deg(pipe)},
         )
 
-    source.load.click(actions.model, source.model, source.about, api_name="model", **MODEL).success(
-        settle,
-        source.model,
-        [head, camera.guidance_scale, camera.steps, source.ratio, source.input_elevation],
-        **AT_ONCE,
+    source.model.change(
+        partial(parts.offer, actions.model_cache), source.model, source.about, **AT_ONCE
     )
+    source.load.click(None, source.model, source.asked, js="(name) => name", **AT_ONCE)
+    loaded = source.load.click(actions.model, source.model, source.about, api_name="model", **MODEL)
+    loaded.success(
+        settle,
+        [source.asked, camera.globe],
+        [
+            head,
+            camera.guidance_scale,
+            camera.steps,
+            source.ratio,
+            source.input_elevation,
+            source.active,
+            camera.globe,
+        ],
+        **AT_ONCE,
+    ).success(None, None, None, js=browser.REST, **AT_ONCE)
