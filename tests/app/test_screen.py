@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import io
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.app.conftest import CHROMIUM
+from tests.app.conftest import CHROMIUM, served
 from tests.app.test_page import DESKTOP, PHONE, choose_example, number, opened
+from zero123lib.app.settings import Options
+from zero123lib.diffusion.pipeline import Zero123Pipeline
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the path")
 
@@ -113,3 +117,160 @@ def test_sliders_of_signed_numbers_fill_from_their_middle(browser: Browser, url:
             filled, bare = colours[f"-{most}"]
             assert filled != bare
             assert colours["0"] == [bare, bare] and colours[most] == [bare, filled]
+
+
+def said(page: Page) -> tuple[str, str]:
+    """What the globe says and what the caption says of where the camera is."""
+    globe = page.locator("#globe output").inner_text().removesuffix(", 0°")
+    return globe, page.locator("#caption").inner_text().split(" · ")[0].strip()
+
+
+def test_the_page_begins_with_an_example_that_turns(browser: Browser, url: str) -> None:
+    with opened(browser, url, **DESKTOP) as page:
+        expect(page.locator(".player")).to_be_visible()
+        seen: set[str | None] = set()
+        for side in ("right", "180°", "left"):
+            expect(page.locator("#caption")).to_contain_text(side)
+            expect(page.locator("#globe output")).to_contain_text(side)
+            seen.add(page.locator("#view img").get_attribute("src"))
+        assert len(seen) == 3
+        width, height = place(page.locator("#view"))[2:]
+        assert 300 <= width <= 340 and width == pytest.approx(height, abs=2)
+        given = place(page.locator("#given"))
+        assert given[0] + given[2] <= place(page.locator("#view"))[0]
+        page.locator(".player button").click()  # it stops, and what is seen is where the camera is
+        page.wait_for_timeout(600)
+        stopped = said(page)
+        assert stopped[0] == stopped[1]
+        page.wait_for_timeout(600)
+        assert said(page) == stopped
+        page.get_by_role("button", name="Front", exact=True).click()
+        expect(page.locator("#caption")).to_contain_text("0° · 2 steps,")
+        expect(page.locator("#globe output")).to_have_text("0°, 0°")
+
+
+def test_who_wants_less_motion_is_not_shown_any(browser: Browser, url: str) -> None:
+    with opened(browser, url, **DESKTOP, reduced_motion="reduce") as page:
+        expect(page.locator(".player")).to_be_visible()
+        page.wait_for_timeout(1500)
+        expect(page.locator("#globe output")).to_have_text("0°, 0°")
+
+
+def test_the_view_is_where_the_globe_says_whatever_is_chosen(browser: Browser, url: str) -> None:
+    with opened(browser, url, **DESKTOP) as page:
+        choose_example(page)
+        page.get_by_role("button", name="Behind").click()
+        expect(page.locator("#caption")).to_contain_text("180° · 2 steps,")
+        page.get_by_text("Cut-out and framing").click()  # another cut-out, seen from the same side
+        behind = page.locator("#view img").get_attribute("src")
+        page.get_by_text("Recentre the object").click()
+        expect(page.locator("#view img")).not_to_have_attribute("src", behind or "")
+        expect(page.locator("#caption")).to_contain_text("180° · 2 steps,")
+        expect(page.locator("#globe output")).to_have_text("180°, 0°")
+
+        page.locator("#examples button").nth(2).click()  # another object, seen from its own camera
+        expect(page.locator("#globe output")).to_have_text("0°, 0°")
+        expect(page.locator("#caption")).to_contain_text("Your picture")
+        expect(number(page, "Azimuth")).to_have_value("0")
+
+        # A preset in the middle of the way: it stays.
+        page.locator("#examples button").nth(4).click()
+        page.get_by_role("button", name="Right", exact=True).click()
+        page.wait_for_timeout(3000)
+        expect(page.locator("#picture img")).to_have_attribute("src", re.compile("house"))
+        expect(page.locator("#caption")).to_contain_text(re.compile("2 steps,|Your picture"))
+        globe, caption = said(page)
+        assert globe == caption or (globe == "0°" and caption.startswith("Your picture"))
+
+
+def test_a_model_is_used_once_it_is_loaded(browser: Browser, pipe: Zero123Pipeline) -> None:
+    with served(pipe, Options(models="any")) as url, opened(browser, url, **DESKTOP) as page:
+        choose_example(page)
+        page.get_by_text("Model", exact=True).click()
+        weights, about = page.get_by_label("Weights"), page.locator("#about")
+        weights.fill("zero123-xl")
+        weights.press("Enter")
+        expect(about).to_contain_text("licence MIT")
+        expect(about).to_contain_text("GB from")
+        page.get_by_role("button", name="Left", exact=True).click()
+        expect(page.locator("#caption")).to_contain_text("90° left · 2 steps,")
+        expect(page.locator("#caption")).to_contain_text("tiny")
+        weights.fill("no/such <model>")
+        weights.press("Enter")
+        page.get_by_role("button", name="Load", exact=True).click()
+        expect(page.locator(".toast-body")).to_have_count(1)
+        page.get_by_role("button", name="Behind").click()
+        expect(page.locator("#caption")).to_contain_text("180° · 2 steps,")
+        expect(page.locator(".toast-body")).to_have_count(1)
+        expect(page.locator("#head .badge")).to_contain_text("tiny")
+
+
+def test_results_say_of_what_they_were_made_and_fade_under_another_picture(
+    browser: Browser, url: str, tmp_path: Path
+) -> None:
+    with opened(browser, url, **DESKTOP) as page:
+        choose_example(page)
+        page.get_by_role("tab", name="Orbit").click()
+        number(page, "Views around").fill("2")
+        number(page, "Views around").press("Enter")
+        make = page.get_by_role("button", name="Make the orbit")
+        make.click()
+        expect(page.locator("#gallery .gallery-item img")).to_have_count(2)
+        source = page.locator(".made-of").first
+        expect(source).to_have_text("Made from bear.png.")
+        expect(page.locator("#orbit-made")).not_to_have_class(re.compile("stale"))
+        page.locator("#examples button").nth(1).click()
+        expect(source).to_contain_text("bear.png, not from what is chosen now")
+        expect(page.locator("#orbit-made")).to_have_class(re.compile("stale"))
+        assert page.locator("#orbit-made").evaluate("(c) => getComputedStyle(c).opacity < 0.6")
+
+        # One message for a file that is no image, and nothing can be made of it.
+        (tmp_path / "bad.png").write_bytes(b"no image at all")
+        page.locator("#picture input[type=file]").set_input_files(tmp_path / "bad.png")
+        expect(page.locator(".toast-body")).to_contain_text("expected an image file")
+        expect(make).to_be_disabled()
+        page.get_by_role("tab", name="View").click()
+        expect(page.locator("#view img")).to_have_count(0)
+        page.get_by_role("button", name="Left", exact=True).click()
+        expect(page.locator("#globe output")).to_have_text("90° left, 0°")
+        page.wait_for_timeout(1500)
+        expect(page.locator(".toast-body")).to_have_count(1)
+        assert "(2)" not in page.locator(".toast-body").inner_text()
+        page.locator("#examples button").first.click()
+        expect(make).to_be_enabled()
+
+
+def test_on_a_phone_what_is_tapped_is_seen_and_a_finger_scrolls(browser: Browser, url: str) -> None:
+    with opened(browser, url, **PHONE) as page:
+        expect(page.locator("#view img")).to_be_visible()
+        page.locator("#examples button").nth(1).tap()
+        expect(page.locator("#caption")).to_contain_text("Your picture")
+        page.wait_for_timeout(800)
+        view = page.locator("#view")
+        assert on_screen(page, view)
+        before = page.evaluate("scrollY")
+        x, y, width, height = place(view)
+        hand = page.context.new_cdp_session(page)
+        hand.send(
+            "Input.synthesizeScrollGesture",
+            {
+                "x": x + width / 2,
+                "y": y + height / 2,
+                "yDistance": -200,
+                "gestureSourceType": "touch",
+            },
+        )
+        page.wait_for_timeout(500)
+        assert page.evaluate("scrollY") > before + 100
+        expect(page.locator("#globe output")).to_have_text("0°, 0°")
+
+
+def test_below_what_the_model_was_trained_on_the_globe_says_so(browser: Browser, url: str) -> None:
+    with opened(browser, url, **DESKTOP) as page:
+        choose_example(page)
+        beyond = page.locator("#globe .beyond")
+        expect(beyond).to_have_text("")
+        page.get_by_role("button", name="Below", exact=True).click()
+        expect(beyond).to_contain_text("Below -15°: not trained there")
+        page.get_by_role("button", name="Above", exact=True).click()
+        expect(beyond).to_have_text("")

@@ -3,7 +3,8 @@
 What the globe says is what the view shows. So that no answer to an old question gets in between,
 `zero123.ready` holds the path of the image that the page shows as prepared: of any other, nothing
 is asked. `zero123.painted` says that the next image is the same one with its cut-out fixed,
-`zero123.touched` that the visitor has moved the camera.
+`zero123.touched` that the visitor has moved the camera, `zero123.chosen` that another image is on
+its way: its view is scrolled to, but for the one that the page begins with.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ TOUCH = '() => { document.dispatchEvent(new Event("camera-taken")); return []; }
 NEW_IMAGE = """(up, right, away, globe, player) => {
   const page = (window.zero123 ??= {});
   const nothing = {...player, frames: [], at: 0};
+  page.chosen = !page.painted;
   if (page.painted) { page.painted = false; return [up, right, away, globe, nothing]; }
   document.dispatchEvent(new Event("camera-let-go"));
   const front = {elevation: 0, azimuth: 0, zoom: 0, sliders: [0, 0, 0]};
@@ -39,6 +41,11 @@ NOT_PAINTED = "() => { (window.zero123 ??= {}).painted = false; return []; }"
 PREPARED = f"""(image, given, up, right, away, globe, view, caption) => {{
   const page = (window.zero123 ??= {{}});
   page.ready = image && given ? image.path : null;
+  if (given && page.chosen && page.begun) {{
+    requestAnimationFrame(() => document.querySelector("#view")?.scrollIntoView({{block: "nearest"}}));
+  }}
+  page.chosen = false;
+  page.begun = true;
   const source = {{...globe, image: given ? given.url : ""}};
   if (!given) return [source, null, "{CHOOSE}"];
   if (up || right || away) {{

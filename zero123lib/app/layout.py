@@ -14,7 +14,7 @@ from zero123lib.app.globe import lowest_trained_deg
 from zero123lib.app.guard import Guard
 from zero123lib.app.mesh_service import MeshService
 from zero123lib.app.model_cache import ModelCache
-from zero123lib.app.opening import Opening
+from zero123lib.app.opening import EXAMPLE, Opening
 from zero123lib.app.sessions import Session
 from zero123lib.app.theme import CSS, JS, THEME
 from zero123lib.diffusion.apps import load_pipeline
@@ -70,7 +70,7 @@ def build(
         moved = _connect_camera(source, camera, orbit)
         asking = _connect_view(actions, session, source, camera, view, moved)
         _connect_new_image(source, camera, view, asking)
-        prepared = _connect_image(actions, session, source, camera, view, blocks.load)
+        prepared = _connect_image(actions, session, source, camera, view)
         _connect_ready(prepared, source, camera, view, orbit, mesh)
         _connect_source(source, orbit, mesh)
         _connect_film(Opening(actions.view_service), session, source, camera, view, blocks.load)
@@ -136,7 +136,6 @@ def _connect_image(
     source: parts.Source,
     camera: parts.Camera,
     view: parts.View,
-    load: Any,
 ) -> Any:
     """An image, or how it is framed, shown as the model is given it; returns that event."""
     # The elevation goes with the image: known of an example, level unless told of one's own.
@@ -146,7 +145,6 @@ def _connect_image(
     gr.on([source.image.upload, source.image.input], lambda: (0, "auto"), None, fresh, **AT_ONCE)
     return gr.on(
         [
-            load,
             source.image.change,
             source.ratio.release,
             source.recentre.input,
@@ -230,8 +228,12 @@ def _connect_film(
     view: parts.View,
     load: Any,
 ) -> None:
-    """The example of the first screen turns, until the visitor takes the camera."""
-    load(
+    """The page begins with an example, which turns until the visitor takes the camera."""
+    # No component has it as its value: that would be the default of all endpoints.
+    begins = load(
+        lambda: (EXAMPLE, ELEVATION_DEG), None, [source.image, source.input_elevation], **AT_ONCE
+    )
+    begins.then(
         opening.film,
         [session, source.image],
         view.film,

@@ -11,11 +11,10 @@ import gradio as gr
 from zero123lib import upscaling
 from zero123lib.app import preparing, settings
 from zero123lib.app.browser import CHOOSE
-from zero123lib.app.examples import ELEVATION_DEG, example_files
+from zero123lib.app.examples import example_files
 from zero123lib.app.globe import globe
 from zero123lib.app.mesh_service import CHOICES
 from zero123lib.app.model_cache import ModelCache
-from zero123lib.app.opening import EXAMPLE
 from zero123lib.app.player import player
 from zero123lib.diffusion.apps import needs_input_elevation
 from zero123lib.diffusion.card import about_model
@@ -168,7 +167,6 @@ def source(model_cache: ModelCache) -> Source:
     pipe = model_cache.default
     heading("Your picture")
     image = gr.Image(
-        EXAMPLE,
         type="filepath",
         image_mode=None,
         format="png",
@@ -234,7 +232,7 @@ def source(model_cache: ModelCache) -> Source:
         input_elevation = gr.Slider(
             -90,
             90,
-            ELEVATION_DEG,
+            0,
             step=1,
             label="Elevation of your picture's camera",
             info=elevation_info(pipe),
@@ -328,7 +326,7 @@ def view(pipe: Zero123Pipeline) -> View:
     """Make the tab with one view; of a small model it is small."""
     with gr.Row(elem_id="pair", elem_classes="small" if pipe.image_size <= 128 else "large"):
         given = gr.Image(
-            label="What the model is given",
+            label="Given",
             format="png",
             interactive=False,
             height=None,
