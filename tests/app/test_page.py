@@ -61,6 +61,7 @@ def number(page: Page, label: str) -> Locator:
 
 def choose_example(page: Page) -> None:
     page.locator("#examples button").first.click()
+    expect(page.locator("#picture img")).to_have_attribute("src", re.compile("bear"))
     expect(page.locator("#caption")).to_contain_text("Your picture")
     expect(page.locator("#view img")).to_be_visible()
 

@@ -42,8 +42,10 @@ PREPARED = f"""(image, given, up, right, away, globe, view, caption) => {{
   const page = (window.zero123 ??= {{}});
   page.ready = image && given ? image.path : null;
   if (given && page.chosen && page.begun) {{
-    requestAnimationFrame(() => document.querySelector("#view")?.scrollIntoView({{block: "nearest"}}));
+    const seen = document.querySelector("#pair");
+    requestAnimationFrame(() => seen?.scrollIntoView({{block: "nearest"}}));
   }}
+  const whose = page.begun ? "Your picture" : "An example";
   page.chosen = false;
   page.begun = true;
   const source = {{...globe, image: given ? given.url : ""}};
@@ -52,7 +54,7 @@ PREPARED = f"""(image, given, up, right, away, globe, view, caption) => {{
     setTimeout(() => document.dispatchEvent(new Event("camera-rests")), 0);
     return [source, view, caption];
   }}
-  return [source, given, "Your picture, as the model is given it. Drag it."];
+  return [source, given, `${{whose}}, as the model is given it. Drag it.`];
 }}"""
 NOT_PREPARED = f"""(globe) => {{
   (window.zero123 ??= {{}}).ready = null;
