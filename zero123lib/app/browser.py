@@ -42,8 +42,7 @@ PREPARED = f"""(image, given, up, right, away, globe, view, caption) => {{
   const page = (window.zero123 ??= {{}});
   page.ready = image && given ? image.path : null;
   if (given && page.chosen && page.begun) {{
-    const seen = document.querySelector("#pair");
-    requestAnimationFrame(() => seen?.scrollIntoView({{block: "nearest"}}));
+    document.querySelector("#pair")?.scrollIntoView({{block: "nearest"}});
   }}
   const whose = page.begun ? "Your picture" : "An example";
   page.chosen = false;

@@ -12,6 +12,8 @@ const INPUT_RADIUS = 1.85;
 const MAX_ZOOM = 0.5;
 const DEGREES_PER_PX = 0.6;
 const REST_MS = 350;
+/* A finger on the view that has moved so far, more along the page than across, scrolls the page. */
+const SCROLL_PX = 6;
 /* How often to look whether the sliders have followed, and how long to wait for them. */
 const SYNC_MS = 60;
 const PATIENCE_MS = 3000;
@@ -292,6 +294,11 @@ function draggable(area, sign, accepts) {
     if (!fingers.has(event.pointerId) || !start) return;
     fingers.set(event.pointerId, { x: event.clientX, y: event.clientY });
     const points = [...fingers.values()];
+    if (!moved && sign < 0 && event.pointerType === "touch" && points.length === 1) {
+      const [across, along] = [points[0].x - start.x, points[0].y - start.y].map(Math.abs);
+      if (Math.max(across, along) < SCROLL_PX) return;
+      if (along > across) { fingers.clear(); start = null; return; }
+    }
     moved = true;
     if (points.length > 1) {
       const apart = Math.hypot(points[0].x - points[1].x, points[0].y - points[1].y);
