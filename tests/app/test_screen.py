@@ -237,6 +237,7 @@ def test_results_say_of_what_they_were_made_and_fade_under_another_picture(
         expect(page.locator(".toast-body")).to_have_count(1)
         assert "(2)" not in page.locator(".toast-body").inner_text()
         page.locator("#examples button").first.click()
+        page.get_by_role("tab", name="Orbit").click()
         expect(make).to_be_enabled()
 
 

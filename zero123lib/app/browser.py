@@ -2,12 +2,14 @@
 
 What the globe says is what the view shows. So that no answer to an old question gets in between,
 `zero123.ready` holds the path of the image that the page shows as prepared: of any other, nothing
-is asked. `zero123.painted` says that the next image is the same one with its cut-out fixed,
-`zero123.touched` that the visitor has moved the camera, `zero123.chosen` that another image is on
-its way: its view is scrolled to, but for the one that the page begins with.
+is asked; `zero123.asked` tells which questions are open. `zero123.painted` says that the next image
+is the same one with its cut-out fixed, `zero123.touched` that the visitor has moved the camera,
+`zero123.chosen` that another image is on its way: its view is scrolled to, but for the first one's.
 """
 
 from __future__ import annotations
+
+from zero123lib.app.examples import ELEVATION_DEG
 
 CHOOSE = "Choose a picture, and the object appears here."
 UNUSABLE = "This picture cannot be used: choose another one, or fix its cut-out."
@@ -37,7 +39,8 @@ NEW_IMAGE = """(up, right, away, globe, player) => {
 PAINTED = "() => { (window.zero123 ??= {}).painted = true; return []; }"
 NOT_PAINTED = "() => { (window.zero123 ??= {}).painted = false; return []; }"
 
-# Where the image's own camera is, its image is what is seen; elsewhere the view is asked for.
+# Where the image's own camera is, its image is what is seen. Elsewhere the view is asked for; so it
+# is while an answer about the image before may still come, since the last that is asked comes last.
 PREPARED = f"""(image, given, up, right, away, globe, view, caption) => {{
   const page = (window.zero123 ??= {{}});
   page.ready = image && given ? image.path : null;
@@ -49,7 +52,7 @@ PREPARED = f"""(image, given, up, right, away, globe, view, caption) => {{
   page.begun = true;
   const source = {{...globe, image: given ? given.url : ""}};
   if (!given) return [source, null, "{CHOOSE}"];
-  if (up || right || away) {{
+  if (up || right || away || Object.values(page.asked ?? {{}}).some(Boolean)) {{
     setTimeout(() => document.dispatchEvent(new Event("camera-rests")), 0);
     return [source, view, caption];
   }}
@@ -60,9 +63,25 @@ NOT_PREPARED = f"""(globe) => {{
   return [{{...globe, image: ""}}, null, null, null, "{UNUSABLE}", ""];
 }}"""
 
-# Of an image that is not prepared no view is asked for.
-ONLY_READY = """(session, image, ...rest) => [
-  session, image && image.path === window.zero123?.ready ? image : null, ...rest]"""
+
+def only_ready(name: str) -> str:
+    """Return what sends an event's inputs: of an image that is not prepared nothing is asked."""
+    return f"""(session, image, ...rest) => {{
+      const page = (window.zero123 ??= {{}});
+      const asked = image && image.path === page.ready ? image : null;
+      (page.asked ??= {{}}).{name} = Boolean(asked);
+      return [session, asked, ...rest];
+    }}"""
+
+
+def answered(name: str) -> str:
+    """Return what notes that an event of `only_ready` has been answered."""
+    return f"() => {{ window.zero123.asked.{name} = false; return []; }}"
+
+
+# The page begins with an example, unless the visitor was faster.
+BEGIN = f"""(example, image, elevation) =>
+  image ? [image, elevation] : [example, {ELEVATION_DEG:g}]"""
 
 # A film of the image as it was framed before.
 NO_FILM = """(player) => {

@@ -68,8 +68,8 @@ def build(
                     with gr.Tab("3D"):
                         mesh = parts.mesh()
         moved = _connect_camera(source, camera, orbit)
-        asking = _connect_view(actions, session, source, camera, view, moved)
-        _connect_new_image(source, camera, view, asking)
+        _connect_view(actions, session, source, camera, view, moved)
+        _connect_new_image(source, camera, view)
         prepared = _connect_image(actions, session, source, camera, view)
         _connect_ready(prepared, source, camera, view, orbit, mesh)
         _connect_source(source, orbit, mesh)
@@ -160,13 +160,10 @@ def _connect_image(
     )
 
 
-def _connect_new_image(
-    source: parts.Source, camera: parts.Camera, view: parts.View, asking: list[Any]
-) -> None:
-    """Another image is seen from its own camera, and what is asked of the one before is dropped."""
+def _connect_new_image(source: parts.Source, camera: parts.Camera, view: parts.View) -> None:
+    """Another image is seen from its own camera."""
     moved = [*camera.sliders(), camera.globe, view.player]
     source.image.change(None, moved, moved, js=browser.NEW_IMAGE, **AT_ONCE)
-    source.image.change(None, cancels=asking, **AT_ONCE)
     source.apply.click(None, None, None, js=browser.PAINTED, **AT_ONCE)
 
 
@@ -230,9 +227,9 @@ def _connect_film(
 ) -> None:
     """The page begins with an example, which turns until the visitor takes the camera."""
     # No component has it as its value: that would be the default of all endpoints.
-    begins = load(
-        lambda: (EXAMPLE, ELEVATION_DEG), None, [source.image, source.input_elevation], **AT_ONCE
-    )
+    example = gr.Image(EXAMPLE, type="filepath", image_mode=None, format="png", visible=False)
+    begun = [source.image, source.input_elevation]
+    begins = load(None, [example, *begun], begun, js=browser.BEGIN, **AT_ONCE)
     begins.then(
         opening.film,
         [session, source.image],
@@ -290,8 +287,8 @@ def _connect_view(
     camera: parts.Camera,
     view: parts.View,
     moved: Any,
-) -> list[Any]:
-    """A quick preview follows the camera; the full view comes when it rests. Returns both."""
+) -> None:
+    """A quick preview follows the camera; the full view comes when it rests."""
     place = [session, source.image, *camera.sliders(), camera.guidance_scale]
     rest = [camera.seed, source.input_elevation, *source.framing(), source.active]
     shown = [view.image, view.caption]
@@ -299,21 +296,24 @@ def _connect_view(
         "fn": actions.follow,
         "inputs": [*place, *rest],
         "outputs": shown,
-        "js": browser.ONLY_READY,
         "trigger_mode": "always_last",
         **MODEL,
         **QUIET,
     }
-    follow = [
-        gr.on([slider.input for slider in camera.sliders()], **by_hand),
-        moved.then(**by_hand),
+    asking = [
+        gr.on(
+            [slider.input for slider in camera.sliders()],
+            **by_hand,
+            js=browser.only_ready("sliders"),
+        ),
+        moved.then(**by_hand, js=browser.only_ready("globe")),
     ]
-    show = gr.on(
+    view_of_rest = gr.on(
         [camera.globe.release, *(slider.release for slider in camera.sliders())],
         actions.show,
         [*place, camera.steps, *rest],
         shown,
-        js=browser.ONLY_READY,
+        js=browser.only_ready("view"),
         trigger_mode="always_last",
         **MODEL,
         **QUIET,
@@ -321,7 +321,8 @@ def _connect_view(
     by_wire = gr.Button(visible=False)
     by_wire.click(actions.preview, [*place, *rest], shown, api_name="preview", **MODEL)
     by_wire.click(actions.view, [*place, camera.steps, *rest], shown, api_name="view", **MODEL)
-    return [*follow, show]
+    for event, name in zip([*asking, view_of_rest], ("sliders", "globe", "view"), strict=True):
+        event.then(None, None, None, js=browser.answered(name), **AT_ONCE)
 
 
 def _connect_orbit(
