@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import sys
 from copy import copy
@@ -159,6 +160,25 @@ def test_presets_set_the_sliders_to_the_official_cameras() -> None:
     assert all(-90 <= up <= 90 and -180 <= azimuth <= 180 for up, azimuth, _ in drawn)
 
 
+def test_front_is_the_images_own_camera_and_random_goes_far_from_where_one_is() -> None:
+    assert callbacks.preset("front", 20, -30, 145) == (0, 0, 0)
+    for input_up, up, azimuth in ((0, 0, 0), (20, 60, -170), (-45, -45, 10)):
+        for _ in range(40):
+            to_up, to_azimuth, zoom = callbacks.preset("random", input_up, up, azimuth)
+            here, there = (math.radians(input_up + angle) for angle in (up, to_up))
+            cosine = math.sin(here) * math.sin(there) + math.cos(here) * math.cos(there) * math.cos(
+                math.radians(azimuth - to_azimuth)
+            )
+            assert math.degrees(math.acos(min(1.0, cosine))) >= 40 and zoom == 0
+
+
+def test_what_looks_like_a_tag_is_read_in_the_page() -> None:
+    with pytest.raises(gr.Error) as caught, callbacks.one_line_errors():
+        raise ValueError("model: expected <owner>/<name>, got 3 < 4")
+    # A browser takes "<" for a tag's beginning where a letter follows; a width of zero parts them.
+    assert caught.value.message == "model: expected <\u200bowner>/<\u200bname>, got 3 < 4"
+
+
 def test_the_spread_of_two_seeds_is_half_their_difference() -> None:
     black, white, grey = (Image.new("RGB", (4, 4), (level,) * 3) for level in (0, 255, 51))
     assert np.allclose(outputs.std_over_seeds([black, white]), 0.5)
@@ -176,7 +196,7 @@ def test_a_late_preview_does_not_take_the_place_of_the_view(
     list(actions.show(session, picture, *here, None, None, *rest[1:]))
     assert actions.follow(session, picture, *here, *rest)[0] == gr.skip()
     image, caption = actions.follow(session, picture, *there, *rest)
-    assert isinstance(image, Image.Image) and caption.startswith("40°")
+    assert isinstance(image, Image.Image) and caption.startswith("40° right")
     assert actions.follow(session, None, *here, *rest) == (gr.skip(), gr.skip())
 
 

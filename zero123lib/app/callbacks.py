@@ -7,6 +7,7 @@ visitor, which Gradio adds itself.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -25,7 +26,10 @@ from zero123lib.app.view_service import ViewService, checked_pose, preview_steps
 from zero123lib.app.words import shown
 from zero123lib.diffusion.card import about_model
 from zero123lib.views.images import CutOutMethod, ImageError
-from zero123lib.views.poses import RelativePose, orbit, preset_pose
+from zero123lib.views.poses import Pose, RelativePose, orbit, preset_pose
+
+# So far the button "random" goes at least.
+RANDOM_AT_LEAST_DEG = 40.0
 
 
 class Actions:
@@ -341,16 +345,34 @@ class Actions:
             return shown(str(error))
 
 
-def preset(name: str, input_elevation: float = 0.0) -> tuple[float, float, float]:
-    """Return the elevation, azimuth and zoom of a button; "random" draws anew.
+def preset(
+    name: str, input_elevation: float = 0.0, elevation: float = 0.0, azimuth: float = 0.0
+) -> tuple[float, float, float]:
+    """Return the elevation, azimuth and zoom of a button.
 
+    "random" draws anew, at least 40 degrees away from the camera at this elevation and azimuth.
     The camera stops straight above and straight below, wherever the image's own is.
     """
+    if name == "front":
+        return 0, 0, 0
     generator = torch.Generator()
     generator.seed()
-    pose = preset_pose(name, generator)
-    up = max(-90.0 - input_elevation, min(90.0 - input_elevation, pose.elevation_deg))
-    return max(-90, min(90, round(up))), round(pose.azimuth_deg), pose.radius
+    here = Pose(max(-90.0, min(90.0, input_elevation + elevation)), azimuth)
+    while True:
+        pose = preset_pose(name, generator)
+        up = max(-90.0 - input_elevation, min(90.0 - input_elevation, pose.elevation_deg))
+        to = max(-90, min(90, round(up))), round(pose.azimuth_deg), pose.radius
+        there = Pose(max(-90.0, min(90.0, input_elevation + to[0])), to[1])
+        if name != "random" or angle_between_deg(here, there) >= RANDOM_AT_LEAST_DEG:
+            return to
+
+
+def angle_between_deg(a: Pose, b: Pose) -> float:
+    """Return the angle between the directions of two cameras, degrees in [0, 180]."""
+    up_a, up_b = math.radians(a.elevation_deg), math.radians(b.elevation_deg)
+    around = math.radians(a.azimuth_deg - b.azimuth_deg)
+    cosine = math.sin(up_a) * math.sin(up_b) + math.cos(up_a) * math.cos(up_b) * math.cos(around)
+    return math.degrees(math.acos(max(-1.0, min(1.0, cosine))))
 
 
 @contextmanager

@@ -8,13 +8,14 @@ from typing import Any, cast
 import gradio as gr
 
 from zero123lib._optional import require
-from zero123lib.app import parts, settings
+from zero123lib.app import browser, parts, settings
 from zero123lib.app.callbacks import Actions, preset
 from zero123lib.app.examples import ELEVATION_DEG
-from zero123lib.app.globe import GLOBE_OF_SLIDERS, SLIDERS_OF_GLOBE, object_image
+from zero123lib.app.globe import lowest_trained_deg
 from zero123lib.app.guard import Guard
 from zero123lib.app.mesh_service import MeshService
 from zero123lib.app.model_cache import ModelCache, about
+from zero123lib.app.opening import EXAMPLE, Opening
 from zero123lib.app.sessions import Session
 from zero123lib.app.theme import CSS, JS, THEME
 from zero123lib.diffusion.apps import load_pipeline
@@ -72,15 +73,19 @@ def build(
                 parts.heading("The object")
                 with gr.Tabs():
                     with gr.Tab("View"):
-                        view = parts.view()
+                        view = parts.view(pipe)
                     with gr.Tab("Orbit"):
                         orbit = parts.orbit()
                     with gr.Tab("3D"):
                         mesh = parts.mesh()
-        _connect_camera(source, camera, orbit)
-        _connect_image(actions, session, source, camera, view)
+        moved = _connect_camera(source, camera, orbit)
+        _connect_view(actions, session, source, camera, view, moved)
+        _connect_new_image(source, camera, view)
+        prepared = _connect_image(actions, session, source, camera, view)
+        _connect_ready(prepared, source, camera, view, orbit, mesh)
+        _connect_source(source, orbit, mesh)
+        _connect_film(Opening(actions.view_service), session, source, camera, view, blocks.load)
         _connect_brush(actions, session, source)
-        _connect_view(actions, session, source, camera, view)
         _connect_orbit(actions, session, source, camera, orbit)
         _connect_mesh(
             MeshService(actions.view_service, options.recipe_overrides, options.max_queue),
@@ -114,9 +119,11 @@ def launch_options(mcp: bool = False) -> dict[str, Any]:
     }
 
 
-def _connect_camera(source: parts.Source, camera: parts.Camera, orbit: parts.Orbit) -> None:
-    """Globe and sliders, each setting the other, in the browser."""
-    camera.globe.input(None, camera.globe, camera.sliders(), js=SLIDERS_OF_GLOBE, **AT_ONCE)
+def _connect_camera(source: parts.Source, camera: parts.Camera, orbit: parts.Orbit) -> Any:
+    """Globe and sliders, each setting the other, in the browser; returns what the globe does."""
+    moved = camera.globe.input(
+        None, camera.globe, camera.sliders(), js=browser.SLIDERS_OF_GLOBE, **AT_ONCE
+    )
     gr.on(
         [
             *(slider.change for slider in camera.sliders()),
@@ -126,11 +133,18 @@ def _connect_camera(source: parts.Source, camera: parts.Camera, orbit: parts.Orb
         None,
         [*camera.sliders(), source.input_elevation, orbit.count, camera.globe],
         camera.globe,
-        js=GLOBE_OF_SLIDERS,
+        js=browser.GLOBE_OF_SLIDERS,
         **AT_ONCE,
     )
+    by_hand = [slider.input for slider in camera.sliders()]
+    buttons = [button.click for button in camera.presets.values()]
+    gr.on([*by_hand, *buttons], None, None, None, js=browser.TOUCH, **AT_ONCE)
     for name, button in camera.presets.items():
-        button.click(partial(preset, name), source.input_elevation, camera.sliders(), **AT_ONCE)
+        here = [source.input_elevation, camera.elevation, camera.azimuth]
+        button.click(partial(preset, name), here, camera.sliders(), **AT_ONCE).then(
+            None, None, None, js=browser.REST, **AT_ONCE
+        )
+    return moved
 
 
 def _connect_image(
@@ -139,8 +153,8 @@ def _connect_image(
     source: parts.Source,
     camera: parts.Camera,
     view: parts.View,
-) -> None:
-    """Show an image, and how it is framed, as the model is given it."""
+) -> Any:
+    """Show an image, and how it is framed, as the model is given it; return that event."""
     # The elevation goes with the image: known of an example, level unless told of one's own.
     # So does how it is cut out: an image that was fixed by hand has its own transparency.
     fresh = [source.input_elevation, source.method]
@@ -155,8 +169,7 @@ def _connect_image(
         js="(image) => image ? 'The object is being cut out…' : ''",
         **AT_ONCE,
     )
-    framed = gr.State()
-    gr.on(
+    return gr.on(
         [
             source.image.change,
             source.ratio.release,
@@ -165,21 +178,112 @@ def _connect_image(
         ],
         actions.prepare,
         [session, source.image, *source.framing(), source.active],
-        [source.before_after, source.note, framed],
+        [source.before_after, source.note, view.given],
         api_name="prepare",
         **CUT_OUT,
         trigger_mode="always_last",
         show_progress="hidden",
+    )
+
+
+def _connect_new_image(source: parts.Source, camera: parts.Camera, view: parts.View) -> None:
+    """Another image is seen from its own camera."""
+    moved = [*camera.sliders(), camera.globe, view.player]
+    source.image.change(None, moved, moved, js=browser.NEW_IMAGE, **AT_ONCE)
+    source.apply.click(None, None, None, js=browser.PAINTED, **AT_ONCE)
+
+
+def _connect_ready(
+    prepared: Any,
+    source: parts.Source,
+    camera: parts.Camera,
+    view: parts.View,
+    orbit: parts.Orbit,
+    mesh: parts.Mesh,
+) -> None:
+    """What is prepared is shown and can be asked about; without it the buttons are off."""
+    shown = [camera.globe, view.image, view.caption]
+    buttons = [orbit.button, orbit.own, mesh.button]
+    prepared.success(
+        None,
+        [source.image, view.given, *camera.sliders(), *shown],
+        shown,
+        js=browser.PREPARED,
+        **AT_ONCE,
     ).then(
-        lambda image: (
-            gr.update(image="" if image is None else object_image(image)),
-            image,
-            "Your picture, as the model is given it. Drag it."
-            if image
-            else "Choose a picture, and the object appears here.",
-        ),
-        framed,
-        [camera.globe, view.image, view.caption],
+        lambda image: [gr.Button(interactive=image is not None)] * len(buttons),
+        view.given,
+        buttons,
+        preprocess=False,
+        **AT_ONCE,
+    )
+    prepared.failure(
+        None,
+        camera.globe,
+        [camera.globe, view.image, view.given, source.before_after, view.caption, source.note],
+        js=browser.NOT_PREPARED,
+        **AT_ONCE,
+    ).then(lambda: [gr.Button(interactive=False)] * len(buttons), None, buttons, **AT_ONCE)
+
+
+def _connect_source(source: parts.Source, orbit: parts.Orbit, mesh: parts.Mesh) -> None:
+    """Results say of what they were made, and fade once another image is chosen."""
+    for results, starts in ((orbit, [orbit.button, orbit.own]), (mesh, [mesh.button])):
+        of = gr.State()
+        begun = gr.on(
+            [button.click for button in starts],
+            lambda image: image,
+            source.image,
+            of,
+            preprocess=False,
+            **AT_ONCE,
+        )
+        shown = [source.image, of], [results.made, results.source]
+        begun.then(parts.made_of, *shown, preprocess=False, **AT_ONCE)
+        source.image.change(parts.made_of, *shown, preprocess=False, **AT_ONCE)
+
+
+def _connect_film(
+    opening: Opening,
+    session: gr.State,
+    source: parts.Source,
+    camera: parts.Camera,
+    view: parts.View,
+    load: Any,
+) -> None:
+    """The page begins with an example, which turns until the visitor takes the camera."""
+    # No component has it as its value: that would be the default of all endpoints.
+    example = gr.Image(EXAMPLE, type="filepath", image_mode=None, format="png", visible=False)
+    begun = [source.image, source.input_elevation]
+    begins = load(None, [example, *begun], begun, js=browser.BEGIN, **AT_ONCE)
+    begins.then(
+        opening.film,
+        [session, source.image],
+        view.film,
+        preprocess=False,
+        concurrency_id="opening",
+        concurrency_limit=1,
+        **QUIET,
+    ).success(
+        None,
+        [view.film, source.image, view.player],
+        view.player,
+        js=browser.FILM,
+        **AT_ONCE,
+    )
+    gr.on(
+        [source.ratio.release, source.recentre.input, source.method.input],
+        None,
+        view.player,
+        view.player,
+        js=browser.NO_FILM,
+        **AT_ONCE,
+    )
+    view.player.input(
+        None,
+        [view.player, camera.globe],
+        [view.image, view.caption, *camera.sliders(), camera.globe],
+        js=browser.FRAME,
         **AT_ONCE,
     )
 
@@ -199,7 +303,7 @@ def _connect_brush(actions: Actions, session: gr.State, source: parts.Source) ->
         [source.image, source.method, source.painting],
         **CUT_OUT,
         **QUIET,
-    )
+    ).failure(None, None, None, js=browser.NOT_PAINTED, **AT_ONCE)
 
 
 def _connect_view(
@@ -208,29 +312,34 @@ def _connect_view(
     source: parts.Source,
     camera: parts.Camera,
     view: parts.View,
+    moved: Any,
 ) -> None:
     """Let a quick preview follow the camera; the full view comes when it rests."""
     place = [session, source.image, *camera.sliders(), camera.guidance_scale]
     rest = [camera.seed, source.input_elevation, *source.framing(), source.active]
     shown = [view.image, view.caption]
-    gr.on(
-        [slider.change for slider in camera.sliders()],
-        actions.follow,
-        [*place, *rest],
-        shown,
-        trigger_mode="always_last",
+    by_hand: dict[str, Any] = {
+        "fn": actions.follow,
+        "inputs": [*place, *rest],
+        "outputs": shown,
+        "trigger_mode": "always_last",
         **ONE_VIEW,
         **QUIET,
-    )
-    gr.on(
-        [
-            camera.globe.release,
-            *(slider.release for slider in camera.sliders()),
-            *(button.click for button in camera.presets.values()),
-        ],
+    }
+    asking = [
+        gr.on(
+            [slider.input for slider in camera.sliders()],
+            **by_hand,
+            js=browser.only_ready("sliders"),
+        ),
+        moved.then(**by_hand, js=browser.only_ready("globe")),
+    ]
+    view_of_rest = gr.on(
+        [camera.globe.release, *(slider.release for slider in camera.sliders())],
         actions.show,
         [*place, camera.steps, *rest],
         shown,
+        js=browser.only_ready("view"),
         trigger_mode="always_last",
         **ONE_VIEW,
         **QUIET,
@@ -238,6 +347,8 @@ def _connect_view(
     by_wire = gr.Button(visible=False)
     by_wire.click(actions.preview, [*place, *rest], shown, api_name="preview", **ONE_VIEW)
     by_wire.click(actions.view, [*place, camera.steps, *rest], shown, api_name="view", **ONE_VIEW)
+    for event, name in zip([*asking, view_of_rest], ("sliders", "globe", "view"), strict=True):
+        event.then(None, None, None, js=browser.answered(name), **AT_ONCE)
 
 
 def _connect_orbit(
@@ -343,7 +454,7 @@ def _connect_model(
 ) -> None:
     """Another model, with its badge and the settings that it does best with, once it is there."""
 
-    def settle(session: Session) -> tuple[Any, ...]:
+    def settle(session: Session, globe: dict[str, Any]) -> tuple[Any, ...]:
         pipe = actions.model_cache.get(session.model)
         return (
             session.model,
@@ -352,11 +463,12 @@ def _connect_model(
             pipe.config["num_inference_steps"],
             pipe.config["foreground_ratio"],
             gr.Slider(info=parts.elevation_info(pipe)),
+            {**globe, "lowest": lowest_trained_deg(pipe)},
         )
 
     source.model.input(actions.about, source.model, source.about, **AT_ONCE)
     # A download may take an hour, in which others make their orbits.
-    source.load.click(
+    loaded = source.load.click(
         actions.model,
         [session, source.model],
         source.about,
@@ -364,9 +476,10 @@ def _connect_model(
         preprocess=False,
         concurrency_id="model",
         concurrency_limit=1,
-    ).success(
+    )
+    loaded.success(
         settle,
-        session,
+        [session, camera.globe],
         [
             source.active,
             head,
@@ -374,6 +487,7 @@ def _connect_model(
             camera.steps,
             source.ratio,
             source.input_elevation,
+            camera.globe,
         ],
         **AT_ONCE,
-    )
+    ).success(None, None, None, js=browser.REST, **AT_ONCE)

@@ -10,15 +10,19 @@ import gradio as gr
 
 from zero123lib import upscaling
 from zero123lib.app import inputs, preparing, settings
+from zero123lib.app.browser import CHOOSE
 from zero123lib.app.examples import example_files
 from zero123lib.app.globe import globe
 from zero123lib.app.mesh_service import CHOICES
 from zero123lib.app.model_cache import ModelCache
+from zero123lib.app.player import player
 from zero123lib.diffusion.apps import needs_input_elevation
 from zero123lib.diffusion.card import about_model
+from zero123lib.diffusion.checkpoints.downloads import readable
+from zero123lib.diffusion.checkpoints.named import NAMED, fitting
+from zero123lib.diffusion.checkpoints.sources import bundled_models
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.views.cutout import rembg_model
-from zero123lib.views.poses import PRESET_NAMES
 
 LOGO = """<svg viewBox="0 0 32 32" fill="none" stroke="currentColor" stroke-width="1.8"
 stroke-linecap="round" aria-hidden="true"><circle cx="16" cy="16" r="12"/>
@@ -29,6 +33,10 @@ TOUR = (
     "Turn the object with your hand: drag the view, the globe or the sliders. "
     "Then take a whole orbit of it with you, or a mesh."
 )
+# The buttons over the sliders, as they stand in line.
+BUTTONS = ("front", "left", "right", "behind", "above", "below", "random")
+# A slider that fills from its middle.
+SIGNED: dict[str, Any] = {"elem_classes": "signed"}
 METHODS = {
     "auto": "Transparency, else network",
     "alpha": "Its own transparency",
@@ -84,10 +92,13 @@ class Camera:
 
 @dataclass(frozen=True)
 class View:
-    """One view, held by hand."""
+    """One view, held by hand, beside what the model is given."""
 
+    given: gr.Image
     image: gr.Image
     caption: gr.Markdown
+    player: gr.HTML
+    film: gr.JSON
 
 
 @dataclass(frozen=True)
@@ -106,6 +117,8 @@ class Orbit:
     uncertainty: gr.Image
     files: list[gr.DownloadButton]
     downloads: gr.Row
+    made: gr.Column
+    source: gr.HTML
 
     def outputs(self) -> list[Any]:
         """List the outputs in the order in which the endpoints answer."""
@@ -124,6 +137,8 @@ class Mesh:
     viewer: gr.Model3D
     files: list[gr.DownloadButton]
     downloads: gr.Row
+    made: gr.Column
+    source: gr.HTML
 
     def outputs(self) -> list[Any]:
         """List the outputs in the order in which the endpoint answers."""
@@ -221,6 +236,7 @@ def source(model_cache: ModelCache) -> Source:
             step=1,
             label="Elevation of your picture's camera",
             info=elevation_info(pipe),
+            **SIGNED,
         )
     note = gr.Markdown(elem_id="note")
     with gr.Accordion("Model", open=False, elem_id="model"):
@@ -256,6 +272,20 @@ def source(model_cache: ModelCache) -> Source:
     )
 
 
+def offer(model_cache: ModelCache, name: str) -> str:
+    """Return what to know about a model before it is loaded: licence, size, and from whom."""
+    if model_cache.is_loaded(name):
+        return f"{about_model(model_cache.get(name))}."
+    if name in NAMED:
+        source = fitting(name, None, False)[0]
+        return (
+            f"{name}: licence {NAMED[name].licence}; {readable(source.nbytes)} from "
+            f"{source.publisher}, unless this machine has it. Nothing is fetched before Load."
+        )
+    kind = "comes with this program" if name in bundled_models() else "its size is not known"
+    return f"{escape(str(name)[:200])}: {kind}; its licence is told once it is loaded."
+
+
 def elevation_info(pipe: Zero123Pipeline) -> str:
     """Return what the elevation of the image's camera is for."""
     if needs_input_elevation(pipe):
@@ -266,12 +296,14 @@ def elevation_info(pipe: Zero123Pipeline) -> str:
 def camera(pipe: Zero123Pipeline) -> Camera:
     """Make the second column."""
     heading("The camera")
-    widget = globe(elem_id="globe", label="Camera globe")
+    widget = globe(pipe, elem_id="globe", label="Camera globe")
     with gr.Row(elem_id="presets"):
-        presets = {name: gr.Button(name.capitalize(), size="sm") for name in PRESET_NAMES}
-    elevation = gr.Slider(-90, 90, 0, step=1, label="Elevation, ° up")
-    azimuth = gr.Slider(-180, 180, 0, step=1, label="Azimuth, ° right")
-    zoom = gr.Slider(-settings.MAX_ZOOM, settings.MAX_ZOOM, 0, step=0.05, label="Zoom, + farther")
+        presets = {name: gr.Button(name.capitalize(), size="sm") for name in BUTTONS}
+    elevation = gr.Slider(-90, 90, 0, step=1, label="Elevation, ° up", **SIGNED)
+    azimuth = gr.Slider(-180, 180, 0, step=1, label="Azimuth, ° right", **SIGNED)
+    zoom = gr.Slider(
+        -settings.MAX_ZOOM, settings.MAX_ZOOM, 0, step=0.05, label="Zoom, + farther", **SIGNED
+    )
     with gr.Accordion("Sampling", open=False):
         guidance_scale = gr.Slider(
             0, settings.MAX_GUIDANCE, pipe.config["guidance_scale"], step=0.1, label="Guidance"
@@ -288,9 +320,24 @@ def camera(pipe: Zero123Pipeline) -> Camera:
     return Camera(widget, presets, elevation, azimuth, zoom, guidance_scale, steps, seed)
 
 
-def view() -> View:
-    """Make the tab with one view."""
-    image = gr.Image(
+def view(pipe: Zero123Pipeline) -> View:
+    """Make the tab with one view; of a small model it is small."""
+    with gr.Row(elem_id="pair", elem_classes="small" if pipe.image_size <= 128 else "large"):
+        given = gr.Image(
+            label="Given",
+            format="png",
+            interactive=False,
+            height=None,
+            buttons=[],
+            elem_id="given",
+        )
+        image = _view_image()
+    caption = gr.Markdown(CHOOSE, elem_id="caption")
+    return View(given, image, caption, player(elem_id="player"), gr.JSON(visible=False))
+
+
+def _view_image() -> gr.Image:
+    return gr.Image(
         label="The object from the camera",
         show_label=False,
         format="png",
@@ -299,8 +346,6 @@ def view() -> View:
         buttons=["download", "fullscreen"],
         elem_id="view",
     )
-    caption = gr.Markdown("Choose a picture, and the object appears here.", elem_id="caption")
-    return View(image, caption)
 
 
 def orbit() -> Orbit:
@@ -325,28 +370,30 @@ def orbit() -> Orbit:
     with gr.Row():
         button = gr.Button("Make the orbit", variant="primary", scale=3)
         stop = gr.Button("Stop", scale=1, min_width=80)
-    gallery = gr.Gallery(
-        label="Views",
-        show_label=False,
-        format="png",
-        columns=4,
-        object_fit="contain",
-        height="auto",
-        interactive=False,
-        buttons=["download", "download_all", "fullscreen"],
-        elem_id="gallery",
-    )
-    with gr.Row(elem_id="downloads", visible=False) as downloads:
-        names = ("Contact sheet", "GIF", "MP4", "Zip, with cameras")
-        files = [gr.DownloadButton(name, size="sm") for name in names]
-    uncertainty = gr.Image(
-        label="Where the seeds disagree: bright is unsure",
-        format="png",
-        interactive=False,
-        visible=False,
-        buttons=["download", "fullscreen"],
-        elem_id="uncertainty",
-    )
+    source = gr.HTML(elem_classes="made-of", apply_default_css=False)
+    with gr.Column(elem_id="orbit-made") as made:
+        gallery = gr.Gallery(
+            label="Views",
+            show_label=False,
+            format="png",
+            columns=4,
+            object_fit="contain",
+            height="auto",
+            interactive=False,
+            buttons=["download", "download_all", "fullscreen"],
+            elem_id="gallery",
+        )
+        with gr.Row(elem_id="downloads", visible=False) as downloads:
+            names = ("Contact sheet", "GIF", "MP4", "Zip, with cameras")
+            files = [gr.DownloadButton(name, size="sm") for name in names]
+        uncertainty = gr.Image(
+            label="Where the seeds disagree: bright is unsure",
+            format="png",
+            interactive=False,
+            visible=False,
+            buttons=["download", "fullscreen"],
+            elem_id="uncertainty",
+        )
     with gr.Accordion("Cameras of your own", open=False):
         azimuths = gr.Textbox(
             settings.DEFAULT_AZIMUTHS,
@@ -367,7 +414,27 @@ def orbit() -> Orbit:
         uncertainty,
         files,
         downloads,
+        made,
+        source,
     )
+
+
+def made_of(image: Any, of: Any) -> tuple[Any, Any]:
+    """Tell of what results were made, and dim them where another image is chosen by now.
+
+    Args:
+        image: Gradio's file data of the image that is chosen.
+        of: the same of the one that the results were made of, None where there are none.
+
+    Returns:
+        Updates of the results' column and of the line over it.
+    """
+    if of is None:
+        return gr.Column(elem_classes=[]), ""
+    name = f"<b>{escape(str(of.get('orig_name') or 'your picture')[:80])}</b>"
+    if image is not None and image.get("path") == of.get("path"):
+        return gr.Column(elem_classes=[]), f"Made from {name}."
+    return gr.Column(elem_classes=["stale"]), f"Made from {name}, not from what is chosen now."
 
 
 def seen_from_image(input_elevation: float) -> tuple[float, float, None]:
@@ -389,29 +456,31 @@ def mesh() -> Mesh:
     with gr.Row():
         button = gr.Button("Make the mesh", variant="primary", scale=3)
         stop = gr.Button("Stop", scale=1, min_width=80)
-    with gr.Row():
-        image = gr.Image(
-            label="As it grows",
-            show_label=False,
-            format="png",
+    source = gr.HTML(elem_classes="made-of", apply_default_css=False)
+    with gr.Column(elem_id="mesh-made") as made:
+        with gr.Row():
+            image = gr.Image(
+                label="As it grows",
+                show_label=False,
+                format="png",
+                interactive=False,
+                height=240,
+                buttons=[],
+                scale=1,
+                min_width=200,
+                elem_id="turntable",
+            )
+            stats = gr.Markdown(
+                "Its surface grows here, seen from all around in turn.", elem_id="stats"
+            )
+        viewer = gr.Model3D(
+            label="Mesh",
+            height=380,
+            clear_color=(1.0, 1.0, 1.0, 1.0),
             interactive=False,
-            height=240,
             buttons=[],
-            scale=1,
-            min_width=200,
-            elem_id="turntable",
+            elem_id="mesh",
         )
-        stats = gr.Markdown(
-            "Its surface grows here, seen from all around in turn.", elem_id="stats"
-        )
-    viewer = gr.Model3D(
-        label="Mesh",
-        height=380,
-        clear_color=(1.0, 1.0, 1.0, 1.0),
-        interactive=False,
-        buttons=[],
-        elem_id="mesh",
-    )
-    with gr.Row(elem_id="downloads-3d", visible=False) as downloads:
-        files = [gr.DownloadButton(name, size="sm") for name in ("GLB", "OBJ", "PLY", "Video")]
-    return Mesh(recipe, button, stop, image, stats, viewer, files, downloads)
+        with gr.Row(elem_id="downloads-3d", visible=False) as downloads:
+            files = [gr.DownloadButton(name, size="sm") for name in ("GLB", "OBJ", "PLY", "Video")]
+    return Mesh(recipe, button, stop, image, stats, viewer, files, downloads, made, source)
