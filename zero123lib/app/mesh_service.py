@@ -246,7 +246,8 @@ def stats(end: Finished, seconds: float) -> str:
         surface = f"{mesh['vertices']:,} vertices, {mesh['faces']:,} faces"
     ended = {"finished": "Finished", "stopped": "Stopped early; this is what was there"}
     head = f"**{ended.get(metrics['ended'], metrics['ended'])}** · {surface} · {memory()}"
-    made = f"Made by {metrics['model']} ({metrics['model_licence'] or 'licence not stated'})."
+    model = f"{metrics['model']} ({metrics['model_licence'] or 'licence not stated'})"
+    made = f"Made by {', '.join([model, *metrics['networks']])}."
     return "\n\n".join([head, "\n".join(lines), *end.notes, made])
 
 

@@ -17,7 +17,13 @@ from PIL import Image
 from zero123lib._choices import Upscale
 from zero123lib.app import SPACES
 from zero123lib.app.model_cache import ModelCache
-from zero123lib.app.settings import GPU_MOST_S, GPU_READY_S, GPU_VIEW_STEP_S, LIVE_EVERY_S
+from zero123lib.app.settings import (
+    GPU_MOST_S,
+    GPU_READY_S,
+    GPU_UPSCALE_S,
+    GPU_VIEW_STEP_S,
+    LIVE_EVERY_S,
+)
 from zero123lib.views.images import Prepared, to_pils
 from zero123lib.views.poses import RelativePose
 
@@ -90,10 +96,11 @@ def make_sampler(model_cache: ModelCache) -> Sampler:
 
 
 def gpu_seconds(what: Sampling) -> int:
-    """Return what to ask ZeroGPU for: more for more views and steps, up to what it grants."""
-    evaluations = len(what.poses) * len(what.seeds) * what.steps
+    """Return what to ask ZeroGPU for: more for more of everything, up to what it grants."""
+    views = len(what.poses) * len(what.seeds)
     passes = 1 if what.guidance_scale == 1.0 else 2
-    return round(min(GPU_MOST_S, GPU_READY_S + GPU_VIEW_STEP_S * passes * evaluations))
+    view_s = GPU_VIEW_STEP_S * passes * what.steps + GPU_UPSCALE_S * (what.upscale > 1)
+    return round(min(GPU_MOST_S, GPU_READY_S + views * view_s))
 
 
 def with_gpu(function: Any, duration: Callable[..., int]) -> Any:
