@@ -70,9 +70,10 @@ def make_sampler(model_cache: ModelCache) -> Sampler:
         pipe = model_cache.get(model)
         # One generator per seed, shared by its poses: the numbers of a call with that seed alone.
         noise = [torch.Generator().manual_seed(seed) for seed in what.seeds]
+        condition, poses = pipe.encode(prepared), list(what.poses) * len(what.seeds)
         steps = pipe.sample(
-            pipe.encode(prepared),
-            list(what.poses) * len(what.seeds),
+            condition,
+            poses,
             num_inference_steps=what.steps,
             guidance_scale=what.guidance_scale,
             sampler=what.sampler,  # type: ignore[arg-type]
@@ -83,7 +84,7 @@ def make_sampler(model_cache: ModelCache) -> Sampler:
         for step in steps:
             last = step.index + 1 == step.total
             if last:
-                done = pipe.decode(step.latents, upscale=what.upscale)
+                done = pipe.finish(step.latents, condition, poses, upscale=what.upscale)
                 yield Shown(step.total, step.total, to_pils(done))
             elif what.live and time.monotonic() - shown_at >= LIVE_EVERY_S:
                 images = to_pils(pipe.decode(step.predicted))
