@@ -203,7 +203,10 @@ def test_no_aspect_is_too_much(shape):
     assert segment.foreground(image).size == image.size
     soft = np.zeros(shape, np.float32)
     soft[middle] = 1
-    alpha = np.asarray(segment._drawn_to_edges(segment._largest(soft), image)) / 255
+    alpha = (
+        np.asarray(segment._drawn_to_edges(segment._largest(soft), photo / np.float32(255), image))
+        / 255
+    )
     assert np.abs(alpha - soft).mean() < 0.25 and alpha[middle].mean() > 0.5
 
 
@@ -211,9 +214,12 @@ def test_strips_are_the_whole(monkeypatch):
     rng = np.random.default_rng(0)
     photo = Image.fromarray(rng.integers(0, 255, (150, 700, 3), np.uint8))
     soft = np.linspace(0, 1, 70, dtype=np.float32)[None].repeat(15, 0)
-    whole = segment._drawn_to_edges(soft, photo)
+    guide = segment._values(photo)
+    whole = segment._drawn_to_edges(soft, guide, photo)
     monkeypatch.setattr(segment, "_STRIP_PX", 700 * 7)
-    assert np.array_equal(np.asarray(segment._drawn_to_edges(soft, photo)), np.asarray(whole))
+    assert np.array_equal(
+        np.asarray(segment._drawn_to_edges(soft, guide, photo)), np.asarray(whole)
+    )
     # Rows are made one by one as torch makes them all together.
     lines = rng.random((15, 70, 4), np.float32)
     together = segment._resized(segment._resized(lines, 150, 70), 150, 700)

@@ -111,8 +111,8 @@ def test_a_mask_that_says_nothing_is_refused_by_name(mask: object, expected: str
 def test_any_aspect_is_framed_whole(shape: tuple[int, int]) -> None:
     photo = np.full((*shape, 3), (200, 40, 30), np.uint8)
     prepared = prepare(masked(photo, np.ones(shape, bool)), 64)
-    alpha = np.asarray(prepared.rgba.getchannel("A")) > 127
+    alpha = np.asarray(prepared.rgba.getchannel("A")) > 8  # a line is thinner than a pixel
     sides = sorted(int(alpha.any(axis=axis).sum()) for axis in (0, 1))
-    assert sides[1] == pytest.approx(50, abs=1)  # 200/256 of 64
-    assert sides[0] == pytest.approx(max(50 * min(shape) / max(shape), 0), abs=1)
+    assert sides[1] == pytest.approx(50, abs=2)  # 200/256 of 64
+    assert sides[0] == pytest.approx(50 * min(shape) / max(shape), abs=2) and sides[0] > 0
     assert prepared.detail is not None and prepared.detail.width % 64 == 0

@@ -23,8 +23,9 @@ from .u2net import SIDE_PX, u2netp
 # Longest side at which the network's second look is cut from, at which colours are compared, and at
 # which the guided filter is solved.
 _SEEN_SIDE_PX, _COLORS_SIDE_PX, _GUIDED_SIDE_PX = 1024, 256, 512
-# Rows of an image times its width, in pixels, that are worked on at a time.
-_STRIP_PX = 2**20
+# Longest side up to which no pixel is rounded to 8 bits again; rows of an image times its width, in
+# pixels, that are worked on at a time.
+_FLOAT_SIDE_PX, _STRIP_PX = 2048, 2**20
 # Where nothing is so salient there is no object. The second look: what is at least so salient, and
 # this share of its longest side around it.
 _THERE, _FOUND, _MARGIN = 0.5, 0.1, 0.15
@@ -54,12 +55,12 @@ def foreground(image: Image.Image) -> Image.Image:
         Mode L, the image's size; all zero where nothing stands out, as in a photograph of a lawn
         or a brick wall.
     """
-    height, width = _bounded(image.height, image.width, _SEEN_SIDE_PX)
-    small = _values(image.resize((width, height), Image.Resampling.BILINEAR))
+    rgb = _values(_at_most(image, _FLOAT_SIDE_PX))
+    small = _resized(rgb, *_bounded(*rgb.shape[:2], _SEEN_SIDE_PX))
     salient = _looked_at_twice(small)
     if salient.max() < _THERE or _sureness(salient) < _SURE:
         return Image.new("L", image.size)
-    return _drawn_to_edges(_largest(_by_colors(salient, small)), image)
+    return _drawn_to_edges(_largest(_by_colors(salient, small)), rgb, image)
 
 
 def _looked_at_twice(rgb: np.ndarray) -> np.ndarray:
@@ -173,11 +174,14 @@ def _largest(soft: np.ndarray) -> np.ndarray:
     return soft * _resized(there, *soft.shape)
 
 
-def _drawn_to_edges(soft: np.ndarray, image: Image.Image) -> Image.Image:
-    """Alpha whose edges are the image's: guided filter, the colours its guide."""
-    height, width = _bounded(image.height, image.width, _GUIDED_SIDE_PX)
-    guide = _values(image.resize((width, height), Image.Resampling.BILINEAR))
-    lines = _guided(guide, _resized(soft, height, width))
+def _drawn_to_edges(soft: np.ndarray, guide: np.ndarray, image: Image.Image) -> Image.Image:
+    """Alpha whose edges are the image's: guided filter, the colours its guide.
+
+    Args:
+        guide: the image, maybe smaller.
+    """
+    height, width = _bounded(*guide.shape[:2], _GUIDED_SIDE_PX)
+    lines = _guided(*(_resized(one, height, width) for one in (guide, soft)))
     alpha = Image.new("L", image.size)
     rows = max(1, _STRIP_PX // image.width)
     for top in range(0, image.height, rows):
@@ -219,6 +223,11 @@ def _strip(values: np.ndarray, top: int, bottom: int, height: int) -> np.ndarray
     above = at.astype(int)
     share = (at - above).astype(values.dtype)[:, None, None]
     return values[above] * (1 - share) + values[np.minimum(above + 1, last)] * share
+
+
+def _at_most(image: Image.Image, side: int) -> Image.Image:
+    height, width = _bounded(image.height, image.width, side)
+    return image.resize((width, height), Image.Resampling.BILINEAR)
 
 
 def _values(image: Image.Image) -> np.ndarray:
