@@ -68,7 +68,7 @@ def with_photo(images: Tensor, poses: Sequence[RelativePose], photo: Image.Image
     there = [_is_own_camera(pose) for pose in poses]
     if photo is None or not any(there):
         return images
-    sized = photo.resize((images.shape[-1],) * 2, Image.Resampling.LANCZOS)
+    sized = photo.resize((images.shape[-1], images.shape[-2]), Image.Resampling.LANCZOS)
     images = images.clone()
     images[torch.tensor(there, device=images.device)] = to_tensor(sized).to(images.device)
     return images

@@ -188,9 +188,10 @@ def object_pixels(original: Image.Image, cut: CutOut) -> Image.Image:
         return cut.image
     across, down = (original.size[axis] / cut.image.size[axis] for axis in (0, 1))
     alpha = cut.image.getchannel("A")
-    box = alpha.getbbox() or (0, 0, *alpha.size)
-    edges = (round(edge * scale) for edge, scale in zip(box, (across, down) * 2, strict=True))
-    part = original.crop(tuple(edges))
+    box = left, top, right, bottom = alpha.getbbox() or (0, 0, *alpha.size)
+    part = original.crop(
+        (round(across * left), round(down * top), round(across * right), round(down * bottom))
+    )
     part.thumbnail((WORKING_SIDE_PX, WORKING_SIDE_PX), Image.Resampling.LANCZOS)
     if cut.method not in ("alpha", "mask"):
         part = composite(part)

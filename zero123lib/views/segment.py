@@ -56,7 +56,7 @@ def foreground(image: Image.Image) -> Image.Image:
         or a brick wall.
     """
     rgb = _values(_at_most(image, _FLOAT_SIDE_PX))
-    small = _resized(rgb, *_bounded(*rgb.shape[:2], _SEEN_SIDE_PX))
+    small = _resized(rgb, *_bounded(rgb.shape, _SEEN_SIDE_PX))
     salient = _looked_at_twice(small)
     if salient.max() < _THERE or _sureness(salient) < _SURE:
         return Image.new("L", image.size)
@@ -103,7 +103,7 @@ def _by_colors(salient: np.ndarray, rgb: np.ndarray) -> np.ndarray:
     from scipy.ndimage import gaussian_filter
     from skimage.color import rgb2lab
 
-    height, width = _bounded(*rgb.shape[:2], _COLORS_SIDE_PX)
+    height, width = _bounded(rgb.shape, _COLORS_SIDE_PX)
     lab = gaussian_filter(rgb2lab(_resized(rgb, height, width)), (0.6, 0.6, 0.0))
     small = _resized(salient, height, width)
     inside, outside = small > _INSIDE, small < _OUTSIDE
@@ -159,7 +159,7 @@ def _largest(soft: np.ndarray) -> np.ndarray:
     """Alpha ``[H, W]`` of its largest part and of what is near it, without haze around them."""
     from scipy.ndimage import distance_transform_edt, find_objects, white_tophat
 
-    small = _resized(soft, *_bounded(*soft.shape, _COLORS_SIDE_PX))
+    small = _resized(soft, *_bounded(soft.shape, _COLORS_SIDE_PX))
     solid = (small >= _SOLID) | (np.asarray(white_tophat(small, _THIN_PX)) >= _THIN)
     parts = connected_parts(small >= _FAINT)
     areas = np.bincount(parts[solid], minlength=2)
@@ -180,7 +180,7 @@ def _drawn_to_edges(soft: np.ndarray, guide: np.ndarray, image: Image.Image) -> 
     Args:
         guide: the image, maybe smaller.
     """
-    height, width = _bounded(*guide.shape[:2], _GUIDED_SIDE_PX)
+    height, width = _bounded(guide.shape, _GUIDED_SIDE_PX)
     lines = _guided(*(_resized(one, height, width) for one in (guide, soft)))
     alpha = Image.new("L", image.size)
     rows = max(1, _STRIP_PX // image.width)
@@ -226,7 +226,7 @@ def _strip(values: np.ndarray, top: int, bottom: int, height: int) -> np.ndarray
 
 
 def _at_most(image: Image.Image, side: int) -> Image.Image:
-    height, width = _bounded(image.height, image.width, side)
+    height, width = _bounded((image.height, image.width), side)
     return image.resize((width, height), Image.Resampling.BILINEAR)
 
 
@@ -234,8 +234,9 @@ def _values(image: Image.Image) -> np.ndarray:
     return np.asarray(image, np.float32) / 255.0
 
 
-def _bounded(height: int, width: int, side: int) -> tuple[int, int]:
-    """Height and width of an image made no longer than a side."""
+def _bounded(shape: tuple[int, ...], side: int) -> tuple[int, int]:
+    """Height and width of ``[H, W, ...]`` made no longer than a side."""
+    height, width = shape[:2]
     scale = min(1.0, side / max(height, width))
     return max(1, round(scale * height)), max(1, round(scale * width))
 
