@@ -14,7 +14,7 @@ from zero123lib.diffusion.devices import pick_device
 from zero123lib.diffusion.outputs import photo_of
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.diffusion.samplers import SampleStep
-from zero123lib.views import u2net
+from zero123lib.views.cutout import networks_of
 from zero123lib.views.images import Prepared, to_pils
 from zero123lib.views.poses import Pose, RelativePose
 
@@ -81,8 +81,7 @@ def bundled_networks(method: str | None, upscale: int = 1) -> list[str]:
         method: how it was cut out, see :class:`zero123lib.views.cutout.CutOut`.
         upscale: how many times it was enlarged.
     """
-    cut = [u2net.NAME] if method == "u2netp" else []
-    return cut + ([upscaling.NAME] if upscale > 1 else [])
+    return networks_of(method) + ([upscaling.NAME] if upscale > 1 else [])
 
 
 def made_by(

@@ -29,7 +29,6 @@ import yaml
 from zero123lib import __version__
 from zero123lib._errors import ArgumentError
 from zero123lib._files import whole_file, write_json
-from zero123lib.diffusion.apps import bundled_networks
 from zero123lib.diffusion.checkpoints import sources
 from zero123lib.meshes.export import write_mesh
 from zero123lib.meshes.load import load_mesh
@@ -37,6 +36,7 @@ from zero123lib.threestudio_plugin.clone import GUIDANCE_TYPE, Clone, open_clone
 from zero123lib.threestudio_plugin.diagnosis import diagnosis, version_notice
 from zero123lib.threestudio_plugin.doctor import child_environment
 from zero123lib.threestudio_plugin.settings import KEYS, check_keys
+from zero123lib.views.cutout import networks_of
 from zero123lib.views.images import ImageSource, Prepared, Preprocess, prepare
 
 # As in guidance.py, which only threestudio's process can import.
@@ -345,7 +345,7 @@ def _gathered(
         "model": model,
         "model_licence": None,  # threestudio does not tell
         "cut_out": prepared.method,
-        "networks": bundled_networks(prepared.method),
+        "networks": networks_of(prepared.method),
         "seconds": {name: round(value, 2) for name, value in seconds.items()},
         "losses": _last_losses(run),
         "notices": notices,

@@ -67,6 +67,11 @@ class CutOut:
         return float(np.asarray(self.image.getchannel("A")).mean() / 255.0)
 
 
+def networks_of(method: str | None) -> list[str]:
+    """Name the bundled network, with its licence, that a `CutOut` of this method passed through."""
+    return [u2net.NAME] if method == "u2netp" else []
+
+
 def cut_out(image: ImageSource, method: CutOutMethod = "auto") -> CutOut:
     """Return the object of an image as RGBA with soft alpha.
 
