@@ -427,10 +427,12 @@ def test_on_zerogpu_a_request_borrows_the_gpu_for_its_views_and_steps(
     borrowed: Any = sampling.make_sampler(ModelCache(pipe, Zero123Pipeline.from_pretrained))
     function, duration = borrowed
 
-    def seconds(views: int, steps: int, guidance_scale: float = 3.0) -> int:
+    def seconds(views: int, steps: int, guidance_scale: float = 3.0, **more: Any) -> int:
         poses = [RelativePose()] * views
-        return duration("tiny", None, sampling.Sampling(poses, [0], steps, guidance_scale))
+        what = sampling.Sampling(poses, [0], steps, guidance_scale, **more)
+        return duration("tiny", None, what)
 
     assert callable(function)
     assert seconds(1, 50) < seconds(8, 50) < seconds(36, 200) == settings.GPU_MOST_S
-    assert seconds(8, 50, 1.0) < seconds(8, 50)
+    assert seconds(8, 50, 1.0) < seconds(8, 50) < seconds(8, 50, upscale=2)
+    assert seconds(8, 50, upscale=2) == seconds(8, 50, upscale=4)  # the network does the same

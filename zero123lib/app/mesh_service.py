@@ -322,7 +322,8 @@ def stats(end: Finished, job: Job, seconds: float) -> str:
     elif not job.wanted:
         ended = "Finished, without a video"
     head = f"**{ended}** · {surface} · {memory()}"
-    made = f"Made by {metrics['model']} ({metrics['model_licence'] or 'licence not stated'})."
+    model = f"{metrics['model']} ({metrics['model_licence'] or 'licence not stated'})"
+    made = f"Made by {', '.join([model, *metrics['networks']])}."
     return "\n\n".join([head, "\n".join(lines), *end.notes, made])
 
 

@@ -14,7 +14,15 @@ from zero123lib.app import settings
 from zero123lib.app.sessions import Session
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.views.cutout import cut_out_loaded
-from zero123lib.views.images import WORKING_SIDE_PX, CutOut, Prepared, composite, prepare
+from zero123lib.views.images import (
+    WORKING_SIDE_PX,
+    CutOut,
+    Prepared,
+    composite,
+    framed_detail,
+    object_pixels,
+    prepare,
+)
 from zero123lib.views.loading import FIRST_FRAME
 
 # As `prepare` bounds images, and what the page shows of them.
@@ -44,20 +52,26 @@ class Framing:
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """An image and its object, both at most 1536 px."""
+    """An image and its object, at most 1536 px, and the object with the upload's own pixels.
+
+    The upload itself is not kept: one visitor's may have 40 million pixels.
+    """
 
     image: Image.Image
     cut: CutOut
+    pixels: Image.Image
 
 
 def cut(session: Session, read: Callable[[], Image.Image], key: str, method: str) -> Cut:
     """Return the object cut out of what `read` brings, unless the session remembers it."""
 
     def make() -> Cut:
-        small = read()
+        whole = read()
+        small = whole.copy() if max(whole.size) > WORKING_SIDE_PX else whole
         small.thumbnail((WORKING_SIDE_PX, WORKING_SIDE_PX), Image.Resampling.LANCZOS)
         with _BY_REMBG if method == "rembg" else _CUTTING:
-            return Cut(small, cut_out_loaded(small, method))  # type: ignore[arg-type]
+            found = cut_out_loaded(small, method)  # type: ignore[arg-type]
+        return Cut(small, found, object_pixels(whole, found))
 
     return session.remember("cut", (key, method), make)
 
@@ -67,13 +81,15 @@ def nothing(image: Image.Image) -> Cut:
     image.thumbnail((WORKING_SIDE_PX, WORKING_SIDE_PX), Image.Resampling.LANCZOS)
     clear = composite(image)
     clear.putalpha(0)
-    return Cut(image, CutOut(clear, "none"))
+    return Cut(image, CutOut(clear, "none"), clear)
 
 
 def condition(pipe: Zero123Pipeline, found: Cut, framing: Framing) -> Prepared:
     """Return what the model is given: as `pipe.prepare` makes it, when recentred."""
     if framing.recentre:
         prepared = prepare(found.cut.image, pipe.image_size, "auto", framing.ratio, "alpha")
+        detail = framed_detail(found.pixels, pipe.image_size, framing.ratio)
+        prepared = replace(prepared, detail=detail)
     else:
         prepared = prepare(_square(found.cut.image), pipe.image_size, "none")
     first_frame = bool(found.image.info.get(FIRST_FRAME))

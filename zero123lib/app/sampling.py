@@ -18,7 +18,13 @@ from PIL import Image
 from zero123lib._choices import Upscale
 from zero123lib.app import SPACES
 from zero123lib.app.model_cache import ModelCache
-from zero123lib.app.settings import GPU_MOST_S, GPU_READY_S, GPU_VIEW_STEP_S, LIVE_EVERY_S
+from zero123lib.app.settings import (
+    GPU_MOST_S,
+    GPU_READY_S,
+    GPU_UPSCALE_S,
+    GPU_VIEW_STEP_S,
+    LIVE_EVERY_S,
+)
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.views.images import Prepared, to_pils
 from zero123lib.views.poses import RelativePose
@@ -73,9 +79,10 @@ def make_sampler(model_cache: ModelCache) -> Sampler:
         done: list[Image.Image] = []
         shown_at = time.monotonic()
         for number, part in enumerate(parts):
+            poses = [pose for pose, _ in part]
             steps = pipe.sample(
                 condition,
-                [pose for pose, _ in part],
+                poses,
                 num_inference_steps=what.steps,
                 guidance_scale=what.guidance_scale,
                 sampler=what.sampler,  # type: ignore[arg-type]
@@ -86,8 +93,13 @@ def make_sampler(model_cache: ModelCache) -> Sampler:
                 taken, total = number * step.total + step.index + 1, len(parts) * step.total
                 if step.index + 1 == step.total:
                     # Enlarging a view takes as long as a step does.
-                    for latents in step.latents.split(len(part) if what.upscale == 1 else 1):
-                        done += to_pils(pipe.decode(latents, upscale=what.upscale))
+                    few = len(part) if what.upscale == 1 else 1
+                    for first in range(0, len(part), few):
+                        some = slice(first, first + few)
+                        finished = pipe.finish(
+                            step.latents[some], condition, poses[some], upscale=what.upscale
+                        )
+                        done += to_pils(finished)
                         yield Shown(taken - 1, total, None)
                     yield Shown(taken, total, list(done))
                 elif what.live and time.monotonic() - shown_at >= LIVE_EVERY_S:
@@ -109,10 +121,11 @@ def views_at_once(pipe: Zero123Pipeline) -> int:
 
 
 def gpu_seconds(what: Sampling) -> int:
-    """Return what to ask ZeroGPU for: more for more views and steps, up to what it grants."""
-    evaluations = len(what.poses) * len(what.seeds) * what.steps
+    """Return what to ask ZeroGPU for: more for more of everything, up to what it grants."""
+    views = len(what.poses) * len(what.seeds)
     passes = 1 if what.guidance_scale == 1.0 else 2
-    return round(min(GPU_MOST_S, GPU_READY_S + GPU_VIEW_STEP_S * passes * evaluations))
+    view_s = GPU_VIEW_STEP_S * passes * what.steps + GPU_UPSCALE_S * (what.upscale > 1)
+    return round(min(GPU_MOST_S, GPU_READY_S + views * view_s))
 
 
 def lease_s() -> float:

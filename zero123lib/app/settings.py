@@ -42,8 +42,9 @@ PREVIEW_STEPS = 8
 # An image of the work in progress at most this often.
 LIVE_EVERY_S = 0.4
 
-# ZeroGPU's clock per request: getting ready, and each view's step; never beyond its own limit.
-GPU_READY_S, GPU_VIEW_STEP_S, GPU_MOST_S = 15.0, 0.06, 120
+# ZeroGPU's clock per request: getting ready, each view's step, enlarging a view (81 GFLOP at
+# 256 px, whatever the factor); never beyond its own limit.
+GPU_READY_S, GPU_VIEW_STEP_S, GPU_UPSCALE_S, GPU_MOST_S = 15.0, 0.06, 0.2, 120
 # Of which a mesh may grow for this share; the rest is for its surface, its texture and the files.
 GPU_GROWING = 0.6
 
