@@ -9,6 +9,7 @@ from zero123lib.metrics.images import (
     SILHOUETTE_THRESHOLD,
     masked_mean,
     psnr,
+    psnr_single,
     silhouette,
     silhouette_iou,
 )
@@ -20,7 +21,13 @@ from zero123lib.metrics.shapes import (
     surface_points,
     volume_iou,
 )
-from zero123lib.metrics.similarity import ssim, ssim_map, ssim_uniform, ssim_zero_padded
+from zero123lib.metrics.similarity import (
+    ssim,
+    ssim_map,
+    ssim_single,
+    ssim_uniform,
+    ssim_zero_padded,
+)
 
 __all__ = [
     "SILHOUETTE_THRESHOLD",
@@ -30,10 +37,12 @@ __all__ = [
     "masked_mean",
     "normal_consistency",
     "psnr",
+    "psnr_single",
     "silhouette",
     "silhouette_iou",
     "ssim",
     "ssim_map",
+    "ssim_single",
     "ssim_uniform",
     "ssim_zero_padded",
     "surface_points",
