@@ -162,7 +162,7 @@ def test_the_uniform_window_is_that_of_scikit_image_on_eight_bits(window, size):
     prediction = (target.float() * 0.8 + 20 * random_images(8, 2, 3, *size)).to(torch.uint8)
     ours = ssim_uniform(prediction / 255, target / 255, window)
     for index in range(2):
-        theirs = structural_similarity(
+        theirs: Any = structural_similarity(
             prediction[index].numpy(), target[index].numpy(), win_size=window, channel_axis=0
         )
         assert float(ours[index]) == pytest.approx(float(theirs), abs=1e-5)

@@ -14,7 +14,7 @@ import numpy as np
 
 DRAWS = 2000
 LEVEL = 0.95
-_LEAST = 5  # objects; of fewer the draws say nothing
+LEAST = 5  # objects; of fewer the draws say nothing
 # A draw that repeats one object has hardly a spread: it counts as this share of the sample's.
 _LEAST_SPREAD = 0.3
 
@@ -50,7 +50,7 @@ def mean_interval(values: Sequence[float], seed: int = 0, draws: int = DRAWS) ->
     if sample.ndim != 1 or not len(sample) or not np.isfinite(sample).all():
         raise ValueError(f"values: expected finite numbers, got {list(values)[:5]}")
     count, mean = len(sample), float(sample.mean())
-    if count < _LEAST:
+    if count < LEAST:
         return Interval(mean, None, None, count)
     error = sample.std(ddof=1) / np.sqrt(count)
     drawn = sample[np.random.default_rng(seed).integers(count, size=(draws, count))]

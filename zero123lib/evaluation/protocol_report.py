@@ -9,7 +9,7 @@ from typing import Any
 
 from zero123lib._errors import ArgumentError
 from zero123lib._versions import versions
-from zero123lib.evaluation.bootstrap import Interval, mean_interval
+from zero123lib.evaluation.bootstrap import LEAST, Interval, mean_interval
 from zero123lib.evaluation.scores import PSNR_CAP_DB
 from zero123lib.evaluation.view_pairs import ObjectScores
 
@@ -123,7 +123,8 @@ class ProtocolReport:
     def remarks(self) -> list[str]:
         """Say what a reader has to know beside the numbers."""
         count = len(self.objects)
-        lines = [f"means over {count} object{'s' * (count > 1)}, 95 % intervals over objects"]
+        spread = "95 % intervals over objects" if count >= LEAST else "too few for intervals"
+        lines = [f"means over {count} object{'s' * (count > 1)}, {spread}"]
         lines += self.notes
         lines += [f"not at hand: {text}" for text in self.not_at_hand]
         return lines + [f"{one.name}: {one.note}" for one in self.objects if one.note]
