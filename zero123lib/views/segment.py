@@ -156,7 +156,7 @@ def _k_means(points: np.ndarray, count: int) -> np.ndarray:
 
 
 def _largest(soft: np.ndarray) -> np.ndarray:
-    """Return alpha ``[H, W]`` of its largest part and of what is near it, without haze around them."""
+    """Return alpha ``[H, W]`` of its largest part and what is near it, without haze around."""
     from scipy.ndimage import distance_transform_edt, find_objects, white_tophat
 
     small = _resized(soft, *_bounded(soft.shape, _COLORS_SIDE_PX))
@@ -197,7 +197,7 @@ def _drawn_to_edges(soft: np.ndarray, guide: np.ndarray, image: Image.Image) -> 
 
 
 def _guided(guide: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Return slopes and offset ``[H, W, 4]`` of the guided filter: alpha as a line over the colours."""
+    """Return slopes and offset ``[H, W, 4]`` of alpha as a line over the colours (guided filter)."""
     from scipy.ndimage import uniform_filter
 
     window = 2 * max(1, round(2 * max(target.shape) / SIDE_PX)) + 1
@@ -217,7 +217,7 @@ def _guided(guide: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def _strip(values: np.ndarray, top: int, bottom: int, height: int) -> np.ndarray:
-    """Rows ``[bottom - top, w, C]`` of ``[h, w, C]`` made `height` tall, bilinear."""
+    """Return rows ``[bottom - top, w, C]`` of ``[h, w, C]`` made `height` tall, bilinear."""
     last = len(values) - 1
     at = np.clip((np.arange(top, bottom) + 0.5) * len(values) / height - 0.5, 0, last)
     above = at.astype(int)
