@@ -197,7 +197,7 @@ def _drawn_to_edges(soft: np.ndarray, guide: np.ndarray, image: Image.Image) -> 
 
 
 def _guided(guide: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Return slopes and offset ``[H, W, 4]`` of alpha as a line over the colours (guided filter)."""
+    """Return slopes and offset ``[H, W, 4]`` of alpha as a line over colours (guided filter)."""
     from scipy.ndimage import uniform_filter
 
     window = 2 * max(1, round(2 * max(target.shape) / SIDE_PX)) + 1
