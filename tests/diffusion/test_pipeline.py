@@ -15,6 +15,7 @@ from diffusers import DDIMScheduler
 from PIL import Image
 from torch import Tensor
 
+from zero123lib.diffusion.apps import view_labels
 from zero123lib.diffusion.model import clip_embedding, disable_one_token
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.upscaling import upscaled
@@ -338,6 +339,10 @@ def test_an_enlarged_view_at_the_own_camera_is_the_photo(
     assert not torch.isclose(F.avg_pool2d(made[:1], 2), views(1)[:1], atol=0.02).all()
     small = prepared.tensor
     torch.testing.assert_close(views(2, small), upscaled(views(1, small), 2), **close)
+    # A sheet says which they are.
+    labels = view_labels(prepared, poses, 2)
+    assert [label.endswith("the photo") for label in labels] == [True, False, True, False]
+    assert not any("photo" in label for label in view_labels(prepared, poses))
 
 
 def test_guidance_zero_makes_no_conditional_pass(

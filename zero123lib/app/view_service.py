@@ -21,6 +21,7 @@ from zero123lib.diffusion.apps import (
     check_input_elevation,
     made_by,
     needs_input_elevation,
+    view_labels,
 )
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.views.images import Prepared
@@ -142,7 +143,7 @@ class ViewService:
         notice = asked.pipe.notice(asked.prepared)
         if notice:
             gr.Warning(shown(notice))
-        labels = [camera_label(pose) for pose in poses]
+        labels = view_labels(asked.prepared, poses, upscale)
         what = replace(sampling(asked, poses, seeds, True), upscale=upscale)
         images: list[Image.Image] = []
         captions = outputs.captions(labels, what.seeds)

@@ -34,7 +34,7 @@ from zero123lib.cli.options import (
     renaming,
 )
 from zero123lib.cli.telling import Telling, listing
-from zero123lib.views.poses import Pose, RelativePose, absolute_poses, camera_label
+from zero123lib.views.poses import Pose, RelativePose, absolute_poses
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -218,14 +218,14 @@ class Making:
         views = self._sampled(pipe, prepared, poses)
         seconds = time.perf_counter() - started
         from zero123lib import upscaling
-        from zero123lib.diffusion.apps import bundled_networks
+        from zero123lib.diffusion.apps import bundled_networks, view_labels
         from zero123lib.views.folder import view_files
 
         files = view_files(
             views,
             cameras,
             condition=prepared.image,
-            labels=["input", *map(camera_label, poses)],
+            labels=["input", *view_labels(prepared, poses, self.sampling.upscale)],
             animation=views if self.verb == "orbit" else (),
             made_by=self._origin(pipe, label, prepared),
         )

@@ -11,12 +11,12 @@ from PIL import Image
 from zero123lib import __version__, upscaling
 from zero123lib._errors import ArgumentError
 from zero123lib.diffusion.devices import pick_device
-from zero123lib.diffusion.outputs import photo_of
+from zero123lib.diffusion.outputs import is_own_camera, photo_of
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.diffusion.samplers import SampleStep
 from zero123lib.views.cutout import networks_of
 from zero123lib.views.images import Prepared, to_pils
-from zero123lib.views.poses import Pose, RelativePose
+from zero123lib.views.poses import Pose, RelativePose, camera_label
 
 
 def load_pipeline(
@@ -89,7 +89,7 @@ def made_by(
 ) -> dict[str, Any]:
     """Say how views came about, for transforms.json; ``asked`` are the settings in JSON's types."""
     upscale = asked.get("upscale", 1)
-    photo = upscale > 1 and photo_of(prepared) is not None
+    photo = _own_view_is_photo(prepared, upscale)
     return {
         "program": f"zero123lib {__version__}",
         "model": pipe.model_name,
@@ -101,6 +101,19 @@ def made_by(
         "input_radius": source.radius,
         **asked,
     }
+
+
+def view_labels(prepared: Prepared, poses: Sequence[RelativePose], upscale: int = 1) -> list[str]:
+    """Name views by their cameras; one that is the photo and no model's says so."""
+    photo = _own_view_is_photo(prepared, upscale)
+    return [
+        camera_label(pose) + (" · the photo" if photo and is_own_camera(pose) else "")
+        for pose in poses
+    ]
+
+
+def _own_view_is_photo(prepared: Prepared, upscale: int) -> bool:
+    return upscale > 1 and photo_of(prepared) is not None
 
 
 def sampled_views(

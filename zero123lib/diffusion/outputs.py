@@ -65,7 +65,7 @@ def with_photo(images: Tensor, poses: Sequence[RelativePose], photo: Image.Image
         poses: N cameras.
         photo: RGB, square, any size.
     """
-    there = [_is_own_camera(pose) for pose in poses]
+    there = [is_own_camera(pose) for pose in poses]
     if photo is None or not any(there):
         return images
     sized = photo.resize((images.shape[-1], images.shape[-2]), Image.Resampling.LANCZOS)
@@ -74,7 +74,8 @@ def with_photo(images: Tensor, poses: Sequence[RelativePose], photo: Image.Image
     return images
 
 
-def _is_own_camera(pose: RelativePose) -> bool:
+def is_own_camera(pose: RelativePose) -> bool:
+    """Tell whether a camera is the image's own."""
     return pose.elevation_deg == 0 == pose.azimuth_deg % 360 and pose.radius == 0
 
 
