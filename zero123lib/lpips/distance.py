@@ -61,7 +61,7 @@ TRUNKS: dict[Net, Trunk] = {
 
 
 class LPIPS(nn.Module):
-    """The perceptual distance; :func:`lpips_alex` gives it with its published weights.
+    """The perceptual distance; `lpips_alex` of `weights` gives it with its published weights.
 
     Weighted squared differences of a trunk's five layers of features, each normalised to unit
     length over its channels, averaged over the image and summed (Zhang et al. 2018, equation 1).
