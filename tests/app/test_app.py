@@ -94,7 +94,7 @@ def test_views_are_those_of_the_library(client: Client, pipe: Zero123Pipeline) -
 def test_azimuths_are_a_text_or_a_list(client: Client) -> None:
     for given in ([0, 90], "0, 90,", [0, "90"]):
         gallery, *_ = client.predict(handle_file(CAR), given, steps=1, api_name="/views")
-        assert [item["caption"] for item in gallery] == ["0°", "90°"]
+        assert [item["caption"] for item in gallery] == ["0°", "90° right"]
 
 
 def test_captions_say_where_the_camera_is(client: Client) -> None:

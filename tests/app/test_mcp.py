@@ -82,4 +82,4 @@ def test_tools_are_the_endpoints_and_make_the_librarys_views(pipe: Zero123Pipeli
     assert np.array_equal(pixels(given.data), made)
     assert seen.content[0].type == "image" and seen.content[0].mimeType == "image/png"
     assert pixels(seen.content[0].data).shape == made.shape
-    assert seen.content[-1].text.startswith("90°, 10° up · 2 steps")
+    assert seen.content[-1].text.startswith("90° right, 10° up · 2 steps")

@@ -305,7 +305,7 @@ def test_a_model_is_chosen_by_load_alone(
         choose("no-such")
         expect(about).to_contain_text("model: expected a model's name")
         page.get_by_role("button", name="Left").click()
-        expect(caption).to_contain_text("-90° · 2 steps")
+        expect(caption).to_contain_text("90° left · 2 steps")
         expect(caption).to_contain_text("tiny")
         assert asked == []
         choose(str(strange))
@@ -320,7 +320,7 @@ def test_a_model_is_chosen_by_load_alone(
         page.get_by_role("button", name="Load", exact=True).click()
         expect(page.locator("#head")).to_contain_text("mine")
         page.get_by_role("button", name="Left").click()
-        expect(caption).to_contain_text("-90° · 2 steps")
+        expect(caption).to_contain_text("90° left · 2 steps")
         expect(caption).to_contain_text("mine")
 
 

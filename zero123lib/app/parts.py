@@ -18,9 +18,6 @@ from zero123lib.app.model_cache import ModelCache
 from zero123lib.app.player import player
 from zero123lib.diffusion.apps import needs_input_elevation
 from zero123lib.diffusion.card import about_model
-from zero123lib.diffusion.checkpoints.downloads import readable
-from zero123lib.diffusion.checkpoints.named import NAMED, fitting
-from zero123lib.diffusion.checkpoints.sources import bundled_models
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.views.cutout import rembg_model
 
@@ -270,20 +267,6 @@ def source(model_cache: ModelCache) -> Source:
         load,
         about,
     )
-
-
-def offer(model_cache: ModelCache, name: str) -> str:
-    """Return what to know about a model before it is loaded: licence, size, and from whom."""
-    if model_cache.is_loaded(name):
-        return f"{about_model(model_cache.get(name))}."
-    if name in NAMED:
-        source = fitting(name, None, False)[0]
-        return (
-            f"{name}: licence {NAMED[name].licence}; {readable(source.nbytes)} from "
-            f"{source.publisher}, unless this machine has it. Nothing is fetched before Load."
-        )
-    kind = "comes with this program" if name in bundled_models() else "its size is not known"
-    return f"{escape(str(name)[:200])}: {kind}; its licence is told once it is loaded."
 
 
 def elevation_info(pipe: Zero123Pipeline) -> str:
