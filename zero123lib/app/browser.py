@@ -44,7 +44,9 @@ NOT_PAINTED = "() => { (window.zero123 ??= {}).painted = false; return []; }"
 PREPARED = f"""(image, given, up, right, away, globe, view, caption) => {{
   const page = (window.zero123 ??= {{}});
   page.ready = image && given ? image.path : null;
-  if (given && page.chosen && page.begun) {{
+  // Once for each image: it may be prepared again while a finger is on the page.
+  if (given && page.chosen && page.begun && page.scrolled !== image.path) {{
+    page.scrolled = image.path;
     document.querySelector("#pair")?.scrollIntoView({{block: "nearest"}});
   }}
   const whose = page.begun ? "Your picture" : "An example";
