@@ -201,7 +201,7 @@ def test_who_waits_for_a_view_is_told_how_many_go_first(actions: Actions, upload
         assert next(shown) == (gr.skip(), "30° right · Waiting: 1 request goes first")
         list(at_work)
     *_, (image, caption) = shown
-    assert isinstance(image, Image.Image) and caption.startswith("30° · 2 steps")
+    assert isinstance(image, Image.Image) and caption.startswith("30° right · 2 steps")
 
 
 def test_a_visitor_chooses_among_what_the_server_offers(pipe: Zero123Pipeline) -> None:

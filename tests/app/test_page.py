@@ -314,7 +314,7 @@ def test_a_model_is_chosen_by_load_alone(
         expect(page.locator(".toast-body")).to_have_count(1)
         expect(page.locator(".toast-body")).to_contain_text("a <strange> name")
         page.get_by_role("button", name="Right").click()
-        expect(caption).to_contain_text("90° · 2 steps")
+        expect(caption).to_contain_text("90° right · 2 steps")
         assert asked == [str(strange)]
         choose(str(tmp_path / "mine"))
         page.get_by_role("button", name="Load", exact=True).click()

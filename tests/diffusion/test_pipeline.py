@@ -208,16 +208,14 @@ def test_latents_are_divided_by_the_scaling_factor(pipe: Any) -> None:
     assert torch.allclose(pipe.decode(latents), expected, atol=1e-5)
 
 
-def test_every_kind_of_image_gives_the_same_views(
-    pipe: Any, picture: Tensor, tmp_path: Path
-) -> None:
-    image = to_pil(picture)
-    image.save(tmp_path / "image.png")
-    kinds = [image, tmp_path / "image.png", str(tmp_path / "image.png"), np.asarray(image)]
+def test_every_kind_of_image_gives_the_same_views(pipe: Any, image: Tensor, tmp_path: Path) -> None:
+    pil = to_pil(image)
+    pil.save(tmp_path / "image.png")
+    kinds = [pil, tmp_path / "image.png", str(tmp_path / "image.png"), np.asarray(pil)]
     first, *others = (latents_of(pipe, kind, POSES[:1], preprocess="none") for kind in kinds)
     assert all(torch.equal(other, first) for other in others)
     # 8 bits are what the tensor has on top.
-    assert torch.allclose(latents_of(pipe, picture, POSES[:1]), first, atol=0.1)
+    assert torch.allclose(latents_of(pipe, image, POSES[:1]), first, atol=0.1)
 
 
 def test_preprocessing_frames_the_object(make_pipeline: MakePipeline) -> None:
