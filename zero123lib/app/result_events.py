@@ -115,7 +115,7 @@ def connect_model(
     camera: parts.Camera,
     head: gr.HTML,
 ) -> None:
-    """Take another model, with its badge and the settings that it does best with, once it is there."""
+    """Take another model once it is there, with its badge and what it does best with."""
 
     def settle(session: Session, globe: dict[str, Any]) -> tuple[Any, ...]:
         pipe = actions.model_cache.get(session.model)
