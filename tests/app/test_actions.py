@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import gradio as gr
@@ -21,6 +23,7 @@ from zero123lib.app.callbacks import Actions
 from zero123lib.app.examples import EXAMPLES, example_files, example_image
 from zero123lib.app.layout import build
 from zero123lib.app.model_cache import ModelCache, about
+from zero123lib.app.opening import EXAMPLE, FRAMES, Opening
 from zero123lib.app.sessions import Session
 from zero123lib.diffusion.card import about_model
 from zero123lib.diffusion.pipeline import Zero123Pipeline
@@ -219,11 +222,76 @@ def test_a_visitor_chooses_among_what_the_server_offers(pipe: Zero123Pipeline) -
     small = model_cache.get("small")
     assert small is model_cache.get("small") is not pipe and asked == ["small"]
     model_cache.get("large")
+    assert model_cache.get("small") is small, "whoever works with one keeps it"
+    del small
     assert model_cache.is_loaded("large") and not model_cache.is_loaded("small")
     with pytest.raises(ValueError, match="model: expected tiny or small or large, got '../x'"):
         model_cache.get("../x")
     anything = ModelCache(pipe, load, "any")
     assert "zero123-xl" in anything.names() and anything.get("../x") is not pipe
+
+
+def test_who_has_a_model_does_not_wait_for_another_ones_download(pipe: Zero123Pipeline) -> None:
+    begun, go = Event(), Event()
+
+    def load(name: str) -> Zero123Pipeline:
+        if name == "large":
+            begun.set()
+            assert go.wait(60)
+        return copy(pipe)
+
+    model_cache = ModelCache(pipe, load, ("small", "large"))
+    small = model_cache.get("small")
+    with ThreadPoolExecutor(1) as pool:
+        large = pool.submit(model_cache.get, "large")
+        assert begun.wait(60)
+        assert model_cache.get("small") is small and model_cache.get(None) is pipe
+        go.set()
+        assert large.result() is model_cache.get("large")
+
+
+def test_the_first_films_frames_are_the_examples_whoever_asks(
+    actions: Actions, uploads: Path
+) -> None:
+    opening = Opening(actions.view_service)
+    mine = upload(uploads, CAR)
+    assert opening.film(mine) == {} == opening.film(None)
+    example = upload(uploads, str(EXAMPLE))
+    film = opening.film(example)
+    assert len(film["frames"]) == FRAMES and film["path"] == example["path"]
+    assert opening.film(mine) == {}
+
+
+def test_an_orbit_that_waits_can_be_stopped(actions: Actions, uploads: Path) -> None:
+    with actions.view_service.line.join() as other:
+        at_work = other.slices(range(2))
+        next(at_work)
+        orbit = actions.orbit(Session(), upload(uploads, CAR), 2, steps=1)
+        assert next(orbit) == (gr.skip(),) * 6
+        orbit.close()
+        list(at_work)
+    with actions.view_service.line.join() as later:
+        assert list(later.wait()) == []
+
+
+def test_a_run_ends_without_taking_what_others_make_or_made() -> None:
+    session = Session()
+    with session.run() as growing:
+        with session.run() as waiting:
+            session.halt()
+        assert growing.is_dir() and not waiting.exists()
+        (growing / "mesh.glb").touch()
+    with session.run() as refused:
+        pass
+    assert (growing / "mesh.glb").exists() and not refused.exists()
+    with session.run() as next_one:
+        (next_one / "mesh.glb").touch()
+    assert next_one.is_dir() and not growing.exists()
+    session.close()
+
+
+def test_a_choice_of_a_list_is_the_lists_own_value() -> None:
+    assert type(inputs.one_of("upscale", 2.0, (1, 2, 4))) is int
 
 
 def test_a_choice_tells_what_loading_it_would_bring_and_loads_nothing(
@@ -243,6 +311,8 @@ def test_a_choice_tells_what_loading_it_would_bring_and_loads_nothing(
     assert "Community License" in actions.about("stable-zero123-c")
     assert "https://huggingface.co/owner/name" in actions.about("owner/name")
     (tmp_path / "mine").mkdir()
+    assert "a folder with a model_index.json" in actions.about(str(tmp_path / "mine"))
+    (tmp_path / "mine" / "model_index.json").touch()
     (tmp_path / "mine" / "README.md").write_text("---\nlicense: mit\n---\n")
     (tmp_path / "mine" / "weights.safetensors").write_bytes(bytes(12_000_000))
     assert actions.about(str(tmp_path / "mine")) == "On this disk, 12 MB. Licence: mit."

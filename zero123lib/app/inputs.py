@@ -87,7 +87,7 @@ def one_of(name: str, value: Any, choices: Iterable[Any]) -> Any:
     if isinstance(value, bool) or value not in known:
         names = ", ".join(map(str, known))
         raise ArgumentError(name, f"one of {names}", repr(str(value)[:40]))
-    return value
+    return known[known.index(value)]  # 2 where JSON brings 2.0
 
 
 def truth(name: str, value: Any) -> bool:

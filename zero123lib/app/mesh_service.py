@@ -278,7 +278,7 @@ def finished(end: Finished, recipe: Recipe, job: Job, started: float) -> Iterato
             count = f"{len(frames)} of {recipe.embedded.outputs.frames}"
             yield MeshProgress(f"**{there}** · video {count}; Stop skips it")
     image = to_image(frames[0]) if frames else None
-    if job.wanted:
+    if job.wanted and frames:
         files["video"] = str(write_video(folder / "turntable", frames))
         end.metrics["seconds"]["video"] = time.monotonic() - begun
     yield MeshProgress(stats(end, job, time.monotonic() - started), image, files)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import Any
+from weakref import WeakValueDictionary
 
 from zero123lib._errors import ArgumentError
 from zero123lib.diffusion.card import about_model
@@ -45,6 +46,7 @@ class ModelCache:
         self._load, self._about = load, about
         self._allowed = allowed
         self._other: tuple[str, Zero123Pipeline] | None = None
+        self._alive: WeakValueDictionary[str, Zero123Pipeline] = WeakValueDictionary()
         self._lock = Lock()
 
     @property
@@ -64,7 +66,7 @@ class ModelCache:
 
     def is_loaded(self, name: str) -> bool:
         """Tell whether `get` answers at once."""
-        return name == self.default_name or (self._other is not None and self._other[0] == name)
+        return name == self.default_name or name in self._alive
 
     def about(self, name: str | None) -> str:
         """Say what a model is, or what loading it would bring; nothing is fetched.
@@ -72,11 +74,11 @@ class ModelCache:
         Raises:
             ValueError: not one that this server offers, or there is none of that name.
         """
-        other = self._other
+        alive = self._alive.get(name or "")
         if not name or name == self.default_name:
             return f"{about_model(self.default)}."
-        if other is not None and other[0] == name:
-            return f"{about_model(other[1])}."
+        if alive is not None:
+            return f"{about_model(alive)}."
         self._check(name)
         return self._about(name)
 
@@ -89,11 +91,16 @@ class ModelCache:
         if name is None or name == "" or name == self.default_name:
             return self.default
         self._check(name)
+        # Without the lock, which is held for as long as another model is downloaded.
+        alive = self._alive.get(name)
+        if alive is not None:
+            return alive
         with self._lock:
             if self._other is None or self._other[0] != name:
                 self._about(name)  # a wrong name takes no other's place
-                self._other = None  # first, so that there are never three in memory
+                self._other = None  # first: unless somebody works with it, it makes room
                 self._other = (name, self._load(name))
+                self._alive[name] = self._other[1]
             return self._other[1]
 
     def _check(self, name: Any) -> None:

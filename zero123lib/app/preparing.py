@@ -66,12 +66,13 @@ def cut(session: Session, read: Callable[[], Image.Image], key: str, method: str
     """Return the object cut out of what `read` brings, unless the session remembers it."""
 
     def make() -> Cut:
-        whole = read()
-        small = whole.copy() if max(whole.size) > WORKING_SIDE_PX else whole
-        small.thumbnail((WORKING_SIDE_PX, WORKING_SIDE_PX), Image.Resampling.LANCZOS)
+        # Read within, too: of those that wait, no upload is in memory.
         with _BY_REMBG if method == "rembg" else _CUTTING:
+            whole = read()
+            small = whole.copy() if max(whole.size) > WORKING_SIDE_PX else whole
+            small.thumbnail((WORKING_SIDE_PX, WORKING_SIDE_PX), Image.Resampling.LANCZOS)
             found = cut_out_loaded(small, method)  # type: ignore[arg-type]
-        return Cut(small, found, object_pixels(whole, found))
+            return Cut(small, found, object_pixels(whole, found))
 
     return session.remember("cut", (key, method), make)
 

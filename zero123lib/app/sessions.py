@@ -30,7 +30,7 @@ WANTED = ".wanted"
 class Shelf:
     """What sessions remember, in the order of its last use; the oldest beyond `most` is forgotten.
 
-    An image takes up to 20 MB, and there may be hundreds of visitors.
+    An entry takes up to 28 MB, and there may be hundreds of visitors.
     """
 
     def __init__(self, most: int) -> None:
@@ -70,6 +70,7 @@ class Session:
     camera: tuple | None = None
     model: str | None = None
     _latest: dict[str, tuple[Hashable, Any]] = field(default_factory=dict)
+    _runs: set[Path] = field(default_factory=set)
 
     def new_folder(self, name: str) -> Path:
         """Make an empty folder among the visitor's files; an earlier one of this name is gone."""
@@ -80,21 +81,26 @@ class Session:
 
     @contextmanager
     def run(self) -> Iterator[Path]:
-        """Make a reconstruction's folder, with `WANTED` in it; that of the one before goes at last.
+        """Make a reconstruction's folder, with `WANTED` in it.
 
-        Runs of one visitor may wait side by side, each in a folder of its own.
+        Runs of one visitor may wait side by side, each in a folder of its own. What an earlier one
+        made goes once another one has made something.
         """
         folder = Path(tempfile.mkdtemp(prefix="mesh-", dir=self._own_folder()))
+        self._runs.add(folder)
         (folder / WANTED).touch()
         try:
             yield folder
         finally:
             (folder / WANTED).unlink(missing_ok=True)
+            self._runs.discard(folder)
             if self.folder is None:  # the visitor is gone, and so was the folder
                 shutil.rmtree(folder.parent, ignore_errors=True)
+            elif not any(folder.iterdir()):
+                folder.rmdir()
             else:
                 for one in self.folder.glob("mesh-*"):
-                    if one != folder and not (one / WANTED).exists():
+                    if one != folder and one not in self._runs:
                         shutil.rmtree(one, ignore_errors=True)
 
     def _own_folder(self) -> Path:

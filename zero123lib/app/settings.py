@@ -32,7 +32,7 @@ DELETE_CACHE_S = (600, 7200)
 # A session that nobody has used for so long is forgotten, with its files.
 SESSION_S = 3600
 MAX_SESSIONS = 512
-# Cut-outs and prepared images in memory, of all visitors together: at most some 400 MB.
+# Cut-outs and prepared images in memory, of all visitors together: at most some 900 MB.
 MAX_REMEMBERED = 32
 # Cut-outs that are made together; by rembg, which may have to be imported for minutes first.
 CUTTING, CUTTING_BY_REMBG = 2, 1

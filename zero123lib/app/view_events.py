@@ -148,12 +148,12 @@ def connect_film(
 ) -> None:
     """Begin with an example, which turns until the visitor takes the camera."""
     # No component has it as its value: that would be the default of all endpoints.
-    example = gr.Image(EXAMPLE, type="filepath", image_mode=None, format="png", visible=False)
+    example = gr.Image(str(EXAMPLE), type="filepath", image_mode=None, format="png", visible=False)
     begun = [source.image, source.input_elevation]
     begins = load(None, [example, *begun], begun, js=browser.BEGIN, **AT_ONCE)
     begins.then(
         opening.film,
-        [session, source.image],
+        source.image,
         view.film,
         preprocess=False,
         concurrency_id="opening",

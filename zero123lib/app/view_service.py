@@ -150,6 +150,7 @@ class ViewService:
         with self.line.join() as order:
             for ahead in order.wait():
                 progress(None, desc=waiting(ahead))
+                yield (gr.skip(),) * 6  # where Stop, or a page that is closed, ends it
             for now in order.slices(self.sample(asked.model, asked.prepared, what)):
                 progress((now.step, now.total), desc="Denoising", unit="steps")
                 if now.images is None:

@@ -132,6 +132,8 @@ def about_source(source: str) -> str:
         return f"Comes with the library. Licence: {card_licence(MODELS / source) or 'not stated'}."
     if source not in NAMED and _is_there(source):
         path = Path(source)
+        if path.is_dir() and not (path / "model_index.json").is_file():
+            raise ArgumentError("source", "a folder with a model_index.json", repr(source))
         files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
         licence = card_licence(path if path.is_dir() else path.parent) or "not stated beside it"
         size = readable(sum(one.stat().st_size for one in files))
