@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from zero123lib.evaluation.protocols import (
     SYNC_RIG,
     SYNCDREAMER,
 )
-from zero123lib.evaluation.view_pairs import order_note, score_images
+from zero123lib.evaluation.view_pairs import known_scores, order_note, score_images, score_views
 from zero123lib.views.cameras import focal_px
 
 
@@ -119,6 +120,71 @@ def test_what_cannot_be_compared_is_one_line(tmp_path) -> None:
     assert "a folder of objects" in complaint(predictions=tmp_path / "none")
 
 
+def test_a_stray_image_beside_objects_is_no_object(tmp_path) -> None:
+    for name in ("cup", "hat"):
+        write_views(tmp_path / "true" / name, range(2))
+        write_views(tmp_path / "made" / name, range(2))
+    one = Image.new("RGB", (32, 32))
+    for side in ("true", "made"):
+        one.save(tmp_path / side / "overview.png")
+
+    def found(truth: Path, predictions: Path, objects=None) -> dict[str, Path]:
+        pairs = find_pairs(FOLDER, predictions, truth, objects)
+        return {pair.name: pair.views[0].prediction.parent for pair in pairs}
+
+    true, made = tmp_path / "true", tmp_path / "made"
+    assert found(true, made) == {"cup": made / "cup", "hat": made / "hat"}
+    assert found(true, made, ["cup"]) == {"cup": made / "cup"}
+    # One object's views without a folder around them, on either side.
+    assert found(true, made / "cup", ["cup"]) == {"cup": made / "cup"}
+    assert found(true / "cup", made / "cup") == {"cup": made / "cup"}
+    assert found(true / "cup", made) == {"cup": made / "cup"}
+
+
+@pytest.mark.parametrize(("net", "least"), [("alex", 31), ("vgg", 16)])
+def test_images_too_small_for_lpips_are_refused_by_their_file(tmp_path, net, least) -> None:
+    protocol = replace(FOLDER, lpips=net)
+    for size in (least - 1, least):
+        write_views(tmp_path / str(size) / "cup", range(1), size)
+    small, enough = (find_pairs(protocol, tmp_path / str(n), tmp_path / str(n))[0]
+                     for n in (least - 1, least))  # fmt: skip
+    with pytest.raises(ArgumentError) as caught:
+        read_views(protocol, small)
+    assert re.match(
+        rf"truth: expected images of at least {least} px a side, .*, "
+        rf"got {least - 1} x {least - 1} in '.*cup/000.png'",
+        str(caught.value),
+    )
+    assert read_views(protocol, enough)[0].shape == (1, 3, least, least)
+
+
+def test_weights_of_vgg_for_another_network_are_refused(tmp_path, capsys) -> None:
+    true = str(write_views(tmp_path / "true", range(1)))
+    assert main(["evaluate", "folder", true, true, "--lpips-vgg", true]) == 2
+    error = capsys.readouterr().err
+    assert "error: --lpips-vgg: expected --lpips vgg beside it, got --lpips alex" in error
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["no JSON", "3", "null", "[]", "{}", '"text"',
+     '{"name": "cup", "items": ["000"], "answers": {"prediction": {"ssim": [1, 2]}}}',
+     '{"name": "cup", "items": ["000"], "answers": {"prediction": {"ssim": ["1"]}}}',
+     '{"name": "cup", "items": ["000"], "answers": {"blank": {"ssim": [1]}}}',
+     '{"name": "cup", "items": [], "answers": {"prediction": {"ssim": []}}}'],
+)  # fmt: skip
+def test_a_cell_of_anything_else_is_scored_again(tmp_path, content) -> None:
+    true = write_views(tmp_path / "true" / "cup", range(1))
+    pair = find_pairs(FOLDER, true, true)[0]
+    cells = tmp_path / "cells"
+    found = score_views(FOLDER, pair, None, cells)
+    (file,) = cells.iterdir()
+    assert known_scores(file) == found
+    file.write_text(content)
+    assert known_scores(file) is None
+    assert score_views(FOLDER, pair, None, cells) == found == known_scores(file)
+
+
 def test_a_truth_without_alpha_is_refused_where_the_protocol_needs_it(tmp_path) -> None:
     true = write_views(tmp_path / "true" / "ball", range(25), 256, mode="RGB")
     with pytest.raises(ArgumentError, match="truth: expected images with alpha"):
@@ -185,7 +251,7 @@ def test_a_run_resumes_reports_and_is_compared(tmp_path, capsys) -> None:
     assert main([*again, "--out", str(tmp_path / "report-a")]) == 0
     report = json.loads((tmp_path / "report-a" / "report.json").read_text())
     assert [one["note"] for one in report["objects"]] == ["", "known", "known", "known", "known"]
-    capsys.readouterr()
+    assert "LPIPS on alex" in capsys.readouterr().out.splitlines()
     reports = [str(tmp_path / "report-a"), str(tmp_path / "report-b")]
     assert main(["evaluate", "compare", *reports, "--out", str(tmp_path / "c")]) == 0
     printed = capsys.readouterr().out
@@ -194,3 +260,11 @@ def test_a_run_resumes_reports_and_is_compared(tmp_path, capsys) -> None:
     assert found["gain"]["low"] > 0 and found["better"] == 5 and "on 5 of 5" in printed
     assert main(["evaluate", "compare", reports[0], str(tmp_path / "true")]) == 2
     assert "error: B: expected a report of a protocol" in capsys.readouterr().err
+    # LPIPS of one network is not subtracted from that of another.
+    file = tmp_path / "report-b" / "report.json"
+    other = json.loads(file.read_text())
+    other["weights"] = {"lpips": "vgg", "sha256": "0123456789"}
+    file.write_text(json.dumps(other))
+    assert main(["evaluate", "compare", *reports]) == 2
+    error = capsys.readouterr().err
+    assert re.search(r"B: expected LPIPS on alex .*, as a has, got vgg \(SHA-256 0123", error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 
 from zero123lib._errors import ArgumentError
 from zero123lib.cli import main
+from zero123lib.evaluation import sync_meshes
 from zero123lib.evaluation.protocols import SYNC_RIG
 from zero123lib.evaluation.sync_meshes import (
     FOV_DEG,
@@ -20,6 +22,7 @@ from zero123lib.evaluation.sync_meshes import (
     affine_depth,
     find_meshes,
     quantised,
+    score_meshes,
     true_cloud,
     true_mesh,
 )
@@ -48,6 +51,43 @@ CORNERS = np.array([[-0.5, -0.4, -0.3], [0.5, -0.4, -0.3], [0, 0.4, -0.3], [0, 0
 def write_mesh(file: Path, corners: np.ndarray = CORNERS) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(PLY.format("\n".join(" ".join(map(str, row)) for row in corners)))
+    return file
+
+
+@pytest.fixture
+def quick(monkeypatch) -> None:
+    """Score by a number that is quick to have: the sum of the prediction's coordinates' sizes."""
+    monkeypatch.setattr(sync_meshes, "true_cloud", lambda pair, mesh: None)
+    monkeypatch.setattr(
+        sync_meshes,
+        "_scores",
+        lambda mesh, true, cloud: {"chamfer": [float(mesh.vertices.abs().sum())]},
+    )
+
+
+def write_gltf(file: Path, corners: np.ndarray) -> Path:
+    """Write text that says nothing of the corners, which lie in a file beside it; y is up."""
+    points = np.stack([corners[:, 0], corners[:, 2], -corners[:, 1]], -1).astype("<f4").tobytes()
+    faces = np.array([0, 2, 1, 0, 1, 3, 1, 2, 3, 0, 3, 2], "<u4").tobytes()
+    file.with_suffix(".bin").write_bytes(points + faces)
+    content = {
+        "asset": {"version": "2.0"},
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0}],
+        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}, "indices": 1}]}],
+        "buffers": [{"uri": file.with_suffix(".bin").name, "byteLength": 96}],
+        "bufferViews": [
+            {"buffer": 0, "byteOffset": 0, "byteLength": 48},
+            {"buffer": 0, "byteOffset": 48, "byteLength": 48},
+        ],
+        "accessors": [
+            {"bufferView": 0, "componentType": 5126, "count": 4, "type": "VEC3",
+             "min": [-1, -1, -1], "max": [1, 1, 1]},
+            {"bufferView": 1, "componentType": 5125, "count": 12, "type": "SCALAR"},
+        ],
+    }  # fmt: skip
+    file.write_text(json.dumps(content))
     return file
 
 
@@ -87,15 +127,36 @@ def test_depth_images_are_back_projected_at_whole_indices(tmp_path) -> None:
     assert np.abs(points).max() < 1e-4
 
 
-def test_the_true_mesh_is_normalised_and_turned_by_its_name(tmp_path) -> None:
+def test_the_true_mesh_is_normalised_and_turned_by_its_name(tmp_path, quick) -> None:
     mesh = write_mesh(tmp_path / "elephant" / "mesh.obj")
     lines = [f"v {x} {y} {z}" for x, y, z in 3 * CORNERS + 1]
     mesh.write_text("\n".join([*lines, "f 1 3 2", "f 1 2 4", "f 2 3 4", "f 1 4 3"]))
-    found = true_mesh(MeshPair("elephant", mesh, mesh, ())).vertices
+    pair = MeshPair("elephant", mesh, mesh, ())
+    found = true_mesh(pair).vertices
     expected = CORNERS - (CORNERS.max(0) + CORNERS.min(0)) / 2
     order = np.lexsort(np.round(found.numpy(), 4).T)
     turned = expected * [-1, -1, 1]  # half a turn about z
     assert np.allclose(found.numpy()[order], turned[np.lexsort(np.round(turned, 4).T)], atol=1e-6)
+    assert "the true mesh is turned by -180 degrees about z" in score_meshes(pair).note
+    aligned = write_mesh(tmp_path / "elephant" / "mesh_aligned.ply")
+    assert "turned" not in score_meshes(replace(pair, truth=aligned)).note
+
+
+def test_a_change_in_the_buffer_of_a_gltf_is_scored_again(tmp_path, quick) -> None:
+    true = write_mesh(tmp_path / "true" / "cup" / "mesh_aligned.ply")
+    mesh = write_gltf(tmp_path / "cup.gltf", CORNERS)
+    pair, cells = MeshPair("cup", mesh, true, ()), tmp_path / "cells"
+    before, text = score_meshes(pair, cells), mesh.read_text()
+    assert score_meshes(pair, cells) == before and len(list(cells.iterdir())) == 1
+    write_gltf(mesh, CORNERS / 2)
+    assert mesh.read_text() == text
+    after = score_meshes(pair, cells).answers
+    first, second = (one["prediction"]["chamfer"][0] for one in (before.answers, after))
+    assert second == pytest.approx(first / 2)
+    # What is no scores is asked again.
+    for one in cells.iterdir():
+        one.write_text("[3]")
+    assert score_meshes(pair, cells).answers == after
 
 
 def test_what_is_missing_is_one_line(tmp_path) -> None:

@@ -75,6 +75,8 @@ def folder(
 
     if lpips == "vgg" and lpips_vgg is None:
         raise ArgumentError("lpips_vgg", "the file of VGG16's weights, for --lpips vgg", "none")
+    if lpips != "vgg" and lpips_vgg is not None:
+        raise ArgumentError("lpips_vgg", "--lpips vgg beside it", f"--lpips {lpips}")
     options = ["--lpips", lpips]
     _run(replace(FOLDER, lpips=lpips), predictions, truth, scoring, lpips_vgg, options)
 
@@ -99,8 +101,10 @@ def syncdreamer(
     --meshes compares OBJECT.ply, or OBJECT/mesh.ply, with the truth's depth
     images 000-depth.png to 015-depth.png, or those of its mesh, as eval_mesh.py
     does: Chamfer distance and volume IoU; F-score at 0.02 and normal
-    consistency beside them. OBJ, PLY and STL files are taken with z up and are
-    neither scaled nor aligned. Baselines: the true mesh itself, and a ball.
+    consistency beside them. OBJ, PLY and STL files are taken with z up.
+    Predictions are neither scaled nor aligned; of the truth all but
+    mesh_aligned.ply are normalised, and the published set's objects turned.
+    Baselines: the true mesh itself, and a ball.
 
         zero123 evaluate syncdreamer made/ gso/ --lpips-vgg vgg16.ckpt
         zero123 evaluate syncdreamer meshes/ gso/ --meshes

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from zero123lib._files import write_bytes
+
+_T = TypeVar("_T")
 
 
 def cell(folder: Path, key: Sequence[Any]) -> Path:
@@ -16,12 +18,16 @@ def cell(folder: Path, key: Sequence[Any]) -> Path:
     return folder / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.json"
 
 
-def read_cell(file: Path) -> Any:
-    """Read a result; None where there is none, or where somebody else's file is no JSON."""
+def read_cell(file: Path, parse: Callable[[Any], _T]) -> _T | None:
+    """Read a result; None where there is none, or where somebody else's file is no such result.
+
+    Args:
+        parse: makes the result of its JSON; ValueError, KeyError and TypeError say that it is none.
+    """
     try:
-        return json.loads(file.read_text())
-    except (FileNotFoundError, ValueError):
-        return None
+        return parse(json.loads(file.read_text()))
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None  # what somebody else wrote there is asked again and replaced
 
 
 def write_cell(file: Path, content: Any) -> None:

@@ -76,13 +76,16 @@ def compare_reports(a: Path, b: Path) -> Comparison:
 
     Raises:
         ArgumentError: one is no report of a protocol with objects' numbers, they are of two
-            protocols, or no object is in both.
+            protocols or networks of LPIPS, or no object is in both.
     """
     first, second = _read("a", a), _read("b", b)
     for key in ("protocol", "about"):
         if first[key] != second[key]:
             raise ArgumentError("b", f"a report of {first[key]}, as a is", second[key])
-    objects = [{one["name"]: ObjectScores(**one) for one in r["objects"]} for r in (first, second)]
+    weights, others = first["weights"], second["weights"]
+    if weights and others and weights != others:
+        raise ArgumentError("b", f"LPIPS on {_net(weights)}, as a has", _net(others))
+    objects = [{one.name: one for one in r["objects"]} for r in (first, second)]
     shared = [name for name in objects[0] if name in objects[1]]
     if not shared:
         raise ArgumentError("b", "some of the objects of a", ", ".join(list(objects[1])[:5]))
@@ -109,10 +112,16 @@ def _read(name: str, path: Path) -> dict[str, Any]:
     expected = f"a report of a protocol, a folder with {REPORT}"
     try:
         content = json.loads(file.read_text())
-        for one in content["objects"]:
-            ObjectScores(**one).mean(PREDICTION, next(iter(one["answers"][PREDICTION])))
-        return {key: content[key] for key in ("protocol", "about", "objects")}
     except (OSError, ValueError) as error:
         raise ArgumentError(name, expected, f"{str(path)!r}, which cannot be read") from error
-    except (KeyError, TypeError, StopIteration, ZeroDivisionError) as error:
+    try:
+        objects = [ObjectScores.from_dict(one) for one in content["objects"]]
+        found = {key: content[key] for key in ("protocol", "about")}
+        return {**found, "objects": objects, "weights": dict(content["weights"])}
+    except (KeyError, TypeError, ValueError) as error:
         raise ArgumentError(name, expected, f"{str(path)!r}, without objects' numbers") from error
+
+
+def _net(weights: Mapping[str, str]) -> str:
+    """Name LPIPS's trunk, and the file of its weights by the start of its digest."""
+    return f"{weights.get('lpips')} (SHA-256 {str(weights.get('sha256'))[:8]}...)"

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from zero123lib._errors import ArgumentError
 from zero123lib.evaluation.protocols import Protocol, Reading
+from zero123lib.lpips import TRUNKS
 from zero123lib.views.loading import FORMATS, SUFFIXES
 
 _MODES = ("RGB", "RGBA")
@@ -55,26 +56,26 @@ def find_pairs(
     for name, folder in (("predictions", predictions), ("truth", truth)):
         if not folder.is_dir():
             raise ArgumentError(name, "a folder of objects", repr(str(folder)))
-    true = _objects(truth, protocol)
+    true = _objects(truth)
     if not true:
         raise ArgumentError("truth", "a folder of objects with views", f"none in {str(truth)!r}")
     if objects is not None:
         if unknown := sorted(set(objects) - set(true)):
             raise ArgumentError("objects", f"some of {', '.join(true)}", unknown[0])
         true = {name: folder for name, folder in true.items() if name in objects}
-    alone = len(true) == 1 and bool(_views(predictions))
-    return [
-        _pair(protocol, name, predictions if alone else predictions / name, folder)
-        for name, folder in true.items()
-    ]
+    made = {name: predictions / name for name in true}
+    if len(made) == 1 and _views(predictions):  # they may be of one object without its folder
+        made = {name: there if there.is_dir() else predictions for name, there in made.items()}
+    return [_pair(protocol, name, made[name], folder) for name, folder in true.items()]
 
 
-def _objects(truth: Path, protocol: Protocol) -> dict[str, Path]:
-    """Name an object's folder; one that holds views itself is one object."""
-    if _views(truth):
-        return {truth.resolve().name: truth}
+def _objects(truth: Path) -> dict[str, Path]:
+    """Name the objects' folders; where there are none, one that holds views is one object."""
     folders = sorted(one for one in truth.iterdir() if one.is_dir() and one.name[0] != ".")
-    return {one.name: one for one in folders if _views(one)}
+    objects = {one.name: one for one in folders if _views(one)}
+    if not objects and _views(truth):
+        return {truth.resolve().name: truth}
+    return objects
 
 
 def _views(folder: Path) -> dict[str, Path]:
@@ -119,6 +120,11 @@ def read_views(protocol: Protocol, pair: ObjectPair) -> tuple[Tensor, Tensor]:
     true = [_read(view.truth, "truth", protocol.truth) for view in pair.views]
     size = true[0].shape[:2] if protocol.size_px is None else (protocol.size_px,) * 2
     made = [_read(view.prediction, "predictions", protocol.prediction) for view in pair.views]
+    least = 0 if protocol.lpips is None else TRUNKS[protocol.lpips].least_side_px
+    if min(size) < least:
+        expected = f"images of at least {least} px a side, which LPIPS needs"
+        got = f"{size[1]} x {size[0]} in {str(pair.views[0].truth)!r}"
+        raise ArgumentError("truth", expected, got)
     for name, images in (("truth", true), ("predictions", made)):
         for view, image in zip(pair.views, images, strict=True):
             if image.shape[:2] != size:

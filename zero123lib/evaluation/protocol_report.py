@@ -125,6 +125,7 @@ class ProtocolReport:
         count = len(self.objects)
         spread = "95 % intervals over objects" if count >= LEAST else "too few for intervals"
         lines = [f"means over {count} object{'s' * (count > 1)}, {spread}"]
+        lines += [f"LPIPS on {self.weights['lpips']}"] if self.weights else []
         lines += self.notes
         lines += [f"not at hand: {text}" for text in self.not_at_hand]
         return lines + [f"{one.name}: {one.note}" for one in self.objects if one.note]

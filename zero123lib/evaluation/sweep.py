@@ -180,8 +180,4 @@ def _digest(image: Tensor) -> str:
 
 
 def _read(file: Path) -> tuple[ViewScore, ...] | None:
-    try:
-        rows = read_cell(file)
-        return None if rows is None else tuple(ViewScore.from_dict(row) for row in rows)
-    except (KeyError, TypeError):
-        return None  # what somebody else wrote there is asked again and replaced
+    return read_cell(file, lambda rows: tuple(ViewScore.from_dict(row) for row in rows))

@@ -23,9 +23,9 @@ from torch import Tensor
 
 from zero123lib._errors import ArgumentError
 from zero123lib._optional import require
-from zero123lib.evaluation.cells import cell, read_cell, write_cell
+from zero123lib.evaluation.cells import cell, write_cell
 from zero123lib.evaluation.protocols import SYNC_RIG
-from zero123lib.evaluation.view_pairs import ObjectScores
+from zero123lib.evaluation.view_pairs import ObjectScores, known_scores
 from zero123lib.meshes.axes import FORMATS
 from zero123lib.meshes.load import MeshError, load_mesh
 from zero123lib.meshes.mesh import Camera, Mesh
@@ -63,7 +63,8 @@ TURNED_DEG = {
 # Counts up when our code comes to score otherwise, so that no old file is read then.
 _SCORING = 1
 FOV_DEG = 2 * math.degrees(math.atan(SYNC_RIG.size_px / 2 / SYNC_RIG.focal_px))
-_TRUE_MESHES = ("mesh_aligned.ply", "meshes/model.obj", "model.obj", "mesh.obj")
+_ALIGNED = "mesh_aligned.ply"
+_TRUE_MESHES = (_ALIGNED, "meshes/model.obj", "model.obj", "mesh.obj")
 
 
 @dataclass(frozen=True)
@@ -145,33 +146,40 @@ def score_meshes(pair: MeshPair, cells: Path | None = None) -> ObjectScores:
     Raises:
         ArgumentError: a mesh or a depth image is not what the protocol takes.
     """
-    file = None if cells is None else cell(cells, _key(pair))
-    if file is not None and (known := read_cell(file)) is not None:
-        return ObjectScores(**known)
-    true = true_mesh(pair)
+    made, true = read_mesh(pair.prediction, "predictions"), true_mesh(pair)
+    file = None if cells is None else cell(cells, _key(pair, made, true))
+    if file is not None and (known := known_scores(file)) is not None:
+        return known
     cloud = true_cloud(pair, true)
-    answers = {
-        "prediction": read_mesh(pair.prediction, "predictions"),
-        "truth": true,
-        "ball": _ball(),
-    }
+    answers = {"prediction": made, "truth": true, "ball": _ball()}
     scored = {name: _scores(mesh, true, cloud) for name, mesh in answers.items()}
-    note = "" if pair.depths else "depth images are rendered from the true mesh"
-    found = ObjectScores(pair.name, ["mesh"], scored, note)
+    found = ObjectScores(pair.name, ["mesh"], scored, _note(pair))
     if file is not None:
         write_cell(file, asdict(found))
     return found
 
 
+def _note(pair: MeshPair) -> str:
+    notes = [] if pair.depths else ["depth images are rendered from the true mesh"]
+    if degrees := _turn_deg(pair):
+        notes.append(f"the true mesh is turned by {degrees:g} degrees about z, by its name")
+    return "; ".join(notes)
+
+
+def _turn_deg(pair: MeshPair) -> float:
+    """Tell by how much the true mesh is turned about z, counterclockwise."""
+    return 0.0 if pair.truth.name == _ALIGNED else -TURNED_DEG.get(pair.name, 0.0)
+
+
 def true_mesh(pair: MeshPair) -> Mesh:
     """Read the true mesh as the protocol places it: z up, the longest side of its box 1."""
     mesh = read_mesh(pair.truth, "truth")
-    if pair.truth.name == "mesh_aligned.ply":
+    if pair.truth.name == _ALIGNED:
         return mesh
     vertices = mesh.vertices.double()
     low, high = vertices.amin(0), vertices.amax(0)
     vertices = (vertices - (low + high) / 2) / (high - low).max()
-    angle = math.radians(-TURNED_DEG.get(pair.name, 0.0))
+    angle = math.radians(_turn_deg(pair))
     turn = torch.tensor(
         [[math.cos(angle), -math.sin(angle), 0], [math.sin(angle), math.cos(angle), 0], [0, 0, 1]],
         dtype=torch.float64,
@@ -324,8 +332,12 @@ def _ball() -> Mesh:
     )
 
 
-def _key(pair: MeshPair) -> list[Any]:
+def _key(pair: MeshPair, made: Mesh, true: Mesh) -> list[Any]:
+    """Name what the scores depend on: of meshes the numbers, since a .gltf has them elsewhere."""
     digest = hashlib.sha256()
-    for file in (pair.prediction, pair.truth, *pair.depths):
+    for array in (*_arrays(made), *_arrays(true)):
+        digest.update(f"{array.shape}".encode())
+        digest.update(array.tobytes())
+    for file in pair.depths:
         digest.update(hashlib.sha256(file.read_bytes()).digest())
     return ["syncdreamer meshes", _SCORING, pair.name, pair.truth.name, digest.hexdigest()]

@@ -52,6 +52,23 @@ class ObjectScores:
     answers: Mapping[str, Mapping[str, Sequence[float]]]
     note: str = ""
 
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> ObjectScores:
+        """Undo ``dataclasses.asdict``.
+
+        Raises:
+            ValueError, KeyError, TypeError: the content is not that of an object's scores.
+        """
+        found = cls(**content)
+        if not found.items or not dict(found.answers["prediction"]):
+            raise ValueError("no scores")
+        for answer, scores in dict(found.answers).items():
+            for metric, values in dict(scores).items():
+                if len(values) != len(found.items):
+                    raise ValueError("not a score of each item")
+                found.mean(answer, metric)  # which are numbers
+        return found
+
     def mean(self, answer: str, metric: str) -> float:
         """Return the mean of a metric over the object's items."""
         values = self.answers[answer][metric]
@@ -71,8 +88,8 @@ def score_views(
         ArgumentError: an image is not what the protocol takes.
     """
     file = None if cells is None else cell(cells, _key(protocol, pair, lpips))
-    if file is not None and (known := read_cell(file)) is not None:
-        return ObjectScores(**known)
+    if file is not None and (known := known_scores(file)) is not None:
+        return known
     made, true = read_views(protocol, pair)
     answers = {"prediction": made, **baselines(protocol, true)}
     scored = _scores(protocol, answers, true, lpips)
@@ -81,6 +98,11 @@ def score_views(
     if file is not None:
         write_cell(file, asdict(found))
     return found
+
+
+def known_scores(file: Path) -> ObjectScores | None:
+    """Read an object's scores of a cell; None where it holds none."""
+    return read_cell(file, ObjectScores.from_dict)
 
 
 def baselines(protocol: Protocol, true: Tensor) -> dict[str, Tensor]:
