@@ -144,6 +144,7 @@ def test_every_button_has_its_pose():
         (0, -90, "0°, 90° down"),
         (225, 0, "135° left"),
         (-180, 5, "180°, 5° up"),
+        (-179.97, 0, "180°"),
     ],
 )
 def test_camera_labels_say_the_side(azimuth, elevation, label):

@@ -27,9 +27,14 @@ REST = '() => { document.dispatchEvent(new Event("camera-rests")); return []; }'
 TOUCH = '() => { document.dispatchEvent(new Event("camera-taken")); return []; }'
 
 # Another image is seen from its own camera; the same one, with its cut-out fixed, as before.
-NEW_IMAGE = """(up, right, away, globe, player) => {
+NEW_IMAGE = """(image, up, right, away, globe, player) => {
   const page = (window.zero123 ??= {});
   const nothing = {...player, frames: [], at: 0};
+  // At once: the film of another image must neither go on nor begin.
+  if (page.latest && image?.path !== page.latest) {
+    document.dispatchEvent(new Event("camera-taken"));
+  }
+  page.latest = image?.path;
   page.chosen = !page.painted;
   if (page.painted) { page.painted = false; return [up, right, away, globe, nothing]; }
   document.dispatchEvent(new Event("camera-let-go"));
@@ -92,7 +97,9 @@ NO_FILM = """(player) => {
 }"""
 # A film of an image begins, unless the visitor was faster; each of its frames is a state.
 FILM = """(film, image, player) => {
-  const wanted = film?.frames?.length && image?.path === film.path && !window.zero123?.touched;
+  const {touched, latest} = window.zero123 ?? {};
+  const own = image?.path === film?.path && latest === film?.path;
+  const wanted = film?.frames?.length && own && !touched;
   return wanted ? {...player, ...film, at: 0, begin: true} : player;
 }"""
 FRAME = """(player, globe) => {

@@ -84,7 +84,9 @@ def connect_image(
 def connect_new_image(source: parts.Source, camera: parts.Camera, view: results.View) -> None:
     """Show another image from its own camera."""
     moved = [*camera.sliders(), camera.globe, view.player]
-    source.image.change(None, moved, moved, js=browser.NEW_IMAGE, **AT_ONCE)
+    source.image.change(
+        None, [source.image, *moved], moved, js=browser.NEW_IMAGE, preprocess=False, **AT_ONCE
+    )
     source.apply.click(None, None, None, js=browser.PAINTED, **AT_ONCE)
 
 
