@@ -290,6 +290,7 @@ def test_a_model_is_chosen_by_load_alone(
     strange = tmp_path / "a <strange> name"
     for folder in (strange, tmp_path / "mine"):
         folder.mkdir()
+        (folder / "model_index.json").touch()
     with served(pipe, Options(models="any")) as url, opened(browser, url, **DESKTOP) as page:
         choose_example(page)
         page.get_by_text("Model", exact=True).click()
