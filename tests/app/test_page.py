@@ -48,6 +48,7 @@ def opened(browser: Browser, url: str, **device: Any) -> Iterator[Page]:
     page.on("request", lambda r: elsewhere.append(r.url) if is_elsewhere(r.url, url) else None)
     page.goto(url)
     expect(page.locator("#globe canvas")).to_be_visible()
+    expect(page.locator("#view img")).to_be_visible()  # it has begun, with its own example
     yield page
     context.close()
     assert complaints == [] and elsewhere == []
