@@ -266,7 +266,7 @@ def test_an_orbit_that_waits_can_be_stopped(actions: Actions, uploads: Path) -> 
     with actions.view_service.line.join() as other:
         at_work = other.slices(range(2))
         next(at_work)
-        orbit = actions.orbit(Session(), upload(uploads, CAR), 2, steps=1)
+        orbit: Any = actions.orbit(Session(), upload(uploads, CAR), 2, steps=1)
         assert next(orbit) == (gr.skip(),) * 6
         orbit.close()
         list(at_work)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from zero123lib._files import write_bytes
 
-_T = TypeVar("_T")
+Parsed = TypeVar("Parsed")
 
 
 def cell(folder: Path, key: Sequence[Any]) -> Path:
@@ -18,7 +18,7 @@ def cell(folder: Path, key: Sequence[Any]) -> Path:
     return folder / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:32]}.json"
 
 
-def read_cell(file: Path, parse: Callable[[Any], _T]) -> _T | None:
+def read_cell(file: Path, parse: Callable[[Any], Parsed]) -> Parsed | None:
     """Read a result; None where there is none, or where somebody else's file is no such result.
 
     Args:
