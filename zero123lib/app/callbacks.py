@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import gradio as gr
@@ -79,12 +79,9 @@ class Actions:
 
     def fix(self, session: Session, image: Any, method: str, strokes: Any) -> tuple[Any, ...]:
         """Give the image the transparency that was painted, as a new one."""
-        layers = []
         with one_line_errors():
-            for layer in (strokes or {}).get("layers") or []:
-                with suppress(ImageError):  # of a layer without paint
-                    layers.append(inputs.uploaded_image(layer))
-            fixed = preparing.fixed(self._cut(session, image, method), layers)
+            painted = inputs.painted_layers(strokes)
+            fixed = preparing.fixed(self._cut(session, image, method), painted)
         return fixed, "alpha", gr.Group(visible=False)
 
     def _cut(self, session: Session, image: Any, method: str) -> preparing.Cut:

@@ -7,7 +7,7 @@ looked at their size, and what it says of a number does not name it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, get_args
@@ -19,8 +19,8 @@ from pydantic import ValidationError, model_validator
 
 from zero123lib._errors import ArgumentError
 from zero123lib.app.preparing import Framing
-from zero123lib.app.settings import MAX_PIXELS, MAX_VIEWS, MIN_RATIO
-from zero123lib.views.images import CutOutMethod
+from zero123lib.app.settings import MAX_LAYERS, MAX_PIXELS, MAX_VIEWS, MIN_RATIO
+from zero123lib.views.images import CutOutMethod, ImageError
 from zero123lib.views.loading import FILE_KINDS, load_image
 
 
@@ -65,8 +65,25 @@ def uploaded_image(upload: Any) -> Image.Image:
         ValueError: nothing was uploaded, or it is no image that can be used.
     """
     # The place of the file on the server is nobody's business.
+    path = upload_path(upload)
     name = repr(str(upload.get("orig_name") or "the upload")[:200])
-    return load_image(upload_path(upload), MAX_PIXELS, name)
+    return load_image(path, MAX_PIXELS, name)
+
+
+def painted_layers(strokes: Any) -> Iterator[Image.Image]:
+    """Read the layers of an editor one after the other; those without paint are passed over.
+
+    Raises:
+        ArgumentError: it is no editor's value, or there are more layers than anybody paints.
+    """
+    layers = strokes.get("layers") if isinstance(strokes, dict) else strokes
+    layers = [] if layers is None else layers
+    if not isinstance(layers, list) or len(layers) > MAX_LAYERS:
+        got = f"{len(layers)}" if isinstance(layers, list) else short(layers)
+        raise ArgumentError("strokes", f"at most {MAX_LAYERS} layers of an image editor", got)
+    for layer in layers:
+        with suppress(ImageError):  # of a layer without paint
+            yield uploaded_image(layer)
 
 
 def framing(ratio: Any, recentre: Any, method: Any) -> Framing:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from threading import BoundedSemaphore
 
@@ -114,7 +114,7 @@ def canvas(found: Cut) -> Image.Image:
     return Image.composite(image, pale, alpha)
 
 
-def fixed(found: Cut, strokes: Sequence[Image.Image]) -> Image.Image:
+def fixed(found: Cut, strokes: Iterable[Image.Image]) -> Image.Image:
     """Return the image with its cut-out's alpha, but as painted where there is paint.
 
     Args:

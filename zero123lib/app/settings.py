@@ -9,6 +9,8 @@ MAX_VIEWS = 36
 MAX_SEEDS = 4
 # Views times seeds of one request.
 MAX_IMAGES = 72
+# Of a cut-out that is fixed by brush; the page makes one.
+MAX_LAYERS = 8
 MAX_STEPS = 200
 MAX_GUIDANCE = 30.0
 MAX_ZOOM = 0.5

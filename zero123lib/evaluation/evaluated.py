@@ -84,7 +84,7 @@ class ViewsRun:
             missing.append(f"LPIPS on VGG16: no file of its weights was named ({VGG_FILES})")
         if "nearest" not in scored[0].answers:
             missing.append("the baseline of the nearest true view: the cameras are not declared")
-        notes = []
+        notes = ["the baseline input is the first true view, which against itself counts 100 dB"]
         if protocol.objects not in (None, len(scored)):
             notes.append(f"published tables are over {protocol.objects} objects, not these")
         published: dict[str, dict[str, float]] = {
