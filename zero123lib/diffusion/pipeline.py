@@ -86,7 +86,7 @@ class Zero123Pipeline(Zero123Model):
 
     def notice(self, prepared: Prepared) -> str | None:
         """Return one sentence for the user when an image is far from what the model knows."""
-        domain, statistics = self.config["domain"], self.config["domain_statistics"]
+        domain, statistics = map(self.trained_on.get, ("domain", "domain_statistics"))
         if domain is None or statistics is None:
             return None
         known = DomainStatistics.from_config(statistics)
