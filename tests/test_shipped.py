@@ -92,6 +92,8 @@ JOBS: dict[str, tuple[str, list[str]]] = {
     "evaluate eschernet": ("gso gso", []),
     "evaluate ifusion": ("gso gso", []),
     "evaluate free3d": ("gso gso", []),
+    "evaluate sv3d": ("orbits orbits", []),
+    "evaluate paper": ("gso gso", []),
     "evaluate compare": ("folder folder --out compared", ["compared/comparison.json"]),
     "models list": ("", []),
     "models fetch": ("tiny", []),
@@ -227,6 +229,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "gso/cup").mkdir(parents=True)
     for view in range(25):
         photo.resize((256, 256)).save(folder / f"gso/cup/{view:03d}.png")
+    (folder / "orbits/cup").mkdir(parents=True)
+    for view in range(21):
+        photo.resize((576, 576)).save(folder / f"orbits/cup/{view:03d}.png")
     centred = [[value - 0.5 for value in corner] for corner in corners]
     vertices = [(*place, *row[3:]) for place, row in zip(centred, vertices, strict=True)]
     lines[0] = "\n".join(" ".join(map(str, row)) for row in vertices)

@@ -52,6 +52,8 @@ VERBS = {
         "eschernet": ("protocols:eschernet", "measure views by EscherNet's protocol"),
         "ifusion": ("protocols:ifusion", "measure views by iFusion's protocol"),
         "free3d": ("protocols:free3d", "measure views by Free3D's protocol"),
+        "sv3d": ("protocols:sv3d", "measure views by SV3D's protocol"),
+        "paper": ("protocols:paper", "measure views as the paper's tables do"),
         "compare": ("protocols:compare", "compare two reports, object by object"),
     },
     "threestudio": {
