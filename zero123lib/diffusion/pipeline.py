@@ -23,6 +23,7 @@ from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from torch import Tensor
 
 from zero123lib._choices import Upscale
+from zero123lib._errors import NotFiniteError
 from zero123lib.diffusion import arguments, samplers, schedulers
 from zero123lib.diffusion.base import Zero123Model
 from zero123lib.diffusion.domain import DomainStatistics, domain_distance
@@ -237,13 +238,24 @@ class Zero123Pipeline(Zero123Model):
 
         Args:
             upscale: see :func:`zero123lib.upscaling.upscaled`.
+
+        Raises:
+            NotFiniteError: an image is NaN or infinite, as where a VAE overflows half precision.
         """
         unscaled = (latents / self.vae.config["scaling_factor"]).to(self.vae.dtype)
         parts = [
-            cast(Any, self.vae.decode(part)).sample.float().clamp(-1, 1)
+            cast(Any, self.vae.decode(part)).sample.float()
             for part in unscaled.split(arguments.batch_size(max_batch_size))
         ]
         images = torch.cat(parts)
+        if not bool(images.isfinite().all()):
+            if not bool(latents.isfinite().all()):
+                raise NotFiniteError("latents: expected finite numbers, got NaN or infinity")
+            raise NotFiniteError(
+                f"vae: expected finite images in {self.vae.dtype}, got NaN or infinity; "
+                "dtype={'vae': torch.float32, 'default': ...} reaches farther"
+            )
+        images = images.clamp(-1, 1)
         return images if upscale == 1 else upscaled((images + 1) / 2, upscale) * 2 - 1
 
     @torch.no_grad()
