@@ -34,10 +34,10 @@ exclude_patterns = ["docs/conf.py"]
 CONTENTS = {
     "Use": """docs/command-line docs/images docs/app docs/reconstruction docs/fields docs/meshes
         docs/textures docs/evaluation docs/checkpoints docs/compatibility docs/threestudio
-        docs/space zero123lib/models/tiny/README""",
+        docs/space docs/reliability zero123lib/models/tiny/README""",
     "Train": "docs/rendering docs/datasets docs/training",
     "Notebooks": "notebooks/*",
-    "Reference": "docs/api/zero123lib/index CONTRIBUTING CHANGELOG",
+    "Reference": "docs/api/zero123lib/index CONTRIBUTING SECURITY CHANGELOG",
 }
 
 myst_enable_extensions = ["dollarmath"]
