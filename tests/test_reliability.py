@@ -8,6 +8,7 @@ import tomllib
 from functools import cache
 from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
@@ -63,7 +64,7 @@ def test_every_direct_dependency_has_its_licence() -> None:
 @pytest.mark.parametrize("name", LICENCES)
 def test_a_listed_licence_is_the_packages_own(name: str) -> None:
     try:
-        found = metadata(name)
+        found: Any = metadata(name)
     except PackageNotFoundError:
         pytest.skip(f"{name} is not installed here")
     told = [found.get("License-Expression") or "", (found.get("License") or "")[:200]]

@@ -70,6 +70,7 @@ def test_cameras_beside_the_views_are_asked_for(truth: Path, echo, tmp_path: Pat
 
 def test_a_protocols_own_cameras_are_asked_for(tmp_path: Path) -> None:
     for protocol in (SYNCDREAMER, SV3D):
+        assert protocol.rig is not None
         poses = list(protocol.rig.poses)
         true = write_views(tmp_path / protocol.name / "cup", poses, cameras=False).parent
         (asked,) = find_asked(protocol, true)
