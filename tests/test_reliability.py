@@ -51,7 +51,7 @@ def direct_dependencies() -> set[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     groups = [project["dependencies"], *project["optional-dependencies"].values()]
     lines = [line for group in groups for line in group]
-    return {canonicalize_name(Requirement(line).name) for line in lines} - {"zero123lib"}
+    return {str(canonicalize_name(Requirement(line).name)) for line in lines} - {"zero123lib"}
 
 
 LICENCES = {row[0]: row[1] for row in rows(section("Licences").partition("The weights")[0])}

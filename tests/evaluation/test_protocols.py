@@ -24,6 +24,7 @@ from zero123lib.evaluation.protocols import (
     FREE3D,
     IFUSION,
     PROTOCOLS,
+    SYNC_FOCAL_PX,
     SYNC_RIG,
     SYNCDREAMER,
 )
@@ -85,7 +86,7 @@ def test_alpha_is_each_protocols_own(tmp_path, protocol, pixel, made, true) -> N
 
 
 def test_the_rig_of_syncdreamer_is_its_intrinsics() -> None:
-    fov = 2 * np.degrees(np.arctan(128 / SYNC_RIG.focal_px))
+    fov = 2 * np.degrees(np.arctan(128 / SYNC_FOCAL_PX))
     assert focal_px(256, fov) == pytest.approx(280)
     assert [SYNC_RIG.nearest(view) for view in (0, 1, 15)] == [1, 0, 0]
 
