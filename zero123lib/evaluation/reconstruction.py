@@ -125,7 +125,7 @@ class ShapeReport:
 
     @property
     def by_object(self) -> ProtocolReport:
-        """Return the report in the form of all protocols: means with intervals over objects."""
+        """Return the report in the form of all protocols, with intervals over objects."""
         return ProtocolReport(
             "reconstruction",
             f"held-out procedural objects, each from one image whose camera is told, {self.recipe}",
