@@ -63,6 +63,11 @@ JOBS: dict[str, tuple[str, list[str]]] = {
     ),
     "orbit": ("photo.png --count 2 --steps 1 --upscale 2 --out orbit", ["orbit/orbit.gif"]),
     "cutout": ("photo.png object.png --method u2netp", ["object.png"]),
+    "elevation": ("photo.png --landscape elevation.png", ["elevation.png"]),
+    "pose": (
+        "photo.png views/000.png --input-elevation 10 --steps 0 --out posed",
+        ["posed/landscape.png", "posed/transforms.json"],
+    ),
     "reconstruct": (f"photo.png --out run {' '.join(SMALL_RUN)}", ["run/mesh.glb"]),
     "convert": ("tiny converted --dtype float16", ["converted/model_index.json"]),
     "render": (

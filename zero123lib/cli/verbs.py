@@ -20,6 +20,8 @@ VERBS = {
     "views": ("views:views", "the object from cameras that you name"),
     "orbit": ("views:orbit", "the object from cameras evenly around it, and a GIF of the turn"),
     "cutout": ("cutout:cutout", "the object of an image, without its background"),
+    "elevation": ("cameras:elevation", "how high the camera of a photo stood"),
+    "pose": ("cameras:pose", "where photos of one object were taken from"),
     "reconstruct": ("reconstruct:reconstruct", "from one image to a radiance field and a mesh"),
     "mesh": {
         "inspect": ("mesh:inspect", "what a mesh is made of, and what is wrong with it"),

@@ -23,10 +23,10 @@ from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from torch import Tensor
 
 from zero123lib._choices import Upscale
-from zero123lib.diffusion import arguments, samplers, schedulers
+from zero123lib._errors import ArgumentError
+from zero123lib.diffusion import arguments, samplers, schedulers, several
 from zero123lib.diffusion.base import Zero123Model
 from zero123lib.diffusion.domain import DomainStatistics, domain_distance
-from zero123lib.diffusion.guidance import guided
 from zero123lib.diffusion.model import clip_embedding
 from zero123lib.diffusion.outputs import (
     Condition,
@@ -125,9 +125,10 @@ class Zero123Pipeline(Zero123Model):
 
     def sample(
         self,
-        condition: Condition,
+        condition: Condition | Sequence[Condition],
         poses: Sequence[RelativePose],
         *,
+        input_poses: Sequence[RelativePose] | None = None,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         sampler: Sampler | None = None,
@@ -141,15 +142,17 @@ class Zero123Pipeline(Zero123Model):
     ) -> Steps:
         """Sample latents of all poses, step by step; arguments as for :meth:`__call__`.
 
-        Arguments are checked at once, and the first noise is drawn; the model runs as the
-        generator is advanced. A tensor sent into the generator replaces a step's latents. Nothing
-        of the pipeline changes, so calls may run side by side.
+        Of several conditions, whose cameras are ``input_poses``, all have their say, see
+        :mod:`zero123lib.diffusion.several`. Arguments are checked at once, and the first noise is
+        drawn; the model runs as the generator is advanced. A tensor sent into the generator
+        replaces a step's latents. Nothing of the pipeline changes, so calls may run side by side.
 
         Returns:
             A generator of :class:`zero123lib.diffusion.samplers.SampleStep`.
         """
         arguments.check_poses(poses)
         arguments.check_generator(generator, len(poses))
+        conditions, origins = several.check_input_poses(condition, input_poses)
         count, scale = self.recommended(num_inference_steps, guidance_scale)
         arguments.check_number("guidance_scale", scale, 0.0, math.inf)
         batch, device = arguments.batch_size(max_batch_size), self._execution_device
@@ -164,7 +167,16 @@ class Zero123Pipeline(Zero123Model):
             generator=generator,
             device=device,
         )
-        context = self.context(condition, poses, condition_elevation_deg)
+        model = several.conditioned(
+            self,
+            conditions,
+            origins,
+            poses,
+            several.view_weights(origins, poses),
+            condition_elevation_deg=condition_elevation_deg,
+            scale=float(scale),
+            max_batch_size=batch,
+        )
 
         def noise() -> Tensor:
             return samplers.unit_noise(self.latent_shape, len(poses), generator, device)
@@ -175,16 +187,11 @@ class Zero123Pipeline(Zero123Model):
             shape = (len(poses), *self.latent_shape)
             x = arguments.checked_latents(latents, shape).to(device)
 
-        @torch.no_grad()
-        def model(x: Tensor, t: int | Tensor) -> Tensor:
-            at = torch.as_tensor(t, device=x.device)
-            return guided(self.unet, x, at, condition.concat, context, [float(scale)], batch)[0]
-
         return begin(model, x, noise)
 
     def views(
         self,
-        condition: Condition,
+        condition: Condition | Sequence[Condition],
         poses: Sequence[RelativePose],
         *,
         on_step: Callable[[SampleStep], Any] | None = None,
@@ -209,7 +216,8 @@ class Zero123Pipeline(Zero123Model):
 
         steps = self.sample(condition, poses, max_batch_size=max_batch_size, **options)
         final = samplers.last(steps, tell)
-        return self.finish(final, condition, poses, max_batch_size, upscale)
+        first = condition if isinstance(condition, Condition) else condition[0]
+        return self.finish(final, first, poses, max_batch_size, upscale)
 
     def finish(
         self,
@@ -249,9 +257,10 @@ class Zero123Pipeline(Zero123Model):
     @torch.no_grad()
     def __call__(
         self,
-        image: ImageSource | Tensor,
+        image: ImageSource | Tensor | Sequence[ImageSource | Tensor],
         poses: Sequence[RelativePose],
         *,
+        input_poses: Sequence[RelativePose] | None = None,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         sampler: Sampler | None = None,
@@ -274,8 +283,11 @@ class Zero123Pipeline(Zero123Model):
 
         Args:
             image: a path, the bytes of a file, a Pillow image, an array ``[H, W, 3 or 4]``, or a
-                tensor ``[3, S, S]`` in [-1, 1] of the model's size S, taken as already prepared.
-            poses: N target cameras relative to the image's.
+                tensor ``[3, S, S]`` in [-1, 1] of the model's size S, taken as already prepared; or
+                a list of several photos of one object, of which the nearer to a view counts more.
+            poses: N target cameras relative to the (first) image's.
+            input_poses: of several photos, relative to the first, as
+                :func:`zero123lib.inversion.poses.estimate_poses` finds them.
             num_inference_steps: number of evaluations of the model, 1 to 1000; exact but for the
                 official sampler, which makes its own of it. None takes what the checkpoint
                 recommends: 50 for the published ones.
@@ -314,11 +326,15 @@ class Zero123Pipeline(Zero123Model):
             names = callback_on_step_end.tensor_inputs
         arguments.check_tensor_inputs(names)
         arguments.check_poses(poses)
-        prepared = self.prepare(image, preprocess, foreground_ratio)
-        condition = self.encode(prepared)
+        images = list(image) if isinstance(image, (list, tuple)) else [image]
+        if not images:
+            raise ArgumentError("image", "at least one", "an empty list")
+        inputs = [self.prepare(one, preprocess, foreground_ratio) for one in images]
+        conditions, prepared = [self.encode(one) for one in inputs], inputs[0]
         steps = self.sample(
-            condition,
+            conditions,
             poses,
+            input_poses=input_poses,
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
             sampler=sampler,
@@ -333,15 +349,15 @@ class Zero123Pipeline(Zero123Model):
         # Where diffusers' helpers look for the step at hand.
         self.scheduler.timesteps = torch.as_tensor(steps.timesteps)
         final = self._run(steps, callback_on_step_end, names)
-        images: Any = final
+        made: Any = final
         if output_type != "latent":
-            views = self.finish(final, condition, poses, max_batch_size, upscale)
-            images = in_form(views, output_type)
+            views = self.finish(final, conditions[0], poses, max_batch_size, upscale)
+            made = in_form(views, output_type)
         self.maybe_free_model_hooks()
         notice = self.notice(prepared)
         if notice is not None:
             _logger.warning(notice)
-        output = Zero123PipelineOutput(images, prepared, notice)
+        output = Zero123PipelineOutput(made, prepared, notice)
         return output if return_dict else output.to_tuple()
 
     def _sampler_or_scheduler(self, sampler: Sampler | None) -> Any:

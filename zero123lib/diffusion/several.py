@@ -1,0 +1,136 @@
+"""Several images of one object at once: each answers, the nearer ones count more.
+
+The model takes one image. Asked about a camera with each of K images in turn, it gives K
+predictions of the same view, and their weighted mean is what the sampler goes on with: ViewFusion's
+interpolated denoising (Yang et al. 2024, section 3.3). The weights fall with the angle between the
+cameras. One image has the weight 1, which is the plain path to the last bit.
+
+Axes: K images, N views; poses are relative to the first image's camera.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from zero123lib._errors import ArgumentError
+from zero123lib.diffusion.guidance import guided
+from zero123lib.diffusion.outputs import Condition
+from zero123lib.diffusion.samplers import Model
+from zero123lib.views.poses import RelativePose, wrap_azimuth_deg
+
+if TYPE_CHECKING:
+    from zero123lib.diffusion.pipeline import Zero123Pipeline
+
+# An image that is so many degrees farther away counts 1 / e as much.
+TEMPERATURE_DEG = 20.0
+
+
+def check_input_poses(
+    conditions: Condition | Sequence[Condition], input_poses: Sequence[RelativePose] | None
+) -> tuple[list[Condition], list[RelativePose]]:
+    """Return images as a list with their cameras, the first at zero.
+
+    Raises:
+        ArgumentError: no image, or not one camera for each.
+    """
+    found = [conditions] if isinstance(conditions, Condition) else list(conditions)
+    if not found:
+        raise ArgumentError("condition", "at least one", "an empty list")
+    if input_poses is None and len(found) == 1:
+        return found, [RelativePose()]
+    expected = f"one per image ({len(found)}), the first one zero"
+    if input_poses is None or len(input_poses) != len(found):
+        got = "none" if input_poses is None else str(len(input_poses))
+        raise ArgumentError("input_poses", expected, got)
+    if input_poses[0] != RelativePose():
+        raise ArgumentError("input_poses", expected, str(input_poses[0]))
+    return found, list(input_poses)
+
+
+def distances_deg(inputs: Sequence[RelativePose], poses: Sequence[RelativePose]) -> Tensor:
+    """Compute how far views are from images, float64 ``[N, K]``: degrees in [0, 180] between the
+    directions of cameras, if the first image's stands at elevation 0."""
+
+    def directions(cameras: Sequence[RelativePose]) -> Tensor:
+        elevation, azimuth = torch.deg2rad(
+            torch.tensor([[one.elevation_deg, one.azimuth_deg] for one in cameras]).double()
+        ).unbind(-1)
+        flat = elevation.cos()
+        return torch.stack([flat * azimuth.cos(), flat * azimuth.sin(), elevation.sin()], -1)
+
+    chord = torch.cdist(directions(poses), directions(inputs))
+    return torch.rad2deg(2 * torch.asin((chord / 2).clamp(max=1.0)))
+
+
+def view_weights(
+    inputs: Sequence[RelativePose],
+    poses: Sequence[RelativePose],
+    temperature_deg: float = TEMPERATURE_DEG,
+    handicaps_deg: Sequence[float] | None = None,
+) -> Tensor:
+    """Return how much each image counts for each view, float64 ``[N, K]``; rows sum to 1.
+
+    Args:
+        temperature_deg: of the softmax of minus the distances; infinity counts all alike.
+        handicaps_deg: one per image, which counts as if so much farther away.
+    """
+    away = distances_deg(inputs, poses)
+    if handicaps_deg is not None:
+        away = away + torch.tensor(handicaps_deg).double()
+    if math.isinf(temperature_deg):
+        return torch.full_like(away, 1 / away.shape[1])
+    return torch.softmax(-away / temperature_deg, 1)
+
+
+def relative_to(pose: RelativePose, origin: RelativePose) -> RelativePose:
+    """Return a camera relative to another one, of two that are relative to a third."""
+    return RelativePose(
+        pose.elevation_deg - origin.elevation_deg,
+        wrap_azimuth_deg(pose.azimuth_deg - origin.azimuth_deg),
+        pose.radius - origin.radius,
+    )
+
+
+def conditioned(
+    pipe: Zero123Pipeline,
+    conditions: Sequence[Condition],
+    input_poses: Sequence[RelativePose],
+    poses: Sequence[RelativePose],
+    weights: Tensor,
+    *,
+    condition_elevation_deg: float | None,
+    scale: float,
+    max_batch_size: int,
+) -> Model:
+    """Make the model of a sampler: the UNet, guided, on all images.
+
+    Args:
+        weights: ``[N, K]``.
+        condition_elevation_deg: of the first image's camera, for models that need it.
+    """
+    contexts = []
+    for condition, origin in zip(conditions, input_poses, strict=True):
+        from_there = poses if len(conditions) == 1 else [relative_to(p, origin) for p in poses]
+        elevation_deg = condition_elevation_deg
+        if elevation_deg is not None:
+            elevation_deg = max(-90.0, min(90.0, elevation_deg + origin.elevation_deg))
+        contexts.append(pipe.context(condition, from_there, elevation_deg))
+
+    @torch.no_grad()
+    def model(x: Tensor, t: int | Tensor) -> Tensor:
+        at = torch.as_tensor(t, device=x.device)
+        made = [
+            guided(pipe.unet, x, at, one.concat, context, [scale], max_batch_size)[0]
+            for one, context in zip(conditions, contexts, strict=True)
+        ]
+        if len(made) == 1:
+            return made[0]
+        shares = weights.to(x).T[..., None, None, None]
+        return (torch.stack(made) * shares).sum(0)
+
+    return model
