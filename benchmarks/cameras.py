@@ -75,16 +75,23 @@ class Answers:
         return Answers([], [], [], [])
 
 
+def said(place: int, total: int, what: str, answers: Answers) -> None:
+    """Show how far it is, and the latest answer."""
+    signs = " ".join(f"{sign:.2f}" for sign in answers.signs[-1])
+    print(f"{what} {place + 1}/{total}: {answers.errors[-1]:.1f} degrees off, {signs}", flush=True)
+
+
 def elevations(pipe: Zero123Pipeline, objects: Sequence[Shown]) -> Answers:
     """Ask for the elevation of every object's first photo."""
     answers = Answers.none()
-    for one in objects:
+    for place, one in enumerate(objects):
         found = estimate_elevation(pipe, one.photos[0])
         true = one.cameras[0].elevation_deg
         answers.signs.append(found.signs)
         answers.found.append(found.raw_deg)
         answers.true.append(true)
         answers.errors.append(abs(found.elevation_deg - true))
+        said(place, len(objects), "elevations", answers)
     return answers
 
 
@@ -93,7 +100,9 @@ def turns(pipe: Zero123Pipeline, objects: Sequence[Shown], unlike: bool = False)
     answers = Answers.none()
     for place, one in enumerate(objects):
         other = objects[(place + 1) % len(objects)] if unlike else one
-        found = estimate_poses(pipe, [one.photos[0], other.photos[1]])
+        # Of nothing in common there is nothing to refine.
+        more = {"steps": 0} if unlike else {}
+        found = estimate_poses(pipe, [one.photos[0], other.photos[1]], **more)
         true = other.cameras[1].relative_to(one.cameras[0])
         answers.signs.append(found.signs[0])
         both = [
@@ -101,6 +110,7 @@ def turns(pipe: Zero123Pipeline, objects: Sequence[Shown], unlike: bool = False)
         ]
         error = float(turn_deg(both[0], both[1], one.cameras[0].elevation_deg))
         answers.errors.append(180.0 if unlike else error)
+        said(place, len(objects), "different objects" if unlike else "poses", answers)
     return answers
 
 

@@ -25,6 +25,9 @@ Sampler = Literal["official", "ddim", "unipc", "dpmpp", "euler"]
 # Those that can add noise on the way; the others take no eta.
 NOISY_SAMPLERS: tuple[Sampler, ...] = ("official", "ddim")
 
+# How views of an orbit agree: `zero123lib.diffusion.consistency`.
+Consistency = Literal["none", "viewfusion", "mutual"]
+
 # `zero123lib.diffusion.devices`.
 Device = Literal["auto", "cpu", "cuda", "mps"]
 

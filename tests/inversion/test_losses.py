@@ -8,7 +8,7 @@ import torch
 from zero123lib import RelativePose, Zero123Pipeline
 from zero123lib.diffusion.guidance import guided
 from zero123lib.diffusion.schedule import Schedule
-from zero123lib.inversion.losses import Draw, Photo, draws, encoded, pose_losses
+from zero123lib.inversion.losses import Draw, Photo, channel_weights, draws, encoded, pose_losses
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_it_is_the_error_of_what_the_model_predicts(
             pipe.unet, noisy, torch.tensor(timestep), source.condition.concat, context, [1.0], 8
         )
     wanted = schedule.target(target.latents, draw.noise, timestep)
-    expected = (made - wanted).square().mean((1, 2, 3))
+    expected = ((made - wanted).square() * channel_weights(pipe)).mean((1, 2, 3))
     here = torch.tensor([[5.0, 0.0, 0.0]])
     there = here + torch.tensor([[20.0, 40.0, 0.1], [-10.0, -120.0, 0.0]])
     found = pose_losses(pipe, source, target, here.expand(2, -1), there, [draw])
@@ -71,3 +71,13 @@ def test_its_gradient_is_its_slope(pipe: Zero123Pipeline, pair: tuple[Photo, Pho
             )
         measured = float((up - down)[0]) / (2 * step)
         assert float(slope[0, axis]) == pytest.approx(measured, rel=0.1, abs=1e-5)
+
+
+def test_weighted_latents_of_patches_are_pixels(pipe: Zero123Pipeline) -> None:
+    """Up to one factor for all images: the transform is orthonormal."""
+    size = pipe.image_size
+    one, other = torch.rand(2, 4, 3, size, size, generator=torch.Generator().manual_seed(1))
+    made = [pipe.vae.encode(images).latent_dist.mode() for images in (one, other)]
+    apart = ((made[0] - made[1]).square() * channel_weights(pipe)).mean((1, 2, 3))
+    ratio = apart / (one - other).square().mean((1, 2, 3))
+    torch.testing.assert_close(ratio, ratio[:1].expand(4), rtol=1e-3, atol=0)

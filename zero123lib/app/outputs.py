@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from zero123lib._files import write_bytes
 from zero123lib._optional import MissingExtraError, require
+from zero123lib.diffusion.doubt import spread
 from zero123lib.views.eight_bits import to_uint8
 from zero123lib.views.folder import ANIMATION, SHEET, png, view_files
 from zero123lib.views.images import alpha_from_white, composite, contact_sheet, to_tensor
@@ -124,12 +126,8 @@ def write_film(path: Path, views: Sequence[Image.Image]) -> None:
 
 
 def std_over_seeds(views: Sequence[Image.Image]) -> np.ndarray:
-    """Return how much one camera's views by several seeds differ: `[H, W]` in [0, 0.5].
-
-    The standard deviation over the seeds, root mean square over the channels, of colours in [0, 1].
-    """
-    stack = np.stack([np.asarray(composite(view), np.float64) / 255.0 for view in views])
-    return np.sqrt((stack.std(axis=0) ** 2).mean(axis=-1))
+    """Return :func:`zero123lib.diffusion.doubt.spread` of one camera's views by several seeds."""
+    return spread((torch.stack([to_tensor(composite(view)) for view in views]) + 1) / 2).numpy()
 
 
 def heat(values: np.ndarray) -> Image.Image:

@@ -105,7 +105,7 @@ def pose(
     input_elevation_deg: Annotated[Degrees | None, Parameter(name="--input-elevation")] = None,
     input_radius: Positive = 1.85,
     preprocess: Preprocess = "auto",
-    steps: Annotated[int, whole(0, 1000)] = 20,
+    steps: Annotated[int, whole(0, 1000)] = 16,
     seed: Seed = 0,
     model: Model = Model(),
     telling: Telling = Telling(),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from cyclopts import Group, Parameter
 
-from zero123lib._choices import NOISY_SAMPLERS, Preprocess, Sampler, Upscale
+from zero123lib._choices import NOISY_SAMPLERS, Consistency, Preprocess, Sampler, Upscale
 from zero123lib._errors import ArgumentError
 from zero123lib._files import check_folder, write_folder
 from zero123lib._words import count
@@ -115,6 +115,7 @@ class Making:
 
     Attributes:
         verb: "views", or "orbit" with its animation.
+        consistency: how the views come to agree.
         made: what programs are told, of every image that has its views.
         failed: why, of every image that cannot be used.
     """
@@ -125,6 +126,7 @@ class Making:
     model: Model
     sampling: Sampling
     telling: Telling
+    consistency: Consistency = "none"
     made: list[dict[str, Any]] = field(default_factory=list)
     failed: dict[str, ValueError] = field(default_factory=dict)
 
@@ -252,12 +254,14 @@ class Making:
         from zero123lib.diffusion.apps import sampled_views
 
         asked = self.sampling
-        with cast(Any, pipe).progress_bar(total=asked.evaluations(pipe)) as bar:
+        rounds = len(poses) if self.consistency == "viewfusion" else 1
+        with cast(Any, pipe).progress_bar(total=asked.evaluations(pipe) * rounds) as bar:
             return sampled_views(
                 pipe,
                 prepared,
                 poses,
                 lambda step: bar.update(),
+                self.consistency,
                 num_inference_steps=asked.num_inference_steps,
                 guidance_scale=asked.guidance_scale,
                 sampler=asked.sampler,
@@ -271,7 +275,9 @@ class Making:
         """Return how the views came about, for transforms.json."""
         from zero123lib.diffusion.apps import made_by
 
-        how = {"image": Path(label).name, "preprocess": self.source.preprocess}
+        how: dict[str, Any] = {"image": Path(label).name, "preprocess": self.source.preprocess}
+        if self.verb == "orbit":
+            how["consistency"] = self.consistency
         return made_by(pipe, prepared, self.source.camera(), **how, **asdict(self.sampling))
 
     def _end(self, pipe: Zero123Pipeline) -> int:

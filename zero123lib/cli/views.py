@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Group, Parameter
 
-from zero123lib._choices import Preset
+from zero123lib._choices import Consistency, Preset
 from zero123lib._errors import ArgumentError
 from zero123lib.cli.making import Making, Sampling, Source
 from zero123lib.cli.options import Degrees, Finite, Model, whole
@@ -71,6 +71,7 @@ def orbit(
     count: Annotated[int, whole(2, 360), CAMERAS] = 16,
     elevation: Annotated[Degrees, CAMERAS] = 0.0,
     radius: Radius = 0.0,
+    consistency: Consistency = "none",
     source: Source = Source(),
     model: Model = Model(),
     sampling: Sampling = Sampling(),
@@ -88,8 +89,10 @@ def orbit(
         count: how many, the first where the image's own is.
         elevation: up.
         radius: farther away.
+        consistency: viewfusion makes each view of the photo and the views before it, mutual shares
+            the photo's attention with all.
     """
-    return Making("orbit", out, source, model, sampling, telling).make(
+    return Making("orbit", out, source, model, sampling, telling, consistency).make(
         images, lambda: around(count, elevation, radius), "elevation"
     )
 

@@ -9,7 +9,9 @@ from typing import Any, cast
 from PIL import Image
 
 from zero123lib import __version__, upscaling
+from zero123lib._choices import Consistency
 from zero123lib._errors import ArgumentError
+from zero123lib.diffusion.consistency import consistent_views
 from zero123lib.diffusion.devices import pick_device
 from zero123lib.diffusion.outputs import is_own_camera, photo_of
 from zero123lib.diffusion.pipeline import Zero123Pipeline
@@ -121,12 +123,17 @@ def sampled_views(
     prepared: Prepared,
     poses: Sequence[RelativePose],
     on_step: Callable[[SampleStep], Any],
+    consistency: Consistency = "none",
     **options: Any,
 ) -> list[Image.Image]:
     """Make one view per pose. Nothing of the pipeline changes, so calls may run side by side.
 
     Args:
-        on_step: told of every finished step.
+        on_step: told of every finished step; with "viewfusion" every view has its own.
+        consistency: see :mod:`zero123lib.diffusion.consistency`.
         **options: of :meth:`Zero123Pipeline.views`.
     """
-    return to_pils(pipe.views(pipe.encode(prepared), poses, on_step=on_step, **options))
+    condition = pipe.encode(prepared)
+    return to_pils(
+        consistent_views(pipe, condition, poses, consistency, on_step=on_step, **options)
+    )

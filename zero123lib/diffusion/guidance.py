@@ -11,9 +11,11 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
+from zero123lib.diffusion.mutual import MutualUNet
+
 
 def guided(
-    unet: UNet2DConditionModel,
+    unet: UNet2DConditionModel | MutualUNet,
     x: Tensor,
     timesteps: Tensor,
     concat: Tensor,
@@ -49,7 +51,7 @@ def _of(timesteps: Tensor, rows: Tensor) -> Tensor:
 
 
 def _evaluated(
-    unet: UNet2DConditionModel,
+    unet: UNet2DConditionModel | MutualUNet,
     x: Tensor,
     timesteps: Tensor,
     concat: Tensor,

@@ -16,16 +16,17 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from torch import Tensor
 
-from zero123lib._choices import Upscale
+from zero123lib._choices import Consistency, Upscale
 from zero123lib._errors import ArgumentError
 from zero123lib.diffusion import arguments, samplers, schedulers, several
 from zero123lib.diffusion.base import Zero123Model
+from zero123lib.diffusion.consistency import consistent_views
 from zero123lib.diffusion.domain import DomainStatistics, domain_distance
 from zero123lib.diffusion.model import clip_embedding
 from zero123lib.diffusion.outputs import (
@@ -41,6 +42,7 @@ from zero123lib.diffusion.schedule import Schedule
 from zero123lib.upscaling import check_upscale, upscaled
 from zero123lib.views.images import ImageSource, Prepared, Preprocess, prepare
 from zero123lib.views.poses import RelativePose, encode_poses
+from zero123lib.views.poses import orbit as around
 
 Callback = Callable[[Any, int, int, dict[str, Tensor]], Mapping[str, Any] | None]
 
@@ -129,6 +131,8 @@ class Zero123Pipeline(Zero123Model):
         poses: Sequence[RelativePose],
         *,
         input_poses: Sequence[RelativePose] | None = None,
+        input_weights: Tensor | None = None,
+        mutual: bool = False,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         sampler: Sampler | None = None,
@@ -146,6 +150,11 @@ class Zero123Pipeline(Zero123Model):
         :mod:`zero123lib.diffusion.several`. Arguments are checked at once, and the first noise is
         drawn; the model runs as the generator is advanced. A tensor sent into the generator
         replaces a step's latents. Nothing of the pipeline changes, so calls may run side by side.
+
+        Args:
+            input_weights: ``[N, K]``, how much each of K conditions counts for each of N poses;
+                None lets the nearer count more.
+            mutual: see :mod:`zero123lib.diffusion.mutual`.
 
         Returns:
             A generator of :class:`zero123lib.diffusion.samplers.SampleStep`.
@@ -172,9 +181,10 @@ class Zero123Pipeline(Zero123Model):
             conditions,
             origins,
             poses,
-            several.view_weights(origins, poses),
+            several.checked_weights(input_weights, origins, poses),
             condition_elevation_deg=condition_elevation_deg,
             scale=float(scale),
+            mutual=mutual,
             max_batch_size=batch,
         )
 
@@ -359,6 +369,33 @@ class Zero123Pipeline(Zero123Model):
             _logger.warning(notice)
         output = Zero123PipelineOutput(made, prepared, notice)
         return output if return_dict else output.to_tuple()
+
+    def orbit(
+        self,
+        image: ImageSource | Tensor,
+        count: int = 16,
+        *,
+        elevation_deg: float = 0.0,
+        radius: float = 0.0,
+        consistency: Consistency = "none",
+        preprocess: Preprocess = "auto",
+        foreground_ratio: float | None = None,
+        output_type: Literal["pil", "np", "pt"] = "pil",
+        **options: Any,
+    ) -> Zero123PipelineOutput:
+        """Make ``count`` views evenly around the object, the first at azimuth 0.
+
+        Args:
+            elevation_deg, radius: of all cameras, relative to the image's.
+            consistency: how the views come to agree, see
+                :mod:`zero123lib.diffusion.consistency`.
+            **options: of :meth:`views`; the others as for :meth:`__call__`.
+        """
+        arguments.check_choice("output_type", output_type, Literal["pil", "np", "pt"])
+        prepared = self.prepare(image, preprocess, foreground_ratio)
+        poses = around(count, elevation_deg, radius)
+        views = consistent_views(self, self.encode(prepared), poses, consistency, **options)
+        return Zero123PipelineOutput(in_form(views, output_type), prepared, self.notice(prepared))
 
     def _sampler_or_scheduler(self, sampler: Sampler | None) -> Any:
         """Return what runs: the sampler that is named, or else the scheduler."""

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from zero123lib._errors import ArgumentError
 from zero123lib.diffusion.guidance import guided
+from zero123lib.diffusion.mutual import BesidePhoto
 from zero123lib.diffusion.outputs import Condition
 from zero123lib.diffusion.samplers import Model
 from zero123lib.views.poses import RelativePose, wrap_azimuth_deg
@@ -87,6 +88,24 @@ def view_weights(
     return torch.softmax(-away / temperature_deg, 1)
 
 
+def checked_weights(
+    weights: Tensor | None, inputs: Sequence[RelativePose], poses: Sequence[RelativePose]
+) -> Tensor:
+    """Return weights ``[N, K]`` as they were given, or by :func:`view_weights` where none were.
+
+    Raises:
+        ArgumentError: another shape, negative ones, or rows that do not sum to 1.
+    """
+    if weights is None:
+        return view_weights(inputs, poses)
+    expected = f"[{len(poses)}, {len(inputs)}], 0 and above, whose rows sum to 1"
+    if tuple(weights.shape) != (len(poses), len(inputs)):
+        raise ArgumentError("input_weights", expected, str(list(weights.shape)))
+    if not bool(((weights.sum(1) - 1).abs() < 1e-4).all() and (weights >= 0).all()):
+        raise ArgumentError("input_weights", expected, "others")
+    return weights
+
+
 def relative_to(pose: RelativePose, origin: RelativePose) -> RelativePose:
     """Return a camera relative to another one, of two that are relative to a third."""
     return RelativePose(
@@ -105,6 +124,7 @@ def conditioned(
     *,
     condition_elevation_deg: float | None,
     scale: float,
+    mutual: bool,
     max_batch_size: int,
 ) -> Model:
     """Make the model of a sampler: the UNet, guided, on all images.
@@ -112,21 +132,26 @@ def conditioned(
     Args:
         weights: ``[N, K]``.
         condition_elevation_deg: of the first image's camera, for models that need it.
+        mutual: whether self-attention is shared with each image's own view.
     """
-    contexts = []
+    contexts, beside = [], []
     for condition, origin in zip(conditions, input_poses, strict=True):
         from_there = poses if len(conditions) == 1 else [relative_to(p, origin) for p in poses]
         elevation_deg = condition_elevation_deg
         if elevation_deg is not None:
             elevation_deg = max(-90.0, min(90.0, elevation_deg + origin.elevation_deg))
         contexts.append(pipe.context(condition, from_there, elevation_deg))
+        if mutual:
+            own = pipe.context(condition, [RelativePose()], elevation_deg)
+            beside.append(BesidePhoto(pipe, condition, own))
 
     @torch.no_grad()
     def model(x: Tensor, t: int | Tensor) -> Tensor:
         at = torch.as_tensor(t, device=x.device)
+        unets = [one.at(x, t) for one in beside] or [pipe.unet] * len(conditions)
         made = [
-            guided(pipe.unet, x, at, one.concat, context, [scale], max_batch_size)[0]
-            for one, context in zip(conditions, contexts, strict=True)
+            guided(unet, x, at, one.concat, context, [scale], max_batch_size)[0]
+            for unet, one, context in zip(unets, conditions, contexts, strict=True)
         ]
         if len(made) == 1:
             return made[0]

@@ -18,8 +18,8 @@ from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.inversion.losses import Draw, Photo, pose_losses
 from zero123lib.views.cameras import rotation_angle_deg, spherical_to_camera
 
-ELEVATIONS_DEG = (-60.0, -40.0, -20.0, 0.0, 20.0, 40.0, 60.0)
-AZIMUTHS = 24
+ELEVATIONS_DEG = (-50.0, -25.0, 0.0, 25.0, 50.0)
+AZIMUTHS = 18
 # Colours of an image, from the least loss to the largest: pale yellow, orange, magenta, violet.
 _COLORS = np.array([[252, 253, 191], [229, 92, 48], [126, 3, 140], [13, 8, 60]], float)
 
@@ -69,7 +69,7 @@ class Landscape:
         """Return the landscape with its losses times a factor."""
         return Landscape(self.losses * factor, self.elevations_deg, self.azimuths_deg)
 
-    def image(self, marks: Sequence[tuple[float, float]] = (), cell_px: int = 24) -> Image.Image:
+    def image(self, marks: Sequence[tuple[float, float]] = (), cell_px: int = 32) -> Image.Image:
         """Draw it: azimuth to the right from -180 degrees, elevation upwards, bright is likely.
 
         Args:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from zero123lib.diffusion.guidance import guided
 from zero123lib.diffusion.outputs import Condition
+from zero123lib.diffusion.patches import PatchAutoencoder
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.diffusion.schedule import Schedule
 from zero123lib.views.images import Prepared
@@ -63,6 +64,20 @@ def draws(
     ]
 
 
+def channel_weights(pipe: Zero123Pipeline) -> Tensor:
+    """Return how much each latent channel counts, ``[C, 1, 1]``, 1 on average.
+
+    All alike, but for :class:`~zero123lib.diffusion.patches.PatchAutoencoder`: its gains make fine
+    detail, which made views do not have, as large as outlines. Without them errors are those of
+    pixels, since its transform is orthonormal.
+    """
+    vae = pipe.vae
+    if not isinstance(vae, PatchAutoencoder):
+        return torch.ones(pipe.latent_shape[0], 1, 1, device=vae.device)
+    energy = vae.synthesis.float().flatten(1).square().sum(1)
+    return (energy / energy.mean())[:, None, None]
+
+
 def pose_losses(
     pipe: Zero123Pipeline,
     source: Photo,
@@ -75,7 +90,7 @@ def pose_losses(
     """Compute the denoising loss of the target photo given the source photo, per pair of cameras.
 
     It is the mean squared error of what the model is trained to predict (Zero-1-to-3, equation 1),
-    without guidance, over the latents and over the draws.
+    without guidance, over the latents, weighted by :func:`channel_weights`, and over the draws.
 
     Args:
         source_cameras, target_cameras: ``[N, 3]``, see the top of the module.
@@ -88,7 +103,7 @@ def pose_losses(
     vectors = _vectors(source_cameras, target_cameras, pipe.config["encoding"])
     embedding = source.condition.embedding.to(pipe.camera_projection.dtype)
     tokens = pipe.camera_projection(embedding.expand(len(vectors), -1), vectors.to(embedding))
-    total = torch.zeros(len(vectors), device=embedding.device)
+    total, weights = torch.zeros(len(vectors), device=embedding.device), channel_weights(pipe)
     for draw in noises:
         noisy = schedule.add_noise(target.latents, draw.noise, draw.timestep)
         wanted = schedule.target(target.latents, draw.noise, draw.timestep)
@@ -101,7 +116,7 @@ def pose_losses(
             [1.0],
             max_batch_size,
         )
-        total = total + (made - wanted).square().flatten(1).mean(1)
+        total = total + ((made - wanted).square() * weights).flatten(1).mean(1)
     return total / len(noises)
 
 

@@ -32,13 +32,13 @@ MAX_PHOTOS = 8
 _SAME = 0.03
 # A photo whose colours vary by less, over all of it, shows nothing.
 _NOTHING = 0.02
-_STARTS, _STEPS = 3, 20
+_STARTS, _STEPS = 2, 16
 # Where the refinement's noise begins and ends, as shares of the schedule.
-_NOISES = (1.0, 0.5)
+_NOISES = (0.8, 0.5)
 # The draws that the search and the choice between the refined starts take, as such shares.
-_SEARCH, _CHOICE = (1.0,), (1.0, 0.7)
+_SEARCH, _CHOICE = (0.7,), (0.8, 0.6)
 # Another place on the sphere is one that is so far away.
-_ELSEWHERE_DEG = 40.0
+_ELSEWHERE_DEG = 45.0
 
 
 @dataclass(frozen=True, eq=False)

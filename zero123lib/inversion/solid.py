@@ -19,7 +19,7 @@ from zero123lib.fields.projection import interpolate, project
 from zero123lib.views.cameras import FOV_DEG
 
 # The object's longest side is 1; places are looked at in a cube a little larger.
-_HALF_EXTENT, _PLACES = 0.62, 28
+_HALF_EXTENT, _PLACES = 0.62, 22
 
 
 def agreement(masks: Tensor, cameras_to_world: Tensor, fov_deg: float = FOV_DEG) -> Tensor:
