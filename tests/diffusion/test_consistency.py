@@ -49,9 +49,8 @@ def test_weights_sum_to_one_and_the_nearer_image_counts_more() -> None:
 
 
 def test_weights_at_the_ends_of_the_temperature() -> None:
-    assert torch.equal(
-        view_weights(INPUTS, POSES, math.inf), torch.full((2, 3), 1 / 3, dtype=torch.float64)
-    )
+    alike = torch.full((2, 3), 1 / 3, dtype=torch.float64)
+    assert torch.equal(view_weights(INPUTS, POSES, math.inf), alike)
     nearest = view_weights(INPUTS, POSES, 1e-3)
     torch.testing.assert_close(nearest.amax(1), torch.ones(2).double())
 
