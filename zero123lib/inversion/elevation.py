@@ -19,6 +19,7 @@ from torch.nn import functional
 from zero123lib.diffusion import arguments
 from zero123lib.diffusion.apps import needs_input_elevation
 from zero123lib.diffusion.pipeline import Zero123Pipeline
+from zero123lib.diffusion.schedule import Schedule
 from zero123lib.inversion.confidence import TRUSTED, confidence, corrected
 from zero123lib.inversion.poses import check_shows_something
 from zero123lib.inversion.solid import agreement
@@ -30,6 +31,8 @@ from zero123lib.views.poses import RelativePose
 CANDIDATES_DEG = tuple(float(one) for one in range(-30, 81, 10))
 # Rings of views around the photo's camera, so much higher.
 _RISES_DEG, _AZIMUTHS, _RADIUS = (0.0, 25.0, -25.0), 8, 1.85
+# Of the views, for models that do not predict clean latents.
+_STEPS = 25
 # Silhouettes are compared at so many pixels.
 _MASK_PX = 32
 # Within a degree of a pole a camera is on it.
@@ -91,18 +94,20 @@ def estimate_elevation(
     image: ImageSource | Tensor,
     *,
     preprocess: Preprocess = "auto",
-    num_inference_steps: int = 1,
+    num_inference_steps: int | None = None,
     seed: int = 0,
     max_batch_size: int | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> ElevationEstimate:
     """Estimate the elevation of a photo's camera from views that the model makes of it.
 
+    A stable-zero123 checkpoint, which is conditioned on the answer, is asked at elevation 0.
+
     Args:
         image: as :meth:`Zero123Pipeline.prepare` takes it.
         preprocess: see :data:`zero123lib.views.images.Preprocess`.
-        num_inference_steps: of the views. One suits a model that predicts clean latents, whose
-            views are then means of what may be there; a published one needs about 25.
+        num_inference_steps: of the views. None takes 1 for a model that predicts clean latents,
+            whose views are then means of what may be there, and 25 for any other.
         seed: of the noise.
         max_batch_size: rows per batch of UNet and VAE, the bound on memory; None means 8.
         on_step: told of each unit of work and of how many there are.
@@ -112,6 +117,9 @@ def estimate_elevation(
         ImageError: the image cannot be read, or shows nothing.
     """
     batch = arguments.batch_size(max_batch_size)
+    if num_inference_steps is None:
+        clean = Schedule.from_scheduler(pipe.scheduler).prediction_type == "sample"
+        num_inference_steps = 1 if clean else _STEPS
     prepared = pipe.prepare(image, preprocess)
     check_shows_something(prepared.tensor)
     condition, candidates = pipe.encode(prepared), torch.tensor(CANDIDATES_DEG)
