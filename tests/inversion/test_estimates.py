@@ -89,6 +89,13 @@ def test_what_shows_nothing_is_refused(pipe: Zero123Pipeline) -> None:
         estimate_poses(pipe, [photos(904, "mug", CHAIR)[0], empty])
 
 
+def test_a_photo_that_is_unlike_the_models_objects_is_not_trusted(pipe: Zero123Pipeline) -> None:
+    """Noise is rough all over, as no drawn object is."""
+    noise = torch.rand(3, pipe.image_size, pipe.image_size, generator=torch.Generator()) * 2 - 1
+    found = estimate_elevation(pipe, noise)
+    assert found.notice is not None and not found.trusted
+
+
 @pytest.mark.parametrize("count", [0, 1, 9])
 def test_too_few_and_too_many_photos_are_refused(pipe: Zero123Pipeline, count: int) -> None:
     images: list[ImageSource] = [Image.new("RGB", (64, 64))] * count

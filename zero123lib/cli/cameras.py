@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +15,6 @@ from zero123lib import __version__
 from zero123lib._choices import Preprocess
 from zero123lib._errors import ArgumentError
 from zero123lib._files import check_file, check_folder, write_bytes, write_folder
-from zero123lib.cli.making import Images, Out
 from zero123lib.cli.options import (
     Degrees,
     Mask,
@@ -26,6 +26,7 @@ from zero123lib.cli.options import (
     whole,
 )
 from zero123lib.cli.telling import Telling, listing
+from zero123lib.cli.views import Images, Out
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -78,10 +79,10 @@ def elevation(
         if landscape is not None:
             write_bytes(landscape, png(found.image()))
             files.append(str(landscape))
-        telling.line(
-            f"{label}: {found.elevation_deg:.0f} degrees, {_trust(found.confidence, 15)}; "
-            f"{seconds:.1f} s"
-        )
+        if found.notice:
+            telling.line(f"{label}: {found.notice}")
+        sure = _trust(found.confidence, 15, found.notice)
+        telling.line(f"{label}: {found.elevation_deg:.0f} degrees, {sure}; {seconds:.1f} s")
         telling.result(
             {
                 "image": label,
@@ -92,6 +93,7 @@ def elevation(
                 "model": pipe.model_name,
                 "licence": pipe.licence,
                 "seconds": seconds,
+                "notices": [found.notice] if found.notice else [],
             }
         )
     return 0
@@ -168,13 +170,10 @@ def pose(
             "input_elevation": how,
             "seed": seed,
         }
-        files = posed_files(found, source, made_by)
+        with renaming(elevation_deg="input_elevation_deg", radius="input_radius"):
+            files = posed_files(found, source, made_by)
         others = write_folder(out, files)
-        for label, one, sure in zip(labels[1:], found.poses[1:], found.confidences, strict=True):
-            telling.line(
-                f"{label}: {one.elevation_deg:+.0f} degrees up, {one.azimuth_deg:+.0f} round from "
-                f"{labels[0]}, {_trust(sure, 20)}"
-            )
+        _tell_poses(telling, labels, found)
         telling.line(
             f"{labels[0]} at {source.elevation_deg:.0f} degrees ({how}); {seconds:.1f} s; wrote "
             f"{out}/: {listing(list(files))}"
@@ -184,27 +183,36 @@ def pose(
         telling.result(
             {
                 "files": [str(out / name) for name in files],
-                "poses": [
-                    {
-                        "image": label,
-                        "elevation_deg": one.elevation_deg,
-                        "azimuth_deg": one.azimuth_deg,
-                        "radius": one.radius,
-                        "confidence": sure,
-                    }
-                    for label, one, sure in zip(
-                        labels, found.poses, [1.0, *found.confidences], strict=True
-                    )
-                ],
+                "poses": _as_json(labels, found),
                 "trusted": found.trusted,
                 "input_elevation_deg": source.elevation_deg,
                 "input_elevation": how,
                 "model": pipe.model_name,
                 "licence": pipe.licence,
                 "seconds": seconds,
+                "notices": [found.notice] if found.notice else [],
             }
         )
     return 0
+
+
+def _tell_poses(telling: Telling, labels: Sequence[str], found: PoseEstimate) -> None:
+    """Tell people of each photo's camera."""
+    if found.notice:
+        telling.line(found.notice)
+    for label, one, sure in zip(labels[1:], found.poses[1:], found.confidences, strict=True):
+        telling.line(
+            f"{label}: {one.elevation_deg:+.0f} degrees up, {one.azimuth_deg:+.0f} round from "
+            f"{labels[0]}, {_trust(sure, 20, found.notice)}"
+        )
+
+
+def _as_json(labels: Sequence[str], found: PoseEstimate) -> list[dict[str, Any]]:
+    """Return each photo's camera for programs."""
+    return [
+        {"image": label, **asdict(one), "confidence": sure}
+        for label, one, sure in zip(labels, found.poses, [1.0, *found.confidences], strict=True)
+    ]
 
 
 def _source(
@@ -228,12 +236,14 @@ def _source(
         rises = [one.elevation_deg for one in found.poses]
         low, high = -90.0 - min(rises), 90.0 - max(rises)
         elevation_deg = min(max(guess.elevation_deg, low), high)
-        how = f"estimated, {_trust(guess.confidence, 15)}"
+        how = f"estimated, {_trust(guess.confidence, 15, guess.notice)}"
     return Pose(elevation_deg, 0.0, radius), how
 
 
-def _trust(confidence: float | None, within_deg: int) -> str:
+def _trust(confidence: float | None, within_deg: int, notice: str | None) -> str:
     """Say in words how sure an answer is."""
+    if notice:
+        return "not to be trusted"
     if confidence is None:
         return "how sure is not known for this model"
     from zero123lib.inversion.confidence import TRUSTED

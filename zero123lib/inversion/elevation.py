@@ -52,6 +52,8 @@ class ElevationEstimate:
         candidates_deg: ``[E]``, elevations that were asked about, rising.
         agreements: ``[E]``, how well one solid explains the views at each, in [0, 1].
         signs: what the confidence follows from.
+        notice: one sentence where the photo is far from what the model knows; its confidence, which
+            objects like the model's taught, then means nothing.
     """
 
     elevation_deg: float
@@ -60,11 +62,12 @@ class ElevationEstimate:
     candidates_deg: Tensor
     agreements: Tensor
     signs: tuple[float, ...]
+    notice: str | None
 
     @property
     def trusted(self) -> bool:
         """Tell whether the answer is more likely right than wrong."""
-        return self.confidence is not None and self.confidence >= TRUSTED
+        return self.notice is None and (self.confidence or 0.0) >= TRUSTED
 
     def image(self, width: int = 480, height: int = 240) -> Image.Image:
         """Draw the agreement over the elevations, with a line at the answer."""
@@ -153,6 +156,7 @@ def estimate_elevation(
         candidates,
         agreements,
         signs,
+        pipe.notice(prepared),
     )
 
 

@@ -52,6 +52,8 @@ class PoseEstimate:
         landscapes: one per photo but the first: losses over the sphere about the first camera.
         signs: one per photo but the first: what its confidence follows from.
         prepared: the photos as the model saw them.
+        notice: one sentence where a photo is far from what the model knows; the confidences, which
+            objects like the model's taught, then mean nothing.
     """
 
     poses: list[RelativePose]
@@ -59,6 +61,7 @@ class PoseEstimate:
     landscapes: list[Landscape]
     signs: list[tuple[float, ...]]
     prepared: list[Prepared]
+    notice: str | None
 
     @property
     def confidence(self) -> float | None:
@@ -69,7 +72,7 @@ class PoseEstimate:
     @property
     def trusted(self) -> bool:
         """Tell whether all of it is more likely right than wrong."""
-        return self.confidence is not None and self.confidence >= TRUSTED
+        return self.notice is None and (self.confidence or 0.0) >= TRUSTED
 
     def cameras(self, source: Pose) -> list[Pose]:
         """Place the cameras, the first one at ``source``.
@@ -167,6 +170,7 @@ def estimate_poses(
         [both[0, j] for j in range(1, count)],
         signs,
         [photo.prepared for photo in photos],
+        next(filter(None, (pipe.notice(photo.prepared) for photo in photos)), None),
     )
 
 
