@@ -52,5 +52,10 @@ def test_a_model_that_is_not_calibrated_is_not_sure_and_not_corrected() -> None:
     assert corrected("known", 80.0) == 90.0  # 92 is above the pole
 
 
-def test_the_bundled_model_is_calibrated() -> None:
-    assert {"elevation", "pose"} <= calibration("tiny").keys()
+def test_what_is_kept_is_what_confidences_need() -> None:
+    known = json.loads(module.CALIBRATION.read_text())
+    for model in known:
+        for kind, one in calibration(model).items():
+            sure = confidence(model, kind, [0.5] * len(one["weights"]))
+            assert sure is not None and 0 <= sure <= 1
+    assert "elevation" in known["tiny"]

@@ -67,6 +67,7 @@ def test_the_folder_is_read_back_with_its_cameras(chairs: PoseEstimate, tmp_path
 
 
 def test_photos_of_different_objects_are_not_trusted(pipe: Zero123Pipeline) -> None:
+    """Nor is anything else of a model whose poses are not calibrated."""
     one, other = photos(901, "chair", CHAIR)[0], photos(902, "car", CHAIR)[1]
     assert not estimate_poses(pipe, [one, other], steps=0).trusted
 
