@@ -101,7 +101,7 @@ def turns(pipe: Zero123Pipeline, objects: Sequence[Shown], unlike: bool = False)
     for place, one in enumerate(objects):
         other = objects[(place + 1) % len(objects)] if unlike else one
         # Of nothing in common there is nothing to refine.
-        more = {"steps": 0} if unlike else {}
+        more: dict[str, Any] = {"steps": 0} if unlike else {}
         found = estimate_poses(pipe, [one.photos[0], other.photos[1]], **more)
         true = other.cameras[1].relative_to(one.cameras[0])
         answers.signs.append(found.signs[0])

@@ -147,14 +147,14 @@ def orbit_of(pipe: Zero123Pipeline, consistency: Any, count: int = 4, **options:
 
 def test_an_orbit_without_consistency_is_the_plain_call(make_pipeline: MakePipeline) -> None:
     pipe = make_pipeline()
-    plain = pipe(
+    plain: Any = pipe(
         images(pipe, 1)[0],
         orbit(4),
         num_inference_steps=2,
         generator=seeded(),
         output_type="pt",
-    ).images
-    assert torch.equal(orbit_of(pipe, "none"), plain)
+    )
+    assert torch.equal(orbit_of(pipe, "none"), plain.images)
 
 
 def test_viewfusion_begins_with_the_photo_alone(make_pipeline: MakePipeline) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -77,7 +79,8 @@ def test_weighted_latents_of_patches_are_pixels(pipe: Zero123Pipeline) -> None:
     """Up to one factor for all images: the transform is orthonormal."""
     size = pipe.image_size
     one, other = torch.rand(2, 4, 3, size, size, generator=torch.Generator().manual_seed(1))
-    made = [pipe.vae.encode(images).latent_dist.mode() for images in (one, other)]
+    vae: Any = pipe.vae
+    made = [vae.encode(images).latent_dist.mode() for images in (one, other)]
     apart = ((made[0] - made[1]).square() * channel_weights(pipe)).mean((1, 2, 3))
     ratio = apart / (one - other).square().mean((1, 2, 3))
     torch.testing.assert_close(ratio, ratio[:1].expand(4), rtol=1e-3, atol=0)

@@ -12,7 +12,7 @@ All begin at the same noise.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,8 +24,8 @@ from zero123lib.diffusion.several import distances_deg, view_weights
 from zero123lib.views.images import Prepared, to_pil
 from zero123lib.views.poses import RelativePose
 
-if TYPE_CHECKING:
-    from zero123lib.diffusion.pipeline import Zero123Pipeline
+# Zero123Pipeline, whose module imports this one.
+Pipeline = Any
 
 # How many views before it a view is conditioned on, beside the photo.
 _MEMORY = 2
@@ -34,7 +34,7 @@ _HANDICAP_DEG = 20.0
 
 
 def consistent_views(
-    pipe: Zero123Pipeline,
+    pipe: Pipeline,
     condition: Condition,
     poses: Sequence[RelativePose],
     consistency: Consistency,
@@ -60,7 +60,7 @@ def consistent_views(
 
 
 def _one_by_one(
-    pipe: Zero123Pipeline,
+    pipe: Pipeline,
     condition: Condition,
     poses: Sequence[RelativePose],
     generator: torch.Generator | list[torch.Generator] | None,
@@ -95,7 +95,7 @@ def _one_by_one(
     return torch.stack([made[place] for place in range(len(poses))])
 
 
-def _as_condition(pipe: Zero123Pipeline, view: Tensor) -> Prepared:
+def _as_condition(pipe: Pipeline, view: Tensor) -> Prepared:
     """Take a made view ``[3, H, W]`` as an image, at the model's size."""
     size = pipe.image_size
     if view.shape[-1] != size:

@@ -11,7 +11,7 @@ The UNet that does so shares every weight with the pipeline's, which stays as it
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -22,8 +22,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from zero123lib.diffusion.outputs import Condition
 from zero123lib.diffusion.schedule import Schedule
 
-if TYPE_CHECKING:
-    from zero123lib.diffusion.pipeline import Zero123Pipeline
+# Zero123Pipeline, whose module imports this one.
+Pipeline = Any
 
 
 class MutualAttnProcessor:
@@ -65,7 +65,7 @@ class BesidePhoto:
         token: its context token at its own camera, ``[1, 1, D]``.
     """
 
-    def __init__(self, pipe: Zero123Pipeline, condition: Condition, token: Tensor) -> None:
+    def __init__(self, pipe: Pipeline, condition: Condition, token: Tensor) -> None:
         self._unet, self._token = shared_mutual(pipe.unet), token
         self._schedule = Schedule.from_scheduler(pipe.scheduler)
         self._concat = condition.concat

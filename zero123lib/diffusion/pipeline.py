@@ -336,7 +336,7 @@ class Zero123Pipeline(Zero123Model):
             names = callback_on_step_end.tensor_inputs
         arguments.check_tensor_inputs(names)
         arguments.check_poses(poses)
-        images = list(image) if isinstance(image, (list, tuple)) else [image]
+        images: list[Any] = list(image) if isinstance(image, (list, tuple)) else [image]
         if not images:
             raise ArgumentError("image", "at least one", "an empty list")
         inputs = [self.prepare(one, preprocess, foreground_ratio) for one in images]

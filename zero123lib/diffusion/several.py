@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,8 +24,8 @@ from zero123lib.diffusion.outputs import Condition
 from zero123lib.diffusion.samplers import Model
 from zero123lib.views.poses import RelativePose, wrap_azimuth_deg
 
-if TYPE_CHECKING:
-    from zero123lib.diffusion.pipeline import Zero123Pipeline
+# Zero123Pipeline, whose module imports this one.
+Pipeline = Any
 
 # An image that is so many degrees farther away counts 1 / e as much.
 TEMPERATURE_DEG = 20.0
@@ -116,7 +116,7 @@ def relative_to(pose: RelativePose, origin: RelativePose) -> RelativePose:
 
 
 def conditioned(
-    pipe: Zero123Pipeline,
+    pipe: Pipeline,
     conditions: Sequence[Condition],
     input_poses: Sequence[RelativePose],
     poses: Sequence[RelativePose],
