@@ -29,8 +29,8 @@ from zero123lib.views.images import ImageSource, Prepared, Preprocess
 from zero123lib.views.poses import Pose, RelativePose, absolute_poses, wrap_azimuth_deg
 
 MAX_PHOTOS = 8
-# Framed photos that differ by less at so many pixels, root mean square in [-1, 1], are the same one:
-# resized it differs by 0.03 at most, from 5 degrees aside by 0.08 at least.
+# Framed photos that differ by less at so many pixels, root mean square in [-1, 1], are the same:
+# one that is resized differs by 0.03 at most, one from 5 degrees aside by 0.08 at least.
 _SAME, _SAME_PX = 0.045, 32
 # A photo whose colours vary by less, over all of it, shows nothing.
 _NOTHING = 0.02
