@@ -25,6 +25,9 @@ Sampler = Literal["official", "ddim", "unipc", "dpmpp", "euler"]
 # Those that can add noise on the way; the others take no eta.
 NOISY_SAMPLERS: tuple[Sampler, ...] = ("official", "ddim")
 
+# What is given up for speed: `zero123lib.diffusion.speed`.
+Speed = Literal["exact", "balanced", "fast"]
+
 # `zero123lib.diffusion.devices`.
 Device = Literal["auto", "cpu", "cuda", "mps"]
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from cyclopts import Group, Parameter
 
-from zero123lib._choices import NOISY_SAMPLERS, Preprocess, Sampler, Upscale
+from zero123lib._choices import NOISY_SAMPLERS, Preprocess, Sampler, Speed, Upscale
 from zero123lib._errors import ArgumentError
 from zero123lib._files import check_folder, write_folder
 from zero123lib._words import count
@@ -77,7 +77,8 @@ class Sampling:
     Attributes:
         num_inference_steps: denoising steps; official takes about as many (the model's own).
         guidance_scale: how closely to follow the image; 1 is no guidance (the model's own).
-        sampler: how noise becomes views.
+        sampler: how noise becomes views (ddim).
+        speed: exact, or faster and nearly as good; fast shows.
         eta: noise that official and ddim add on the way; the official demo has 1.
         seed: of the noise.
         upscale: enlarge the views, by Real-ESRGAN animevideov3 (BSD-3-Clause).
@@ -85,20 +86,26 @@ class Sampling:
 
     num_inference_steps: Annotated[Steps | None, Parameter(name="--steps")] = None
     guidance_scale: Annotated[Guidance | None, Parameter(name="--guidance")] = None
-    sampler: Sampler = "ddim"
+    sampler: Sampler | None = None
+    speed: Speed = "exact"
     eta: Annotated[Share, Parameter(metavar="E")] = 0.0
     seed: Seed = 0
     upscale: Upscale = 1
 
     def check(self) -> None:
         """Raise ArgumentError for what does not go together."""
-        if self.eta and self.sampler not in NOISY_SAMPLERS:
+        if self.eta and self.sampler not in (None, *NOISY_SAMPLERS):
             raise ArgumentError("eta", f"0, as {self.sampler!r} adds no noise", repr(self.eta))
 
     def settled(self, pipe: Zero123Pipeline) -> Sampling:
         """Fill in what is left to the model."""
-        names = ("num_inference_steps", "guidance_scale")
-        return replace(self, **{n: pipe.config[n] for n in names if getattr(self, n) is None})
+        from zero123lib.diffusion.speed import tier_of
+
+        steps, scale = pipe.recommended(self.num_inference_steps, self.guidance_scale)
+        sampler = self.sampler or "ddim"
+        if self.num_inference_steps is None and self.sampler is None and not self.eta:
+            steps, sampler = tier_of(self.speed).planned(steps, sampler)
+        return replace(self, num_inference_steps=steps, guidance_scale=scale, sampler=sampler)
 
     def evaluations(self, pipe: Zero123Pipeline) -> int:
         """Count how often the model is asked."""
@@ -106,7 +113,8 @@ class Sampling:
         from zero123lib.diffusion.schedule import Schedule
 
         schedule = Schedule.from_scheduler(pipe.scheduler)
-        return step_count(self.sampler, schedule, cast(int, self.num_inference_steps))
+        sampler = cast(Sampler, self.sampler)
+        return step_count(sampler, schedule, cast(int, self.num_inference_steps))
 
 
 @dataclass
@@ -183,15 +191,15 @@ class Making:
         from zero123lib.diffusion.apps import check_input_elevation
         from zero123lib.diffusion.card import about_model
 
-        pipe = self.model.load()
+        pipe = self.model.load(speed=self.sampling.speed)
         check_input_elevation(pipe, self.source.input_elevation_deg, "input_elevation_deg")
         if self.telling.quiet:
             pipe.set_progress_bar_config(disable=True)
         self.sampling = asked = self.sampling.settled(pipe)
         self.telling.line(
             f"model {about_model(pipe)}\n{count(asked.evaluations(pipe), 'step')} of "
-            f"{asked.sampler}, guidance {asked.guidance_scale:g}, seed {asked.seed}, on "
-            f"{pipe.device}"
+            f"{asked.sampler}, guidance {asked.guidance_scale:g}, seed {asked.seed}, "
+            f"{asked.speed}, on {pipe.device}"
         )
         return pipe
 
@@ -261,6 +269,7 @@ class Making:
                 num_inference_steps=asked.num_inference_steps,
                 guidance_scale=asked.guidance_scale,
                 sampler=asked.sampler,
+                speed=asked.speed,
                 eta=asked.eta,
                 generator=torch.Generator().manual_seed(asked.seed),
                 upscale=asked.upscale,

@@ -22,7 +22,7 @@ import torch
 from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from torch import Tensor
 
-from zero123lib._choices import Upscale
+from zero123lib._choices import Speed, Upscale
 from zero123lib.diffusion import arguments, samplers, schedulers
 from zero123lib.diffusion.base import Zero123Model
 from zero123lib.diffusion.domain import DomainStatistics, domain_distance
@@ -38,6 +38,7 @@ from zero123lib.diffusion.outputs import (
 )
 from zero123lib.diffusion.samplers import Sampler, SampleStep, Steps
 from zero123lib.diffusion.schedule import Schedule
+from zero123lib.diffusion.speed import Tier, TieredModel, tier_of
 from zero123lib.upscaling import check_upscale, upscaled
 from zero123lib.views.images import ImageSource, Prepared, Preprocess, prepare
 from zero123lib.views.poses import RelativePose, encode_poses
@@ -138,6 +139,7 @@ class Zero123Pipeline(Zero123Model):
         latents: Tensor | None = None,
         condition_elevation_deg: float | None = None,
         max_batch_size: int | None = None,
+        speed: Speed | Tier = "exact",
     ) -> Steps:
         """Sample latents of all poses, step by step; arguments as for :meth:`__call__`.
 
@@ -151,11 +153,15 @@ class Zero123Pipeline(Zero123Model):
         arguments.check_poses(poses)
         arguments.check_generator(generator, len(poses))
         count, scale = self.recommended(num_inference_steps, guidance_scale)
+        tier, runs = tier_of(speed), self._sampler_or_scheduler(sampler)
+        named = (num_inference_steps, sampler, timesteps, sigmas)
+        if runs == "ddim" and not eta and all(one is None for one in named):
+            count, runs = tier.planned(count, runs)
         arguments.check_number("guidance_scale", scale, 0.0, math.inf)
         batch, device = arguments.batch_size(max_batch_size), self._execution_device
         schedule = Schedule.from_scheduler(self.scheduler)
         begin = schedulers.planned(
-            self._sampler_or_scheduler(sampler),
+            runs,
             schedule,
             count,
             eta,
@@ -176,11 +182,11 @@ class Zero123Pipeline(Zero123Model):
             x = arguments.checked_latents(latents, shape).to(device)
 
         @torch.no_grad()
-        def model(x: Tensor, t: int | Tensor) -> Tensor:
-            at = torch.as_tensor(t, device=x.device)
-            return guided(self.unet, x, at, condition.concat, context, [float(scale)], batch)[0]
+        def ask(x: Tensor, t: Tensor, scales: list[float], deep: Any) -> list[Tensor]:
+            return guided(self.unet, x, t, condition.concat, context, scales, batch, deep)
 
-        return begin(model, x, noise)
+        total = schedule.num_train_timesteps
+        return begin(TieredModel(tier, self.unet, ask, float(scale), total), x, noise)
 
     def views(
         self,
@@ -264,6 +270,7 @@ class Zero123Pipeline(Zero123Model):
         foreground_ratio: float | None = None,
         condition_elevation_deg: float | None = None,
         max_batch_size: int | None = None,
+        speed: Speed | Tier = "exact",
         upscale: Upscale = 1,
         output_type: OutputType = "pil",
         return_dict: bool = True,
@@ -297,6 +304,9 @@ class Zero123Pipeline(Zero123Model):
                 stable-zero123 checkpoint and used by no other.
             max_batch_size: poses per batch of UNet and VAE, the bound on memory; None means 8.
                 Results do not depend on it, up to rounding.
+            speed: "exact", or what may be given up for speed: see
+                :class:`zero123lib.diffusion.speed.Tier`. Its steps and its sampler run where the
+                call names neither and the checkpoint's own DDIM is there.
             upscale: 2 or 4 enlarges the views by a network, see :meth:`finish`; latents are not.
             output_type: see :data:`OutputType`.
             return_dict: False gives the tuple ``(images, prepared)``, and ``notice`` if any.
@@ -329,6 +339,7 @@ class Zero123Pipeline(Zero123Model):
             latents=latents,
             condition_elevation_deg=condition_elevation_deg,
             max_batch_size=max_batch_size,
+            speed=speed,
         )
         # Where diffusers' helpers look for the step at hand.
         self.scheduler.timesteps = torch.as_tensor(steps.timesteps)
