@@ -32,8 +32,8 @@ include_patterns = ["*.md", "docs/**", "notebooks/*.ipynb", "zero123lib/models/t
 exclude_patterns = ["docs/conf.py"]
 # What the front page shows beside itself; a page that is left out fails the build.
 CONTENTS = {
-    "Use": """docs/command-line docs/images docs/app docs/reconstruction docs/fields docs/meshes
-        docs/textures docs/evaluation docs/checkpoints docs/compatibility docs/threestudio
+    "Use": """docs/command-line docs/images docs/app docs/speed docs/reconstruction docs/fields
+        docs/meshes docs/textures docs/evaluation docs/checkpoints docs/compatibility docs/threestudio
         docs/space zero123lib/models/tiny/README""",
     "Train": "docs/rendering docs/datasets docs/training",
     "Notebooks": "notebooks/*",

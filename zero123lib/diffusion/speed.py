@@ -79,8 +79,8 @@ class Tier:
 
 TIERS: Mapping[Speed, Tier] = {
     "exact": Tier(),
-    "balanced": Tier(steps=25, sampler="dpmpp", guidance_every=2, bfloat16=True),
-    "fast": Tier(steps=12, sampler="dpmpp", guidance_every=3, deep_every=3, bfloat16=True),
+    "balanced": Tier(steps=30, sampler="dpmpp", guidance_every=2, bfloat16=True),
+    "fast": Tier(steps=16, sampler="dpmpp", guidance_every=2, deep_every=2, bfloat16=True),
 }
 
 
