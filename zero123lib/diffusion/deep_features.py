@@ -5,7 +5,8 @@ blocks of full resolution alone, the first down block and the last up block, and
 from below as the last full pass had it.
 
 The blocks ask a context variable what to do, so that passes run side by side in threads, and the
-UNet's own forward is still what runs: offloading, casting and compiling go on as they are.
+UNet's own forward is still what runs: offloading, casting and compiled transformer blocks go on as
+they are.
 """
 
 from __future__ import annotations
@@ -70,7 +71,9 @@ class DeepFeatures:
         finally:
             _PASS.reset(token)
         if not shallow:
-            assert at_hand.features is not None, "a full pass runs the last up block"
+            if at_hand.features is None:
+                expected = "exact with a UNet that was compiled whole before its first other use"
+                raise ArgumentError("speed", expected, "one that reuses features")
             # What another condition said is older than this pass.
             self._kept = {key: value for key, value in self._kept.items() if key[0] != batch}
             self._kept.update(zip(keys, at_hand.features.chunk(len(keys)), strict=True))

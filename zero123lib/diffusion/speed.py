@@ -33,9 +33,9 @@ class Tier:
         guidance_interval: noise levels at which guidance acts, as shares of all timesteps from 0,
             clean, to 1, pure noise; beyond them no unconditional pass is made (Kynkäänniemi et
             al. 2024, "Applying guidance in a limited interval").
-        guidance_every: the unconditional pass is made at every so manieth step within; between
-            them what it changed is used again (Lv et al. 2025, "FasterCache").
-        deep_every: the UNet's deep blocks run at every so manieth step, see
+        guidance_every: of so many steps within it, one makes the unconditional pass; the others
+            use what it changed again (Lv et al. 2025, "FasterCache").
+        deep_every: of so many steps, one runs the UNet's deep blocks, see
             :mod:`zero123lib.diffusion.deep_features`.
         bfloat16: multiply in bfloat16 where the device has instructions for it.
 
