@@ -78,10 +78,11 @@ def stock_views(pipe: Zero123Pipeline, steps: int) -> Views:
                 null, image_ = unet(pair, t, encoder_hidden_states=tokens).sample.chunk(2)
                 x = scheduler.step(null + GUIDANCE * (image_ - null), t, x).prev_sample
         with stages("decode"):
-            return vae.decode(x / vae.config["scaling_factor"]).sample.clamp(-1, 1)
+            return vae.decode(x / vae.config["scaling_factor"]).sample.float().clamp(-1, 1)
 
     def views(image: Tensor, poses: Sequence[RelativePose], seed: int, stages: Stages) -> Tensor:
-        image, noise = image.to(pipe.device), _noise(pipe, len(poses), seed)
+        noise = _noise(pipe, len(poses), seed)
+        image, noise = (one.to(pipe.device, unet.dtype) for one in (image, noise))
         disable_one_token(unet)
         try:
             made = [view(image, pose, noise[i : i + 1], stages) for i, pose in enumerate(poses)]
