@@ -21,9 +21,9 @@ VARIABLE = "ZERO123_TEST_DEVICE"
 HALF = torch.float16
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="session", autouse=True)
 def device() -> torch.device:
-    """Where the suite runs."""
+    """Where the suite runs; before all else, so that where it does not nothing is made."""
     name = os.environ.get(VARIABLE) or devices_here()[0]
     if name == "cpu" and VARIABLE not in os.environ:
         pytest.skip(f"no CUDA or MPS device here; {VARIABLE}=cpu runs this on the CPU")

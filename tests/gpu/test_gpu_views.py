@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.gpu
 # Half precision rounds by 2^-11 per operation: far below what is seen in 8 bits.
 VIEWS_DB, FLOAT32_DB = 35.0, 60.0
 Poses = list[RelativePose]
+PHOTO = Path(__file__).parents[2] / "demo" / "examples" / "car.png"
 
 
 @pytest.mark.parametrize("sampler", [None, "dpmpp", "unipc", "official"])
@@ -140,8 +142,16 @@ def test_distillation_has_the_gradient_of_the_cpu(
 
 
 def test_the_command_runs_there(device: torch.device, tmp_path, capfd) -> None:
-    photo = "demo/examples/car.png"
-    words = ["views", photo, "--azimuth", "45", "--speed", "fast", "--out", str(tmp_path / "out")]
+    words = [
+        "views",
+        str(PHOTO),
+        "--azimuth",
+        "45",
+        "--speed",
+        "fast",
+        "--out",
+        str(tmp_path / "out"),
+    ]
     assert main([*words, "--device", device.type]) == 0
     assert (tmp_path / "out" / "000.png").is_file()
     told = "".join(capfd.readouterr())
