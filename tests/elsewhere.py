@@ -6,7 +6,7 @@ itself "meta", for which torch asks for no driver, and has no float64, as Apple'
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -95,10 +95,24 @@ class _Generator(torch.Generator):
         return super().__new__(cls)
 
 
+def _crossing(make: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """Have `torch.tensor`, which no mode catches, make its tensors on the CPU and send them."""
+
+    def made(data: Any, *, device: Any = None, **options: Any) -> torch.Tensor:
+        there = device is not None and torch.device(device).type == DEVICE.type
+        if isinstance(data, Elsewhere) or not there:
+            return make(data, device=device, **options)
+        return make(data, **options).to(DEVICE)
+
+    return made
+
+
 @contextmanager
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
     """Have such a device while the context lasts; its generators are the CPU's."""
     monkeypatch.setattr(torch, "Generator", _Generator)
+    monkeypatch.setattr(torch, "tensor", _crossing(torch.tensor))
+    monkeypatch.setattr(torch, "as_tensor", _crossing(torch.as_tensor))
     fused = [*optimizer._get_fused_kernels_supported_devices(), DEVICE.type]
     monkeypatch.setattr(optimizer, "_get_fused_kernels_supported_devices", lambda: fused)
     with _There():
