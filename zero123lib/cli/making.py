@@ -78,7 +78,7 @@ class Sampling:
         num_inference_steps: denoising steps; official takes about as many (the model's own).
         guidance_scale: how closely to follow the image; 1 is no guidance (the model's own).
         sampler: how noise becomes views (ddim).
-        speed: exact, or faster and nearly as good; fast shows.
+        speed: what is left out to save time; exact leaves out nothing.
         eta: noise that official and ddim add on the way; the official demo has 1.
         seed: of the noise.
         upscale: enlarge the views, by Real-ESRGAN animevideov3 (BSD-3-Clause).
