@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 import pytest
 import torch
-from torch.optim import optimizer
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_flatten, tree_map_only
 
@@ -43,13 +43,13 @@ class Elsewhere(torch.Tensor):
         made.inner = inner
         return made
 
-    def __repr__(self, **_: Any) -> str:  # type: ignore[override]
+    def __repr__(self, **_: Any) -> str:
         return f"Elsewhere({self.inner!r})"
 
     def tolist(self) -> Any:
         return self.inner.tolist()
 
-    def new_tensor(self, data: Any, **options: Any) -> Elsewhere:  # type: ignore[override]
+    def new_tensor(self, data: Any, **options: Any) -> Elsewhere:
         return Elsewhere(self.inner.new_tensor(data, **options))
 
     @classmethod
@@ -113,6 +113,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
     monkeypatch.setattr(torch, "Generator", _Generator)
     monkeypatch.setattr(torch, "tensor", _crossing(torch.tensor))
     monkeypatch.setattr(torch, "as_tensor", _crossing(torch.as_tensor))
+    optimizer = import_module("torch.optim.optimizer")
     fused = [*optimizer._get_fused_kernels_supported_devices(), DEVICE.type]
     monkeypatch.setattr(optimizer, "_get_fused_kernels_supported_devices", lambda: fused)
     with _There():

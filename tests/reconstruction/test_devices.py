@@ -68,9 +68,9 @@ def same(a: Finished, b: Finished) -> None:
     for one, other in ((a.mesh, b.mesh), (a.textured, b.textured)):
         assert one is not None and other is not None
         assert torch.equal(one.vertices, other.vertices) and torch.equal(one.faces, other.faces)
-    textures = [end.textured.materials[0].texture for end in (a, b) if end.textured is not None]
-    assert textures[0] is not None and textures[1] is not None
-    assert torch.equal(*textures)
+    textures = [end.textured and end.textured.materials[0].texture for end in (a, b)]
+    one, other = textures
+    assert one is not None and other is not None and torch.equal(one, other)
     assert a.notes == b.notes
 
 
