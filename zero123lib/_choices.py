@@ -36,3 +36,7 @@ RasterBackend = Literal["auto", "open3d", "pytorch3d"]
 
 # Whether all rendered objects have the same light: `zero123lib.rendering.settings`.
 Lighting = Literal["random", "fixed"]
+
+# The ways of a camera around the object, and how time goes by on them: `zero123lib.views.paths`.
+PathPreset = Literal["ring", "spiral", "rise", "sway", "zoom"]
+Easing = Literal["linear", "ease-in", "ease-out", "ease-in-out"]

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from zero123lib.diffusion.pipeline import Zero123Pipeline
     from zero123lib.views.images import Prepared
+    from zero123lib.views.paths import CameraPath
     from zero123lib.views.sources import NamedImage
 
 
@@ -115,6 +116,7 @@ class Making:
 
     Attributes:
         verb: "views", or "orbit" with its animation.
+        path: that the cameras are on.
         made: what programs are told, of every image that has its views.
         failed: why, of every image that cannot be used.
     """
@@ -125,6 +127,7 @@ class Making:
     model: Model
     sampling: Sampling
     telling: Telling
+    path: CameraPath | None = None
     made: list[dict[str, Any]] = field(default_factory=list)
     failed: dict[str, ValueError] = field(default_factory=dict)
 
@@ -228,6 +231,7 @@ class Making:
             labels=["input", *view_labels(prepared, poses, self.sampling.upscale)],
             animation=views if self.verb == "orbit" else (),
             made_by=self._origin(pipe, label, prepared),
+            path=self.path,
         )
         others = write_folder(folder, files)
         how = prepared.how
