@@ -16,6 +16,7 @@ from zero123lib._optional import MissingExtraError, require
 from zero123lib.views.eight_bits import to_uint8
 from zero123lib.views.folder import ANIMATION, SHEET, png, view_files
 from zero123lib.views.images import alpha_from_white, composite, contact_sheet, to_tensor
+from zero123lib.views.paths import CameraPath
 from zero123lib.views.poses import Pose
 
 FILM_FPS = 12
@@ -38,6 +39,7 @@ class Made:
         labels: of one seed's views.
         seeds: of the noise.
         made_by: program, model, licence and settings, for transforms.json.
+        path: that the cameras are on, if they are on one.
     """
 
     condition: Image.Image
@@ -46,6 +48,12 @@ class Made:
     labels: Sequence[str]
     seeds: Sequence[int]
     made_by: dict[str, Any]
+    path: CameraPath | None = None
+
+    @property
+    def fps(self) -> float:
+        """Return how many views a second the film shows."""
+        return FILM_FPS if self.path is None else len(self.cameras) / self.path.duration_s
 
     def by_seed(self) -> list[Sequence[Image.Image]]:
         """Return one list of views per seed."""
@@ -78,6 +86,7 @@ def write(made: Made, folder: Path) -> dict[str, Path]:
         labels=["your picture", *made.captions()],
         animation=[composite(view) for view in made.by_seed()[0]],
         made_by=made.made_by,
+        path=made.path,
     )
     shown = {"sheet": SHEET, "gif": ANIMATION}
     if len(made.seeds) > 1:
@@ -85,7 +94,7 @@ def write(made: Made, folder: Path) -> dict[str, Path]:
         files["uncertainty.png"] = png(uncertainty_sheet(made))
     paths = {}
     try:
-        write_film(folder / "orbit.mp4", made.by_seed()[0])
+        write_film(folder / "orbit.mp4", made.by_seed()[0], made.fps)
         paths["mp4"] = folder / "orbit.mp4"
     except MissingExtraError:
         pass  # a film is an extra: the page then offers the GIF alone
@@ -105,8 +114,13 @@ def write_zip(path: Path, files: dict[str, bytes], others: Sequence[Path] = ()) 
             archive.write(other, other.name)
 
 
-def write_film(path: Path, views: Sequence[Image.Image]) -> None:
+def write_film(path: Path, views: Sequence[Image.Image], fps: float = FILM_FPS) -> None:
     """Write an H.264 MP4 of views in turn, round and round for some seconds, sides made even.
+
+    Args:
+        path: to write.
+        views: of one size.
+        fps: how many of them a second.
 
     Raises:
         MissingExtraError: imageio or imageio-ffmpeg is not there.
@@ -115,9 +129,9 @@ def write_film(path: Path, views: Sequence[Image.Image]) -> None:
     require("imageio_ffmpeg", "video")
     width, height = (side - side % 2 for side in views[0].size)
     frames = [np.asarray(composite(view).crop((0, 0, width, height))) for view in views]
-    rounds = max(1, round(FILM_LEAST_S * FILM_FPS / len(frames)))
+    rounds = max(1, round(FILM_LEAST_S * fps / len(frames)))
     with imageio.get_writer(
-        path, format="FFMPEG", fps=FILM_FPS, codec="libx264", macro_block_size=1, quality=8
+        path, format="FFMPEG", fps=fps, codec="libx264", macro_block_size=1, quality=8
     ) as film:
         for frame in frames * rounds:
             film.append_data(frame)

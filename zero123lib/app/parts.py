@@ -12,6 +12,7 @@ from zero123lib.app import inputs, preparing, settings
 from zero123lib.app.examples import example_files
 from zero123lib.app.globe import globe
 from zero123lib.app.model_cache import ModelCache
+from zero123lib.app.path import path_widget
 from zero123lib.diffusion.apps import needs_input_elevation
 from zero123lib.diffusion.card import about_model
 from zero123lib.diffusion.pipeline import Zero123Pipeline
@@ -78,6 +79,9 @@ class Camera:
     """The camera and the sampling."""
 
     globe: gr.HTML
+    path: gr.HTML
+    drawn: gr.JSON
+    render: gr.Button
     presets: dict[str, gr.Button]
     elevation: gr.Slider
     azimuth: gr.Slider
@@ -236,6 +240,10 @@ def camera(pipe: Zero123Pipeline) -> Camera:
     zoom = gr.Slider(
         -settings.MAX_ZOOM, settings.MAX_ZOOM, 0, step=0.05, label="Zoom, + farther", **SIGNED
     )
+    with gr.Accordion("A path for the camera", open=False, elem_id="path-part"):
+        path = path_widget(elem_id="path", label="Path of the camera")
+        drawn = gr.JSON(visible=False)
+        render = gr.Button("Render the path", variant="primary", elem_id="render")
     with gr.Accordion("Sampling", open=False):
         guidance_scale = gr.Slider(
             0, settings.MAX_GUIDANCE, pipe.config["guidance_scale"], step=0.1, label="Guidance"
@@ -249,4 +257,16 @@ def camera(pipe: Zero123Pipeline) -> Camera:
             label="Steps",
         )
         seed = gr.Number(0, minimum=0, maximum=settings.MAX_SEED, precision=0, label="Seed")
-    return Camera(widget, presets, elevation, azimuth, zoom, guidance_scale, steps, seed)
+    return Camera(
+        widget,
+        path,
+        drawn,
+        render,
+        presets,
+        elevation,
+        azimuth,
+        zoom,
+        guidance_scale,
+        steps,
+        seed,
+    )

@@ -19,6 +19,9 @@ def connect_camera(source: parts.Source, camera: parts.Camera, orbit: results.Or
     moved = camera.globe.input(
         None, camera.globe, camera.sliders(), js=browser.SLIDERS_OF_GLOBE, **AT_ONCE
     )
+    camera.globe.edit(
+        None, camera.globe, source.input_elevation, js=browser.SOURCE_OF_GLOBE, **AT_ONCE
+    )
     gr.on(
         [
             *(slider.change for slider in camera.sliders()),
@@ -100,7 +103,7 @@ def connect_ready(
 ) -> None:
     """Show what is prepared, which can be asked about; without it switch the buttons off."""
     shown = [camera.globe, view.image, view.caption]
-    buttons = [orbit.button, orbit.own, mesh.button]
+    buttons = [orbit.button, orbit.own, camera.render, mesh.button]
     prepared.success(
         None,
         [source.image, view.given, *camera.sliders(), *shown],
@@ -123,9 +126,14 @@ def connect_ready(
     ).then(lambda: [gr.Button(interactive=False)] * len(buttons), None, buttons, **AT_ONCE)
 
 
-def connect_source(source: parts.Source, orbit: results.Orbit, mesh: results.Mesh) -> None:
+def connect_source(
+    source: parts.Source, camera: parts.Camera, orbit: results.Orbit, mesh: results.Mesh
+) -> None:
     """Say of what results were made, and let them fade once another image is chosen."""
-    for result, starts in ((orbit, [orbit.button, orbit.own]), (mesh, [mesh.button])):
+    for result, starts in (
+        (orbit, [orbit.button, orbit.own, camera.render]),
+        (mesh, [mesh.button]),
+    ):
         of = gr.State()
         begun = gr.on(
             [button.click for button in starts],

@@ -25,6 +25,7 @@ from zero123lib.diffusion.apps import (
 )
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.views.images import Prepared
+from zero123lib.views.paths import CameraPath
 from zero123lib.views.poses import Pose, RelativePose, absolute_poses, camera_label
 
 
@@ -132,8 +133,9 @@ class ViewService:
         transparent: bool,
         upscale: Upscale,
         progress: gr.Progress,
+        path: CameraPath | None = None,
     ) -> Iterator[tuple[Any, ...]]:
-        """Yield views as they come, then their files."""
+        """Yield views as they come, then their files; `path` is the one that the poses are on."""
         if len(poses) * seeds > settings.MAX_IMAGES:
             raise ValueError(
                 f"seeds: expected at most {settings.MAX_IMAGES} pictures in all, "
@@ -144,7 +146,8 @@ class ViewService:
         if notice:
             gr.Warning(shown(notice))
         labels = view_labels(asked.prepared, poses, upscale)
-        what = replace(sampling(asked, poses, seeds, True), upscale=upscale)
+        what = sampling(asked, poses, seeds, True)
+        what = replace(what, upscale=upscale, same_noise=path is not None)
         images: list[Image.Image] = []
         captions = outputs.captions(labels, what.seeds)
         with self.line.join() as order:
@@ -162,7 +165,7 @@ class ViewService:
             progress(None, desc="Taking the background away")
             images = [outputs.without_background(view) for view in images]
         made = outputs.Made(
-            asked.prepared.image, images, cameras, labels, what.seeds, origin(asked, what)
+            asked.prepared.image, images, cameras, labels, what.seeds, origin(asked, what), path
         )
         progress(None, desc="Writing the files")
         files = outputs.write(made, session.new_folder("views"))

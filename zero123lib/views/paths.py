@@ -158,8 +158,9 @@ def preset_path(
 
     Args:
         name: ring goes around once; spiral rises by 50 degrees in two turns; rise goes up by 60;
-            sway goes 35 to either side; zoom goes from 0.3 farther to 0.3 closer.
-        start: where it begins; ring, sway and zoom keep its elevation.
+            sway goes 35 to either side; zoom goes from 0.3 farther than the image's camera to 0.3
+            closer.
+        start: where it begins; ring, sway and zoom keep its elevation, all but zoom its radius.
         elevations_deg: relative ones that the camera keeps to.
         duration_s: how long it takes.
 
@@ -184,7 +185,7 @@ def preset_path(
             RelativePose(
                 min(max(start.elevation_deg + up, low), high),
                 wrap_azimuth_deg(start.azimuth_deg + around),
-                start.radius + far,
+                far if name == "zoom" else start.radius + far,
             ),
         )
         for index, (up, around, far) in enumerate(moves)
