@@ -13,6 +13,7 @@ from PIL import Image
 
 from zero123lib._files import write_bytes
 from zero123lib._optional import MissingExtraError, require
+from zero123lib.views.colmap import colmap_files
 from zero123lib.views.eight_bits import to_uint8
 from zero123lib.views.folder import ANIMATION, SHEET, png, view_files
 from zero123lib.views.images import alpha_from_white, composite, contact_sheet, to_tensor
@@ -40,6 +41,7 @@ class Made:
         seeds: of the noise.
         made_by: program, model, licence and settings, for transforms.json.
         path: that the cameras are on, if they are on one.
+        gaussians: file of the object's mesh as Gaussians, where it has one.
     """
 
     condition: Image.Image
@@ -49,6 +51,7 @@ class Made:
     seeds: Sequence[int]
     made_by: dict[str, Any]
     path: CameraPath | None = None
+    gaussians: Path | None = None
 
     @property
     def fps(self) -> float:
@@ -100,7 +103,12 @@ def write(made: Made, folder: Path) -> dict[str, Path]:
         pass  # a film is an extra: the page then offers the GIF alone
     for name in shown.values():
         write_bytes(folder / name, files[name])
-    write_zip(folder / "views.zip", files, list(paths.values()))
+    # For other tools, beside transforms.json, in whose world they are.
+    names = [f"{index:03d}.png" for index in range(len(made.views))]
+    cameras = list(made.cameras) * len(made.seeds)
+    files |= colmap_files(names, cameras, made.views[0].width)
+    others = [*paths.values(), *([made.gaussians] if made.gaussians else [])]
+    write_zip(folder / "views.zip", files, others)
     shown["zip"] = "views.zip"
     return {**paths, **{kind: folder / name for kind, name in shown.items()}}
 

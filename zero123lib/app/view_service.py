@@ -31,7 +31,7 @@ from zero123lib.views.poses import Pose, RelativePose, absolute_poses, camera_la
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """A request's image and settings, checked."""
+    """A request's image and settings, checked; `of` is which upload, and how it is framed."""
 
     model: str
     pipe: Zero123Pipeline
@@ -40,6 +40,12 @@ class Asked:
     guidance_scale: float
     seed: int
     input_elevation_deg: float | None
+    of: tuple = ()
+
+    @property
+    def object(self) -> tuple:
+        """Return what a mesh and views have in common if they are of one object in one world."""
+        return self.of, self.model, self.source.elevation_deg
 
     @property
     def source(self) -> Pose:
@@ -103,7 +109,8 @@ class ViewService:
         seed = inputs.whole("seed", seed, 0, settings.MAX_SEED)
         prepared = self.condition(session, pipe, image, framing)
         name = model or self.model_cache.default_name
-        return Asked(name, pipe, prepared, steps, guidance, seed, input_up)
+        of = (inputs.upload_path(image), framing)
+        return Asked(name, pipe, prepared, steps, guidance, seed, input_up, of)
 
     def one(self, asked: Asked, pose: RelativePose, live: bool) -> Iterator[tuple[Any, str]]:
         """Yield one view, with its caption; on the way too, and how many go first, if live."""
@@ -165,7 +172,14 @@ class ViewService:
             progress(None, desc="Taking the background away")
             images = [outputs.without_background(view) for view in images]
         made = outputs.Made(
-            asked.prepared.image, images, cameras, labels, what.seeds, origin(asked, what), path
+            asked.prepared.image,
+            images,
+            cameras,
+            labels,
+            what.seeds,
+            origin(asked, what),
+            path,
+            session.gaussians(asked.object),
         )
         progress(None, desc="Writing the files")
         files = outputs.write(made, session.new_folder("views"))
