@@ -229,6 +229,8 @@ def test_results_say_of_what_they_were_made_and_fade_under_another_picture(
         page.locator("#picture input[type=file]").set_input_files(tmp_path / "bad.png")
         expect(page.locator(".toast-body")).to_contain_text("expected an image file")
         expect(make).to_be_disabled()
+        page.wait_for_timeout(2000)
+        expect(page.locator(".toast-message-item")).to_have_count(1)  # said once
         page.get_by_role("tab", name="View").click()
         expect(page.locator("#view img")).to_have_count(0)
         page.get_by_role("button", name="Left", exact=True).click()

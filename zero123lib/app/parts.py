@@ -53,6 +53,7 @@ class Source:
     """The image and how it is prepared."""
 
     image: gr.Image
+    which: gr.Textbox
     examples: gr.Dataset
     before_after: gr.ImageSlider
     note: gr.Markdown
@@ -126,6 +127,8 @@ def source(model_cache: ModelCache) -> Source:
         elem_id="picture",
     )
     image.data_model = inputs.Upload
+    # Its path: Gradio tells of a change of the same image too, several times of one it cannot show.
+    which = gr.Textbox(visible=False)
     examples = gr.Examples(
         [[file] for file in example_files()],
         [image],
@@ -204,6 +207,7 @@ def source(model_cache: ModelCache) -> Source:
         about = gr.Markdown(escape(f"{about_model(pipe)}.", quote=False), elem_id="about")
     return Source(
         image,
+        which,
         examples.dataset,
         before_after,
         note,

@@ -58,9 +58,12 @@ def connect_image(
     fresh = [source.input_elevation, source.method]
     source.examples.click(lambda: (ELEVATION_DEG, "auto"), None, fresh, **AT_ONCE)
     gr.on([source.image.upload, source.image.input], lambda: (0, "auto"), None, fresh, **AT_ONCE)
+    source.image.change(
+        None, source.image, source.which, js='(image) => image?.path ?? ""', **AT_ONCE
+    )
     # A large one takes seconds: the page says at once that it is at work.
     gr.on(
-        [source.image.change, source.method.input],
+        [source.which.change, source.method.input],
         None,
         source.image,
         source.note,
@@ -69,7 +72,7 @@ def connect_image(
     )
     return gr.on(
         [
-            source.image.change,
+            source.which.change,
             source.ratio.release,
             source.recentre.input,
             source.method.input,
@@ -87,7 +90,7 @@ def connect_image(
 def connect_new_image(source: parts.Source, camera: parts.Camera, view: results.View) -> None:
     """Show another image from its own camera."""
     moved = [*camera.sliders(), camera.globe, view.player]
-    source.image.change(
+    source.which.change(
         None, [source.image, *moved], moved, js=browser.NEW_IMAGE, preprocess=False, **AT_ONCE
     )
     source.apply.click(None, None, None, js=browser.PAINTED, **AT_ONCE)
