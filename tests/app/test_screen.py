@@ -93,7 +93,7 @@ def test_an_enlarged_view_is_seen_with_its_whole_caption(
 def test_whatever_is_tapped_is_large_enough_for_a_finger(browser: Browser, url: str) -> None:
     with opened(browser, url, **PHONE) as page:
         choose_example(page)
-        for part in ("Cut-out and framing", "Model", "Sampling"):
+        for part in ("Cut-out and framing", "Model", "A path for the camera", "Sampling"):
             page.get_by_text(part, exact=True).click()
         for tab in ("View", "Orbit", "3D"):
             page.get_by_role("tab", name=tab).click()
