@@ -44,7 +44,7 @@ def test_card_states_what_the_files_are(pipe):
     stated = float(re.search(r"([\d.]+) MB", card)[1])  # pyright: ignore[reportOptionalSubscript]
     assert stated == pytest.approx(sum(p.stat().st_size for p in weights()) / 1e6, abs=0.06)
     assert all(f"`{name}`" in card for name in pipe.components)
-    assert all(f"{kind}s" in card for kind in pipe.config["scene_kinds"])
+    assert all(f"{kind}s" in card for kind in pipe.trained_on["scene_kinds"])
     for phrase in ("license: apache-2.0", "trained jointly", "zero123 evaluate scenes"):
         assert phrase in card
 

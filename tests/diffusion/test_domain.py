@@ -106,7 +106,9 @@ def test_notice_is_given_and_logged(
     make_pipeline: Callable[..., Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     known = DomainStatistics(1.5).to_config()
-    pipe = make_pipeline(domain="drawn objects", domain_statistics=known, model_name="mine")
+    pipe = make_pipeline(
+        trained_on={"domain": "drawn objects", "domain_statistics": known}, model_name="mine"
+    )
     smooth, grainy = disc(torch.full((32, 32), 90.0))[0], disc(noise(95, 105)[:32, :32])[0]
     near = pipe(smooth, [RelativePose()], num_inference_steps=1)
     assert near.notice is None

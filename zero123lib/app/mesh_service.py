@@ -27,6 +27,7 @@ from zero123lib.app.words import shown
 from zero123lib.diffusion.apps import needs_input_elevation
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.meshes.export import write_mesh
+from zero123lib.meshes.gaussians import gaussians_of, write_gaussians
 from zero123lib.reconstruction.cameras import OrbitCamera
 from zero123lib.reconstruction.engine import (
     Finished,
@@ -55,6 +56,8 @@ STAGES = {
     "video": "Video",
 }
 FORMATS = ("glb", "obj", "ply")
+# Beside them, for the zip of views of the same object.
+GAUSSIANS = "gaussians.ply"
 
 # The turning image is made here; and whatever a run is stopped at has a surface.
 _OVERRIDES = (
@@ -171,6 +174,8 @@ class MeshService:
             )
             try:
                 yield from self._made(asked, job)
+                if (folder / GAUSSIANS).exists():
+                    session.mesh = (asked.object, folder / GAUSSIANS)
             except ReconstructionError as error:
                 raise ValueError(f"recipe: {error}".replace(str(folder), "")) from error
 
@@ -266,6 +271,7 @@ def finished(end: Finished, recipe: Recipe, job: Job, started: float) -> Iterato
     if end.mesh is not None and "glb" in files:
         write_mesh(folder / "mesh.obj", end.mesh)
         files["obj"] = str(folder / "mesh.obj")
+        write_gaussians(folder / GAUSSIANS, gaussians_of(end.mesh))
     there = "The mesh is there" if "glb" in files else "No surface was found"
     frames: list[torch.Tensor] = []
     begun = time.monotonic()

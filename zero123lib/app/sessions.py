@@ -64,11 +64,13 @@ class Session:
         folder: of the visitor's files, once there are any.
         camera: of the latest view in full quality, so that no late preview takes its place.
         model: that the visitor loaded last.
+        mesh: of what the latest mesh was made, and its Gaussians.
     """
 
     folder: Path | None = None
     camera: tuple | None = None
     model: str | None = None
+    mesh: tuple[tuple, Path] | None = None
     _latest: dict[str, tuple[Hashable, Any]] = field(default_factory=dict)
     _runs: set[Path] = field(default_factory=set)
 
@@ -102,6 +104,12 @@ class Session:
                 for one in self.folder.glob("mesh-*"):
                     if one != folder and one not in self._runs:
                         shutil.rmtree(one, ignore_errors=True)
+
+    def gaussians(self, of: tuple) -> Path | None:
+        """Return the file of the latest mesh's Gaussians, if it was made of that."""
+        if self.mesh is None or self.mesh[0] != of or not self.mesh[1].exists():
+            return None
+        return self.mesh[1]
 
     def _own_folder(self) -> Path:
         if self.folder is None:

@@ -114,6 +114,8 @@ def _read(name: str, path: Path) -> dict[str, Any]:
         content = json.loads(file.read_text())
     except (OSError, ValueError) as error:
         raise ArgumentError(name, expected, f"{str(path)!r}, which cannot be read") from error
+    if isinstance(content, dict):  # reports with numbers of their own have objects' beside them
+        content = content.get("by_object", content)
     try:
         objects = [ObjectScores.from_dict(one) for one in content["objects"]]
         found = {key: content[key] for key in ("protocol", "about")}

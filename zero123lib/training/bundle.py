@@ -21,17 +21,23 @@ RECOMMENDED_RATIO = 0.6
 _IMAGES = 512
 
 
+def bundled_settings() -> dict[str, Any]:
+    """Return settings of a pipeline trained on procedural scenes."""
+    return {
+        "num_inference_steps": RECOMMENDED_STEPS,
+        "guidance_scale": RECOMMENDED_GUIDANCE,
+        "foreground_ratio": RECOMMENDED_RATIO,
+    }
+
+
 @lru_cache(maxsize=1)
-def bundled_settings(size: int) -> dict[str, Any]:
-    """Return settings of a pipeline trained on procedural scenes.
+def bundled_world(size: int) -> dict[str, Any]:
+    """Return what such a pipeline says of its training images.
 
     Args:
         size: of its images, pixels.
     """
     return {
-        "num_inference_steps": RECOMMENDED_STEPS,
-        "guidance_scale": RECOMMENDED_GUIDANCE,
-        "foreground_ratio": RECOMMENDED_RATIO,
         "domain": "drawn and scanned objects",
         "domain_statistics": fit_domain(framed_images(_IMAGES, size)).to_config(),
     }
