@@ -123,7 +123,8 @@ def test_a_path_by_name_is_the_same_by_its_file(
     cameras = poses_from_transforms(first)
     assert [one.elevation_deg for one in cameras] == pytest.approx([10, 35, 60], abs=1e-3)
     for index in range(3):
-        assert np.array_equal(*(pixels(tmp_path / out / f"00{index}.png") for out in "ab"))
+        once, twice = (pixels(tmp_path / out / f"00{index}.png") for out in "ab")
+        assert np.array_equal(once, twice)
     capsys.readouterr()
     for wrong, complaint in (
         (["--path", "circle"], "--path: expected ring, spiral, rise, sway, zoom or a transforms"),

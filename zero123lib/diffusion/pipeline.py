@@ -164,6 +164,8 @@ class Zero123Pipeline(Zero123Model):
         arguments.check_poses(poses)
         arguments.check_generator(generator, len(poses))
         conditions, origins = several.check_input_poses(condition, input_poses)
+        if condition_elevation_deg is not None:
+            arguments.check_number("condition_elevation_deg", condition_elevation_deg, -90.0, 90.0)
         count, scale = self.recommended(num_inference_steps, guidance_scale)
         tier, runs = tier_of(speed), self._sampler_or_scheduler(sampler)
         named = (num_inference_steps, sampler, timesteps, sigmas)
