@@ -84,7 +84,7 @@ def rank_correlation(a: Tensor, b: Tensor) -> float:
 
 def measured(pipe: Zero123Pipeline, seed: int, lpips: Any) -> dict[str, float]:
     """Measure one object."""
-    scene = random_scene(seed, kinds=sorted(pipe.config["scene_kinds"] or KINDS))
+    scene = random_scene(seed, kinds=sorted(pipe.trained_on.get("scene_kinds") or KINDS))
     random = torch.Generator().manual_seed(seed)
     source = Pose(-5 + 45 * float(torch.rand(1, generator=random)), 0.0, 1.85)
     poses = orbit(VIEWS)
@@ -98,7 +98,7 @@ def measured(pipe: Zero123Pipeline, seed: int, lpips: Any) -> dict[str, float]:
     def judge(name: str, views: Tensor) -> None:
         views = (views + 1) / 2
         found[f"{name} PSNR"] = float(psnr(views, truth).mean())
-        found[f"{name} LPIPS"] = float(lpips(views * 2 - 1, truth * 2 - 1).mean())
+        found[f"{name} LPIPS"] = float(lpips(views, truth).mean())
         found[f"{name} reprojection"] = reprojection(views, depths, places)
 
     def noise() -> torch.Generator:

@@ -147,7 +147,7 @@ def fitted_line(raw: Tensor, true: Tensor, rounds: int = 20) -> list[float]:
 
 def kinds_of(pipe: Zero123Pipeline) -> list[str]:
     """Return the kinds of objects that the model was trained on."""
-    return sorted(pipe.config["scene_kinds"] or KINDS)
+    return sorted(pipe.trained_on.get("scene_kinds") or KINDS)
 
 
 def reported(pipe: Zero123Pipeline, count: int) -> list[dict[str, Any]]:

@@ -298,7 +298,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     else:
         pipe = published_pipeline(device).to(dtype)
     pipe.set_progress_bar_config(disable=True)
-    kinds = pipe.config["scene_kinds"]
+    kinds = pipe.trained_on.get("scene_kinds")
     samples = list(scene_samples(max(options.objects, 1), 2, pipe.image_size, kinds=kinds))
     ways = {"stock": stock_views(pipe, options.steps)}
     ways |= {speed: our_views(pipe, speed, options.steps) for speed in options.speeds}
