@@ -38,16 +38,16 @@ def is_whole(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def check_poses(poses: Any) -> None:
+def check_poses(poses: Any, name: str = "poses") -> None:
     """Raise ArgumentError unless it is a list of poses that is not empty."""
     expected = "a list of RelativePose"
     if isinstance(poses, (str, Mapping)) or not isinstance(poses, Sequence):
-        raise ArgumentError("poses", expected, type(poses).__name__)
+        raise ArgumentError(name, expected, type(poses).__name__)
     if not poses:
-        raise ArgumentError("poses", "at least one RelativePose", "an empty list")
+        raise ArgumentError(name, "at least one RelativePose", "an empty list")
     for pose in poses:
         if not isinstance(pose, RelativePose):
-            raise ArgumentError("poses", expected, f"one of {type(pose).__name__}")
+            raise ArgumentError(name, expected, f"one of {type(pose).__name__}")
 
 
 def check_number(name: str, value: Any, low: float, high: float) -> None:

@@ -69,7 +69,8 @@ def _one_by_one(
 ) -> Tensor:
     """Make views from the photo's camera outwards, to both sides in turn."""
     if latents is None:
-        device = pipe.unet.device
+        # Where the model runs, also while offloading has its weights elsewhere.
+        device = pipe._execution_device
         latents = samplers.unit_noise(pipe.latent_shape, len(poses), generator, device)
     latents = arguments.checked_latents(latents, (len(poses), *pipe.latent_shape))
     here = RelativePose()

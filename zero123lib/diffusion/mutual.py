@@ -5,12 +5,13 @@ runs one more row, the photo at its own camera, whose noisy latents are known ex
 self-attention the views' queries meet its keys and values next to their own, so that colours and
 parts are taken from one place by all of them.
 
-The UNet that does so shares every weight with the pipeline's, which stays as it is.
+The pipeline's own UNet does so, and for everybody else it stays as it is.
 """
 
 from __future__ import annotations
 
-import copy
+from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,35 +27,40 @@ from zero123lib.diffusion.schedule import Schedule
 Pipeline = Any
 
 
-class MutualAttnProcessor:
-    """Attend to one's own tokens and to those of the first row of the batch."""
-
-    def __call__(self, attn: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Return ``[B, L, C]`` of ``[B, L, C]``; the first row sees itself alone."""
-        query, key, value = (
-            layer(hidden_states).unflatten(-1, (attn.heads, -1)).transpose(1, 2)
-            for layer in (attn.to_q, attn.to_k, attn.to_v)
-        )
-        first = [part[:1].expand_as(part) for part in (key, value)]
-        own = scaled_dot_product_attention(query[:1], key[:1], value[:1], scale=attn.scale)
-        both = scaled_dot_product_attention(
-            query[1:],
-            torch.cat([key, first[0]], 2)[1:],
-            torch.cat([value, first[1]], 2)[1:],
-            scale=attn.scale,
-        )
-        made = torch.cat([own, both]).transpose(1, 2).flatten(2)
-        return attn.to_out[0](made.to(hidden_states.dtype)) / attn.rescale_output_factor
+# Whether the pass at hand is mutual. Attention itself asks, as blocks do in `deep_features`, so that
+# passes run side by side and what offloads or casts the UNet goes on as it is.
+_MUTUAL: ContextVar[bool] = ContextVar("zero123lib_mutual", default=False)
 
 
-def shared_mutual(unet: UNet2DConditionModel) -> UNet2DConditionModel:
-    """Return a UNet of the same weights, in memory once, whose self-attention is mutual."""
-    tensors = [*unet.parameters(), *unet.buffers()]
-    clone = copy.deepcopy(unet, {id(one): one for one in tensors})
-    for block in clone.modules():
+def _attend(attn: Any, forward: Any, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """Return ``[B, L, C]`` of ``[B, L, C]``; in a mutual pass rows see their own tokens and the
+    first row's, which sees itself alone."""
+    if not _MUTUAL.get():
+        return forward(hidden_states, *args, **kwargs)
+    query, key, value = (
+        layer(hidden_states).unflatten(-1, (attn.heads, -1)).transpose(1, 2)
+        for layer in (attn.to_q, attn.to_k, attn.to_v)
+    )
+    first = [part[:1].expand_as(part) for part in (key, value)]
+    own = scaled_dot_product_attention(query[:1], key[:1], value[:1], scale=attn.scale)
+    both = scaled_dot_product_attention(
+        query[1:],
+        torch.cat([key, first[0]], 2)[1:],
+        torch.cat([value, first[1]], 2)[1:],
+        scale=attn.scale,
+    )
+    made = torch.cat([own, both]).transpose(1, 2).flatten(2)
+    return attn.to_out[0](made.to(hidden_states.dtype)) / attn.rescale_output_factor
+
+
+def _prepare(unet: UNet2DConditionModel) -> None:
+    """Have self-attention ask whether a pass is mutual; other passes stay as they are."""
+    for block in unet.modules():
         if isinstance(block, BasicTransformerBlock):
-            block.attn1.set_processor(MutualAttnProcessor())  # pyright: ignore[reportArgumentType]
-    return clone
+            attn: Any = block.attn1
+            if not getattr(attn, "_asks_for_mutual", False):
+                attn.forward = partial(_attend, attn, attn.forward)
+                attn._asks_for_mutual = True
 
 
 class BesidePhoto:
@@ -66,7 +72,8 @@ class BesidePhoto:
     """
 
     def __init__(self, pipe: Pipeline, condition: Condition, token: Tensor) -> None:
-        self._unet, self._token = shared_mutual(pipe.unet), token
+        _prepare(pipe.unet)
+        self._unet, self._token = pipe.unet, token
         self._schedule = Schedule.from_scheduler(pipe.scheduler)
         self._concat = condition.concat
         self._latents = condition.concat.float() * float(pipe.vae.config["scaling_factor"])
@@ -83,10 +90,11 @@ class BesidePhoto:
 
 
 class MutualUNet:
-    """Run a mutual UNet with the photo as one more row, in the place of a plain UNet.
+    """Run a UNet with mutual self-attention and the photo as one more row, in the place of a plain
+    UNet.
 
     Args:
-        unet: of :func:`shared_mutual`.
+        unet: the pipeline's.
         row: the photo's noisy latents beside its concat latent, ``[1, 2C, h, w]``.
         token: its context token ``[1, 1, D]``.
     """
@@ -100,6 +108,10 @@ class MutualUNet:
         tokens = torch.cat([self.token.to(encoder_hidden_states), encoder_hidden_states])
         if steps.ndim:
             steps = torch.cat([steps[:1], steps])
-        made = self.unet(rows, steps, encoder_hidden_states=tokens)
+        mutual = _MUTUAL.set(True)
+        try:
+            made = self.unet(rows, steps, encoder_hidden_states=tokens)
+        finally:
+            _MUTUAL.reset(mutual)
         made.sample = made.sample[1:]
         return made

@@ -41,6 +41,7 @@ from zero123lib.diffusion.samplers import Sampler, SampleStep, Steps
 from zero123lib.diffusion.schedule import Schedule
 from zero123lib.diffusion.speed import Tier, TieredModel, tier_of
 from zero123lib.upscaling import check_upscale, upscaled
+from zero123lib.views.errors import ImageError
 from zero123lib.views.images import ImageSource, Prepared, Preprocess, prepare
 from zero123lib.views.poses import RelativePose, encode_poses
 from zero123lib.views.poses import orbit as around
@@ -359,10 +360,7 @@ class Zero123Pipeline(Zero123Model):
             names = callback_on_step_end.tensor_inputs
         arguments.check_tensor_inputs(names)
         arguments.check_poses(poses)
-        images: list[Any] = list(image) if isinstance(image, (list, tuple)) else [image]
-        if not images:
-            raise ArgumentError("image", "at least one", "an empty list")
-        inputs = [self.prepare(one, preprocess, foreground_ratio) for one in images]
+        inputs = self._prepared(image, preprocess, foreground_ratio)
         conditions, prepared = [self.encode(one) for one in inputs], inputs[0]
         steps = self.sample(
             conditions,
@@ -387,11 +385,7 @@ class Zero123Pipeline(Zero123Model):
         if output_type != "latent":
             views = self.finish(final, conditions[0], poses, max_batch_size, upscale)
             made = in_form(views, output_type)
-        self.maybe_free_model_hooks()
-        notice = self.notice(prepared)
-        if notice is not None:
-            _logger.warning(notice)
-        output = Zero123PipelineOutput(made, prepared, notice)
+        output = self._told(made, prepared)
         return output if return_dict else output.to_tuple()
 
     def orbit(
@@ -419,7 +413,34 @@ class Zero123Pipeline(Zero123Model):
         prepared = self.prepare(image, preprocess, foreground_ratio)
         poses = around(count, elevation_deg, radius)
         views = consistent_views(self, self.encode(prepared), poses, consistency, **options)
-        return Zero123PipelineOutput(in_form(views, output_type), prepared, self.notice(prepared))
+        return self._told(in_form(views, output_type), prepared)
+
+    def _prepared(
+        self,
+        image: ImageSource | Tensor | Sequence[ImageSource | Tensor],
+        preprocess: Preprocess,
+        foreground_ratio: float | None,
+    ) -> list[Prepared]:
+        """Prepare one image or several; of several a bad one is named by its place."""
+        if not isinstance(image, (list, tuple)):
+            return [self.prepare(cast(Any, image), preprocess, foreground_ratio)]
+        if not image:
+            raise ArgumentError("image", "at least one", "an empty list")
+        found = []
+        for place, one in enumerate(image):
+            try:
+                found.append(self.prepare(one, preprocess, foreground_ratio))
+            except ImageError as error:
+                raise error.renamed(f"image[{place}]") from error
+        return found
+
+    def _told(self, made: Any, prepared: Prepared) -> Zero123PipelineOutput:
+        """End a call: ask for the notice and log it, and let offloaded models go."""
+        notice = self.notice(prepared)
+        self.maybe_free_model_hooks()
+        if notice is not None:
+            _logger.warning(notice)
+        return Zero123PipelineOutput(made, prepared, notice)
 
     def _sampler_or_scheduler(self, sampler: Sampler | None) -> Any:
         """Return what runs: the sampler that is named, or else the scheduler."""

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from zero123lib._errors import ArgumentError
+from zero123lib.diffusion import arguments
 from zero123lib.diffusion.deep_features import DeepFeatures
 from zero123lib.diffusion.guidance import guided
 from zero123lib.diffusion.mutual import BesidePhoto
@@ -49,6 +50,7 @@ def check_input_poses(
     if input_poses is None or len(input_poses) != len(found):
         got = "none" if input_poses is None else str(len(input_poses))
         raise ArgumentError("input_poses", expected, got)
+    arguments.check_poses(input_poses, "input_poses")
     if input_poses[0] != RelativePose():
         raise ArgumentError("input_poses", expected, str(input_poses[0]))
     return found, list(input_poses)
