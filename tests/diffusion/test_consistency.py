@@ -140,9 +140,22 @@ def test_a_bad_one_of_several_images_is_named_by_its_place(make_pipeline: MakePi
 def test_weights_of_another_shape_or_sum_are_refused(make_pipeline: MakePipeline) -> None:
     pipe = make_pipeline()
     condition = pipe.encode(pipe.prepare(images(pipe, 1)[0]))
-    for wrong in (torch.ones(2, 2), torch.full((2, 1), 0.5), torch.tensor([[2.0], [1.0]])):
+    listed: Any = [[1.0], [1.0]]
+    for wrong in (torch.ones(2, 2), torch.full((2, 1), 0.5), torch.tensor([[2.0], [1.0]]), listed):
         with pytest.raises(ArgumentError, match="input_weights"):
             pipe.sample(condition, POSES, input_weights=wrong)
+
+
+@pytest.mark.parametrize("wrong", [None, torch.zeros(3), [torch.zeros(3)]])
+def test_what_is_no_condition_is_refused(make_pipeline: MakePipeline, wrong: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"^condition: expected what encode\(\) returns"):
+        make_pipeline().sample(wrong, POSES)
+
+
+@pytest.mark.parametrize("count", [0, 2.5, "4"])
+def test_no_such_number_of_views_is_refused(make_pipeline: MakePipeline, count: Any) -> None:
+    with pytest.raises(ArgumentError, match="^count: expected a whole number of at least 1"):
+        orbit_of(make_pipeline(), "none", count)
 
 
 def test_no_image_is_refused(make_pipeline: MakePipeline) -> None:

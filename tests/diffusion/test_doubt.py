@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -54,5 +55,7 @@ def test_one_seed_is_no_doubt(
     make_pipeline: Callable[..., Zero123Pipeline], image: torch.Tensor
 ) -> None:
     pipe = make_pipeline()
-    with pytest.raises(ArgumentError, match="seeds: expected at least two, got 1"):
-        doubtful_views(pipe, pipe.encode(pipe.prepare(image)), [RelativePose()], [1])
+    wrongs: list[Any] = [[1], None, [1, "b"], [1, 2.5]]
+    for wrong in wrongs:
+        with pytest.raises(ArgumentError, match="^seeds: expected a "):
+            doubtful_views(pipe, pipe.encode(pipe.prepare(image)), [RelativePose()], wrong)

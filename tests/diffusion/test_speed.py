@@ -230,6 +230,8 @@ def test_the_tiers_sampler_runs(make_pipeline: MakePipeline, image: Tensor) -> N
         ("sampler", {"sampler": "heun"}),
         ("guidance_interval", {"guidance_interval": (0.6, 0.4)}),
         ("guidance_interval", {"guidance_interval": (0.0, float("nan"))}),
+        ("guidance_interval", {"guidance_interval": (0.0, 0.5, 1.0)}),
+        ("guidance_interval", {"guidance_interval": None}),
         ("guidance_every", {"guidance_every": 0}),
         ("deep_every", {"deep_every": 1.5}),
     ],

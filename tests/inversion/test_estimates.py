@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -102,3 +104,12 @@ def test_too_few_and_too_many_photos_are_refused(pipe: Zero123Pipeline, count: i
     images: list[ImageSource] = [Image.new("RGB", (64, 64))] * count
     with pytest.raises(ArgumentError, match=f"images: expected 2 to 8 .*got {count}"):
         estimate_poses(pipe, images)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("seed", -1), ("steps", 1.5), ("starts_count", 0), ("elevation_deg", float("nan"))],
+)
+def test_numbers_of_no_use_are_named(pipe: Zero123Pipeline, name: str, value: Any) -> None:
+    with pytest.raises(ArgumentError, match=f"^{name}: expected "):
+        estimate_poses(pipe, [Image.new("RGB", (64, 64))] * 2, **{name: value})

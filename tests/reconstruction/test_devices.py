@@ -6,15 +6,19 @@ of the same is in `tests/gpu`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from PIL import Image
 from tiny_runs import INPUT, TINY
 
 from tests.elsewhere import Elsewhere, elsewhere
+from zero123lib._errors import ArgumentError
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.fields.fitting import FitSettings, Fitting
 from zero123lib.fields.silhouettes import Silhouette
+from zero123lib.inversion.losses import channel_weights, draws
 from zero123lib.reconstruction.engine import Finished, reconstruct, reconstruct_views, result
 from zero123lib.reconstruction.posed import PosedViews
 from zero123lib.reconstruction.recipes import read_recipe
@@ -99,3 +103,20 @@ def test_a_photo_is_reconstructed_where_its_model_is(
         monkeypatch.setattr(Photo, "device", property(lambda self: device))
         there = result(reconstruct(photo, recipe, pipe=pipe))
     same(there, here)
+
+
+def test_a_run_does_not_go_on_on_another_kind_of_device(views: PosedViews, tmp_path) -> None:
+    recipe = read_recipe("given-views", TINY[:12])
+    result(reconstruct_views(views, recipe, out=tmp_path, max_steps=1))
+    with pytest.raises(ArgumentError, match="resume: expected a run that began on .*got one on c"):
+        reconstruct_views(views, recipe, out=tmp_path, resume=True, device="meta")
+
+
+def test_what_is_made_lies_where_an_offloaded_model_runs() -> None:
+    pipe = Zero123Pipeline.from_pretrained("tiny")
+    pipe.enable_sequential_cpu_offload(device="cpu")
+    assert pipe.device.type == "meta"
+    view: Any = None
+    assert Photo(view, pipe).device.type == "cpu"
+    (draw,) = draws(pipe, [999], torch.Generator().manual_seed(0))
+    assert draw.noise.device.type == channel_weights(pipe).device.type == "cpu"

@@ -157,7 +157,9 @@ def pose(
                 steps=steps,
                 on_step=on_step,
             )
-        source, how = _source(pipe, photos[0], found, input_elevation_deg, input_radius, preprocess)
+        source, how = _source(
+            pipe, photos[0], found, input_elevation_deg, input_radius, preprocess, seed
+        )
         seconds = time.perf_counter() - started
         labels = [Path(label).name for label, _ in named]
         made_by = {
@@ -222,6 +224,7 @@ def _source(
     elevation_deg: float | None,
     radius: float,
     preprocess: Preprocess,
+    seed: int,
 ) -> tuple[Any, str]:
     """Place the first photo's camera, and say in a word where its elevation is from.
 
@@ -232,7 +235,7 @@ def _source(
 
     how = "given"
     if elevation_deg is None:
-        guess = estimate_elevation(pipe, photo, preprocess=preprocess)
+        guess = estimate_elevation(pipe, photo, preprocess=preprocess, seed=seed)
         rises = [one.elevation_deg for one in found.poses]
         low, high = -90.0 - min(rises), 90.0 - max(rises)
         elevation_deg = min(max(guess.elevation_deg, low), high)

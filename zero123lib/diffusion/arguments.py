@@ -58,6 +58,12 @@ def check_number(name: str, value: Any, low: float, high: float) -> None:
         raise ArgumentError(name, f"a number {bounds}", repr(value))
 
 
+def check_whole(name: str, value: Any, least: int = 0) -> None:
+    """Raise ArgumentError unless it is a whole number, of 64 bits as seeds are, and not below."""
+    if not is_whole(value) or not least <= value < 2**63:
+        raise ArgumentError(name, f"a whole number of at least {least}", repr(value))
+
+
 def check_choice(name: str, value: Any, choices: Any) -> None:
     """Raise ArgumentError unless it is one of the words of a ``Literal``."""
     if value not in get_args(choices):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from zero123lib._errors import ArgumentError
+from zero123lib.diffusion import arguments
 from zero123lib.diffusion.outputs import Condition
 from zero123lib.views.poses import RelativePose
 
@@ -82,8 +83,11 @@ def doubtful_views(
     Raises:
         ArgumentError: fewer than two seeds, or another argument is out of range.
     """
-    if len(seeds) < 2:
-        raise ArgumentError("seeds", "at least two", str(len(seeds)))
+    if not isinstance(seeds, Sequence) or len(seeds) < 2:
+        raise ArgumentError("seeds", "a list of at least two", repr(seeds))
+    arguments.check_poses(poses)
+    for seed in seeds:
+        arguments.check_whole("seeds", seed)
     generators = [g for seed in seeds for g in [torch.Generator().manual_seed(seed)] * len(poses)]
     views = pipe.views(condition, list(poses) * len(seeds), generator=generators, **options)
     return DoubtfulViews(views.unflatten(0, (len(seeds), len(poses))))

@@ -27,8 +27,8 @@ from zero123lib.diffusion.schedule import Schedule
 Pipeline = Any
 
 
-# Whether the pass at hand is mutual. Attention itself asks, as blocks do in `deep_features`, so that
-# passes run side by side and what offloads or casts the UNet goes on as it is.
+# Whether the pass at hand is mutual. Attention itself asks, as blocks do in `deep_features`, so
+# that passes run side by side, and what offloads or casts the UNet goes on as it is.
 _MUTUAL: ContextVar[bool] = ContextVar("zero123lib_mutual", default=False)
 
 

@@ -410,6 +410,7 @@ class Zero123Pipeline(Zero123Model):
             **options: of :meth:`views`; the others as for :meth:`__call__`.
         """
         arguments.check_choice("output_type", output_type, Literal["pil", "np", "pt"])
+        arguments.check_whole("count", count, 1)
         prepared = self.prepare(image, preprocess, foreground_ratio)
         poses = around(count, elevation_deg, radius)
         views = consistent_views(self, self.encode(prepared), poses, consistency, **options)

@@ -39,9 +39,12 @@ def check_input_poses(
     """Return images as a list with their cameras, the first at zero.
 
     Raises:
-        ArgumentError: no image, or not one camera for each.
+        ArgumentError: no image, one that is not encoded, or not one camera for each.
     """
-    found = [conditions] if isinstance(conditions, Condition) else list(conditions)
+    given: Any = [conditions] if isinstance(conditions, Condition) else conditions
+    if not isinstance(given, (list, tuple)) or not all(isinstance(c, Condition) for c in given):
+        raise ArgumentError("condition", "what encode() returns, or a list of it", _kinds(given))
+    found = list(given)
     if not found:
         raise ArgumentError("condition", "at least one", "an empty list")
     if input_poses is None and len(found) == 1:
@@ -54,6 +57,11 @@ def check_input_poses(
     if input_poses[0] != RelativePose():
         raise ArgumentError("input_poses", expected, str(input_poses[0]))
     return found, list(input_poses)
+
+
+def _kinds(given: Any) -> str:
+    kinds = {type(one).__name__ for one in (given if isinstance(given, (list, tuple)) else [given])}
+    return ", ".join(sorted(kinds))
 
 
 def distances_deg(inputs: Sequence[RelativePose], poses: Sequence[RelativePose]) -> Tensor:
@@ -101,9 +109,10 @@ def checked_weights(
     """
     if weights is None:
         return view_weights(inputs, poses)
-    expected = f"[{len(poses)}, {len(inputs)}], 0 and above, whose rows sum to 1"
-    if tuple(weights.shape) != (len(poses), len(inputs)):
-        raise ArgumentError("input_weights", expected, str(list(weights.shape)))
+    expected = f"a tensor [{len(poses)}, {len(inputs)}], 0 and above, whose rows sum to 1"
+    if not isinstance(weights, Tensor) or tuple(weights.shape) != (len(poses), len(inputs)):
+        got = list(weights.shape) if isinstance(weights, Tensor) else type(weights).__name__
+        raise ArgumentError("input_weights", expected, str(got))
     if not bool(((weights.sum(1) - 1).abs() < 1e-4).all() and (weights >= 0).all()):
         raise ArgumentError("input_weights", expected, "others")
     return weights

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from zero123lib._choices import Sampler, Speed
 from zero123lib._errors import ArgumentError
-from zero123lib.diffusion.arguments import check_choice, is_whole
+from zero123lib.diffusion.arguments import check_choice, check_whole
 from zero123lib.diffusion.deep_features import DeepFeatures
 from zero123lib.diffusion.devices import computes_bfloat16
 
@@ -52,14 +53,17 @@ class Tier:
 
     def __post_init__(self) -> None:
         check_choice("sampler", self.sampler, Sampler)
-        low, high = self.guidance_interval
-        if not 0 <= low <= high <= 1:
-            got = repr(self.guidance_interval)
-            raise ArgumentError("guidance_interval", "two ascending shares in [0, 1]", got)
+        shares: Any = self.guidance_interval
+        two = isinstance(shares, Sequence) and len(shares) == 2
+        if not (two and all(isinstance(one, Real) for one in shares)) or not (
+            0 <= shares[0] <= shares[1] <= 1
+        ):
+            expected = "two ascending shares in [0, 1]"
+            raise ArgumentError("guidance_interval", expected, repr(shares))
         for name in ("steps", "guidance_every", "deep_every"):
             value = getattr(self, name)
-            if (name, value) != ("steps", None) and not (is_whole(value) and value >= 1):
-                raise ArgumentError(name, "a whole number of at least 1", repr(value))
+            if (name, value) != ("steps", None):
+                check_whole(name, value, 1)
 
     def planned(self, steps: int, sampler: Any) -> tuple[int, Any]:
         """Return the steps and the sampler that a call takes which names neither.

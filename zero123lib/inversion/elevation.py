@@ -120,6 +120,7 @@ def estimate_elevation(
         ImageError: the image cannot be read, or shows nothing.
     """
     batch = arguments.batch_size(max_batch_size)
+    arguments.check_whole("seed", seed)
     if num_inference_steps is None:
         clean = Schedule.from_scheduler(pipe.scheduler).prediction_type == "sample"
         num_inference_steps = 1 if clean else _STEPS

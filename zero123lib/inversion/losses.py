@@ -57,7 +57,8 @@ def draws(
     pipe: Zero123Pipeline, timesteps: Sequence[int], generator: torch.Generator
 ) -> list[Draw]:
     """Draw noise for each timestep, on the generator's device."""
-    shape, device = (1, *pipe.latent_shape), pipe.unet.device
+    # Where the model runs, also while offloading has its weights elsewhere.
+    shape, device = (1, *pipe.latent_shape), pipe._execution_device
     return [
         Draw(t, torch.randn(shape, generator=generator, device=generator.device).to(device))
         for t in timesteps
@@ -71,10 +72,10 @@ def channel_weights(pipe: Zero123Pipeline) -> Tensor:
     detail, which made views do not have, as large as outlines. Without them errors are those of
     pixels, since its transform is orthonormal.
     """
-    vae = pipe.vae
+    vae, device = pipe.vae, pipe._execution_device
     if not isinstance(vae, PatchAutoencoder):
-        return torch.ones(pipe.latent_shape[0], 1, 1, device=vae.device)
-    energy = vae.synthesis.float().flatten(1).square().sum(1)
+        return torch.ones(pipe.latent_shape[0], 1, 1, device=device)
+    energy = vae.synthesis.to(device).float().flatten(1).square().sum(1)
     return (energy / energy.mean())[:, None, None]
 
 

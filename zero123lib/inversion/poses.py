@@ -126,6 +126,11 @@ def estimate_poses(
         ImageError: one cannot be read; the message has its place in the list.
     """
     batch = arguments.batch_size(max_batch_size)
+    arguments.check_whole("seed", seed)
+    arguments.check_whole("starts_count", starts_count, 1)
+    arguments.check_whole("steps", steps)
+    if elevation_deg is not None:
+        arguments.check_number("elevation_deg", elevation_deg, -90.0, 90.0)
     if needs_input_elevation(pipe) and elevation_deg is None:
         expected = "that of the first photo's camera, which the model is conditioned on"
         raise ArgumentError("elevation_deg", expected, "None")

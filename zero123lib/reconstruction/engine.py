@@ -167,7 +167,8 @@ def _begun(
 ) -> Iterator[Progress | Finished]:
     folder = None if out is None else Path(out)
     wanted = belongs_to(recipe, subject, seed)
-    state = State(wanted)
+    kind = subject.device.type
+    state = State(wanted, device=kind)
     if resume and folder is not None:
         files = finished_files(folder, wanted)
         if files is not None:
@@ -175,6 +176,10 @@ def _begun(
             (folder / CHECKPOINT).unlink(missing_ok=True)
             return _there_already(folder, files)
         state = read_state(folder, wanted) or state
+        if state.device not in ("", kind):
+            # Its generators' states mean nothing to those of another kind.
+            expected = f"a run that began on the same kind of device, {kind}"
+            raise ArgumentError("resume", expected, f"one on {state.device}")
     return _Run(recipe, subject, seed, folder, state, max_steps, stop).go()
 
 

@@ -35,8 +35,8 @@ class Photo:
 
     @property
     def device(self) -> torch.device:
-        """Return where the model is, and so all that is made of what it says."""
-        return self.pipe.device
+        """Return where the model runs, and so all that is made of what it says."""
+        return self.pipe._execution_device
 
     @property
     def silhouettes(self) -> tuple[Tensor, Tensor, float]:
