@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
 from zero123lib import RelativePose, Zero123Pipeline
+from zero123lib._errors import NotFiniteError
 from zero123lib.diffusion.guidance import guided
 from zero123lib.diffusion.schedule import Schedule
+from zero123lib.inversion.landscape import landscape
 from zero123lib.inversion.losses import Draw, Photo, channel_weights, draws, encoded, pose_losses
 
 
@@ -84,3 +87,10 @@ def test_weighted_latents_of_patches_are_pixels(pipe: Zero123Pipeline) -> None:
     apart = ((made[0] - made[1]).square() * channel_weights(pipe)).mean((1, 2, 3))
     ratio = apart / (one - other).square().mean((1, 2, 3))
     torch.testing.assert_close(ratio, ratio[:1].expand(4), rtol=1e-3, atol=0)
+
+
+def test_what_is_not_finite_is_named(pipe: Zero123Pipeline, pair: tuple[Photo, Photo]) -> None:
+    source, target = pair
+    broken = replace(target, latents=target.latents * torch.nan)
+    with pytest.raises(NotFiniteError, match="losses: expected finite numbers"):
+        landscape(pipe, source, broken, one_draw(pipe, 999))

@@ -14,6 +14,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from zero123lib._errors import NotFiniteError
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.inversion.losses import Draw, Photo, pose_losses
 from zero123lib.views.cameras import rotation_angle_deg, spherical_to_camera
@@ -109,6 +110,9 @@ def landscape(
 
     Args:
         source_elevation_deg: of the source's camera, for models that are conditioned on it.
+
+    Raises:
+        NotFiniteError: a loss is NaN or infinite.
     """
     azimuths = torch.arange(AZIMUTHS) * (360.0 / AZIMUTHS) - 180.0
     elevations = torch.tensor(ELEVATIONS_DEG)
@@ -119,6 +123,11 @@ def landscape(
         found = pose_losses(
             pipe, source, target, here.expand_as(steps), here + steps, noises, max_batch_size
         ).cpu()
+    if not bool(found.isfinite().all()):
+        raise NotFiniteError(
+            "losses: expected finite numbers, got NaN or infinity; where it computes in half "
+            "precision, float32 or bfloat16 reaches farther"
+        )
     table = (found / found.median().clamp_min(1e-12)).reshape(len(elevations), AZIMUTHS)
     return Landscape(table, elevations, azimuths)
 
