@@ -126,9 +126,14 @@ def test_a_path_by_name_is_the_same_by_its_file(
         once, twice = (pixels(tmp_path / out / f"00{index}.png") for out in "ab")
         assert np.array_equal(once, twice)
     capsys.readouterr()
+    far = str(tmp_path / "far.json")
+    Path(far).write_text('{"camera_path": {"keyframes": [{"at": 0.0, "radius": -3.0}]}}')
     for wrong, complaint in (
         (["--path", "circle"], "--path: expected ring, spiral, rise, sway, zoom or a transforms"),
         (["--path", listing, "--elevation", "5"], "--path: expected no --elevation or --radius"),
+        (["--path", far], "--path: expected a camera farther than 0"),
+        (["--path", "ring", "--elevation", "80"], "--elevation: expected a camera between"),
+        (["--path", "zoom", "--radius", "0.1"], "--radius: expected none beside --path zoom"),
     ):
         assert main([*command, *wrong, "--out", str(tmp_path / "c")]) == 2
         assert complaint in capsys.readouterr().err

@@ -178,6 +178,9 @@ def test_cameras_that_look_elsewhere_are_no_path(tmp_path: Path) -> None:
         path_from_transforms([], SOURCE)
     with pytest.raises(ArgumentError, match="path: expected a folder with a transforms.json"):
         read_path(tmp_path, SOURCE)
-    (tmp_path / LISTING).write_bytes(b"\xff no json")
-    with pytest.raises(ArgumentError, match="path: expected a transforms.json in"):
-        read_path(tmp_path, SOURCE)
+    for content in (b"\xff no json", b"[" * 100_000):
+        (tmp_path / LISTING).write_bytes(content)
+        with pytest.raises(ArgumentError, match="path: expected a transforms.json in"):
+            read_path(tmp_path, SOURCE)
+        with pytest.raises(ArgumentError, match="views: expected a transforms.json"):
+            read_views(tmp_path)

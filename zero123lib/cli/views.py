@@ -10,10 +10,10 @@ from cyclopts import Group, Parameter
 from zero123lib._choices import Consistency, Preset
 from zero123lib._errors import ArgumentError
 from zero123lib.cli.making import Making, Sampling, Source
-from zero123lib.cli.options import Degrees, Finite, Model, whole
+from zero123lib.cli.options import Degrees, Finite, Model, renaming, whole
 from zero123lib.cli.telling import Telling
 from zero123lib.views.paths import PATH_PRESETS, CameraPath, preset_path, read_path
-from zero123lib.views.poses import Pose, RelativePose, preset_pose
+from zero123lib.views.poses import Pose, RelativePose, absolute_poses, preset_pose
 from zero123lib.views.poses import orbit as around
 
 CAMERAS = Parameter(group=Group("Cameras, relative to the image's", sort_key=1))
@@ -108,6 +108,9 @@ def orbit(
 
 def _path(name: str, start: RelativePose, camera: Pose) -> CameraPath:
     if name in PATH_PRESETS:
+        absolute_poses(camera, [start])
+        if name == "zoom" and start.radius:
+            raise ArgumentError("radius", "none beside --path zoom", f"{start.radius:g}")
         bounds = (-90.0 - camera.elevation_deg, 90.0 - camera.elevation_deg)
         return preset_path(name, start, bounds)
     if start != RelativePose():
@@ -115,7 +118,10 @@ def _path(name: str, start: RelativePose, camera: Pose) -> CameraPath:
     if not Path(name).exists():
         expected = f"{', '.join(PATH_PRESETS)} or a transforms.json"
         raise ArgumentError("path", expected, f"{name!r}, and there is no such file")
-    return read_path(name, camera)
+    way = read_path(name, camera)
+    with renaming(radius="path"):
+        absolute_poses(camera, [one.pose for one in way.keyframes], "path")
+    return way
 
 
 def _poses(

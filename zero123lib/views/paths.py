@@ -290,7 +290,7 @@ def read_path(place: str | Path, source: Pose) -> CameraPath:
         content = json.loads(listing.read_text())
     except ArgumentError as error:
         raise error.renamed("path") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         expected = f"a transforms.json in {str(place)!r}"
         raise ArgumentError("path", expected, f"{type(error).__name__}") from error
     return path_from_transforms(content, source)
