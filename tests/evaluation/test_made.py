@@ -97,9 +97,14 @@ def test_an_interrupted_run_goes_on_and_others_predictions_stay(
         make_predictions(FOLDER, echo, Setting(2, 1.0), asked, made)
     with pytest.raises(ArgumentError, match="predictions: expected a new folder, .* other files"):
         make_predictions(FOLDER, echo, SETTING, asked, truth)
-    (made / "made.json").write_text("{")
-    with pytest.raises(ArgumentError, match="which is none"):
+    record = json.loads((made / "made.json").read_text())
+    (made / "made.json").write_text(json.dumps({**record, "eta": 0.5}))
+    with pytest.raises(ArgumentError, match="predictions: expected a new folder, .* another eta"):
         make_predictions(FOLDER, echo, SETTING, asked, made)
+    for content in ("{", "[1]"):
+        (made / "made.json").write_text(content)
+        with pytest.raises(ArgumentError, match="which is none"):
+            make_predictions(FOLDER, echo, SETTING, asked, made)
 
 
 def test_what_a_model_cannot_be_asked_is_one_line(truth: Path, tmp_path: Path) -> None:

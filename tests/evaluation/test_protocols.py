@@ -15,6 +15,7 @@ from PIL import Image
 
 from zero123lib._errors import ArgumentError
 from zero123lib.cli import main
+from zero123lib.evaluation.comparing import compare_reports
 from zero123lib.evaluation.folders import find_pairs, read_views
 from zero123lib.evaluation.page import error_maps, page
 from zero123lib.evaluation.protocol_report import ProtocolReport
@@ -278,7 +279,7 @@ def test_a_run_resumes_reports_and_is_compared(tmp_path, capsys) -> None:
     assert re.search(r"B: expected LPIPS on alex .*, as a has, got vgg \(SHA-256 0123", error)
 
 
-def test_what_not_every_object_has_is_told_and_left_out() -> None:
+def test_what_not_every_object_has_is_told_and_left_out(tmp_path) -> None:
     """As of shapes, where an object without a mesh has a volume alone."""
     objects = [
         ObjectScores("cup", ["mesh"], {"prediction": {"volume_iou": [0.5], "chamfer": [0.1]}}),
@@ -296,3 +297,8 @@ def test_what_not_every_object_has_is_told_and_left_out() -> None:
     assert report.rows() == [("prediction", ["0.10000", "0.4000"]), ("ball", ["-", "0.2000"])]
     text = page(report, lambda one: None).decode()
     assert "volume IoU 0.3000</p>" in text and "hat" in text
+    (tmp_path / "report.json").write_text(json.dumps(report.to_dict()))
+    found = compare_reports(tmp_path, tmp_path)
+    counts = {name: one.gain.objects for name, one in found.differences.items()}
+    assert counts == {"chamfer": 1, "volume_iou": 2} and found.differences["chamfer"].a == 0.1
+    assert "on 0 of 1" in found.table() and "on 0 of 2" in found.table()

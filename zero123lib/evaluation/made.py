@@ -136,12 +136,15 @@ def _claim(folder: Path, record: Mapping[str, Any]) -> None:
     expected = "a new folder, or one that this model has filled in the same setting"
     try:
         known = json.loads(file.read_text()) if file.exists() else None
+        if not isinstance(known, dict | None):
+            raise ValueError("no record")
     except ValueError as error:
         raise ArgumentError("predictions", expected, f"{str(file)!r}, which is none") from error
     if known is None and folder.exists() and any(folder.iterdir()):
         raise ArgumentError("predictions", expected, f"{str(folder)!r}, with other files")
     if known is not None and known != record:
-        differing = next(name for name in record if dict(known).get(name) != record[name])
+        names = [*record, *known]
+        differing = next(name for name in names if known.get(name) != record.get(name))
         raise ArgumentError("predictions", expected, f"{str(folder)!r}, of another {differing}")
     folder.mkdir(parents=True, exist_ok=True)
     write_json(file, record)

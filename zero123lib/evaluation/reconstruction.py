@@ -128,12 +128,12 @@ class ShapeReport:
         """Return the report in the form of all protocols, with intervals over objects."""
         return ProtocolReport(
             "reconstruction",
-            f"held-out procedural objects, each from one image whose camera is told, {self.recipe}",
+            "held-out procedural objects, each from one image whose camera is told",
             {},
             [one.by_object() for one in self.scored],
             {"lpips": "alex", "sha256": file_digest(WEIGHTS)},
             (),
-            ("hull and ball are volumes without a surface or colours",),
+            (f"recipe {self.recipe}", "hull and ball are volumes without a surface or colours"),
         )
 
     def mean(self, name: str) -> float:
