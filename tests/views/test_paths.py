@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,9 @@ def test_a_path_comes_back_with_its_views(tmp_path: Path) -> None:
     write_folder(tmp_path / "views", view_files(views, cameras, animation=views, path=made))
     with Image.open(tmp_path / "views" / "orbit.gif") as film:
         assert film.info["duration"] == pytest.approx(2500 / 8, abs=10)  # in hundredths of seconds
+    quick = view_files(views, cameras, animation=views, path=eight(duration_s=0.05))
+    with Image.open(io.BytesIO(quick["orbit.gif"])) as film:
+        assert film.info["duration"] == 20  # browsers take less for 100
     assert read_path(tmp_path / "views", SOURCE) == made
     assert read_path(tmp_path / "views" / LISTING, Pose(-5.0)) == made
     assert len(read_views(tmp_path / "views")) == 8

@@ -34,6 +34,8 @@ from .transforms import Pinhole, read_frames, transforms_json
 
 SHEET, ANIMATION = "contact_sheet.png", "orbit.gif"
 GIF_FRAME_MS = 80
+# Browsers show a frame that says less for 100 ms.
+GIF_LEAST_MS = 20
 # Of all images of a folder together.
 MAX_PIXELS = 2**28
 
@@ -74,7 +76,8 @@ def view_files(
         labels: on the sheet, of the condition and of every view.
         animation: frames of the GIF; none writes no GIF.
         made_by: what made the views, for transforms.json.
-        path: that the cameras are on; the animation takes as long as it does.
+        path: that the cameras are on; the animation takes as long as it does, at up to
+            50 frames a second.
 
     Returns:
         Content by name; transforms.json, which describes the others, is the last.
@@ -86,7 +89,9 @@ def view_files(
         shown = condition.resize(images[0].size, Image.Resampling.LANCZOS)
         files[SHEET] = png(contact_sheet([shown, *images], labels=labels))
     if animation:
-        pace = GIF_FRAME_MS if path is None else path.frame_ms(len(animation))
+        pace = GIF_FRAME_MS
+        if path is not None:
+            pace = max(GIF_LEAST_MS, path.frame_ms(len(animation)))
         files[ANIMATION] = gif(animation, pace)
     width, height = images[0].size
     origin = {} if made_by is None else {"made_by": dict(made_by)}
