@@ -20,6 +20,7 @@ from zero123lib.app import inputs, settings
 from zero123lib.app.callbacks import one_line_errors
 from zero123lib.app.line import Line
 from zero123lib.app.model_cache import ModelCache
+from zero123lib.app.outputs import GAUSSIANS
 from zero123lib.app.sampling import lease_s, with_gpu
 from zero123lib.app.sessions import WANTED, Session
 from zero123lib.app.view_service import Asked, ViewService, waiting
@@ -56,8 +57,6 @@ STAGES = {
     "video": "Video",
 }
 FORMATS = ("glb", "obj", "ply")
-# Beside them, for the zip of views of the same object.
-GAUSSIANS = "gaussians.ply"
 
 # The turning image is made here; and whatever a run is stopped at has a surface.
 _OVERRIDES = (

@@ -22,6 +22,8 @@ from zero123lib.views.images import alpha_from_white, composite, contact_sheet, 
 from zero123lib.views.paths import CameraPath
 from zero123lib.views.poses import Pose
 
+# In the zip of views, of the mesh of the same object.
+GAUSSIANS = "gaussians.ply"
 FILM_FPS = 12
 # A film of few views is over in a blink: it goes round until it lasts so long.
 FILM_LEAST_S = 3.0
@@ -43,7 +45,7 @@ class Made:
         seeds: of the noise.
         made_by: program, model, licence and settings, for transforms.json.
         path: that the cameras are on, if they are on one.
-        gaussians: file of the object's mesh as Gaussians, where it has one.
+        gaussians: the object's mesh as Gaussians, a PLY, where it has one.
     """
 
     condition: Image.Image
@@ -53,7 +55,7 @@ class Made:
     seeds: Sequence[int]
     made_by: dict[str, Any]
     path: CameraPath | None = None
-    gaussians: Path | None = None
+    gaussians: bytes | None = None
 
     @property
     def fps(self) -> float:
@@ -109,8 +111,9 @@ def write(made: Made, folder: Path) -> dict[str, Path]:
     names = [f"{index:03d}.png" for index in range(len(made.views))]
     cameras = list(made.cameras) * len(made.seeds)
     files |= colmap_files(names, cameras, made.views[0].width)
-    others = [*paths.values(), *([made.gaussians] if made.gaussians else [])]
-    write_zip(folder / "views.zip", files, others)
+    if made.gaussians is not None:
+        files[GAUSSIANS] = made.gaussians
+    write_zip(folder / "views.zip", files, list(paths.values()))
     shown["zip"] = "views.zip"
     return {**paths, **{kind: folder / name for kind, name in shown.items()}}
 

@@ -105,11 +105,14 @@ class Session:
                     if one != folder and one not in self._runs:
                         shutil.rmtree(one, ignore_errors=True)
 
-    def gaussians(self, of: tuple) -> Path | None:
-        """Return the file of the latest mesh's Gaussians, if it was made of that."""
-        if self.mesh is None or self.mesh[0] != of or not self.mesh[1].exists():
+    def gaussians(self, of: tuple) -> bytes | None:
+        """Read the Gaussians of the latest mesh, if it was made of that."""
+        if self.mesh is None or self.mesh[0] != of:
             return None
-        return self.mesh[1]
+        try:
+            return self.mesh[1].read_bytes()
+        except FileNotFoundError:
+            return None  # a later run has begun to take its place
 
     def _own_folder(self) -> Path:
         if self.folder is None:
