@@ -217,3 +217,56 @@ def test_on_the_globe_the_pictures_own_camera_and_keyframes_are_handles(
         expect(key).to_have_attribute("aria-label", re.compile("90° left, 30° up"))
         expect(page.locator("#globe output")).to_have_text("90° left, 30° up")
         expect(known).to_have_value("20")
+
+
+def test_a_step_back_moves_no_keyframe(browser: Browser, url: str) -> None:
+    with opened(browser, url, **DESKTOP) as page:
+        open_path(page)
+        says, key = page.locator("#globe output"), page.locator("#path .keys button")
+        page.locator("#path .add").click()
+        key.click()  # it stays here
+        page.get_by_role("button", name="Left", exact=True).click()
+        expect(says).to_have_text("90° left, 0°")
+        page.wait_for_timeout(700)
+        key.click()  # chosen: the camera goes there
+        expect(says).to_have_text("0°, 0°")
+        page.wait_for_timeout(700)
+        page.get_by_role("button", name="Undo the camera").click()
+        expect(says).to_have_text("90° left, 0°")
+        expect(key).to_have_attribute("aria-label", "Keyframe 1 at 0.0 s: 0°, 0°")
+
+
+def test_keyframes_of_a_closed_path_keep_apart_from_its_seam(
+    browser: Browser, url: str, tmp_path: Path
+) -> None:
+    way = {"closed": True, "keyframes": [{"at": 0.2}, {"at": 1.0, "azimuth_deg": 30}]}
+    (tmp_path / "closed.json").write_text(json.dumps({"camera_path": way}))
+    with opened(browser, url, **DESKTOP) as page:
+        open_path(page)
+        page.locator("#path input[type=file]").set_input_files(tmp_path / "closed.json")
+        keys = page.locator("#path .keys button")
+        expect(keys).to_have_count(2)
+        for _ in range(30):
+            keys.first.press("ArrowLeft")
+        page.locator("#path .add").click()
+        page.locator("#path .save").click()
+        content = page.evaluate("window.zero123.path()")["path"]
+        assert path_from_transforms({"camera_path": content}, Pose(20)).closed
+        expect(page.locator("#path .scrub")).to_have_attribute("max", "15")
+        expect(page.locator(".toast-body")).to_have_count(0)
+
+
+def test_a_film_that_begins_as_the_one_before_is_another_one(browser: Browser, url: str) -> None:
+    with opened(browser, url, **DESKTOP) as page:
+        open_path(page)
+        page.get_by_role("button", name="Ring", exact=True).click()
+        for count in (3, 5):
+            set_number(page, ".count", count)
+            expect(page.locator("#path .scrub")).to_have_attribute("max", str(count - 1))
+            page.locator("#render").click()
+            scrub = page.locator("#film input")
+            expect(scrub).to_have_attribute("max", str(count - 1))
+            scrub.fill(str(count - 1))
+            expect(page.locator("#film .screen")).to_have_attribute(
+                "alt", re.compile({3: "120° left", 5: "72° left"}[count])
+            )

@@ -121,6 +121,7 @@ DRAWN = """(drawn) => {
   document.dispatchEvent(new CustomEvent("path-answered", {detail: drawn}));
   return [];
 }"""
+REFUSED = '() => { document.dispatchEvent(new Event("path-refused")); return []; }'
 # The path as it is when its views are asked for; they play at its pace.
 RENDER = """(session, image, path, count, ...rest) => {
   const page = (window.zero123 ??= {});

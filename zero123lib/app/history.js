@@ -33,9 +33,7 @@ function back(by) {
   step += by;
   const { camera, path: earlier } = JSON.parse(steps[step]);
   document.dispatchEvent(new Event("camera-taken"));
-  if (JSON.stringify(earlier) !== JSON.stringify(way.path ?? null)) {
-    document.dispatchEvent(new CustomEvent("path-to", { detail: earlier }));
-  }
+  document.dispatchEvent(new CustomEvent("path-to", { detail: earlier }));
   document.dispatchEvent(new CustomEvent("camera-to", { detail: { ...camera, rest: true } }));
   offer();
 }

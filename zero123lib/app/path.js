@@ -24,7 +24,8 @@ let frames = [], curve = [];
 /* This part of the page begins when it is first opened. */
 let camera = page.camera ?? { elevation: 0, azimuth: 0, zoom: 0 };
 let taken = 0, edit = 0, asking = 0, playing = 0;
-let asked = {};
+/* What was asked last; what of it, beside the keyframes, has not been answered yet. */
+let asked = {}, pending = {};
 
 const pose = (key) => ({ elevation: key.elevation_deg, azimuth: key.azimuth_deg, zoom: key.radius });
 const keyframe = (at) =>
@@ -66,6 +67,7 @@ function show() {
 }
 function ask(more = {}, wait = 0) {
   edit += 1;
+  pending = more;
   clearTimeout(asking);
   asking = setTimeout(() => {
     const { elevation, azimuth, zoom } = camera;
@@ -109,7 +111,7 @@ function add() {
     /* After the last one: the others make room. */
     const share = closed.checked ? n / (n + 1) : (n - 1) / n;
     if (closed.checked || keys[n - 1].at > share - APART) squeeze(share);
-    at = closed.checked ? share : 1;
+    at = closed.checked ? Math.max(share, keys[n - 1].at + APART) : 1;
   }
   const key = keyframe(at);
   keys.push(key);
@@ -125,10 +127,11 @@ function remove() {
   changed();
 }
 function place(i, at) {
-  const low = i ? keys[i - 1].at + APART : 0;
-  const high = i < keys.length - 1 ? keys[i + 1].at - APART
-    : closed.checked ? keys[0].at + 0.99 : 1;
-  keys[i].at = clamp(at, low, Math.min(1, high));
+  const last = keys.length - 1;
+  /* From the last keyframe of a closed path back to the first takes time too. */
+  const low = i ? keys[i - 1].at + APART : closed.checked ? keys[last].at - 0.99 : 0;
+  const high = i < last ? keys[i + 1].at - APART : closed.checked ? keys[0].at + 0.99 : 1;
+  keys[i].at = clamp(at, Math.max(0, low), Math.min(1, high));
   changed(ASK_MS);
 }
 function marker() {
@@ -168,6 +171,8 @@ function go(to, rest) {
   page.ours = true;
   tell("camera-taken");
   page.ours = false;
+  /* Another player that was stopped by this has said that nothing plays. */
+  page.playing = Boolean(playing);
   taken = hand;
   tell("camera-to", { ...to, rest });
 }
@@ -225,10 +230,19 @@ document.addEventListener("keyframe-picked", ({ detail }) => {
 });
 document.addEventListener("keyframe-added", add);
 document.addEventListener("keyframe-removed", remove);
-document.addEventListener("path-to", ({ detail }) => { stop(); take(detail); changed(); });
+document.addEventListener("path-to", ({ detail }) => {
+  stop();
+  /* No keyframe goes along to where the camera is sent next. */
+  chosen = -1;
+  if (JSON.stringify(detail) === JSON.stringify(content())) { show(); return; }
+  take(detail);
+  changed();
+});
+document.addEventListener("path-refused", () => { pending = {}; });
 document.addEventListener("path-answered", ({ detail }) => {
   if (!detail || detail.edit !== edit) return;
   ({ frames, curve } = detail);
+  pending = {};
   if (asked.path) {
     const named = typeof asked.path === "string";
     take(named ? { ...detail.path, duration_s: duration.value } : detail.path);
@@ -260,7 +274,9 @@ for (const field of [duration, count, easing, closed]) {
       if (!closed.checked) squeeze(1 / end);
       else if (end > 0.99) squeeze((keys.length - 1) / keys.length);
     }
-    changed();
+    show();
+    /* A path that is on its way is not lost by this. */
+    ask(field === count && pending.count ? { ...pending, count: Number(count.value) } : pending);
   });
 }
 play.addEventListener("click", () => {

@@ -13,6 +13,7 @@ const PAUSE = '<svg viewBox="0 0 16 16" aria-hidden="true"><path d="M4 3h3v10H4z
 const screen = element.querySelector("img");
 let timer = 0;
 let loaded = [];
+let shown = "";
 
 const frames = () => props.value?.frames ?? [];
 
@@ -44,8 +45,10 @@ function load() {
   bar.hidden = !count;
   if (!count) { if (timer) play(false); return; }
   scrubber.max = count - 1;
-  if (screen && loaded[0]?.src !== frames()[0].image) {
+  const film = JSON.stringify([props.value.frame_ms, frames().map(({ image }) => image)]);
+  if (screen && film !== shown) {
     /* All of them at once: the first turn is as smooth as the others. */
+    shown = film;
     play(false);
     loaded = frames().map(({ image }) => Object.assign(new Image(), { src: image }));
     go(0);

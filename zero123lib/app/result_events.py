@@ -80,7 +80,7 @@ def connect_orbit(
 
 def connect_path(paths: PathService, source: parts.Source, camera: parts.Camera) -> None:
     """Draw the path as it is edited: the server knows the way between its keyframes."""
-    camera.path.input(
+    drawn = camera.path.input(
         paths.drawn,
         [camera.path, source.input_elevation],
         camera.drawn,
@@ -90,7 +90,9 @@ def connect_path(paths: PathService, source: parts.Source, camera: parts.Camera)
         concurrency_id="path",
         concurrency_limit=settings.VIEWS_AT_ONCE,
         **QUIET,
-    ).success(None, camera.drawn, None, js=browser.DRAWN, **AT_ONCE)
+    )
+    drawn.success(None, camera.drawn, None, js=browser.DRAWN, **AT_ONCE)
+    drawn.failure(None, None, None, js=browser.REFUSED, **AT_ONCE)
 
 
 def connect_mesh(
