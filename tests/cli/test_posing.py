@@ -10,6 +10,7 @@ from PIL import Image
 from running import BEAR, MUG, names_in, transforms
 
 from zero123lib.cli import main
+from zero123lib.inversion.elevation import ElevationEstimate, estimate_elevation
 from zero123lib.views.folder import read_views
 
 
@@ -41,6 +42,21 @@ def test_pose_writes_photos_with_cameras_that_are_read_back(
     assert first.image.size == second.image.size
     assert float(first.camera_to_world[:3, 3].norm()) == pytest.approx(1.85, rel=1e-4)
     assert transforms(out)["made_by"]["images"] == ["bear.png", "mug.png"]
+
+
+def test_the_seed_is_of_the_first_photos_elevation_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds = []
+
+    def estimate(pipe, image, *, seed: int = 0, **how) -> ElevationEstimate:
+        seeds.append(seed)
+        return estimate_elevation(pipe, image, seed=seed, **how)
+
+    monkeypatch.setattr("zero123lib.inversion.elevation.estimate_elevation", estimate)
+    words = ["pose", BEAR, MUG, "--seed", "5", "--steps", "0", "--out", str(tmp_path / "out")]
+    assert main(words) == 0 and seeds == [5]
+    assert transforms(tmp_path / "out")["made_by"]["input_elevation"].startswith("estimated, ")
 
 
 def test_orbit_takes_how_views_agree(tmp_path: Path) -> None:
