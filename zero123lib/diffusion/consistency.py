@@ -47,8 +47,8 @@ def consistent_views(
 
     Args:
         consistency: see the top of the module.
-        generator, latents: as for :meth:`Zero123Pipeline.sample`.
-        **options: of :meth:`Zero123Pipeline.views`.
+        generator, latents: as for :meth:`~zero123lib.diffusion.pipeline.Zero123Pipeline.sample`.
+        **options: of :meth:`~zero123lib.diffusion.pipeline.Zero123Pipeline.views`.
     """
     arguments.check_choice("consistency", consistency, Consistency)
     arguments.check_poses(poses)

@@ -78,7 +78,8 @@ def doubtful_views(
 
     Args:
         seeds: at least two.
-        **options: of :meth:`Zero123Pipeline.views`, but for what noise is drawn from.
+        **options: of :meth:`~zero123lib.diffusion.pipeline.Zero123Pipeline.views`, but for what
+            noise is drawn from.
 
     Raises:
         ArgumentError: fewer than two seeds, or another argument is out of range.

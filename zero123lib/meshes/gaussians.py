@@ -1,9 +1,9 @@
 """3D Gaussians that begin on a mesh, as the PLY that Gaussian splatting tools open.
 
-The file has the properties of the official code (`gaussian-splatting`, `scene/gaussian_model.py:
-save_ply`), each as it is before its activation: scales are logarithms, opacities logits, colours
-the constant of the spherical harmonics, rotations quaternions (w, x, y, z). Kerbl et al., "3D
-Gaussian Splatting for Real-Time Radiance Field Rendering", SIGGRAPH 2023.
+The file has the properties of the official code (``save_ply`` in gaussian-splatting's
+``scene/gaussian_model.py``), each as it is before its activation: scales are logarithms, opacities
+logits, colours the constant of the spherical harmonics, rotations quaternions (w, x, y, z). Kerbl
+et al., "3D Gaussian Splatting for Real-Time Radiance Field Rendering", SIGGRAPH 2023.
 """
 
 from __future__ import annotations
