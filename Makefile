@@ -22,8 +22,14 @@ setup-browser:
 demo: setup ## serve the app with the bundled model
 	$(PY) app.py $(ARGS)
 
-test: setup-browser ## all tests but the soak, nothing fetched from outside
-	HF_HUB_OFFLINE=1 $(PY) -m pytest $(ARGS)
+# A process per core, each with one thread. The tests of a file share what they make: they stay
+# together, and files begin in the order that tests/conftest.py gives them.
+PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+ifneq (,$(findstring no:xdist,$(ARGS)))
+PARALLEL :=
+endif
+test: setup-browser ## all tests but the soak, a process per core; ARGS="-n0": in one
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(PY) -m pytest $(PARALLEL) $(ARGS)
 
 soak: setup ## the full sizes: many clients, kills, malformed files, many meshes
 	HF_HUB_OFFLINE=1 $(PY) -m pytest -m soak $(ARGS)

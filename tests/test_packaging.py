@@ -163,11 +163,14 @@ def test_ci_runs_the_tests_that_make_test_runs() -> None:
     # The tests may themselves run under make, which hands its arguments down.
     handed_down = {"ARGS", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES"}
     clean = {name: value for name, value in os.environ.items() if name not in handed_down}
-    command = ["make", "-n", "test"]
-    dry = subprocess.run(command, cwd=ROOT, env=clean, capture_output=True, text=True)
-    assert dry.returncode == 0, dry.stderr
-    assert ".ci/setup" in dry.stdout and "HF_HUB_OFFLINE=1" in dry.stdout
-    assert dry.stdout.rstrip().endswith("-m pytest")
+    for more, parallel in (("", True), ("-n0 tests", True), ("-p no:xdist tests", False)):
+        command = ["make", "-n", "test", f"ARGS={more}"]
+        dry = subprocess.run(command, cwd=ROOT, env=clean, capture_output=True, text=True)
+        assert dry.returncode == 0, dry.stderr
+        assert ".ci/setup" in dry.stdout and "HF_HUB_OFFLINE=1" in dry.stdout
+        told = dry.stdout.partition("-m pytest")[2].split()
+        assert told[len(told) - len(more.split()) :] == more.split()
+        assert ("-n" in told) == parallel  # without the plugin its options are errors
 
 
 def test_importing_the_package_loads_no_heavy_stack() -> None:

@@ -273,9 +273,11 @@ def readme_program() -> str:
 
 @pytest.fixture(scope="module")
 def outcomes(environment: Path, workplace: Path) -> dict[str, tuple[int | None, str]]:
-    """Of each job, and of README's program, the status and what was said; all in one process."""
+    """Of each job, of README's program and of the app the status and what was said; all in one
+    process: each of its own would load everything anew."""
     words = {verb: [*verb.split(), *options.split()] for verb, (options, _) in JOBS.items()}
-    (workplace / "jobs.json").write_text(json.dumps({**words, "README": readme_program()}))
+    programs = {"README": readme_program(), "app": SERVED}
+    (workplace / "jobs.json").write_text(json.dumps({**words, **programs}))
     said_outside(environment, workplace, "python", "-c", DRIVER)
     return json.loads((workplace / "outcomes.json").read_text())
 
@@ -322,8 +324,9 @@ def test_installed_the_readmes_program_runs(outcomes: dict[str, Any], workplace:
     assert len(list(workplace.glob("view-*.png"))) == 4
 
 
-def test_installed_the_app_is_served(environment: Path, workplace: Path) -> None:
-    said = said_outside(environment, workplace, "python", "-c", SERVED)
+def test_installed_the_app_is_served(environment: Path, outcomes: dict[str, Any]) -> None:
+    status, said = outcomes["app"]
+    assert status == 0, said
     file, examples, model = said.split()[-3:]
     assert Path(file).is_relative_to(environment)
     assert (int(examples), model) == (len(example_files()), "True")

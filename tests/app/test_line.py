@@ -12,7 +12,7 @@ from gradio_client import Client, handle_file
 
 from zero123lib.app import line
 from zero123lib.app.examples import example_files
-from zero123lib.app.line import BusyError, Line
+from zero123lib.app.line import BusyError, Line, Order
 
 
 def work(log: list[str], name: str, slices: int, begun: Event | None = None) -> Iterator[None]:
@@ -25,8 +25,10 @@ def work(log: list[str], name: str, slices: int, begun: Event | None = None) -> 
         yield
 
 
-def carry_out(at: Line, log: list[str], name: str, slices: int, begun: Event | None = None) -> None:
-    with at.join(interactive=name != "long") as order:
+def carry_out(
+    order: Order, log: list[str], name: str, slices: int, begun: Event | None = None
+) -> None:
+    with order:
         for _ in order.wait():
             pass
         for _ in order.slices(work(log, name, slices, begun)):
@@ -36,24 +38,28 @@ def carry_out(at: Line, log: list[str], name: str, slices: int, begun: Event | N
 def test_an_interactive_order_waits_for_one_slice_of_a_long_one() -> None:
     at, log, begun = Line(8), [], Event()
     with ThreadPoolExecutor(1) as pool:
-        long = pool.submit(carry_out, at, log, "long", 20, begun)
+        long = pool.submit(carry_out, at.join(), log, "long", 20, begun)
         begun.wait()
-        before = log.count("long")
-        carry_out(at, log, "view", 3)
+        order = at.join(interactive=True)
+        log.append("joined")
+        carry_out(order, log, "view", 3)
         long.result()
-    first = log.index("view")
-    assert log[first : first + 3] == ["view"] * 3 and log[:first].count("long") - before <= 1
+    joined, first = log.index("joined"), log.index("view")
+    assert log[first : first + 3] == ["view"] * 3 and log[joined:first].count("long") <= 1
     assert log.count("long") == 20
 
 
 def test_a_long_order_is_not_starved_by_interactive_ones() -> None:
-    at, log, begun = Line(64), [], Event()
-    with ThreadPoolExecutor(3 * line.PASSES) as pool:
-        views = [pool.submit(carry_out, at, log, "view", 1) for _ in range(2 * line.PASSES)]
-        long = pool.submit(carry_out, at, log, "long", 2, begun)
-        views += [pool.submit(carry_out, at, log, "view", 1) for _ in range(line.PASSES - 1)]
-        for one in [*views, long]:
-            one.result()
+    at, log = Line(64), []
+    names = [*["view"] * (2 * line.PASSES), "long", *["view"] * (line.PASSES - 1)]
+    orders = [at.join(interactive=name == "view") for name in names]
+    with ThreadPoolExecutor(len(names)) as pool:
+        ends = [
+            pool.submit(carry_out, order, log, name, 2 if name == "long" else 1)
+            for order, name in zip(orders, names, strict=True)
+        ]
+        for end in ends:
+            end.result()
     assert log.index("long") < len(log) - 3, "it came last"
 
 
@@ -76,7 +82,7 @@ def test_whoever_goes_away_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> N
     gone = at.join(interactive=True)
     steps = gone.slices(work(log, "gone", 9))
     next(steps)  # and nobody ever asks for more
-    carry_out(at, log, "long", 1)
+    carry_out(at.join(), log, "long", 1)
     assert log == ["gone", "long"]
 
 

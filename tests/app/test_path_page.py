@@ -15,7 +15,16 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from tests.app.conftest import CHROMIUM
-from tests.app.test_page import DESKTOP, PHONE, choose_example, drag, number, opened
+from tests.app.test_page import (
+    DESKTOP,
+    PHONE,
+    RESTED,
+    choose_example,
+    drag,
+    number,
+    opened,
+    toasts,
+)
 from tests.app.test_path_service import EIGHT
 from zero123lib.views.paths import path_from_transforms
 from zero123lib.views.poses import Pose
@@ -110,8 +119,9 @@ def test_keyframes_are_added_moved_and_removed_and_steps_are_taken_back(
         for _ in range(3):  # with the keyboard, on the globe
             page.locator("#globe canvas").focus()
             page.keyboard.press("k")
-            page.locator("#path .keys button[aria-pressed=true]").click()  # it stays here
-            page.wait_for_timeout(100)
+            chosen = page.locator("#path .keys button[aria-pressed=true]")
+            chosen.click()  # it stays here
+            expect(chosen).to_have_count(0)
             page.locator("#globe canvas").focus()
             for _ in range(4):
                 page.keyboard.press("ArrowRight")
@@ -134,10 +144,10 @@ def test_keyframes_are_added_moved_and_removed_and_steps_are_taken_back(
             keys.nth(1).press("ArrowRight")
         moved = "Keyframe 2 at 2.2 s: 20° right, 30° up"
         expect(keys.nth(1)).to_have_attribute("aria-label", moved)
-        page.wait_for_timeout(700)
+        page.evaluate(RESTED)
         keys.nth(1).press("Delete")
         expect(keys).to_have_count(2)
-        page.wait_for_timeout(700)
+        page.evaluate(RESTED)
         page.keyboard.press("Control+z")
         expect(keys).to_have_count(3)
         expect(keys.nth(1)).to_have_attribute("aria-label", moved)
@@ -146,10 +156,10 @@ def test_keyframes_are_added_moved_and_removed_and_steps_are_taken_back(
 
         page.get_by_role("button", name="Left", exact=True).click()
         expect(says).to_have_text("90° left, 0°")
-        page.wait_for_timeout(700)
+        page.evaluate(RESTED)
         page.get_by_role("button", name="Above", exact=True).click()
         expect(says).to_have_text("0°, 70° up")
-        page.wait_for_timeout(700)
+        page.evaluate(RESTED)
         page.keyboard.press("Control+z")
         expect(says).to_have_text("90° left, 0°")
         expect(number(page, "Azimuth")).to_have_value("-90")
@@ -180,8 +190,8 @@ def test_a_path_is_scrubbed_played_and_kept(browser: Browser, url: str) -> None:
         page.locator("#path input[type=file]").set_input_files(
             {"name": "x.json", "mimeType": "application/json", "buffer": b"[1"}
         )
-        expect(page.locator(".toast-body")).to_have_count(1)
         expect(page.locator(".toast-body")).to_contain_text("path: expected")
+        assert toasts(page) == 1
         expect(page.locator("#path .keys button")).to_have_count(4)
 
 
@@ -227,10 +237,10 @@ def test_a_step_back_moves_no_keyframe(browser: Browser, url: str) -> None:
         key.click()  # it stays here
         page.get_by_role("button", name="Left", exact=True).click()
         expect(says).to_have_text("90° left, 0°")
-        page.wait_for_timeout(700)
+        page.evaluate(RESTED)
         key.click()  # chosen: the camera goes there
         expect(says).to_have_text("0°, 0°")
-        page.wait_for_timeout(700)
+        page.evaluate(RESTED)
         page.get_by_role("button", name="Undo the camera").click()
         expect(says).to_have_text("90° left, 0°")
         expect(key).to_have_attribute("aria-label", "Keyframe 1 at 0.0 s: 0°, 0°")
@@ -253,7 +263,7 @@ def test_keyframes_of_a_closed_path_keep_apart_from_its_seam(
         content = page.evaluate("window.zero123.path()")["path"]
         assert path_from_transforms({"camera_path": content}, Pose(20)).closed
         expect(page.locator("#path .scrub")).to_have_attribute("max", "15")
-        expect(page.locator(".toast-body")).to_have_count(0)
+        assert toasts(page) == 0
 
 
 def test_a_film_that_begins_as_the_one_before_is_another_one(browser: Browser, url: str) -> None:
