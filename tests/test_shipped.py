@@ -31,10 +31,13 @@ from zero123lib.cli.verbs import VERBS
 
 ROOT = Path(__file__).resolve().parents[1]
 
-pytestmark = pytest.mark.skipif(
-    not (ROOT / ".git").exists() or shutil.which("git") is None,
-    reason="no clone with git: what belongs to the package is what git tracks",
-)
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(
+        not (ROOT / ".git").exists() or shutil.which("git") is None,
+        reason="no clone with git: what belongs to the package is what git tracks",
+    ),
+]
 
 # By verb, the smallest run of its main job, in a folder with photo.png and mesh.ply; runs that come
 # later use what earlier ones wrote. And what it writes.

@@ -11,6 +11,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
+pytestmark = pytest.mark.long
+
 
 PACKAGE = '''"""A package that offers what it does not have."""
 __version__ = "0"

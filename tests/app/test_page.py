@@ -29,7 +29,10 @@ PHONE: dict[str, Any] = {
 }
 DESKTOP: dict[str, Any] = {"viewport": {"width": 1366, "height": 900}, "color_scheme": "light"}
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the path")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the path"),
+]
 
 # All that toasts have said: on a slow machine one is gone before the next is looked for.
 TOASTS = """window.toasts = [];

@@ -29,7 +29,10 @@ from tests.app.test_path_service import EIGHT
 from zero123lib.views.paths import path_from_transforms
 from zero123lib.views.poses import Pose
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the path")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the path"),
+]
 
 # What is on the screen of the film, without loss.
 SCREEN = """(image) => {

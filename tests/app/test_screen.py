@@ -16,7 +16,10 @@ from tests.app.test_page import DESKTOP, PHONE, choose_example, number, opened, 
 from zero123lib.app.settings import Options
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the path")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the path"),
+]
 
 # What can be tapped and is drawn, each with its width and height.
 TARGETS = """() => [...document.querySelectorAll(

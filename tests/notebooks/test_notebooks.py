@@ -28,6 +28,9 @@ from nbclient.exceptions import CellExecutionError
 from zero123lib.display import FAST
 
 ROOT = Path(__file__).resolve().parents[2]
+
+pytestmark = pytest.mark.long
+
 FOLDER = ROOT / "notebooks"
 PATHS = sorted(FOLDER.glob("*.ipynb"))
 MAX_BYTES = 1_000_000

@@ -18,7 +18,10 @@ from zero123lib.meshes.load import load_mesh
 from zero123lib.reconstruction.outputs import load_field
 from zero123lib.reconstruction.state import CHECKPOINT
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send"),
+]
 
 # Tells when the command line has begun, and sends itself SIGINT where a module is looked for.
 EARLY = """

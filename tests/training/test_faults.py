@@ -33,6 +33,8 @@ from zero123lib.training import run as training_run
 from zero123lib.training.checkpoints import resume, save_checkpoint, whole_checkpoints
 from zero123lib.training.loop import start, train
 
+pytestmark = pytest.mark.long
+
 STEPS = 24
 
 

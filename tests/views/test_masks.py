@@ -100,7 +100,6 @@ def test_a_mask_goes_before_the_images_own_transparency() -> None:
         (INSIDE.astype(np.int64), "uint8, uint16, bool or floats"),
         (Image.new("RGBA", (90, 60)), "every pixel is transparent"),
     ],
-    ids=str,
 )
 def test_a_mask_that_says_nothing_is_refused_by_name(mask: object, expected: str) -> None:
     with pytest.raises(ImageError, match=f"^mask: expected .*{expected}"):
