@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -18,6 +17,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_BYTES = 10 * 2**20
@@ -229,9 +230,7 @@ def test_the_space_starts_without_a_word_of_complaint(tmp_path: Path) -> None:
     (site,) = (tmp_path / "environment").glob("lib/python*/site-packages")
     (site / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
     (site / "sitecustomize.py").write_text(HIDE.format(hidden=hidden - {"zero123lib"}))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     kept_variables = {
         name: value
         for name, value in os.environ.items()
@@ -261,7 +260,7 @@ def test_the_space_starts_without_a_word_of_complaint(tmp_path: Path) -> None:
         page = answer(f"http://127.0.0.1:{port}/", process, log)
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(120)
     assert "gradio" in page
     said = log.read_text()
     assert "Running on" in said and str(port) in said

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -14,10 +13,13 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 
+from tests.ports import free_port
 from tests.training.toy import NumberedPairs, start_process, toy_config, toy_yaml
 from zero123lib.training.config_files import parse_override, read_config
 from zero123lib.training.loop import start, train
 from zero123lib.training.processes import end_training
+
+PATIENCE_S = 600
 
 
 def train_and_tell(folder: Path, overrides: list[str], rank: int, processes: int, port: int):
@@ -56,12 +58,10 @@ def test_two_processes_do_what_one_does(tmp_path, per_device):
     """Batches of 8 in all: as two of 4, or accumulated one pair at a time."""
     overrides = ["batch.size=8", f"batch.per_device={per_device}", "budget.steps=3"]
     toy_yaml(tmp_path)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     pair = [start_process(train_and_tell, tmp_path, overrides, rank, 2, port) for rank in range(2)]
     for process in pair:
-        process.join(120)
+        process.join(PATIENCE_S)
     assert [process.exitcode for process in pair] == [0, 0]
     losses, wrapper = json.loads((tmp_path / "losses.json").read_text())
     assert "DistributedDataParallel" in wrapper
@@ -95,7 +95,7 @@ def end_many_trainings(folder: Path, rank: int) -> None:
 def test_the_end_waits_for_nobody(tmp_path):
     pair = [start_process(end_many_trainings, tmp_path, rank) for rank in range(2)]
     for process in pair:
-        process.join(120)
+        process.join(PATIENCE_S)
     ended = [process.exitcode for process in pair]
     for process in pair:
         process.kill()
