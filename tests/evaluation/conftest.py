@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from zero123lib.evaluation import scene_samples
+from zero123lib.evaluation import samples, scene_samples
 
 SIZE = 32
 
@@ -45,6 +46,16 @@ class Oracle(Echo):
 
     def answer(self, condition):
         return next(q.targets for q in self.known if torch.equal(q.condition, condition))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_mean_scenes() -> Iterator[None]:
+    """The mean of training images is of a few: each set of kinds asks for hundreds of renders."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(samples, "_MEAN_SCENES", 8)
+        samples._mean_image.cache_clear()
+        yield
+    samples._mean_image.cache_clear()
 
 
 @pytest.fixture

@@ -68,7 +68,14 @@ def check_whole(out: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["torch", "torch.nn", "diffusers", "omegaconf", "zero123lib.reconstruction.engine"]
+    "module",
+    [
+        "torch",
+        "torch.nn",
+        pytest.param("diffusers", marks=pytest.mark.soak),
+        pytest.param("omegaconf", marks=pytest.mark.soak),
+        "zero123lib.reconstruction.engine",
+    ],
 )
 def test_in_the_middle_of_an_import(module: str, files: Path, tmp_path: Path) -> None:
     running = process(
@@ -78,7 +85,15 @@ def test_in_the_middle_of_an_import(module: str, files: Path, tmp_path: Path) ->
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.3, 1.0, 2.5])
+@pytest.mark.parametrize(
+    "seconds",
+    [
+        pytest.param(0.0, marks=pytest.mark.soak),
+        0.3,
+        pytest.param(1.0, marks=pytest.mark.soak),
+        2.5,
+    ],
+)
 def test_in_the_first_seconds(seconds: float, files: Path, tmp_path: Path) -> None:
     running = process(
         [sys.executable, "-c", EARLY.format(module=""), *words(files, tmp_path / "run", *LONG)]
