@@ -34,12 +34,12 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the path"),
 ]
 
-# All that toasts have said: on a slow machine one is gone before the next is looked for.
-TOASTS = """window.toasts = [];
+# All toasts that there have been: on a slow machine one is gone before the next is looked for.
+TOASTS = """window.toasts = new Set();
 new MutationObserver((changes) => {
   for (const { addedNodes } of changes) for (const node of addedNodes) {
     const found = node.matches?.(".toast-body") ? [node] : node.querySelectorAll?.(".toast-body");
-    for (const one of found ?? []) window.toasts.push(one.textContent);
+    for (const one of found ?? []) window.toasts.add(one);
   }
 }).observe(document, { childList: true, subtree: true });"""
 # The camera and its path have rested for longer than a step of their history takes to be noted.
@@ -80,7 +80,7 @@ def is_elsewhere(address: str, url: str) -> bool:
 
 def toasts(page: Page) -> int:
     """How many there have been, gone ones included."""
-    return page.evaluate("window.toasts.length")
+    return page.evaluate("window.toasts.size")
 
 
 def number(page: Page, label: str) -> Locator:
