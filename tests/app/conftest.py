@@ -46,6 +46,15 @@ ENDLESS = Options(recipe_overrides=(*SMALL.recipe_overrides, f"{_EMBEDDED}.fit.s
 ENOUGH = 300
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Gradio names files by their content, and an app that closes deletes its own: those of other
+    processes of the tests lie elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("gradio")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """One browser for all tests."""

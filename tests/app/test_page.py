@@ -106,6 +106,14 @@ def drag(page: Page, locator: Locator, x: float, y: float) -> None:
     page.mouse.up()
 
 
+def rested(page: Page, locator: Locator) -> None:
+    """Wait until something has looked the same for a second."""
+    before, now = b"", locator.screenshot()
+    while now != before:
+        page.wait_for_timeout(1000)
+        before, now = now, locator.screenshot()
+
+
 def test_the_object_is_turned_by_hand(browser: Browser, url: str) -> None:
     with opened(browser, url, **DESKTOP) as page:
         page.locator("#picture input[type=file]").set_input_files(example_files()[1])
@@ -174,7 +182,7 @@ def test_a_cut_out_is_fixed_with_a_brush(browser: Browser, url: str) -> None:
         page.locator("#fix").click()
         canvas = page.locator("#brush canvas").first
         expect(canvas).to_be_visible()
-        page.wait_for_timeout(1000)  # the editor places its image some time after it is there
+        rested(page, canvas)  # the editor places its image some time after it is there
         drag(page, canvas, 100, -100)  # green, from the object to where there is none
         chosen = page.locator("#picture img").get_attribute("src")
         page.locator("#use-it").click()

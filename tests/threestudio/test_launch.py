@@ -253,7 +253,7 @@ def test_closing_stops_the_process(tmp_path: Path, recipe: Path, photo: Path) ->
     run.close()  # pyright: ignore[reportAttributeAccessIssue]
     number = int(pid.read_text())
     with pytest.raises(ProcessLookupError):
-        for _ in range(100):
+        for _ in range(600):
             os.kill(number, 0)
             time.sleep(0.1)
 
