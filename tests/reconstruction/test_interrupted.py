@@ -68,14 +68,7 @@ def check_whole(out: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "module",
-    [
-        "torch",
-        "torch.nn",
-        pytest.param("diffusers", marks=pytest.mark.soak),
-        pytest.param("omegaconf", marks=pytest.mark.soak),
-        "zero123lib.reconstruction.engine",
-    ],
+    "module", ["torch", "torch.nn", "diffusers", "omegaconf", "zero123lib.reconstruction.engine"]
 )
 def test_in_the_middle_of_an_import(module: str, files: Path, tmp_path: Path) -> None:
     running = process(
