@@ -23,8 +23,8 @@ pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send"),
 ]
 
-# Tells when the command line has begun, from within: Ctrl-C before that is none of its business. And
-# sends itself SIGINT where a module is looked for.
+# Tells when the command line has begun, from within: Ctrl-C before that is none of its business.
+# Sends itself SIGINT where a module is looked for.
 EARLY = """
 import os, signal, sys
 class Finder:
