@@ -65,7 +65,7 @@ def test_config_and_weights_come_back(make_pipeline: MakePipeline, tmp_path: Pat
         "num_inference_steps": 30,
         "guidance_scale": 2.5,
         "domain": "drawn objects",
-        "domain_statistics": {"grain_threshold": 0.25},
+        "domain_statistics": {"own_view_lpips": 0.25},
         "foreground_ratio": 0.7,
         "scene_kinds": ["mug", "car"],  # two texts, as of a component
     }

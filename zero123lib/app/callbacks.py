@@ -60,8 +60,8 @@ class Actions:
             found, prepared = self.studio.prepared(
                 session, pipe, image, (foreground_ratio, recentre, method)
             )
-        before_after = preparing.before_after(found)
-        return before_after, preparing.note(pipe, prepared), prepared.rgba
+            notice = self.studio.notice(model, prepared)
+        return preparing.before_after(found), preparing.note(prepared, notice), prepared.rgba
 
     def preview(
         self,

@@ -71,12 +71,11 @@ def before_after(found: Cut) -> tuple[Image.Image, Image.Image]:
     return before, after
 
 
-def note(pipe: Zero123Pipeline, prepared: Prepared) -> str:
-    """What to know about the cut-out, in Markdown."""
+def note(prepared: Prepared, notice: str | None) -> str:
+    """What to know about the cut-out, and the model's notice of it, in Markdown."""
     lines = [f"The object was {prepared.how}."]
     if prepared.method == "classical":
         lines.append("A picture with a transparent background is safer.")
-    notice = pipe.notice(prepared)
     if notice:
         lines.append(f"**{notice}**")
     return " ".join(lines)

@@ -85,6 +85,15 @@ def make_sampler(shelf: Shelf) -> Sampler:
     return borrowing(sample, lambda model, prepared, what: gpu_seconds(what))
 
 
+def make_noticer(shelf: Shelf) -> Callable[[str, Prepared], str | None]:
+    """What a model of the shelf says of a picture, by `Zero123Pipeline.notice`."""
+
+    def notice(model: str, prepared: Prepared) -> str | None:
+        return shelf.get(model).notice(prepared)
+
+    return borrowing(notice, lambda model, prepared: round(GPU_READY_S))
+
+
 def gpu_seconds(what: Sampling) -> int:
     """What to ask ZeroGPU for: more for more views and steps, up to what it grants."""
     evaluations = len(what.poses) * len(what.seeds) * what.steps

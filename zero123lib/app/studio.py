@@ -6,12 +6,13 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import gradio as gr
 from PIL import Image
 
 from zero123lib.app import inputs, outputs, preparing, settings
-from zero123lib.app.sampling import Sampling, make_sampler
+from zero123lib.app.sampling import Sampling, make_noticer, make_sampler
 from zero123lib.app.sessions import Session
 from zero123lib.app.shelf import Shelf
 from zero123lib.diffusion.apps import (
@@ -51,6 +52,16 @@ class Studio:
     def __init__(self, shelf: Shelf) -> None:
         self.shelf = shelf
         self.sample = make_sampler(shelf)
+        self._ask_notice = make_noticer(shelf)
+        self._notices: WeakKeyDictionary[Prepared, dict[str, str | None]] = WeakKeyDictionary()
+
+    def notice(self, model: str | None, prepared: Prepared) -> str | None:
+        """What the model says of a picture that is far from what it knows; it is asked once."""
+        name = model or self.shelf.default_name
+        notices = self._notices.setdefault(prepared, {})
+        if name not in notices:
+            notices[name] = self._ask_notice(name, prepared)
+        return notices[name]
 
     def prepared(
         self, session: Session, pipe: Zero123Pipeline, image: Any, framing: tuple
@@ -124,7 +135,7 @@ class Studio:
                 f"got {len(poses)} views x {seeds} seeds"
             )
         cameras = absolute_poses(asked.source, poses)
-        notice = asked.pipe.notice(asked.prepared)
+        notice = self.notice(asked.model, asked.prepared)
         if notice:
             gr.Warning(notice)
         labels = [camera_label(pose) for pose in poses]

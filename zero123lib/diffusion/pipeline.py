@@ -24,7 +24,7 @@ from torch import Tensor
 
 from zero123lib.diffusion import arguments, samplers, schedulers
 from zero123lib.diffusion.base import Zero123Model
-from zero123lib.diffusion.domain import DomainStatistics, domain_distance
+from zero123lib.diffusion.domain import DomainStatistics, own_view_distance
 from zero123lib.diffusion.guidance import guided
 from zero123lib.diffusion.model import clip_embedding
 from zero123lib.diffusion.outputs import Condition, OutputType, Zero123PipelineOutput, in_form
@@ -74,17 +74,36 @@ class Zero123Pipeline(Zero123Model):
         return prepare(image, self.image_size, preprocess, ratio)
 
     def notice(self, prepared: Prepared) -> str | None:
-        """Return one sentence for the user when an image is far from what the model knows."""
+        """Return one sentence for the user when an image is far from what the model knows.
+
+        A model that has :class:`DomainStatistics` is asked for one view, from the image's camera.
+        """
         domain, statistics = self.config["domain"], self.config["domain_statistics"]
         if domain is None or statistics is None:
             return None
         known = DomainStatistics.from_config(statistics)
-        if float(domain_distance(known, prepared.tensor[None])) <= 1:
+        if float(self.own_view_distance(prepared)) <= known.own_view_lpips:
             return None
         return (
-            f"This picture is unlike the {domain} that the model {self.model_name!r} was trained "
+            f"This image is unlike the {domain} that the model {self.model_name!r} was trained "
             "on; expect a guess of its colours and shape, not its true other sides."
         )
+
+    def own_view_distance(self, prepared: Prepared) -> Tensor:
+        """Compute how badly the model draws an image from its own camera, a scalar.
+
+        See :mod:`zero123lib.diffusion.domain`.
+        """
+        elevation_deg = 0.0 if self.config["encoding"] == "stable-zero123" else None
+        view = self.views(
+            self.encode(prepared),
+            [RelativePose()],
+            num_inference_steps=1,
+            guidance_scale=1.0,
+            generator=torch.Generator().manual_seed(0),
+            condition_elevation_deg=elevation_deg,
+        )
+        return own_view_distance(view, prepared.tensor[None])[0]
 
     @torch.no_grad()
     def encode(self, prepared: Prepared) -> Condition:
@@ -290,8 +309,8 @@ class Zero123Pipeline(Zero123Model):
         final = self._run(steps, callback_on_step_end, names)
         decode = output_type != "latent"
         images = in_form(self.decode(final, max_batch_size), output_type) if decode else final
-        self.maybe_free_model_hooks()
         notice = self.notice(prepared)
+        self.maybe_free_model_hooks()
         if notice is not None:
             _logger.warning(notice)
         output = Zero123PipelineOutput(images, prepared, notice)

@@ -15,7 +15,7 @@ from transformers.utils import logging
 from zero123lib._files import whole_folder
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.training import lora
-from zero123lib.training.bundle import bundled_settings
+from zero123lib.training.bundle import bundled_settings, known_domain
 from zero123lib.training.copying import cpu_copy
 from zero123lib.training.loop import TrainState
 from zero123lib.training.processes import on_main
@@ -43,7 +43,7 @@ def averaged_pipeline(state: TrainState) -> Zero123Pipeline:
     settings |= {"model_name": output.name or settings["model_name"]}
     drawn = [one.scenes for one in state.config.data.sources if one.source == "scenes"]
     if output.bundled:
-        settings |= bundled_settings(pipe.image_size)
+        settings |= bundled_settings()
     if drawn:
         all_kinds = any(scenes.kinds is None for scenes in drawn)
         named = {kind for scenes in drawn for kind in scenes.kinds or ()}
@@ -51,6 +51,9 @@ def averaged_pipeline(state: TrainState) -> Zero123Pipeline:
     result = Zero123Pipeline(unet=unet, **parts, scheduler=pipe.scheduler, **settings)
     for network in (unet, *parts.values()):
         network.eval().requires_grad_(False)
+    if output.bundled:
+        result.set_progress_bar_config(disable=True)
+        result.register_to_config(domain_statistics=known_domain(result).to_config())
     return result
 
 

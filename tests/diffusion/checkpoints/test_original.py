@@ -392,7 +392,7 @@ def test_settings_that_are_nobodys_are_ignored(original: Any, load: Load, tmp_pa
         ("guidance_scale", [-1, "3", math.nan, math.inf, True, 10**400]),
         ("domain", [1]),
         ("scene_kinds", [1, "mug", [], [1], ["x" * 101], ["x"] * 1001]),
-        ("domain_statistics", [1, {}, {"grain_threshold": "x"}, {"grain_threshold": 1, "x": 1}]),
+        ("domain_statistics", [1, {}, {"own_view_lpips": "x"}, {"own_view_lpips": 1, "x": 1}]),
     ],
 )
 def test_settings_of_other_kinds_are_refused(

@@ -162,10 +162,10 @@ SETTINGS: dict[str, tuple[Any, str]] = {
     "domain_statistics": (
         lambda value: (
             isinstance(value, dict)
-            and value.keys() == {"grain_threshold"}
-            and is_number(value["grain_threshold"])
+            and value.keys() == {"own_view_lpips"}
+            and is_number(value["own_view_lpips"])
         ),
-        "{'grain_threshold': a number}",
+        "{'own_view_lpips': a number}",
     ),
     "scene_kinds": (
         lambda value: (
