@@ -80,3 +80,19 @@ def test_a_mask_is_an_alpha_and_a_smaller_copy_has_the_same_camera(tmp_path: Pat
     Image.new("L", (8, 8)).save(tmp_path / "m.png")
     with pytest.raises(ValueError, match=r"views: expected a mask of \(50, 40\), got \(8, 8\)"):
         read_views(tmp_path)
+
+
+def test_images_of_16_bits_are_scaled_and_exif_does_not_turn_what_cameras_see(
+    tmp_path: Path,
+) -> None:
+    frames = [{"file_path": name, "transform_matrix": np.eye(4).tolist()} for name in ("a", "b")]
+    listing = {"camera_angle_x": 0.9, "frames": frames}
+    (tmp_path / "transforms.json").write_text(json.dumps(listing))
+    levels = np.arange(80, dtype=np.uint16).reshape(8, 10) * 800
+    Image.fromarray(levels).save(tmp_path / "a.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter when shown
+    Image.new("RGB", (10, 8), (200, 10, 10)).save(tmp_path / "b.png", exif=exif)
+    grey, turned = (one.image for one in read_views(tmp_path))
+    assert np.abs(np.asarray(grey)[..., 0] - levels / 257).max() <= 0.51
+    assert turned.size == (10, 8)

@@ -24,7 +24,9 @@ from torch import Tensor
 
 from zero123lib._errors import ArgumentError
 
+from .eight_bits import to_8_bit_srgb
 from .listings import LISTING, find_image, find_listing
+from .loading import FORMATS
 from .poses import Pose
 from .sheet import contact_sheet
 from .transforms import Pinhole, read_frames, transforms_json
@@ -122,10 +124,12 @@ def read_views(place: str | Path, max_side: int | None = None) -> list[PosedImag
 
 def _read(path: Path, mode: str, max_side: int | None) -> Image.Image:
     try:
-        with Image.open(path) as file:
+        with Image.open(path, formats=FORMATS) as file:
             if file.width * file.height > MAX_PIXELS:
                 raise ValueError(f"{file.width} x {file.height} pixels are too many")
-            image = file.convert(mode)
+            # Cameras are those of the pixels as they are stored, whichever way a viewer turns them.
+            file.info.pop("exif", None)
+            image = to_8_bit_srgb(file).convert(mode)
             if max_side is not None:
                 image.thumbnail((max_side, max_side))
             return image
