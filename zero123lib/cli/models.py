@@ -22,6 +22,7 @@ def listed(*, json: Flag = False) -> None:
     A model may have several sources: the original file, and ports of it in half
     precision. Naming the model takes the smallest that gives the precision
     wanted; each source can be named itself, too. Nothing is asked of the network.
+    `zero123 models` alone does the same.
 
         zero123 models list
         zero123 models list --json

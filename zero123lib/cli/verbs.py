@@ -52,7 +52,7 @@ VERBS = {
     "env": ("env:env", "versions, devices, extras and weights, for bug reports"),
 }
 GROUPS = {
-    "models": "models by name: list them, or bring one to this disk",
+    "models": "models by name: list them (as `zero123 models` alone does), fetch one",
     "mesh": "mesh files: inspect, clean, bake, texture, convert, render",
     "dataset": "training data: check it, or pack it into shards",
     "evaluate": "measure a model by a fixed protocol",
@@ -76,6 +76,8 @@ def run(words: Sequence[str], program: str | None = None) -> int:
     """Run a verb; see :func:`zero123lib.cli.main`."""
     app = build()
     words = [STANDARD_INPUT if word == "-" else word for word in words]
+    if words[:1] == ["models"] and words[1:] in ([], ["--json"]):
+        words.insert(1, "list")  # what the group alone means
     chain, apps, rest = app.parse_commands(words)
     verb = program or " ".join(["zero123", *(one for one in chain if not one.startswith("-"))])
     for one in apps:

@@ -83,7 +83,8 @@ def _bundled(name: str) -> Available:
     folder = MODELS / name
     nbytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     licence = card_licence(folder) or "not stated"
-    return Available(name, name, "zero123lib", "float32", nbytes, "measured", licence, folder)
+    # Those that ship have half precision, so that a clone stays small.
+    return Available(name, name, "zero123lib", "float16", nbytes, "measured", licence, folder)
 
 
 def _published(name: str, source: Source, arguments: dict[str, Any]) -> Available:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zero123lib._errors import ArgumentError
+from zero123lib._words import nearest
 from zero123lib.diffusion.checkpoints.fetching import (
     MODELS,
     bundled_models,
@@ -103,12 +104,12 @@ def check_source(source: str | Path) -> None:
         or re.fullmatch(_FILE, text)
     )
     if not published and not _is_there(text):
-        names = ", ".join([*bundled_models(), *NAMED])
+        names = [*bundled_models(), *NAMED]
         raise ArgumentError(
             "source",
-            f"a model's name ({names}), a diffusers folder, a .ckpt or .safetensors file, or of "
-            "the Hugging Face Hub a repository owner/name or a file owner/name/file",
-            repr(text),
+            f"a model's name ({', '.join(names)}), a diffusers folder, a .ckpt or .safetensors "
+            "file, or of the Hugging Face Hub a repository owner/name or a file owner/name/file",
+            f"{text!r}{nearest(text, names)}",
         )
 
 
