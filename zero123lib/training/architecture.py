@@ -36,7 +36,7 @@ class Architecture(Section):
     patch_size: int = at_least(1, 16)
     gain: float = above(0, 0.5)
     scaling_factor: float = above(0, 0.25)
-    overlap: bool = True
+    overlap: bool = False
     block_out_channels: tuple[int, ...] = at_least(8, (96, 128))
     attended: tuple[bool, ...] = (True, True)
     layers_per_block: int = at_least(1, 1)
