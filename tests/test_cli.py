@@ -297,6 +297,7 @@ def test_wrong_input_is_told_before_torch_is_there(bad: Path) -> None:
         ["reconstruct", "missing.png", "--out", "o"],
         ["reconstruct", BEAR, "--config", "no.yaml", "--out", "o"],
         ["reconstruct", BEAR, "seed", "--out", "o"],
+        ["reconstruct", BEAR, "sytem.guidance=1", "--out", "o"],
         ["reconstruct", BEAR, "--model", "huge", "--out", "o"],
         ["reconstruct", BEAR, "--engine", "threestudio", "--out", "o"],
         *(["mesh", verb, "missing.ply", "o.glb"] for verb in ("clean", "bake", "convert")),

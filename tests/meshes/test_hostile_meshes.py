@@ -238,3 +238,11 @@ def test_more_than_five_million_faces_are_refused(tmp_path: Path) -> None:
     torus(2501, 1000).export(tmp_path / "large.ply")
     with pytest.raises(MeshError, match="expected at most 5000000 triangles, got more"):
         load_mesh(tmp_path / "large.ply")
+
+
+@pytest.mark.parametrize("suffix", [".glb", ".obj", ".ply", ".stl"])
+def test_a_pointer_of_git_lfs_is_told_as_such(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n")
+    with pytest.raises(MeshError, match="got a Git LFS pointer: run git lfs pull"):
+        load_mesh(path)

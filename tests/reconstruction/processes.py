@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -32,8 +33,13 @@ def process(command: Sequence[str]) -> subprocess.Popen:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        process_group=0,
+        process_group=0, preexec_fn=_hears_ctrl_c,
     )  # fmt: skip
+
+
+def _hears_ctrl_c() -> None:
+    # Tests that run in the background of a shell ignore it, and so would their processes.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for(any_of: Sequence[Path], running: subprocess.Popen) -> None:

@@ -16,7 +16,7 @@ from zero123lib.diffusion.pipeline import Zero123Pipeline
 def test_overrides_stand_anywhere_among_the_options() -> None:
     words = ["reconstruct", "a.png", "x=1", "--out", "o", "y.z=[1, 2]", "--seed", "3", "w=-4"]
     _, bound, _ = build().parse_args(words)
-    assert bound.args == (Path("a.png"), "x=1", "y.z=[1, 2]", "w=-4")
+    assert bound.args == ("a.png", "x=1", "y.z=[1, 2]", "w=-4")
     assert (bound.kwargs["run"].out, bound.kwargs["run"].seed) == (Path("o"), 3)
 
 
@@ -40,6 +40,9 @@ def test_a_run_tells_what_it_does_and_writes(
     [
         (["none.png"], "none.png"),
         (["photo.png", "--config", "nope"], "--config: expected a recipe"),
+        (["photo.png", "--config", "tiny-vews"], "did you mean 'tiny-views'?"),
+        (["https://a.b/c.png"], "got the address https://a.b/c.png, which is not fetched"),
+        (["."], "PHOTO: expected one image, got 2 in '.'"),
         (["photo.png", "seed"], "KEY=VALUE: expected key=value"),
         (["photo.png", "system.loss.lambda_rgbb=1"], "did you mean 'lambda_rgb'"),
         (["photo.png", "--max-steps", "0"], "--max-steps: expected a whole number"),

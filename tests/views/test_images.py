@@ -22,6 +22,7 @@ from zero123lib.views.images import (
     to_pils,
     to_tensor,
 )
+from zero123lib.views.loading import load_image
 
 
 def rectangle(canvas: tuple[int, int], box: tuple[int, int, int, int], colour="red") -> Image.Image:
@@ -288,3 +289,15 @@ def test_every_shared_picture_fills_the_ratio_and_is_centred(shared_data: Path):
         assert (left + right) / 2 == pytest.approx(64, abs=1), path.name
         assert (top + bottom) / 2 == pytest.approx(64, abs=1), path.name
         assert prepared.method == ("classical" if "graybg" in path.name else "alpha")
+
+
+def test_a_pillow_image_that_was_loaded_stays_the_first_of_its_frames(tmp_path):
+    frames = [Image.new("RGB", (16, 16), color) for color in ("red", "blue")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    assert prepare(load_image(tmp_path / "a.gif"), 64, "none").first_frame
+
+
+def test_a_pointer_of_git_lfs_is_told_as_such(tmp_path):
+    (tmp_path / "a.png").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    with pytest.raises(ValueError, match="a Git LFS pointer: run git lfs pull"):
+        load_image(tmp_path / "a.png")

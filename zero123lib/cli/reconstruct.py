@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from zero123lib.reconstruction.engine import Finished, Progress
+    from zero123lib.reconstruction.recipes import Recipe
 
     Begin = Callable[[StopRequest], Iterator[Progress | Finished]]
 
@@ -51,7 +52,7 @@ class Run:
 
 
 def reconstruct(
-    photo: Annotated[Path | None, Parameter(name="PHOTO")] = None,
+    photo: Annotated[str | None, Parameter(name="PHOTO")] = None,
     /,
     *override: Annotated[str, Parameter(name="KEY=VALUE")],
     views: Annotated[Path | None, Parameter(metavar="FOLDER")] = None,
@@ -95,8 +96,8 @@ def reconstruct(
         threestudio_root: threestudio's folder, which `zero123 threestudio` makes ready.
     """
     from zero123lib.reconstruction.files import check_overrides, find_recipe
+    from zero123lib.reconstruction.recipes import read_recipe
     from zero123lib.views.listings import find_listing
-    from zero123lib.views.loading import load_image
 
     there = engine == "threestudio"
     check_folder(run.out)
@@ -105,30 +106,32 @@ def reconstruct(
         got = "none" if threestudio_root is None else repr(str(threestudio_root))
         raise ArgumentError("threestudio_root", f"{wanted} with --engine {engine}", got)
     if views is not None:
-        if photo is not None and "=" in str(photo):
-            photo, override = None, (str(photo), *override)
+        if photo is not None and "=" in photo:
+            photo, override = None, (photo, *override)
         _check_without_photo(photo, run, model, threestudio_root)
         check_overrides(override)
         find_listing(views)
-        find_recipe(config := config or "given-views")
+        recipe = read_recipe(config or "given-views", override)
         with telling.hushed():
-            return _of_views(views, config, override, run, telling)
+            return _of_views(views, recipe, run, telling)
     if photo is None:
         raise ArgumentError("photo", "an image, or --views FOLDER", "none")
-    image = load_image(photo)
+    image = _loaded(photo)
     check_overrides(override)
     model.check()
     usual = "tiny-views" if model.model in (None, "tiny") else "views"
     config = config or ("zero123-sds" if there else usual)
-    recipe = find_recipe(config)
+    if threestudio_root is None:
+        recipe = read_recipe(config, override)
+        with telling.hushed():
+            return _of_photo(image, recipe, run, model, telling)
+    file = find_recipe(config)
     with telling.hushed():
-        if threestudio_root is None:
-            return _of_photo(image, config, override, run, model, telling)
-        _in_threestudio(photo, recipe, threestudio_root, override, run, model, telling)
-        return 0
+        _in_threestudio(Path(photo), file, threestudio_root, override, run, model, telling)
+    return 0
 
 
-def _check_without_photo(photo: Path | None, run: Run, model: Model, clone: Path | None) -> None:
+def _check_without_photo(photo: str | None, run: Run, model: Model, clone: Path | None) -> None:
     """Hold what tells of a photo or its model to none, beside --views."""
     others = {
         "photo": photo, "model": model.model, "input_elevation_deg": run.input_elevation_deg,
@@ -139,10 +142,20 @@ def _check_without_photo(photo: Path | None, run: Run, model: Model, clone: Path
             raise ArgumentError(name, "none beside --views", repr(str(value)))
 
 
+def _loaded(photo: str) -> Image:
+    """The image of a file, of standard input, or of a folder that has one."""
+    from zero123lib.views.loading import load_image
+    from zero123lib.views.sources import named_images
+
+    named = named_images([photo])
+    if len(named) != 1:
+        raise ArgumentError("photo", "one image", f"{len(named)} in {photo!r}")
+    return load_image(named[0].source, name=named[0].label)
+
+
 def _of_photo(
     image: Image,
-    config: str,
-    overrides: Sequence[str],
+    recipe: Recipe,
     run: Run,
     model: Model,
     telling: Telling,
@@ -151,9 +164,7 @@ def _of_photo(
     from zero123lib.diffusion.apps import check_input_elevation
     from zero123lib.diffusion.card import about_model
     from zero123lib.reconstruction.engine import reconstruct as steps_of
-    from zero123lib.reconstruction.recipes import read_recipe
 
-    recipe = read_recipe(config, overrides)
     pipe = model.load(recipe.guidance.pretrained_model_name_or_path)
     check_input_elevation(pipe, run.input_elevation_deg, "input_elevation_deg")
     pipe.set_progress_bar_config(disable=True)
@@ -177,15 +188,11 @@ def _of_photo(
     return _carried_out(begin, [*about, *([notice] if notice else [])], notice, run, telling)
 
 
-def _of_views(
-    views: Path, config: str, overrides: Sequence[str], run: Run, telling: Telling
-) -> int:
+def _of_views(views: Path, recipe: Recipe, run: Run, telling: Telling) -> int:
     """By our own engine, of images that are there already."""
     from zero123lib.reconstruction.engine import reconstruct_views
     from zero123lib.reconstruction.given import given_views
-    from zero123lib.reconstruction.recipes import read_recipe
 
-    recipe = read_recipe(config, overrides)
     posed = given_views(views)
 
     def begin(stop: StopRequest) -> Iterator[Progress | Finished]:
@@ -286,15 +293,16 @@ def _terminated_as_interrupted() -> Iterator[None]:
 
 def _about(recipe: Any, run: Run, device: str) -> Iterator[str]:
     """What is about to be done, in lines."""
-    from zero123lib.reconstruction.state import CHECKPOINT
+    from zero123lib.reconstruction.state import CHECKPOINT, METRICS
 
     steps = min(recipe.steps, run.max_steps or recipe.steps)
     yield f"recipe {recipe.name}, {count(steps, 'step')} of optimisation, on {device}"
     if recipe.ignored:
         yield f"not used by the embedded engine: {', '.join(recipe.ignored)}"
-    if run.resume:
-        file = run.out / CHECKPOINT
-        yield f"going on from {file}" if file.exists() else "no checkpoint"
+    if run.resume and (run.out / CHECKPOINT).exists():
+        yield f"going on from {run.out / CHECKPOINT}"
+    elif run.resume and not (run.out / METRICS).exists():
+        yield f"no checkpoint in {run.out}, so it begins anew"
 
 
 def _tell_end(end: Finished, run: Run, notice: str | None, telling: Telling) -> None:

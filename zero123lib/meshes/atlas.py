@@ -22,8 +22,8 @@ from torch import Tensor
 from zero123lib._errors import ArgumentError
 from zero123lib._optional import require
 from zero123lib.meshes.mesh import Material, Mesh
+from zero123lib.meshes.settings import MAX_SIZE, MIN_SIZE
 
-MIN_SIZE, MAX_SIZE = 16, 8192
 MAX_FACES = 1_000_000
 
 # A cell of two triangles, that does not mix them when looked up bilinearly, is at least this wide.

@@ -91,7 +91,10 @@ def load_mesh(
             raise ValueError(f"expected 1 to {MAX_FILE_BYTES} bytes, got {size}")
         kind: Any = FORMATS[suffix] if up == "auto" else up
         with np.errstate(all="ignore"):  # what is not finite is refused at the end
-            pieces = _limited(_pieces(path.read_bytes(), suffix, nearby))
+            content = path.read_bytes()
+            if content.startswith(b"version https://git-lfs"):
+                raise ValueError("expected a mesh, got a Git LFS pointer: run git lfs pull")
+            pieces = _limited(_pieces(content, suffix, nearby))
             return _join(pieces, kind, normalise, textures, nearby)
     except Exception as error:
         # Readers meet damaged files with errors of any type; all mean the same to the caller.

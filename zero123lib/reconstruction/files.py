@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zero123lib._errors import ArgumentError
+from zero123lib._words import nearest
 
 RECIPES = Path(__file__).parent / "configs"
 
@@ -26,7 +27,9 @@ def find_recipe(source: str | Path) -> Path:
     path = Path(source)
     if not path.is_file():
         raise ArgumentError(
-            "config", f"a recipe ({', '.join(recipe_names())}) or a YAML file", repr(str(source))
+            "config",
+            f"a recipe ({', '.join(recipe_names())}) or a YAML file",
+            f"{str(source)!r}{nearest(str(source), recipe_names())}",
         )
     return path
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from zero123lib._errors import ArgumentError
-from zero123lib.meshes.atlas import MAX_SIZE, MIN_SIZE
-from zero123lib.meshes.refine import RefineSettings
+from zero123lib.meshes.settings import MAX_SIZE, MIN_SIZE, RefineSettings
 from zero123lib.reconstruction import checks
 
 # field: the colours of the field

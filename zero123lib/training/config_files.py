@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from zero123lib._errors import ArgumentError
+from zero123lib._words import nearest
 from zero123lib.training.config import TrainConfig
 from zero123lib.training.sections import build
 
@@ -85,7 +86,8 @@ def _content(source: str | Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ArgumentError("config", wanted, f"{str(source)!r}: {error.strerror}") from error
+        got = f"{str(source)!r}: {error.strerror}{nearest(str(source), presets())}"
+        raise ArgumentError("config", wanted, got) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise ArgumentError("config", wanted, f"{str(source)!r}: {reason}") from error

@@ -106,7 +106,7 @@ def load_image(
         upright = from_tensor(image, max_pixels)
     elif isinstance(image, Image.Image):
         with _image_errors(name or "a Pillow image", max_pixels):
-            upright = _decoded(image, max_pixels)
+            upright = _marked(_decoded(image, max_pixels), bool(image.info.get(FIRST_FRAME)))
     elif isinstance(image, (str, os.PathLike)):
         shown = name or _shown(image)
         upright = _read(_existing_file(image, shown), shown, max_pixels)
@@ -168,18 +168,20 @@ def _read(file: Path | io.BytesIO, name: str, max_pixels: int) -> Image.Image:
                 several = getattr(image, "is_animated", False) and image.format != "MPO"
                 return _marked(_decoded(image, max_pixels), several)
         except Image.UnidentifiedImageError:
-            if not _is_heif(file):
+            head = _head(file)
+            if head.startswith(b"version https://git-lfs"):
+                got = f"{name}, a Git LFS pointer: run git lfs pull"
+                raise ImageError("image", _EXPECTED, got) from None
+            if not head[4:].startswith(_HEIF_BRANDS):
                 raise
         return _read_heif(file, name, max_pixels)
 
 
-def _is_heif(file: Path | io.BytesIO) -> bool:
+def _head(file: Path | io.BytesIO) -> bytes:
     if isinstance(file, Path):
         with file.open("rb") as stream:
-            head = stream.read(12)
-    else:
-        head = file.getvalue()[:12]
-    return head[4:].startswith(_HEIF_BRANDS)
+            return stream.read(32)
+    return file.getvalue()[:32]
 
 
 def _read_heif(file: Path | io.BytesIO, name: str, max_pixels: int) -> Image.Image:

@@ -109,8 +109,12 @@ def check_source(source: str | Path) -> None:
             "source",
             f"a model's name ({', '.join(names)}), a diffusers folder, a .ckpt or .safetensors "
             "file, or of the Hugging Face Hub a repository owner/name or a file owner/name/file",
-            f"{text!r}{nearest(text, names)}",
+            f"{text!r}{nearest(text, names) or _no_such_file(text)}",
         )
+
+
+def _no_such_file(text: str) -> str:
+    return ", and there is no such file" if re.search(r"[/.\\]", text) else ""
 
 
 def _is_there(text: str) -> bool:
