@@ -8,7 +8,7 @@ export VENV
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-browser demo test soak bench notebooks lint format clean
+.PHONY: help setup setup-browser demo test soak bench notebooks docs lint format clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,9 @@ bench: setup ## run the benchmarks/, which write their ratios as JSON
 
 notebooks: setup ## run all notebooks in full, their outputs written into them
 	HF_HUB_OFFLINE=1 $(PY) notebooks/run.py $(ARGS)
+
+docs: setup ## build the site into build/site; a broken link or reference is an error
+	$(PY) -m sphinx -qWE --keep-going -j auto -d build/doctrees -c docs . build/site
 
 lint: setup ## ruff and pyright, as the tests run them
 	$(PY) -m ruff check .

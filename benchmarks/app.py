@@ -71,17 +71,17 @@ def measure(threads: int) -> list[dict]:
     metrics += [
         metric("first view of an example, the very first", first[0], "s", "lower"),
         metric(f"first view of an example, slowest of {len(first)}", max(first), "s", "lower"),
-        metric("the same picture again, full view, fastest of 5", min(again), "s", "lower"),
-        metric("the same picture again, quick preview, fastest of 5", min(quick), "s", "lower"),
+        metric("the same image again, full view, fastest of 5", min(again), "s", "lower"),
+        metric("the same image again, quick preview, fastest of 5", min(quick), "s", "lower"),
         metric("orbit of 8 with all its files, fastest of 3", min(orbit), "s", "lower"),
     ]
     return metrics
 
 
-def ask(client: Client, picture: Path, endpoint: str) -> float:
+def ask(client: Client, image: Path, endpoint: str) -> float:
     """Seconds of one request, upload and download included."""
     started = time.perf_counter()
-    client.predict(handle_file(str(picture)), elevation=20, api_name=endpoint)
+    client.predict(handle_file(str(image)), elevation=20, api_name=endpoint)
     return time.perf_counter() - started
 
 

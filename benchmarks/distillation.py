@@ -69,7 +69,7 @@ def bundled() -> list[dict]:
 
 
 def fitted(guidance: Guidance, variant: Variant) -> float:
-    """PSNR to the true views of pictures that were distilled from grey, dB."""
+    """PSNR to the true views of images that were distilled from grey, dB."""
     size = guidance.pipe.image_size
     views = [Pose().moved(pose) for pose in FIT_POSES]
     rgba = render(random_scene(HELD_OUT_SEED), views, size, background="white").rgba
@@ -123,8 +123,8 @@ def full_size() -> list[dict]:
 
         return run
 
-    picture = torch.rand(3, 256, 256) * 2 - 1
-    guidance = Guidance(pipe, pipe.prepare(picture, "none"))
+    image = torch.rand(3, 256, 256) * 2 - 1
+    guidance = Guidance(pipe, pipe.prepare(image, "none"))
     pipe.unet.forward = timed("UNet", pipe.unet.forward)
     pipe.vae.encode = timed("VAE", pipe.vae.encode)
     rgb = torch.rand(1, 3, 64, 64, requires_grad=True)

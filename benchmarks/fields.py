@@ -103,15 +103,15 @@ def measure() -> list[dict]:
     origins, directions = (part.reshape(-1, 3)[::8] for part in rays(cameras[8], 128))
     field = fitting.field
 
-    def picture(**options) -> None:
+    def image(**options) -> None:
         field.zero_grad()
         seen = render(field, origins, directions, samples=128, **options)
         seen.rgb.square().sum().backward()
 
     skipping = {"occupancy": fitting.occupancy}
-    slow, fast = ratio(picture, lambda: picture(**skipping))
+    slow, fast = ratio(image, lambda: image(**skipping))
     metrics.append(metric("all samples / occupied ones", slow / fast, "x", "higher"))
-    slow, fast = ratio(lambda: picture(**skipping), lambda: picture(**skipping, negligible=1e-4))
+    slow, fast = ratio(lambda: image(**skipping), lambda: image(**skipping, negligible=1e-4))
     metrics.append(metric("occupied samples / visible ones", slow / fast, "x", "higher"))
     whole = VoxelField(replace(field.settings, box=None))
     slow, fast = (sum(grid.numel() for grid in one.parameters()) for one in (whole, field))

@@ -5,8 +5,8 @@
 threestudio is real, and runs on the CPU with the stand-ins of tests/threestudio;
 docs/threestudio.md says which packages it needs. Without them, or without a clone, nothing is
 measured. Both guidances read one checkpoint of made-up weights in the official layout, small, for
-pictures of 256 px. Both engines run one recipe on a drawn object with the bundled model, in small
-pictures for a few steps: threestudio with its frequency encoding in place of the hash grid, and a
+images of 256 px. Both engines run one recipe on a drawn object with the bundled model, in small
+images for a few steps: threestudio with its frequency encoding in place of the hash grid, and a
 few lines in place of nerfacc. So ratios hold for this and promise nothing of a GPU.
 """
 
@@ -157,7 +157,7 @@ class Clock:
         return result
 
     def told(self, shown: Tensor, truth: Tensor) -> dict[str, float]:
-        """Of a run whose last picture of the reference view is this."""
+        """Of a run whose last image of the reference view is this."""
         from zero123lib.metrics import psnr
 
         each = (self.starts[-1] - self.starts[0]) / (len(self.starts) - 1)
@@ -166,13 +166,13 @@ class Clock:
         return {"seconds": each, "guidance": 100 * share, "psnr": quality}
 
 
-def overrides(picture: Path, folder: Path) -> list[str]:
-    """Of the recipe, for both: the camera of the models, small pictures, few steps."""
+def overrides(image: Path, folder: Path) -> list[str]:
+    """Of the recipe, for both: the camera of the models, small images, few steps."""
     from zero123lib.views.cameras import FOV_DEG
 
     camera = "data.random_camera"
     return [
-        f"exp_root_dir={folder}", f"data.image_path={picture}",
+        f"exp_root_dir={folder}", f"data.image_path={image}",
         f"data.default_fovy_deg={FOV_DEG}", "data.default_camera_distance=1.85",
         f"{camera}.camera_distance_range=[1.85,1.85]", f"{camera}.fovy_range=[{FOV_DEG},{FOV_DEG}]",
         f"data.height={SIZE}", f"data.width={SIZE}", "data.resolution_milestones=[]",
@@ -205,29 +205,29 @@ def engine(whose: str) -> dict[str, float]:
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        picture = folder / "input.png"
-        truth = drawn(picture)
+        image = folder / "input.png"
+        truth = drawn(image)
         clock = Clock(Guidance.__call__)
         # A function: the instance is handed on as a method's.
         Guidance.__call__ = lambda self, *args, **kwargs: clock(self, *args, **kwargs)
         run = embedded if whose == "ours" else lightning
-        shown = run(picture, overrides(picture, folder))
+        shown = run(image, overrides(image, folder))
         blank = Clock.told(clock, torch.ones_like(truth), truth)["psnr"]
         return {**clock.told(shown, truth), "blank": blank}
 
 
-def embedded(picture: Path, words: list[str]) -> Tensor:
+def embedded(image: Path, words: list[str]) -> Tensor:
     """By the embedded engine."""
     from zero123lib import Zero123Pipeline
     from zero123lib.fields.volume import render_camera
-    from zero123lib.reconstruction.cameras import input_shot
+    from zero123lib.reconstruction.cameras import input_camera
     from zero123lib.reconstruction.engine import Progress, reconstruct
     from zero123lib.reconstruction.recipes import read_recipe
     from zero123lib.views.cameras import camera_to_world
 
     recipe = read_recipe(RECIPE, words)
     pipe = Zero123Pipeline.from_pretrained("tiny")
-    prepared = pipe.prepare(picture, "none")
+    prepared = pipe.prepare(image, "none")
     last = None
     for one in reconstruct(prepared, recipe, pipe=pipe, seed=0):
         if isinstance(one, Progress) and one.stage == "sds":
@@ -235,13 +235,13 @@ def embedded(picture: Path, words: list[str]) -> Tensor:
             if one.step == STEPS:
                 break
     assert last is not None and last.step == STEPS and last.field is not None, "all steps"
-    shot = input_shot(recipe, recipe.data.default_elevation_deg)
+    camera = input_camera(recipe, recipe.data.default_elevation_deg)
     with torch.no_grad():
-        eye = camera_to_world(shot.pose)
-        return render_camera(last.field, eye, SIZE, shot.fov_deg, samples=4 * SAMPLES).rgb
+        eye = camera_to_world(camera.pose)
+        return render_camera(last.field, eye, SIZE, camera.fov_deg, samples=4 * SAMPLES).rgb
 
 
-def lightning(picture: Path, words: list[str]) -> Tensor:
+def lightning(image: Path, words: list[str]) -> Tensor:
     """By threestudio's system, in Lightning's trainer."""
     import pytest
 
@@ -257,7 +257,7 @@ def lightning(picture: Path, words: list[str]) -> Tensor:
         lightning.seed_everything(0)
         data = module.find(config.data_type)(config.data)
         system = module.find(config.system_type)(config.system, resumed=False)
-        system.set_save_dir(str(picture.parent / "save"))
+        system.set_save_dir(str(image.parent / "save"))
         trainer = lightning.Trainer(
             accelerator="cpu", logger=False, enable_checkpointing=False, inference_mode=False,
             enable_model_summary=False, limit_val_batches=0, **config.trainer,

@@ -4,11 +4,11 @@
         [--meshes KIND ...] [--threads N] [--out FILE] [key=value ...]
 
 Held-out objects whose shape is known, by the bundled model and the recipe `tiny-views`, or with the
-objects' own pictures in place of the model's views ("true"), which parts the meshing's error from
+objects' own images in place of the model's views ("true"), which parts the meshing's error from
 the model's. Compared are the mesh with the field's colours baked, with a texture from the views,
 refined, and both. Words change keys of the recipe.
 
-PSNR is of whole pictures of 128 pixels on white, the mesh without light of its own beside the
+PSNR is of whole images of 128 pixels on white, the mesh without light of its own beside the
 source: from the input's camera, and from eight that none of the views has. Chamfer distance is in
 hundredths of the longest side; IoU is of volumes.
 """
@@ -32,15 +32,15 @@ from PIL import Image
 from zero123lib import Zero123Pipeline
 from zero123lib._optional import require
 from zero123lib.evaluation import evaluated_kinds, scene_samples
-from zero123lib.evaluation.mesh_images import EIGHT, mesh_scores
+from zero123lib.evaluation.mesh_images import EIGHT, mesh_images, on_white
 from zero123lib.evaluation.reconstruction import CELLS, HALF_EXTENT, chamfer, surface_points
 from zero123lib.fields.occupancy import lattice
 from zero123lib.meshes.inspect import facts
 from zero123lib.meshes.mesh import Camera, Mesh
-from zero123lib.metrics import volume_iou
+from zero123lib.metrics import psnr, volume_iou
 from zero123lib.reconstruction.fitted import FittingViews, MakingViews
+from zero123lib.reconstruction.input_view import input_view
 from zero123lib.reconstruction.meshed import Meshing
-from zero123lib.reconstruction.pictures import input_view
 from zero123lib.reconstruction.posed import PosedViews
 from zero123lib.reconstruction.recipes import read_recipe
 from zero123lib.reconstruction.subject import Photo
@@ -82,17 +82,17 @@ def cases(
         pose = Pose(camera.elevation_deg, 0.0, camera.radius)
         recipe = read_recipe("tiny-views", [*words, *told(camera.radius)])
         rgba = render(scene, [pose], pipe.image_size).rgba[0]
-        picture = Image.fromarray((rgba * 255).round().to(torch.uint8).numpy())
-        view = input_view(picture, recipe, pipe, camera.elevation_deg)
+        image = Image.fromarray((rgba * 255).round().to(torch.uint8).numpy())
+        view = input_view(image, recipe, pipe, camera.elevation_deg)
         for source in sources:
             made = MakingViews(recipe, view, pipe, 0)
             if source == "true":
                 true = render(scene, made.poses, pipe.image_size, background="white").rgba
-                made.pictures = true[..., :3].permute(0, 3, 1, 2).contiguous()
+                made.images = true[..., :3].permute(0, 3, 1, 2).contiguous()
             while made.step < made.total:
                 made.advance()
             photo = Photo(view, pipe)
-            views = PosedViews.of_input(recipe, view, made.pictures, made.poses)
+            views = PosedViews.of_input(recipe, view, made.images, made.poses)
             fitting = FittingViews(recipe, views, 0, photo.silhouette(recipe))
             while fitting.step < fitting.total:
                 fitting.advance()
@@ -110,7 +110,7 @@ def told(radius: float) -> list[str]:
 
 def meshed(case: Case, words: Sequence[str]) -> tuple[Mesh, float]:
     """The mesh that a recipe makes of a field, with its texture, and the seconds it took."""
-    recipe = read_recipe("tiny-views", [*words, *told(case.photo.shot.pose.radius)])
+    recipe = read_recipe("tiny-views", [*words, *told(case.photo.camera.pose.radius)])
     level = recipe.embedded.outputs.mesh_level
     assert level is not None, "tiny-views names a level"
     making = Meshing(
@@ -129,10 +129,11 @@ def meshed(case: Case, words: Sequence[str]) -> tuple[Mesh, float]:
     return making.textured, seconds
 
 
-def psnr(mesh: Mesh, scene: Scene, poses: Sequence[Pose]) -> float:
+def mesh_psnr(mesh: Mesh, scene: Scene, poses: Sequence[Pose]) -> float:
     """In dB, the mean over cameras."""
     cameras = [Camera.at(pose, SIZE) for pose in poses]
-    return mesh_scores(mesh, cameras, render(scene, poses, SIZE).rgba).psnr
+    made, true = mesh_images(mesh, cameras), render(scene, poses, SIZE).rgba
+    return float(psnr(on_white(made).float(), on_white(true).float()).mean())
 
 
 def shape_scores(mesh: Mesh, scene: Scene) -> tuple[float, float]:
@@ -172,8 +173,8 @@ def measure(
                     "object": case.scene.name,
                     "views": source,
                     "mesh": kind,
-                    "input_psnr": round(psnr(mesh, case.scene, [case.photo.shot.pose]), 2),
-                    "held_out_psnr": round(psnr(mesh, case.scene, EIGHT), 2),
+                    "input_psnr": round(mesh_psnr(mesh, case.scene, [case.photo.camera.pose]), 2),
+                    "held_out_psnr": round(mesh_psnr(mesh, case.scene, EIGHT), 2),
                     "iou": round(iou, 4),
                     "chamfer": round(distance, 3),
                     "closed": found.watertight and found.oriented,

@@ -37,15 +37,15 @@ def measure(photos: list[Path]) -> list[dict]:
     pose = [RelativePose(elevation_deg=20, azimuth_deg=45)]
     full = {"num_inference_steps": 50, "guidance_scale": 3.0}  # as the published models have it
     first = [seconds(lambda photo=photo: pipe(photo, pose, **full)) for photo in photos]
-    count = f"{len(photos)} pictures"
+    count = f"{len(photos)} images"
     metrics.append(metric(f"first view, 50 steps, first of {count}", first[0], "s", "lower"))
     metrics.append(metric(f"first view, 50 steps, slowest of {count}", max(first), "s", "lower"))
     rgba = render(random_scene(HELD_OUT_SEED), [Pose()], pipe.image_size, background="white").rgba
-    picture = prepare(rgba[0, ..., :3].numpy(), pipe.image_size, "none").tensor
+    image = prepare(rgba[0, ..., :3].numpy(), pipe.image_size, "none").tensor
     around = orbit(8)
 
     def views(poses: list[RelativePose], **options) -> None:
-        pipe(picture, poses, **{"num_inference_steps": 10, "guidance_scale": 3.0, **options})
+        pipe(image, poses, **{"num_inference_steps": 10, "guidance_scale": 3.0, **options})
 
     singles, batch = ratio(lambda: [views([p]) for p in around], lambda: views(around))
     metrics.append(metric("8 views, 10 steps, one batch", batch, "s", "lower"))

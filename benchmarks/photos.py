@@ -33,7 +33,7 @@ from zero123lib.evaluation.reconstruction import chamfer, surface_points
 from zero123lib.meshes.load import load_mesh
 from zero123lib.meshes.mesh import Camera, Mesh
 from zero123lib.reconstruction.engine import reconstruct, result
-from zero123lib.reconstruction.pictures import input_view
+from zero123lib.reconstruction.input_view import input_view
 from zero123lib.reconstruction.recipes import read_recipe
 from zero123lib.views.images import contact_sheet, to_pils
 from zero123lib.views.poses import Pose
@@ -106,12 +106,15 @@ def measure(
     view = input_view(task.photo, read, pipe, elevation)
     end = result(reconstruct(view.prepared, read, pipe=pipe, input_elevation_deg=elevation))
     assert end.textured is not None, end.notes
-    size, fov_deg = len(view.rgba), view.shot.fov_deg
-    here = [Camera.at(view.shot.pose, size, fov_deg)]
+    size, fov_deg = len(view.rgba), view.camera.fov_deg
+    here = [Camera.at(view.camera.pose, size, fov_deg)]
     row = {
         "photo": task.name,
         **rounded(asdict(mesh_scores(end.textured, here, view.rgba[None])), "input_"),
     }
+    if view.detail is not None:
+        near = [Camera.at(view.camera.pose, len(view.detail), fov_deg)]
+        row |= rounded(asdict(mesh_scores(end.textured, near, view.detail[None])), "detail_")
     if task.scan is not None:
         row |= rounded(asdict(mesh_scores(end.textured, *others(task, size))), "others_")
         row["chamfer"] = round(to_scan(end.textured, task), 2)

@@ -1,4 +1,4 @@
-"""What textures cost: processor time and peak memory against faces, texture size and pictures.
+"""What textures cost: processor time and peak memory against faces, texture size and images.
 
     python benchmarks/texture.py [--full] [--out FILE]
 
@@ -45,7 +45,7 @@ def colorful(points: Tensor) -> Tensor:
 
 
 def pictures(mesh: Mesh, count: int) -> tuple[Tensor, list[Camera]]:
-    """Pictures of the mesh from all around, and their cameras."""
+    """Images of the mesh from all around, and their cameras."""
     poses = [Pose(30.0 * (-1) ** i, 360.0 * i / count, 1.85) for i in range(count)]
     cameras = [Camera.at(pose, PIXELS) for pose in poses]
     colored = with_vertex_colors(mesh, colorful)
@@ -60,7 +60,7 @@ def prepared(kind: str, number: int) -> Callable[[], object]:
     if kind == "bake":
         unwrapped = unwrap(mesh, number)
         return lambda: bake(unwrapped, colorful, number)
-    count = number if kind == "views, by pictures" else USUAL_PICTURES
+    count = number if kind == "views, by images" else USUAL_PICTURES
     images, cameras = pictures(mesh, count)
     if kind == "refine, 10 steps":
         settings = RefineSettings(steps=10)
@@ -86,13 +86,13 @@ def row(kind: str, number: int) -> dict:
 
 
 def rows(full: bool) -> list[tuple[str, int]]:
-    """All rows: what is done, and the number of faces, texels along a side, or pictures."""
+    """All rows: what is done, and the number of faces, texels along a side, or images."""
     sizes = (*SIZES, *(LARGE_SIZES if full else ()))
     return [
         ("libraries loaded", 0),
         *(("unwrap", faces) for faces in (*FACES, *(LARGE_FACES if full else ()))),
         *((kind, size) for kind in ("bake", "views, by texels") for size in sizes),
-        *(("views, by pictures", count) for count in PICTURES),
+        *(("views, by images", count) for count in PICTURES),
         ("refine, 10 steps", USUAL_FACES),
     ]
 

@@ -16,7 +16,7 @@ from types import ModuleType
 
 
 class _Door(MetaPathFinder, Loader):
-    """Find ``demo.NAME``, where this folder has no such file, in the app."""
+    """Find ``demo.NAME`` in the app, where that has such a module."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -35,4 +35,4 @@ class _Door(MetaPathFinder, Loader):
         module.__spec__ = module.__spec__.loader_state
 
 
-sys.meta_path.append(_Door())
+sys.meta_path.insert(0, _Door())

@@ -1,6 +1,6 @@
-"""The picture in the README: held-out objects, what the bundled model makes of them, the truth.
+"""The image in the README: held-out objects, what the bundled model makes of them, the truth.
 
-python -m demo.picture docs/views.png
+python -m demo.image docs/views.png
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ def rows(pipe: Zero123Pipeline, kind: str, index: int) -> list[Image.Image]:
 
 
 def main() -> None:
-    """Write the picture."""
+    """Write the image."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--model", default="tiny")
     options = parser.parse_args()
     pipe = Zero123Pipeline.from_pretrained(options.model)
-    pictures = [view for i, kind in enumerate(KINDS) for view in rows(pipe, kind, i)]
+    images = [view for i, kind in enumerate(KINDS) for view in rows(pipe, kind, i)]
     turns = [f"{azimuth}°" for azimuth in AZIMUTHS_DEG]
     made = [f"{name} made" for name in turns]
     true = [f"{name} true" for name in turns]
     labels = ["input", *made, "", *true] * len(KINDS)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    contact_sheet(pictures, columns=len(AZIMUTHS_DEG) + 1, labels=labels).save(options.out)
+    contact_sheet(images, columns=len(AZIMUTHS_DEG) + 1, labels=labels).save(options.out)
 
 
 if __name__ == "__main__":

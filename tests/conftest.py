@@ -17,7 +17,7 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real pictures and meshes beside the repository; skips where it is absent."""
+    """The folder of real images and meshes beside the repository; skips where it is absent."""
     if not SHARED_DATA.is_dir():
-        pytest.skip("../shared/data is absent: no real pictures and meshes to test on")
+        pytest.skip("../shared/data is absent: no real images and meshes to test on")
     return SHARED_DATA

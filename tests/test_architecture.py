@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,32 +15,13 @@ import pytest
 import zero123lib
 
 ROOT = Path(__file__).resolve().parents[1]
+# CONTRIBUTING.md holds the table: "| 2 | `views`, `metrics` |".
 FLOORS = {
-    "_choices": 0,
-    "_errors": 0,
-    "_optional": 0,
-    "_versions": 0,
-    "_signals": 0,
-    "_words": 0,
-    "_files": 1,
-    "lpips": 1,
-    "metrics": 1,
-    "views": 1,
-    "datasets": 2,
-    "diffusion": 2,
-    "fields": 2,
-    "meshes": 2,
-    "rendering": 3,
-    "scenes": 3,
-    "reconstruction": 3,
-    "threestudio_plugin": 3,
-    "training": 4,
-    "evaluation": 4,
-    "cluster": 4,
-    "display": 4,
-    "app": 5,
-    "cli": 6,
-    "__main__": 7,
+    name: int(floor)
+    for floor, names in re.findall(
+        r"^\| (\d+) \| (`.*`) \|$", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE
+    )
+    for name in re.findall(r"`(\w+)`", names)
 }
 ABOVE = {"app", "demo", "tests", "benchmarks", "notebooks"}
 FOREIGN_TO_VIEWS = ["diffusers", "transformers", "open3d", "pytorch3d", "threestudio", "gradio"]
@@ -125,6 +107,11 @@ def test_imports_run_downwards() -> None:
     assert violations(ROOT / "zero123lib") == []
 
 
+def test_every_floor_is_of_a_room_that_there_is() -> None:
+    rooms = {room(module) for module in read_modules(ROOT / "zero123lib") if "." in module}
+    assert FLOORS.keys() == rooms - {"models"}
+
+
 def test_imports_run_in_no_circle() -> None:
     # static_order raises CycleError, whose message shows the circle.
     assert list(graphlib.TopologicalSorter(import_graph(ROOT / "zero123lib")).static_order())
@@ -165,6 +152,28 @@ def test_circle_check_sees(tmp_path: Path) -> None:
     }
     with pytest.raises(graphlib.CycleError):
         graphlib.TopologicalSorter(import_graph(write_package(tmp_path, files))).prepare()
+
+
+def defined(path: Path) -> set[str]:
+    """Functions, classes and their methods, as "name" and "Class.method"."""
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    found = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, kinds):
+            inner = {f"{node.name}.{part.name}" for part in node.body if isinstance(part, kinds)}
+            found |= {node.name, *inner}
+    return found
+
+
+def test_walks_pass_what_is_there() -> None:
+    _, walks = (ROOT / "CONTRIBUTING.md").read_text().split("## Three walks\n")
+    walks, _ = walks.split("\n## ", 1)
+    names: set[str] | None = None
+    for span in re.findall(r"`([^`]+)`", walks):
+        if span.endswith(".py"):
+            names = defined(ROOT / "zero123lib" / span)
+        else:
+            assert names is not None and span in names, span
 
 
 VIEWS_ALONE = f"""

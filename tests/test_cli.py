@@ -344,7 +344,11 @@ for words in {commands!r}:
 
 
 def test_a_verb_that_is_none_is_told_its_neighbour(capsys: pytest.CaptureFixture[str]) -> None:
-    for words, meant in ((["vews"], "views"), (["mesh", "cleen"], "clean")):
+    for words, meant in (
+        (["--versoin"], "--version"),
+        (["vews"], "views"),
+        (["mesh", "cleen"], "clean"),
+    ):
         assert main(words) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert ": error: VERB: expected one of " in line and line.endswith(f"mean '{meant}'?")
@@ -495,15 +499,3 @@ def test_the_app_without_its_extra_is_one_line(
     assert main(["app"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "pip install 'zero123lib[app]'" in line
-
-
-def test_models_alone_lists_them(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["models"]) == 0
-    told = capsys.readouterr().out
-    assert "tiny: apache-2.0" in told and "kxic/zero123-xl: about 4.99 GB, float32" in told
-    assert main(["models", "--json"]) == 0
-    rows = json.loads(capsys.readouterr().out)
-    (tiny,) = [row for row in rows if row["model"] == "tiny"]
-    assert tiny["precision"] == "float16" and Path(tiny["path"]).is_dir()
-    assert main(["models", "fetch", "zero124"]) == 2
-    assert capsys.readouterr().err.startswith("zero123 models fetch: error: NAME: expected a model")

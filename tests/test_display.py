@@ -1,4 +1,4 @@
-"""What notebooks show: pictures that are small and true, captions that name their model."""
+"""What notebooks show: images that are small and true, captions that name their model."""
 
 from __future__ import annotations
 
@@ -49,28 +49,28 @@ def test_work_is_scaled_by_the_environment_alone(monkeypatch: pytest.MonkeyPatch
         assert display.scaled(100, 2) == expected
 
 
-def test_pictures_keep_their_colours_and_white_stays_white() -> None:
+def test_images_keep_their_colours_and_white_stays_white() -> None:
     rgba = render(random_scene(7, "car"), [Pose(20, 30)], 96).rgba[0]
     on_white = rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:]
-    picture = opened(display.to_png(rgba))
-    levels = torch.tensor(list(picture.convert("RGB").get_flattened_data())).reshape(96, 96, 3)
+    image = opened(display.to_png(rgba))
+    levels = torch.tensor(list(image.convert("RGB").get_flattened_data())).reshape(96, 96, 3)
     found = levels / 255
-    assert picture.mode == "P"
+    assert image.mode == "P"
     assert (found - on_white).abs().mean() < 0.01
     assert bool((found[rgba[..., 3] == 0] == 1).all())
 
 
-def test_a_picture_of_another_shape_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"picture: expected \[H, W, 3 or 4\], got \[3, 8, 8\]"):
-        display.as_picture(torch.zeros(3, 8, 8))
+def test_a_image_of_another_shape_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"image: expected \[H, W, 3 or 4\], got \[3, 8, 8\]"):
+        display.as_image(torch.zeros(3, 8, 8))
 
 
 @pytest.mark.usefixtures("shell")
 def test_animations_have_all_their_frames_in_order() -> None:
     greys = (0.0, 0.4, 0.8)
     frames = [torch.full((16, 16, 3), grey) for grey in greys]
-    picture, caption = shown(lambda: display.animate(frames, "Three greys.", "some-model"))
-    movie = opened(picture["image/png"])
+    image, caption = shown(lambda: display.animate(frames, "Three greys.", "some-model"))
+    movie = opened(image["image/png"])
     assert movie.n_frames == len(greys)
     for index, grey in enumerate(greys):
         movie.seek(index)
@@ -85,11 +85,11 @@ def test_captions_say_when_no_model_took_part() -> None:
 
 
 @pytest.mark.usefixtures("shell")
-def test_rows_may_have_gaps_and_single_pictures() -> None:
+def test_rows_may_have_gaps_and_single_images() -> None:
     white, black = torch.ones(8, 8, 3), torch.zeros(8, 8, 3)
     rows = {"a": [white, None, black], "b": [black]}
-    picture, _ = shown(lambda: display.show_rows(rows, "Some.", titles=["1", "2", "3"]))
-    assert opened(picture["image/png"]).width > 3 * display.DPI
+    image, _ = shown(lambda: display.show_rows(rows, "Some.", titles=["1", "2", "3"]))
+    assert opened(image["image/png"]).width > 3 * display.DPI
     assert len(shown(lambda: display.show_rows({"": [white]}, "One."))) == 2
 
 
@@ -128,10 +128,10 @@ def test_sliders_draw_the_camera_that_they_are_moved_to() -> None:
     bundles = shown(lambda: boxes.append(display.explore(draw, poses, "Greys.")))
     assert sum("image/png" in bundle for bundle in bundles) == len(poses)
     assert bundles[-1]["text/plain"] == "(run this notebook for the sliders)"
-    elevation, azimuth, radius, picture = boxes[0].children
-    before = opened(bytes(picture.value)).convert("L").getpixel((4, 4))
+    elevation, azimuth, radius, image = boxes[0].children
+    before = opened(bytes(image.value)).convert("L").getpixel((4, 4))
     azimuth.value = 90.0
-    after = opened(bytes(picture.value)).convert("L").getpixel((4, 4))
+    after = opened(bytes(image.value)).convert("L").getpixel((4, 4))
     assert (before, after) == (pytest.approx(64, abs=1), pytest.approx(191, abs=1))
     assert asked[-1] == Pose(elevation.value, 90, radius.value) == Pose(20, 90)
 

@@ -19,12 +19,12 @@ from zero123lib.metrics import (
 )
 
 
-def random_pictures(seed: int, *shape: int) -> torch.Tensor:
+def random_images(seed: int, *shape: int) -> torch.Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def test_psnr_of_a_constant_error():
-    target = random_pictures(0, 4, 3, 8, 8) * 0.5
+    target = random_images(0, 4, 3, 8, 8) * 0.5
     assert torch.allclose(psnr(target + 0.1, target), torch.full((4,), 20.0, dtype=torch.float64))
     assert psnr(target, target).isinf().all()
 
@@ -44,8 +44,8 @@ def test_masked_psnr_sees_only_the_mask():
 @pytest.mark.parametrize("noise", [0.02, 0.3, 1.0])
 @pytest.mark.parametrize("size", [(6, 11), (32, 32), (40, 23)])
 def test_ssim_is_that_of_torchmetrics(noise, size):
-    target = random_pictures(1, 5, 3, *size) * 0.7 + 0.1
-    prediction = (target + noise * (random_pictures(2, 5, 3, *size) - 0.5)).clamp(0, 1)
+    target = random_images(1, 5, 3, *size) * 0.7 + 0.1
+    prediction = (target + noise * (random_images(2, 5, 3, *size) - 0.5)).clamp(0, 1)
     ours = ssim(prediction, target)
     for index in range(5):
         theirs: Any = structural_similarity_index_measure(
@@ -55,19 +55,19 @@ def test_ssim_is_that_of_torchmetrics(noise, size):
 
 
 def test_the_map_is_that_of_torchmetrics():
-    target = random_pictures(3, 1, 3, 24, 24).double()
-    prediction = random_pictures(4, 1, 3, 24, 24).double()
+    target = random_images(3, 1, 3, 24, 24).double()
+    prediction = random_images(4, 1, 3, 24, 24).double()
     _, theirs = structural_similarity_index_measure(prediction, target, return_full_image=True)
     ours = ssim_map(prediction, target)
     assert torch.allclose(ours, theirs.mean(1), atol=1e-5)
-    mask = random_pictures(5, 1, 24, 24) > 0.5
+    mask = random_images(5, 1, 24, 24) > 0.5
     assert float(ssim(prediction, target, mask)) == pytest.approx(float(ours[mask].mean()))
 
 
-def test_ssim_of_a_picture_with_itself_its_negative_and_a_flat_one():
-    picture = random_pictures(6, 3, 16, 16)
-    assert float(ssim(picture, picture)) == pytest.approx(1)
-    assert float(ssim(1 - picture, picture)) < 0
+def test_ssim_of_a_image_with_itself_its_negative_and_a_flat_one():
+    image = random_images(6, 3, 16, 16)
+    assert float(ssim(image, image)) == pytest.approx(1)
+    assert float(ssim(1 - image, image)) < 0
     flat, darker = torch.full((3, 16, 16), 0.8), torch.full((3, 16, 16), 0.4)
     assert float(ssim(flat, flat)) == pytest.approx(1)
     # Without contrast the luminance term alone is left: Wang et al. 2004, equation 6.
@@ -76,12 +76,12 @@ def test_ssim_of_a_picture_with_itself_its_negative_and_a_flat_one():
 
 
 def test_a_silhouette_is_what_differs_from_white():
-    picture = torch.ones(2, 3, 4, 4)
-    picture[0, 1, 1, 2] = 1 - SILHOUETTE_THRESHOLD - 0.01
-    picture[1, :, 0, 0] = 1 - SILHOUETTE_THRESHOLD + 0.01
-    found = silhouette(picture)
+    image = torch.ones(2, 3, 4, 4)
+    image[0, 1, 1, 2] = 1 - SILHOUETTE_THRESHOLD - 0.01
+    image[1, :, 0, 0] = 1 - SILHOUETTE_THRESHOLD + 0.01
+    found = silhouette(image)
     assert found.nonzero().tolist() == [[0, 1, 2]]
-    assert silhouette(picture, 0.01).sum() == 2
+    assert silhouette(image, 0.01).sum() == 2
 
 
 def test_iou_of_shifted_squares():
@@ -129,7 +129,7 @@ def test_azimuths_are_compared_the_short_way_round():
             lambda: ssim(torch.zeros(3, 5, 20), torch.zeros(3, 5, 20)),
             "prediction: expected at least 6 x 6 pixels, got 20 x 5",
         ),
-        (lambda: silhouette(torch.zeros(4, 4)), r"picture: expected \[..., 3, H, W\]"),
+        (lambda: silhouette(torch.zeros(4, 4)), r"image: expected \[..., 3, H, W\]"),
         (
             lambda: silhouette_iou(torch.ones(2, 2) > 0, torch.ones(3, 2) > 0),
             r"prediction: expected the target's shape \[3, 2\]",

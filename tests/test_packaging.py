@@ -26,6 +26,7 @@ import zero123lib
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTRAS: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
+DEVELOPERS = {"dev", "docs"}
 # Named in files, yet not what pyproject.toml asks users to install, each for its reason.
 SPACE_ONLY = {"spaces"}  # ZeroGPU's decorator, a no-op elsewhere; the tests start a Space with it
 # PyTorch3D has no release on PyPI; the other is conda-forge's name of xatlas.
@@ -104,9 +105,9 @@ def test_conda_environment_has_the_same_ranges() -> None:
     assert ranges("app").keys() <= shared
 
 
-def test_all_names_every_extra_but_dev() -> None:
+def test_all_names_every_extra_but_those_of_developers() -> None:
     (everything,) = (Requirement(line) for line in EXTRAS["all"])
-    assert everything.extras == EXTRAS.keys() - {"all", "dev"}
+    assert everything.extras == EXTRAS.keys() - {"all", *DEVELOPERS}
 
 
 def test_no_file_asks_for_torchvision_or_a_git_install() -> None:
@@ -136,10 +137,17 @@ def test_python_floor_is_the_same_everywhere() -> None:
     assert f"sys.version_info < ({major}, {minor})" in (ROOT / ".ci/setup").read_text()
 
 
+def test_hooks_run_the_ruff_that_the_tests_run() -> None:
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    (revision,) = (repo["rev"] for repo in hooks["repos"] if "/ruff-" in repo["repo"])
+    pins = text_ranges(file_lines("constraints.txt"))
+    assert pins["ruff"] == SpecifierSet(f"=={revision.removeprefix('v')}")
+
+
 def test_configured_paths_exist() -> None:
     project, tool = PROJECT["project"], PROJECT["tool"]
     for name in project["license-files"]:
-        assert (ROOT / name).is_file(), name
+        assert list(ROOT.glob(name)), name
     for folder in tool["pytest"]["ini_options"]["testpaths"]:
         assert list((ROOT / folder).rglob("test_*.py")), f"{folder} holds no test"
     module, _, function = project["scripts"]["zero123"].partition(":")
@@ -191,7 +199,7 @@ def imported_roots(tree: ast.Module) -> Iterator[str]:
             yield node.module.partition(".")[0]
 
 
-RUNTIME = [extra for extra in EXTRAS if extra != "dev"]
+RUNTIME = [extra for extra in EXTRAS if extra not in DEVELOPERS]
 
 
 @pytest.mark.parametrize(
@@ -201,6 +209,7 @@ RUNTIME = [extra for extra in EXTRAS if extra != "dev"]
         ("app.py", RUNTIME),
         ("demo", RUNTIME),
         ("benchmarks", list(EXTRAS)),
+        ("docs", ["docs"]),
         ("tests", list(EXTRAS)),
     ],
 )

@@ -61,7 +61,8 @@ JOBS: dict[str, tuple[str, list[str]]] = {
         "photo.png --azimuth 30 --steps 1 --out views",
         ["views/000.png", "views/transforms.json"],
     ),
-    "orbit": ("photo.png --count 2 --steps 1 --out orbit", ["orbit/orbit.gif"]),
+    "orbit": ("photo.png --count 2 --steps 1 --upscale 2 --out orbit", ["orbit/orbit.gif"]),
+    "cutout": ("photo.png object.png --method u2netp", ["object.png"]),
     "reconstruct": (f"photo.png --out run {' '.join(SMALL_RUN)}", ["run/mesh.glb"]),
     "convert": ("tiny converted --dtype float16", ["converted/model_index.json"]),
     "render": (
@@ -78,9 +79,9 @@ JOBS: dict[str, tuple[str, list[str]]] = {
     "mesh inspect": ("mesh.ply", []),
     "mesh clean": ("mesh.ply clean.glb", ["clean.glb"]),
     "mesh convert": ("mesh.ply converted.obj", ["converted.obj"]),
-    "mesh render": ("mesh.ply pictures --views 2 --size 32", ["pictures/transforms.json"]),
+    "mesh render": ("mesh.ply images --views 2 --size 32", ["images/transforms.json"]),
     "mesh bake": ("mesh.ply baked.glb --size 32", ["baked.glb"]),
-    "mesh texture": ("mesh.ply pictures textured.glb --size 32 --steps 0", ["textured.glb"]),
+    "mesh texture": ("mesh.ply images textured.glb --size 32 --steps 0", ["textured.glb"]),
     "evaluate scenes": ("--objects 1 --views 1 --steps 1 --out report", ["report/report.json"]),
     "evaluate objects": (
         "renders --objects 1 --views 1 --steps 1 --out objects",
@@ -223,11 +224,21 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def outside(environment: Path) -> dict[str, str]:
-    """Variables of a shell in which that environment is all there is."""
+def said_outside(environment: Path, folder: Path, *words: str) -> str:
+    """Run a program in a shell in which that environment is all there is; what it prints."""
     hidden = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
     kept = {name: value for name, value in os.environ.items() if name not in hidden}
-    return {**kept, "PATH": f"{environment / 'bin'}:{kept['PATH']}", "HF_HUB_OFFLINE": "1"}
+    path = f"{environment / 'bin'}:{kept['PATH']}"
+    done = subprocess.run(
+        words,
+        cwd=folder,
+        env={**kept, "PATH": path, "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def readme_program() -> str:
@@ -241,15 +252,7 @@ def outcomes(environment: Path, workplace: Path) -> dict[str, tuple[int | None, 
     """Of each job, and of README's program, the status and what was said; all in one process."""
     words = {verb: [*verb.split(), *options.split()] for verb, (options, _) in JOBS.items()}
     (workplace / "jobs.json").write_text(json.dumps({**words, "README": readme_program()}))
-    done = subprocess.run(
-        [environment / "bin/python", "-c", DRIVER],
-        cwd=workplace,
-        env=outside(environment),
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
-    assert done.returncode == 0, done.stderr
+    said_outside(environment, workplace, "python", "-c", DRIVER)
     return json.loads((workplace / "outcomes.json").read_text())
 
 
@@ -296,29 +299,14 @@ def test_installed_the_readmes_program_runs(outcomes: dict[str, Any], workplace:
 
 
 def test_installed_the_app_is_served(environment: Path, workplace: Path) -> None:
-    done = subprocess.run(
-        [environment / "bin/python", "-c", SERVED],
-        cwd=workplace,
-        env=outside(environment),
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    file, examples, model = done.stdout.split()[-3:]
+    said = said_outside(environment, workplace, "python", "-c", SERVED)
+    file, examples, model = said.split()[-3:]
     assert Path(file).is_relative_to(environment)
     assert (int(examples), model) == (len(example_files()), "True")
 
 
 def test_installed_the_command_is_on_the_path(environment: Path, workplace: Path) -> None:
-    done = subprocess.run(
-        ["zero123", "--version"],
-        cwd=workplace,
-        env=outside(environment),
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "zero123lib" in done.stdout
+    assert "zero123lib" in said_outside(environment, workplace, "zero123", "--version")
 
 
 @pytest.mark.soak
@@ -331,14 +319,7 @@ def test_installed_a_verb_is_a_process_of_its_own(
     for name in {name.partition("/")[0] for name in JOBS[verb][1]} - {"clone"}:
         path = tmp_path / "work" / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    done = subprocess.run(
-        ["zero123", *verb.split(), *JOBS[verb][0].split()],
-        cwd=tmp_path / "work",
-        env=outside(environment),
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    said_outside(environment, tmp_path / "work", "zero123", *verb.split(), *JOBS[verb][0].split())
     assert all((tmp_path / "work" / name).exists() for name in JOBS[verb][1])
 
 
@@ -350,12 +331,12 @@ def test_the_long_description_is_the_readme_for_the_web(metadata: Message) -> No
     links = re.findall(r"(!?)\[[^\]]*\]\(([^)]*)\)", text)
     assert len(links) == len(re.findall(r"\]\(", readme))
     repository = "https://github.com/zero123lib/zero123lib/blob/main/"
-    pictures = "https://raw.githubusercontent.com/zero123lib/zero123lib/main/"
+    images = "https://raw.githubusercontent.com/zero123lib/zero123lib/main/"
     for mark, address in links:
         assert address.startswith(("https://", "#")), address
-        for home in (repository, pictures):
+        for home in (repository, images):
             if address.startswith(home):
-                assert (mark == "!") == (home == pictures), address
+                assert (mark == "!") == (home == images), address
                 path = address.removeprefix(home).partition("#")[0]
                 assert (ROOT / path).exists(), address
     assert repository.removesuffix("blob/main/").rstrip("/") in str(metadata.get_all("Project-URL"))

@@ -1,4 +1,4 @@
-"""Novel views of one picture with Zero123-family diffusion models, and the object from them.
+"""Novel views of one image with Zero123-family diffusion models, and the object from them.
 
 Importing the package is cheap: the public names load their rooms at first use (PEP 562).
 """

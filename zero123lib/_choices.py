@@ -17,6 +17,9 @@ Preset = Literal["left", "above", "right", "below", "behind", "random"]
 # From an image to the model's condition: `zero123lib.views.images`.
 Preprocess = Literal["auto", "official", "none"]
 
+# How many times larger an image is made each way: `zero123lib.upscaling`.
+Upscale = Literal[1, 2, 4]
+
 # `zero123lib.diffusion.samplers`.
 Sampler = Literal["official", "ddim", "unipc", "dpmpp", "euler"]
 # Those that can add noise on the way; the others take no eta.

@@ -31,5 +31,5 @@ class ArgumentError(ValueError):
         return type(self)(name, self.expected, self.got)
 
     def within(self, section: str) -> ArgumentError:
-        """Make the same error of an argument that is part of a section: ``section.name``."""
-        return self.renamed(f"{section}.{self.name}" if section else self.name)
+        """Make the same error of a section's argument, ``section.name``, or of all of a section."""
+        return self.renamed(".".join(filter(None, (section, self.name))))

@@ -20,6 +20,23 @@ _OLD = ".old-"
 
 
 @contextmanager
+def held_folder(out: Path) -> Iterator[None]:
+    """Make a folder, and keep other runs out of it for as long as it lasts.
+
+    Raises:
+        ArgumentError: another run has it.
+    """
+    from filelock import FileLock, Timeout
+
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(out / ".lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise ArgumentError("out", f"one run at a time in {str(out)!r}", "a second") from error
+
+
+@contextmanager
 def whole_file(final: Path) -> Iterator[Path]:
     """Write a file under a temporary name; it gets its own once all of it is on the disk.
 

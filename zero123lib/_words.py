@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 def count(number: int, noun: str) -> str:
     """Count things: "1 view", "2 views", "3 vertices"."""
-    plurals = {"vertex": "vertices", "mesh": "meshes", "process": "processes"}
+    plurals = {"vertex": "vertices", "process": "processes"}
     return f"{number} {noun if number == 1 else plurals.get(noun, f'{noun}s')}"
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from zero123lib._networks import frozen
 
 WEIGHTS = Path(__file__).parent / "models" / "lpips-alex" / "lpips.safetensors"
 # Smaller images have nothing left after the second pooling.
@@ -99,10 +100,4 @@ class LPIPS(nn.Module):
 @cache
 def lpips_alex(device: str | torch.device = "cpu") -> LPIPS:
     """Load the metric with its published weights, frozen, float32; once for each device."""
-    model = LPIPS()
-    model.load_state_dict({name: value.float() for name, value in load_file(WEIGHTS).items()})
-    model = model.to(device).eval().requires_grad_(False)
-    for weight in model.parameters():
-        if weight.ndim == 4:  # of a convolution, in the layout that is faster everywhere
-            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
-    return model
+    return frozen(LPIPS(), WEIGHTS, device)

@@ -1,6 +1,6 @@
 """Image and shape metrics, pure functions of tensors.
 
-Pictures are ``[..., 3, H, W]`` in [0, 1]; masks ``[..., H, W]`` and solids ``[..., X, Y, Z]``
+Images are ``[..., 3, H, W]`` in [0, 1]; masks ``[..., H, W]`` and solids ``[..., X, Y, Z]``
 boolean; results have the leading shape, double precision. Higher is better where a name does not
 say error.
 """
@@ -13,7 +13,7 @@ from torch.nn import functional
 
 # A pixel belongs to a silhouette where a channel is darker than white by more than this. The bar
 # lies above most of the faint noise that a sampler leaves on white, and is as high, in steps of
-# 4/255, as true pictures allow: on the evaluation's 800, where some cakes are nearly white,
+# 4/255, as true images allow: on the evaluation's 800, where some cakes are nearly white,
 # silhouettes by it and by alpha > 0 have a mean IoU of 0.99. No filter follows: one that takes away
 # specks takes away thin legs too.
 SILHOUETTE_THRESHOLD = 16 / 255
@@ -23,12 +23,12 @@ _WINDOW_RADIUS = 5
 
 
 def psnr(prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Peak signal-to-noise ratio per picture, dB: ``10 log10(1 / mse)``; inf where equal.
+    """Peak signal-to-noise ratio per image, dB: ``10 log10(1 / mse)``; inf where equal.
 
     Args:
         prediction: ``[..., 3, H, W]`` in [0, 1].
         target: the same shape.
-        mask: ``[..., H, W]``; only these pixels count. A picture with none gives NaN.
+        mask: ``[..., H, W]``; only these pixels count. An image with none gives NaN.
 
     Raises:
         ValueError: where the shapes differ.
@@ -39,7 +39,7 @@ def psnr(prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> Tens
 
 
 def ssim(prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Structural similarity per picture, in [-1, 1] (Wang et al. 2004, equation 17).
+    """Structural similarity per image, in [-1, 1] (Wang et al. 2004, equation 17).
 
     The mean of :func:`ssim_map`, as torchmetrics 1.9's ``structural_similarity_index_measure``
     has it with its defaults. Earlier releases leave out 5 px along the border.
@@ -47,11 +47,11 @@ def ssim(prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> Tens
     Args:
         prediction: ``[..., 3, H, W]`` in [0, 1], H and W at least 6.
         target: the same shape.
-        mask: ``[..., H, W]``; the mean is over these pixels of the map. A picture with none gives
+        mask: ``[..., H, W]``; the mean is over these pixels of the map. An image with none gives
             NaN.
 
     Raises:
-        ValueError: where the shapes differ or the pictures are smaller than half the window.
+        ValueError: where the shapes differ or the images are smaller than half the window.
     """
     _check_pair(prediction, target, mask)
     return masked_mean(ssim_map(prediction, target), mask)
@@ -61,8 +61,8 @@ def ssim_map(prediction: Tensor, target: Tensor) -> Tensor:
     """Structural similarity around each pixel, ``[..., H, W]``, the mean of the three channels'.
 
     Wang et al. 2004, equation 13 and section III.C: a Gaussian window of 11 x 11 with sigma 1.5,
-    K1 = 0.01 and K2 = 0.03; pictures are mirrored at their borders. L, the range of the values, is
-    that of the picture that has the larger one, as torchmetrics takes it by default, and 1 where
+    K1 = 0.01 and K2 = 0.03; images are mirrored at their borders. L, the range of the values, is
+    that of the image that has the larger one, as torchmetrics takes it by default, and 1 where
     both are flat.
 
     Args:
@@ -70,7 +70,7 @@ def ssim_map(prediction: Tensor, target: Tensor) -> Tensor:
         target: the same shape.
 
     Raises:
-        ValueError: where the shapes differ or the pictures are smaller than half the window.
+        ValueError: where the shapes differ or the images are smaller than half the window.
     """
     _check_pair(prediction, target, None)
     height, width = prediction.shape[-2:]
@@ -101,11 +101,11 @@ def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
     return (values * weight).sum((-2, -1)) / weight.sum((-2, -1))
 
 
-def silhouette(picture: Tensor, threshold: float = SILHOUETTE_THRESHOLD) -> Tensor:
-    """Where a picture on white shows its object: a channel below ``1 - threshold``, boolean.
+def silhouette(image: Tensor, threshold: float = SILHOUETTE_THRESHOLD) -> Tensor:
+    """Where an image on white shows its object: a channel below ``1 - threshold``, boolean.
 
     Args:
-        picture: ``[..., 3, H, W]`` in [0, 1].
+        image: ``[..., 3, H, W]`` in [0, 1].
         threshold: see :data:`SILHOUETTE_THRESHOLD`.
 
     Returns:
@@ -114,9 +114,9 @@ def silhouette(picture: Tensor, threshold: float = SILHOUETTE_THRESHOLD) -> Tens
     Raises:
         ValueError: for a tensor of another shape.
     """
-    if picture.ndim < 3 or picture.shape[-3] != 3:
-        raise ValueError(f"picture: expected [..., 3, H, W], got {list(picture.shape)}")
-    return picture.amin(-3) < 1 - threshold
+    if image.ndim < 3 or image.shape[-3] != 3:
+        raise ValueError(f"image: expected [..., 3, H, W], got {list(image.shape)}")
+    return image.amin(-3) < 1 - threshold
 
 
 def silhouette_iou(prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -181,23 +181,23 @@ def azimuth_error_deg(found_deg: Tensor, true_deg: Tensor) -> Tensor:
     return (torch.remainder(found_deg.double() - true_deg.double() + 180, 360) - 180).abs()
 
 
-def _windowed(pictures: Tensor) -> Tensor:
+def _windowed(images: Tensor) -> Tensor:
     """Gaussian means around each pixel of ``[..., H, W]``, mirrored at the border.
 
-    A sum of shifted pictures per axis, since a convolution in double precision takes several times
+    A sum of shifted images per axis, since a convolution in double precision takes several times
     as long.
     """
     offsets = torch.arange(-_WINDOW_RADIUS, _WINDOW_RADIUS + 1, dtype=torch.float64)
     window = torch.exp(-0.5 * (offsets / _WINDOW_SIGMA) ** 2)
     weights = (window / window.sum()).tolist()
-    flat = pictures.reshape(-1, *pictures.shape[-2:])
+    flat = images.reshape(-1, *images.shape[-2:])
     flat = functional.pad(flat, (_WINDOW_RADIUS,) * 4, mode="reflect")
-    for axis, length in ((-2, pictures.shape[-2]), (-1, pictures.shape[-1])):
+    for axis, length in ((-2, images.shape[-2]), (-1, images.shape[-1])):
         total = flat.narrow(axis, 0, length) * weights[0]
         for start, weight in enumerate(weights[1:], 1):
             total.add_(flat.narrow(axis, start, length), alpha=weight)
         flat = total
-    return flat.reshape(pictures.shape)
+    return flat.reshape(images.shape)
 
 
 def _check_pair(prediction: Tensor, target: Tensor, mask: Tensor | None) -> None:

@@ -66,7 +66,7 @@ def pipe() -> Zero123Pipeline:
 
 @pytest.fixture(scope="session")
 def told() -> Zero123Pipeline:
-    """A model that has to be told the elevation of the picture's camera."""
+    """A model that has to be told the elevation of the image's camera."""
     pipe = Zero123Pipeline.from_pretrained("tiny")
     pipe.set_progress_bar_config(disable=True)
     pipe.register_to_config(encoding="stable-zero123", model_name="told")

@@ -15,10 +15,10 @@ from PIL import Image
 import app
 from zero123lib.app import callbacks, inputs, layout, outputs, sampling, settings
 from zero123lib.app.callbacks import Actions
-from zero123lib.app.examples import EXAMPLES, example_files, example_picture
+from zero123lib.app.examples import EXAMPLES, example_files, example_image
 from zero123lib.app.layout import build
+from zero123lib.app.model_cache import ModelCache
 from zero123lib.app.sessions import Session
-from zero123lib.app.shelf import Shelf
 from zero123lib.diffusion.card import about_model
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.views.poses import PRESETS, RelativePose, camera_label
@@ -51,7 +51,7 @@ def upload(folder: Path, file: str | Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def actions(pipe: Zero123Pipeline) -> Actions:
     """The endpoints without a server."""
-    return Actions(Shelf(pipe, Zero123Pipeline.from_pretrained))
+    return Actions(ModelCache(pipe, Zero123Pipeline.from_pretrained))
 
 
 def test_the_cut_out_is_shown_with_how_it_was_made(
@@ -82,23 +82,23 @@ def test_what_is_said_of_an_upload_never_tells_where_it_lies(uploads: Path) -> N
     (uploads / "a'b.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(64))
     for name in ("gone.png", "a'b.heic"):
         with pytest.raises(ValueError) as caught:
-            inputs.picture({"path": str(uploads / name), "orig_name": "mine.png"})
+            inputs.uploaded_image({"path": str(uploads / name), "orig_name": "mine.png"})
         assert "'mine.png'" in str(caught.value) and str(uploads) not in str(caught.value)
 
 
 def test_the_page_frames_as_the_library_does_and_keeps_a_frame_on_demand(
     actions: Actions, pipe: Zero123Pipeline, uploads: Path
 ) -> None:
-    picture = upload(uploads, BEAR)
-    *_, framed = actions.prepare(Session(), picture)
+    image = upload(uploads, BEAR)
+    *_, framed = actions.prepare(Session(), image)
     assert framed.tobytes() == pipe.prepare(BEAR).rgba.tobytes()
-    *_, smaller = actions.prepare(Session(), picture, 0.3)
+    *_, smaller = actions.prepare(Session(), image, 0.3)
     assert smaller.tobytes() == pipe.prepare(BEAR, foreground_ratio=0.3).rgba.tobytes()
-    *_, kept = actions.prepare(Session(), picture, recentre=False)
+    *_, kept = actions.prepare(Session(), image, recentre=False)
     assert kept.tobytes() == pipe.prepare(BEAR, "none").rgba.tobytes()
 
 
-def test_the_note_says_when_the_model_does_not_know_such_pictures(
+def test_the_note_says_when_the_model_does_not_know_such_images(
     actions: Actions, shared_data: Path, uploads: Path
 ) -> None:
     teddy = upload(uploads, shared_data / "images" / "teddy.png")
@@ -108,11 +108,15 @@ def test_the_note_says_when_the_model_does_not_know_such_pictures(
 
 
 def test_a_session_cuts_out_once_and_its_files_go_with_it(actions: Actions, uploads: Path) -> None:
-    session, picture = Session(), upload(uploads, CAR)
-    found = actions.studio.prepared(session, actions.shelf.default, picture, (None, True, "auto"))
-    again = actions.studio.prepared(session, actions.shelf.default, picture, (0.4, True, "auto"))
+    session, image = Session(), upload(uploads, CAR)
+    found = actions.view_service.prepared(
+        session, actions.model_cache.default, image, (None, True, "auto")
+    )
+    again = actions.view_service.prepared(
+        session, actions.model_cache.default, image, (0.4, True, "auto")
+    )
     assert again[0] is found[0] and again[1] is not found[1]
-    *_, last = actions.orbit(session, picture, 2, steps=1)
+    *_, last = actions.orbit(session, image, 2, steps=1)
     assert session.folder is not None and Path(last[-1]).is_relative_to(session.folder)
     folder = session.folder
     session.close()
@@ -130,8 +134,8 @@ def test_presets_set_the_sliders_to_the_official_cameras() -> None:
 
 def test_the_spread_of_two_seeds_is_half_their_difference() -> None:
     black, white, grey = (Image.new("RGB", (4, 4), (level,) * 3) for level in (0, 255, 51))
-    assert np.allclose(outputs.spread([black, white]), 0.5)
-    assert np.allclose(outputs.spread([black, grey]), 0.1)
+    assert np.allclose(outputs.std_over_seeds([black, white]), 0.5)
+    assert np.allclose(outputs.std_over_seeds([black, grey]), 0.1)
     assert outputs.heat(np.zeros((2, 2))).getpixel((0, 0)) == (13, 8, 60)
     assert outputs.heat(np.ones((2, 2))).getpixel((0, 0)) == (252, 253, 191)
 
@@ -156,24 +160,25 @@ def test_a_visitor_chooses_among_what_the_server_offers(pipe: Zero123Pipeline) -
         asked.append(name)
         return copy(pipe)
 
-    shelf = Shelf(pipe, load, ("small", "large"))
+    model_cache = ModelCache(pipe, load, ("small", "large"))
     assert (
-        shelf.names() == ["tiny", "small", "large"] and shelf.get("") is shelf.get("tiny") is pipe
+        model_cache.names() == ["tiny", "small", "large"]
+        and model_cache.get("") is model_cache.get("tiny") is pipe
     )
-    small = shelf.get("small")
-    assert small is shelf.get("small") is not pipe and asked == ["small"]
-    shelf.get("large")
-    assert shelf.is_loaded("large") and not shelf.is_loaded("small")
+    small = model_cache.get("small")
+    assert small is model_cache.get("small") is not pipe and asked == ["small"]
+    model_cache.get("large")
+    assert model_cache.is_loaded("large") and not model_cache.is_loaded("small")
     with pytest.raises(ValueError, match="model: expected tiny or small or large, got '../x'"):
-        shelf.get("../x")
-    anything = Shelf(pipe, load, "any")
+        model_cache.get("../x")
+    anything = ModelCache(pipe, load, "any")
     assert "zero123-xl" in anything.names() and anything.get("../x") is not pipe
 
 
 def test_examples_are_rendered_by_the_project() -> None:
     for file, example in zip(example_files(), EXAMPLES, strict=True):
         shipped = np.asarray(Image.open(file), float)
-        rendered = np.asarray(example_picture(*example), float)
+        rendered = np.asarray(example_image(*example), float)
         assert np.abs(shipped - rendered).mean() < 0.5, file
         assert Path(file).stat().st_size < 60_000
 
@@ -186,11 +191,11 @@ def test_a_model_that_needs_the_inputs_elevation_asks_for_it(
     pipe: Zero123Pipeline, told: Zero123Pipeline, uploads: Path
 ) -> None:
     assert "has to be told" in infos(build(told)) and "has to be told" not in infos(build(pipe))
-    actions = Actions(Shelf(told, Zero123Pipeline.from_pretrained))
-    session, picture = Session(), upload(uploads, CAR)
+    actions = Actions(ModelCache(told, Zero123Pipeline.from_pretrained))
+    session, image = Session(), upload(uploads, CAR)
 
     def make(elevation: Any) -> list[tuple[Image.Image, str]]:
-        *_, (gallery, *_) = actions.views(session, picture, "60", 0, 0, 2.0, 2, 5, elevation)
+        *_, (gallery, *_) = actions.views(session, image, "60", 0, 0, 2.0, 2, 5, elevation)
         return gallery
 
     for nothing in (None, "", " "):
@@ -263,26 +268,32 @@ def test_visitors_may_load_anything_on_this_machine_alone(monkeypatch: pytest.Mo
 
 
 def test_flags_and_environment_set_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[settings.Options] = []
+    seen: list[tuple[settings.Options, str]] = []
     real = layout.build
-    monkeypatch.setattr(layout, "build", lambda pipe, o, d: seen.append(o) or real(pipe, o, d))
-    by_flags = launched(
-        monkeypatch, "--max-queue", "3", "--models", "zero123-xl, a/b", "--host", "::1"
-    )
+    monkeypatch.setattr(layout, "build", lambda pipe, o, d: seen.append((o, d)) or real(pipe, o, d))
+    flags = ["--max-queue", "3", "--models", "zero123-xl, a/b", "--host", "::1", "--device", "cpu"]
+    by_flags = launched(monkeypatch, *flags)
     for name, value in {
         "ZERO123_MAX_QUEUE": "3",
         "ZERO123_MODELS": "zero123-xl, a/b",
         "GRADIO_SERVER_NAME": "::1",
-        "ZERO123_MODEL": "tiny",
         "ZERO123_DEVICE": "cpu",
         "ZERO123_MCP": "0",
     }.items():
         monkeypatch.setenv(name, value)
     assert launched(monkeypatch)["server_name"] == by_flags["server_name"] == "::1"
-    assert seen == [settings.Options(3, ("zero123-xl", "a/b"))] * 2
-    monkeypatch.setenv("ZERO123_MAX_QUEUE", "many")
-    with pytest.raises(SystemExit, match="2"):
-        launched(monkeypatch)
+    assert seen == [(settings.Options(3, ("zero123-xl", "a/b")), "cpu")] * 2
+    wrong = {
+        "ZERO123_MAX_QUEUE": "many",
+        "ZERO123_MODEL": "huge",
+        "ZERO123_ENCODING": "x",
+        "ZERO123_ORIGINAL_CONFIG": "no.yaml",
+        "ZERO123_DEVICE": "abacus",
+    }
+    for name, value in wrong.items():
+        with monkeypatch.context() as there, pytest.raises(SystemExit, match="2"):
+            there.setenv(name, value)
+            launched(there)
 
 
 def test_on_zerogpu_a_request_borrows_the_gpu_for_its_views_and_steps(
@@ -294,7 +305,7 @@ def test_on_zerogpu_a_request_borrows_the_gpu_for_its_views_and_steps(
             return lambda function: (function, duration)
 
     monkeypatch.setattr(sampling, "SPACES", Spaces)
-    borrowed: Any = sampling.make_sampler(Shelf(pipe, Zero123Pipeline.from_pretrained))
+    borrowed: Any = sampling.make_sampler(ModelCache(pipe, Zero123Pipeline.from_pretrained))
     function, duration = borrowed
 
     def seconds(views: int, steps: int, guidance_scale: float = 3.0) -> int:

@@ -39,28 +39,28 @@ def views(client: Client, image: str | None, *values: Any, **more: Any) -> list[
     return [np.asarray(Image.open(file).convert("RGB")) for file in files]
 
 
-def test_a_picture_alone_gives_eight_views(client: Client, pipe: Zero123Pipeline) -> None:
-    pictures = views(client, BEAR)
-    assert [picture.shape for picture in pictures] == [(pipe.image_size, pipe.image_size, 3)] * 8
-    assert len({picture.tobytes() for picture in pictures}) == 8
+def test_a_image_alone_gives_eight_views(client: Client, pipe: Zero123Pipeline) -> None:
+    images = views(client, BEAR)
+    assert [image.shape for image in images] == [(pipe.image_size, pipe.image_size, 3)] * 8
+    assert len({image.tobytes() for image in images}) == 8
 
 
-PICTURE_LAST = ["foreground_ratio", "recentre", "method"]
+IMAGE_LAST = ["foreground_ratio", "recentre", "method"]
 CAMERA = ["image", "elevation", "azimuth", "zoom", "guidance_scale"]
-MANY = ["elevation", "zoom", "guidance_scale", "steps", "seed", "input_elevation", *PICTURE_LAST]
+MANY = ["elevation", "zoom", "guidance_scale", "steps", "seed", "input_elevation", *IMAGE_LAST]
 ENDPOINTS = {
-    "/prepare": ["image", *PICTURE_LAST, "model"],
-    "/preview": [*CAMERA, "seed", "input_elevation", *PICTURE_LAST, "model"],
-    "/view": [*CAMERA, "steps", "seed", "input_elevation", *PICTURE_LAST, "model"],
-    "/views": ["image", "azimuths", *MANY, "seeds", "transparent", "model"],
-    "/orbit": ["image", "count", *MANY, "seeds", "transparent", "model"],
+    "/prepare": ["image", *IMAGE_LAST, "model"],
+    "/preview": [*CAMERA, "seed", "input_elevation", *IMAGE_LAST, "model"],
+    "/view": [*CAMERA, "steps", "seed", "input_elevation", *IMAGE_LAST, "model"],
+    "/views": ["image", "azimuths", *MANY, "seeds", "transparent", "model", "upscale"],
+    "/orbit": ["image", "count", *MANY, "seeds", "transparent", "model", "upscale"],
     "/model": ["model"],
-    "/reconstruct": ["image", "recipe", "seed", "input_elevation", *PICTURE_LAST, "model"],
+    "/reconstruct": ["image", "recipe", "seed", "input_elevation", *IMAGE_LAST, "model"],
     "/stop": [],
 }
 
 
-def test_the_endpoints_are_named_as_promised_and_want_a_picture_alone(client: Client) -> None:
+def test_the_endpoints_are_named_as_promised_and_want_a_image_alone(client: Client) -> None:
     info = client.view_api(return_format="dict", print_info=False)
     assert isinstance(info, dict)
     found = info["named_endpoints"]
@@ -78,7 +78,7 @@ def test_the_endpoints_are_named_as_promised_and_want_a_picture_alone(client: Cl
 
 
 def test_views_are_those_of_the_library(client: Client, pipe: Zero123Pipeline) -> None:
-    pictures = views(client, CAR, "0, -30.5,90", 20, 0.1, 2.5, 3, 11)
+    images = views(client, CAR, "0, -30.5,90", 20, 0.1, 2.5, 3, 11)
     expected, *_ = pipe(
         CAR,
         [RelativePose(20, azimuth, 0.1) for azimuth in (0, -30.5, 90)],
@@ -87,7 +87,7 @@ def test_views_are_those_of_the_library(client: Client, pipe: Zero123Pipeline) -
         generator=torch.Generator().manual_seed(11),
         return_dict=False,
     )
-    for picture, image in zip(pictures, expected, strict=True):
+    for picture, image in zip(images, expected, strict=True):
         assert np.array_equal(picture, np.asarray(image))
 
 
@@ -129,7 +129,7 @@ def test_clients_at_the_same_time_get_their_own_views(url: str) -> None:
         ("seeds", 5, "a whole number from 1 to 4, got 5"),
         ("foreground_ratio", 0, "a number from 0.2 to 1, got 0"),
         ("recentre", "no", "true or false, got 'no'"),
-        ("method", "magic", "one of auto, alpha, rembg, classical, none, got 'magic'"),
+        ("method", "magic", "one of auto, alpha, u2netp, rembg, none, got 'magic'"),
         ("model", "/etc", "tiny, got '/etc'"),
     ],
 )
@@ -143,7 +143,7 @@ def test_a_wrong_value_is_one_line_that_names_it(
     assert "\n" not in message
 
 
-def test_a_wrong_picture_is_one_line(client: Client, tmp_path: Path) -> None:
+def test_a_wrong_image_is_one_line(client: Client, tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("not a picture")
     Image.new("RGB", (1, 1)).save(tmp_path / "one.png")
     Image.new("RGBA", (64, 64), (9, 9, 9, 0)).save(tmp_path / "empty.png")
@@ -180,9 +180,9 @@ def test_a_file_of_the_server_is_no_upload(url: str, tmp_path: Path) -> None:
 def test_an_orbit_comes_with_its_files(
     client: Client, pipe: Zero123Pipeline, tmp_path: Path
 ) -> None:
-    picture = handle_file(CAR)
+    image = handle_file(CAR)
     gallery, unsure, sheet, gif, mp4, package = client.predict(
-        picture, 3, 10, seeds=2, input_elevation=20, api_name="/orbit"
+        image, 3, 10, seeds=2, input_elevation=20, api_name="/orbit"
     )
     assert [item["caption"] for item in gallery] == [
         f"{label} · seed {seed}"
@@ -209,6 +209,18 @@ def test_a_seed_of_several_gives_the_views_of_that_seed_alone(client: Client) ->
     both = views(client, CAR, "0, 90", seed=4, seeds=2)
     alone = views(client, CAR, "0, 90", seed=5)
     assert all(np.abs(a.astype(int) - b).max() <= 1 for a, b in zip(both[2:], alone, strict=True))
+
+
+def test_an_enlarged_view_is_larger_and_says_by_what(client: Client) -> None:
+    gallery, _, _, _, _, archive = client.predict(
+        handle_file(CAR), "60", upscale=2, api_name="/views"
+    )
+    assert Image.open(gallery[0]["image"]).size == (256, 256)
+    made_by = json.loads(zipfile.ZipFile(archive).read("transforms.json"))["made_by"]
+    assert made_by["upscale"] == 2
+    assert made_by["networks"] == ["Real-ESRGAN animevideov3 (BSD-3-Clause)"]
+    with pytest.raises(AppError, match="upscale: expected one of 1, 2, 4, got '3'"):
+        client.predict(handle_file(CAR), "60", upscale=3, api_name="/views")
 
 
 def test_a_transparent_view_shows_the_view_and_lets_white_through(client: Client) -> None:

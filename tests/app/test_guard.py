@@ -150,7 +150,7 @@ def test_what_is_too_large_is_refused_before_it_is_taken(url: str) -> None:
         assert ask(url + path, body, **{"Content-Type": "application/json"})[0] == 413
 
 
-def test_an_upload_of_allowed_size_that_is_no_picture_is_one_line(url: str) -> None:
+def test_an_upload_of_allowed_size_that_is_no_image_is_one_line(url: str) -> None:
     head = (
         '--edge\r\nContent-Disposition: form-data; name="files"; filename="../../evil.png"\r\n\r\n'
     )

@@ -42,14 +42,14 @@ def asked(url: str, question: Callable[[Any], Awaitable[Any]]) -> Any:
 # Tools have no visitors: each call starts anew, as the warning says.
 @pytest.mark.filterwarnings("ignore:This MCP server includes a tool that has a gr.State")
 def test_tools_are_the_endpoints_and_make_the_librarys_views(pipe: Zero123Pipeline) -> None:
-    picture = Path(example_files()[0])
-    data = "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode()
+    image = Path(example_files()[0])
+    data = "data:image/png;base64," + base64.b64encode(image.read_bytes()).decode()
     words = {"azimuths": "90", "elevation": 10, "guidance_scale": 2.5, "steps": 2, "seed": 7}
     with served(pipe, mcp=True) as url:
         tools = asked(url, lambda session: session.list_tools()).tools
         answer = asked(url, lambda session: session.call_tool("views", {"image": data, **words}))
         refused = asked(
-            url, lambda session: session.call_tool("views", {"image": str(picture), **words})
+            url, lambda session: session.call_tool("views", {"image": str(image), **words})
         )
         found = {f"/{tool.name}": list(tool.inputSchema["properties"]) for tool in tools}
         # Gradio writes an answer of several values as Python does.
@@ -59,7 +59,7 @@ def test_tools_are_the_endpoints_and_make_the_librarys_views(pipe: Zero123Pipeli
     assert all(tool.description for tool in tools)
     assert refused.isError, "a path would be one of the server's own files"
     expected, *_ = pipe(
-        str(picture),
+        str(image),
         [RelativePose(10, 90)],
         num_inference_steps=2,
         guidance_scale=2.5,

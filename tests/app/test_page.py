@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import zipfile
@@ -10,7 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.app.conftest import CHROMIUM, ENDLESS, PATIENCE_MS, served
@@ -124,6 +127,32 @@ def test_the_globe_is_not_held_back_by_sliders_that_follow(browser: Browser, url
         expect(number(page, "Azimuth")).to_have_value("60")
         page.get_by_role("button", name="Left").click()  # once it rests, the sliders lead again
         expect(page.locator("#globe output")).to_have_text("90° left, 0°")
+
+
+def opaque_pixels(page: Page, url: str) -> int:
+    """Of the image as it was chosen or fixed."""
+    source = page.locator("#picture img").get_attribute("src")
+    assert source is not None and source.startswith(url)
+    image = Image.open(io.BytesIO(page.request.get(source).body())).convert("RGBA")
+    return int((np.asarray(image.getchannel("A")) > 127).sum())
+
+
+def test_a_cut_out_is_fixed_with_a_brush(browser: Browser, url: str) -> None:
+    with opened(browser, url, **DESKTOP) as page:
+        choose_example(page)
+        before = opaque_pixels(page, url)
+        page.get_by_role("button", name="Cut-out and framing").click()
+        page.locator("#fix").click()
+        canvas = page.locator("#brush canvas").first
+        expect(canvas).to_be_visible()
+        page.wait_for_timeout(1000)  # the editor places its image some time after it is there
+        drag(page, canvas, 100, -100)  # green, from the object to where there is none
+        chosen = page.locator("#picture img").get_attribute("src")
+        page.locator("#use-it").click()
+        expect(canvas).not_to_be_visible()
+        expect(page.locator("#picture img")).not_to_have_attribute("src", chosen or "")
+        expect(page.locator("#note")).to_contain_text("own transparency")
+        assert opaque_pixels(page, url) > before + 500
 
 
 def test_an_orbit_is_made_and_taken_away(browser: Browser, url: str, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.views.poses import RelativePose
 
 CLIENTS, PLACES, REQUESTS = 32, 8, 500
-# What the process may have gained after 450 more requests; a leaked picture each would be more.
+# What the process may have gained after 450 more requests; a leaked image each would be more.
 SLACK_MB = 60
 EXAMPLES = example_files()
 

@@ -27,9 +27,9 @@ def camera(object_index: int, view: int) -> Pose:
     return Pose(elevation, azimuth, radius)
 
 
-def which(picture: Tensor) -> tuple[int, int]:
-    """Object and view of a disc's picture [3, S, S] in [-1, 1]."""
-    middle = picture.shape[-1] // 2
-    red, green, blue = ((picture[:, middle, middle] + 1.0) * 127.5).round().int().tolist()
+def which(image: Tensor) -> tuple[int, int]:
+    """Object and view of a disc's image [3, S, S] in [-1, 1]."""
+    middle = image.shape[-1] // 2
+    red, green, blue = ((image[:, middle, middle] + 1.0) * 127.5).round().int().tolist()
     assert blue == 90 and red % 10 == 5 and green % 20 == 5
     return red // 10, green // 20

@@ -51,7 +51,7 @@ def test_good_data_is_called_good(make_objects: Callable[..., Path], capsys) -> 
 def test_bad_views_are_named_with_their_reason(make_objects: Callable[..., Path], capsys) -> None:
     root = make_objects(4)
     group = root / "group"
-    (group / "00/001.png").write_bytes(b"no picture")
+    (group / "00/001.png").write_bytes(b"no image")
     (group / "01/000.npy").unlink()
     for view in (0, 1, 2):
         w2c = np.diag([1.0, -1.0, -1.0]) @ world_to_camera(camera(2, view))

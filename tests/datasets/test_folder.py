@@ -150,8 +150,8 @@ def test_scanned_object_with_its_published_cameras(
         (tmp_path / folder).mkdir()
         for view, w2c in enumerate(matrices):
             np.save(tmp_path / folder / f"{view:03d}.npy", np.diag(axes) @ w2c)
-            picture = shared_data / "gso" / name / f"{view:03d}.png"
-            (tmp_path / folder / f"{view:03d}.png").symlink_to(picture)
+            image = shared_data / "gso" / name / f"{view:03d}.png"
+            (tmp_path / folder / f"{view:03d}.png").symlink_to(image)
     opencv = check_object(open_object(tmp_path, "opencv"))
     assert not opencv.views and len(opencv.bad) == 17
     assert all("OpenCV" in why for where, why in opencv.bad.items() if where != "opencv")

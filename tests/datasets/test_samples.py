@@ -1,4 +1,4 @@
-"""One view: its picture on white, its camera, and what is refused."""
+"""One view: its image on white, its camera, and what is refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 from zero123lib.datasets.samples import (
     SampleError,
     camera_complaint,
-    picture,
+    image_tensor,
     read_image,
     read_matrix,
     read_pose,
@@ -44,7 +44,7 @@ def lanczos(source: int, target: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("source", "target"), [(64, 24), (32, 32), (20, 33)])
-def test_picture_is_a_premultiplied_resize_put_on_white(source: int, target: int) -> None:
+def test_image_is_a_premultiplied_resize_put_on_white(source: int, target: int) -> None:
     rgba = np.random.default_rng(0).integers(0, 256, (source, source, 4)).astype(np.uint8)
     colour, alpha = rgba[..., :3] / 255.0, rgba[..., 3:] / 255.0
     weights = lanczos(source, target)
@@ -53,7 +53,7 @@ def test_picture_is_a_premultiplied_resize_put_on_white(source: int, target: int
         return np.einsum("ai,bj,ijc->abc", weights, weights, plane)
 
     expected = np.clip(resize(colour * alpha) + 1.0 - resize(alpha), 0.0, 1.0)
-    got = picture(Image.fromarray(rgba), target)
+    got = image_tensor(Image.fromarray(rgba), target)
     assert got.shape == (3, target, target) and got.dtype == torch.float32
     assert np.abs(got.permute(1, 2, 0).numpy() - (2.0 * expected - 1.0)).max() < 1e-5
 
@@ -65,12 +65,14 @@ def test_colour_of_what_is_see_through_does_not_show() -> None:
     rgba[8:24, 8:24, 3] = 255
     dirty = rgba.copy()
     dirty[rgba[..., 3] == 0, :3] = 0
-    assert torch.equal(picture(Image.fromarray(rgba), 12), picture(Image.fromarray(dirty), 12))
+    assert torch.equal(
+        image_tensor(Image.fromarray(rgba), 12), image_tensor(Image.fromarray(dirty), 12)
+    )
 
 
-def test_opaque_picture_is_taken_as_it_is() -> None:
+def test_opaque_image_is_taken_as_it_is() -> None:
     rgb = np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype(np.uint8)
-    got = picture(read_image(png(rgb)), 16)
+    got = image_tensor(read_image(png(rgb)), 16)
     assert np.array_equal(((got + 1.0) * 127.5).round().permute(1, 2, 0).numpy(), rgb)
 
 
@@ -84,7 +86,7 @@ def test_opaque_picture_is_taken_as_it_is() -> None:
         (png(np.full((16, 24, 4), 99, np.uint8)), "square"),
     ],
 )
-def test_pictures_that_cannot_be_used(content: bytes, complaint: str) -> None:
+def test_images_that_cannot_be_used(content: bytes, complaint: str) -> None:
     with pytest.raises(SampleError, match=complaint):
         read_image(content)
 

@@ -319,7 +319,7 @@ def test_shard_that_the_server_has_not_is_named(served: str) -> None:
     source = open_pairs(f"{served}/{{000000..000004}}.tar", SIZE)
     batches = taken(source, 6)
     assert source.skipped.keys() == {f"{served}/000004.tar"}
-    assert all(which(picture) for batch in batches for picture in batch["condition"])
+    assert all(which(image) for batch in batches for image in batch["condition"])
 
 
 def test_stream_that_breaks_off_is_named(packed: Path, served: str) -> None:
@@ -331,7 +331,7 @@ def test_stream_that_breaks_off_is_named(packed: Path, served: str) -> None:
 
 def test_stream_from_a_command(packed: Path) -> None:
     source = open_pairs(f"pipe:cat {packed}/000000.tar", SIZE)
-    assert all(which(picture) for picture in taken(source, 1)[0]["target"])
+    assert all(which(image) for image in taken(source, 1)[0]["target"])
     assert source.skipped == {}
     failing = open_pairs("pipe:exit 3", SIZE)
     with pytest.raises(ValueError, match="none; the first of 1 complaints: pipe:exit 3"):

@@ -88,7 +88,7 @@ FAMILIES = {"bundled": _bundled_style, "published": _published_style}
 
 @pytest.fixture(scope="session")
 def make_pipeline() -> Callable[..., Zero123Pipeline]:
-    """Build a pipeline for pictures of 32 px: `make_pipeline("bundled", **config)`."""
+    """Build a pipeline for images of 32 px: `make_pipeline("bundled", **config)`."""
 
     def make(family: str = "bundled", **config: Any) -> Zero123Pipeline:
         torch.manual_seed(0)
@@ -112,8 +112,8 @@ def pipe(request: pytest.FixtureRequest, make_pipeline: Callable[..., Zero123Pip
 
 
 @pytest.fixture(scope="session")
-def picture() -> torch.Tensor:
-    """A prepared picture `[3, 32, 32]` in [-1, 1]: a coloured ramp on white."""
+def image() -> torch.Tensor:
+    """A prepared image `[3, 32, 32]` in [-1, 1]: a coloured ramp on white."""
     ramp = torch.linspace(-1, 1, 20)
     result = torch.ones(3, 32, 32)
     result[0, 6:26, 6:26], result[1, 6:26, 6:26] = ramp[:, None], ramp[None, :]

@@ -264,16 +264,16 @@ ROWS: dict[str, Row] = {
 }  # fmt: skip
 
 
-def views(pipe: Any, picture: Tensor, **call: Any) -> Tensor:
+def views(pipe: Any, image: Tensor, **call: Any) -> Tensor:
     call = {"num_inference_steps": 4, "generator": torch.Generator().manual_seed(0), **call}
     LATENTS["shape"] = pipe.latent_shape
     call = {name: value() if value is generators else value for name, value in call.items()}
-    return pipe(picture, POSES, guidance_scale=2.0, output_type="pt", **call).images
+    return pipe(image, POSES, guidance_scale=2.0, output_type="pt", **call).images
 
 
 @pytest.fixture(scope="module")
-def plain(make_pipeline: MakePipeline, picture: Tensor) -> dict[str, Tensor]:
-    return {family: views(make_pipeline(family), picture) for family in FAMILIES}
+def plain(make_pipeline: MakePipeline, image: Tensor) -> dict[str, Tensor]:
+    return {family: views(make_pipeline(family), image) for family in FAMILIES}
 
 
 @pytest.fixture
@@ -307,17 +307,17 @@ CASES = [
 @pytest.mark.usefixtures("cpu_as_accelerator")
 @pytest.mark.parametrize(("name", "family"), CASES)
 def test_feature(
-    make_pipeline: MakePipeline, picture: Tensor, plain: dict[str, Tensor], name: str, family: str
+    make_pipeline: MakePipeline, image: Tensor, plain: dict[str, Tensor], name: str, family: str
 ) -> None:
     row, pipe = ROWS[name], make_pipeline(family)
     if row.outcome == REFUSED:
         with pytest.raises((ValueError, TypeError), match=row.words):
             row.act(pipe)
-            views(pipe, picture, **row.call)
+            views(pipe, image, **row.call)
         return
     again = row.act(pipe)
     pipe = again if isinstance(again, DiffusionPipeline) else pipe
-    found = views(pipe, picture, **row.call)
+    found = views(pipe, image, **row.call)
     assert row.check(pipe)
     assert torch.isfinite(found).all()
     difference = float((found - plain[family]).abs().max())
@@ -325,7 +325,7 @@ def test_feature(
         assert difference > 1e-3
     else:
         assert difference <= TOLERANCE[row.outcome]
-        assert difference > 0 or row.outcome != NEAR or "vae" in name
+        assert difference > 0 or row.outcome != NEAR or ("vae" in name and family == "bundled")
 
 
 def test_the_table_is_what_was_run() -> None:
@@ -335,23 +335,21 @@ def test_the_table_is_what_was_run() -> None:
     assert told == {name: row.outcome for name, row in ROWS.items()}
 
 
-def test_a_lora_file_comes_back(
-    make_pipeline: MakePipeline, picture: Tensor, tmp_path: Path
-) -> None:
+def test_a_lora_file_comes_back(make_pipeline: MakePipeline, image: Tensor, tmp_path: Path) -> None:
     pipe, other = make_pipeline(), make_pipeline()
     unet: Any = other.unet
     adapter(pipe)
-    expected = views(pipe, picture)
+    expected = views(pipe, image)
     pipe.unet.save_lora_adapter(tmp_path)
     name = "pytorch_lora_weights.safetensors"
     unet.load_lora_adapter(tmp_path, prefix=None, weight_name=name, use_safetensors=True)
-    assert torch.allclose(views(other, picture), expected, atol=1e-5)
+    assert torch.allclose(views(other, image), expected, atol=1e-5)
     unet.fuse_lora()
-    assert torch.allclose(views(other, picture), expected, atol=1e-4)
+    assert torch.allclose(views(other, image), expected, atol=1e-4)
 
 
 def test_push_to_hub_uploads_the_folder(
-    make_pipeline: MakePipeline, picture: Tensor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    make_pipeline: MakePipeline, image: Tensor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     pipe, sent = make_pipeline(encoding="stable-zero123"), tmp_path / "sent"
 
@@ -376,7 +374,7 @@ def test_push_to_hub_uploads_the_folder(
     again.set_progress_bar_config(disable=True)
     assert (again.config["encoding"], again.licence) == ("stable-zero123", "mit")
     options = {"condition_elevation_deg": 5}
-    assert torch.equal(views(again, picture, **options), views(pipe, picture, **options))
+    assert torch.equal(views(again, image, **options), views(pipe, image, **options))
 
 
 class Reuse:
@@ -404,25 +402,25 @@ class Reuse:
 
 @pytest.mark.parametrize("sampler", ["ddim", "official", "unipc", None])
 def test_helpers_find_the_step_at_hand(
-    make_pipeline: MakePipeline, picture: Tensor, sampler: Any
+    make_pipeline: MakePipeline, image: Tensor, sampler: Any
 ) -> None:
     pipe: Any = make_pipeline("published")
     if sampler is None:
         euler(pipe)
-    plain = views(pipe, picture, num_inference_steps=6, sampler=sampler)
+    plain = views(pipe, image, num_inference_steps=6, sampler=sampler)
     helper, count = Reuse(pipe), pipe.num_timesteps
-    found = views(pipe, picture, num_inference_steps=6, sampler=sampler)
+    found = views(pipe, image, num_inference_steps=6, sampler=sampler)
     assert helper.steps == list(range(count))
     assert helper.evaluated == (count + 1) // 2
     assert 0 < (found - plain).abs().max() < 0.5
 
 
 def test_progress_bar_is_configured_as_in_diffusers(
-    make_pipeline: MakePipeline, picture: Tensor, capsys: pytest.CaptureFixture
+    make_pipeline: MakePipeline, image: Tensor, capsys: pytest.CaptureFixture
 ) -> None:
     pipe = make_pipeline()
     pipe.set_progress_bar_config(disable=False, desc="turning")
-    views(pipe, picture)
+    views(pipe, image)
     assert "turning: 100%" in capsys.readouterr().err
 
 

@@ -104,13 +104,13 @@ def bicubic_matrix(source: int, target: int) -> np.ndarray:
 @pytest.mark.parametrize("source", [16, 32, 57])
 def test_clip_sees_the_official_resize(make_pipeline: MakePipeline, source: int) -> None:
     clip: Any = make_pipeline("published").image_encoder
-    pictures = torch.rand(2, 3, source, source, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    images = torch.rand(2, 3, source, source, generator=torch.Generator().manual_seed(2)) * 2 - 1
     matrix = bicubic_matrix(source, 24)
-    resized = np.einsum("ty,bcyx,sx->bcts", matrix, pictures.numpy(), matrix)
+    resized = np.einsum("ty,bcyx,sx->bcts", matrix, images.numpy(), matrix)
     mean, std = (np.array(values)[:, None, None] for values in (CLIP_MEAN, CLIP_STD))
     pixels = torch.from_numpy(((resized + 1) / 2 - mean) / std).float()
     expected = clip(pixel_values=pixels).image_embeds
-    assert torch.allclose(clip_embedding(clip, pictures), expected, atol=1e-4)
+    assert torch.allclose(clip_embedding(clip, images), expected, atol=1e-4)
 
 
 def test_camera_projection_starts_as_the_identity() -> None:

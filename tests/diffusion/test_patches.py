@@ -10,7 +10,7 @@ import torch
 from zero123lib.diffusion.patches import PatchAutoencoder
 
 
-def pictures(count: int = 2, size: int = 32) -> torch.Tensor:
+def images(count: int = 2, size: int = 32) -> torch.Tensor:
     return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
@@ -21,7 +21,7 @@ def encode(vae: PatchAutoencoder, x: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("patch_size", [2, 4, 8])
 def test_round_trip_is_lossless(patch_size: int) -> None:
     vae = PatchAutoencoder(patch_size=patch_size, latent_channels=3 * patch_size**2)
-    x = pictures()
+    x = images()
     latents = encode(vae, x)
     side = 32 // patch_size
     assert latents.shape == (2, 3 * patch_size**2, side, side)
@@ -32,7 +32,7 @@ def test_round_trip_is_lossless(patch_size: int) -> None:
 @pytest.mark.parametrize("overlap", [False, True])
 def test_slices_and_tiles_change_nothing(overlap: bool) -> None:
     vae = PatchAutoencoder(patch_size=4, latent_channels=48, overlap=overlap)
-    x = pictures(3, 40)  # ten rows of patches: two tiles and a half
+    x = images(3, 40)  # ten rows of patches: two tiles and a half
     latents = encode(vae, x)
     assert torch.allclose(vae.decode(latents).sample, x, atol=1e-5)
     seen: list[tuple[int, int]] = []
@@ -59,7 +59,7 @@ def test_the_lapped_transform_keeps_lengths_and_reaches_over_seams(patch_size: i
         patch_size=patch_size, latent_channels=3 * patch_size**2, gain_power=0.0, chroma_gain=1.0,
         overlap=True,
     )  # fmt: skip
-    x = pictures()
+    x = images()
     assert torch.allclose(encode(vae, x).norm(), (x - 1).norm(), rtol=1e-5)
     latents = torch.zeros(1, 3 * patch_size**2, 4, 4)
     latents[0, 0, 1, 1] = 1.0
@@ -98,7 +98,7 @@ def test_a_flat_grey_patch_has_one_coefficient() -> None:
 
 
 def test_sampling_the_posterior_gives_its_mode() -> None:
-    posterior = PatchAutoencoder().encode(pictures()).latent_dist
+    posterior = PatchAutoencoder().encode(images()).latent_dist
     drawn = posterior.sample(torch.Generator().manual_seed(0))
     assert torch.allclose(drawn, posterior.mode(), atol=1e-5)
 
@@ -108,7 +108,7 @@ def test_config_makes_it_whole(tmp_path: Path) -> None:
     vae.save_pretrained(tmp_path)
     again = PatchAutoencoder.from_pretrained(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
-    assert torch.equal(encode(again, pictures()), encode(vae, pictures()))
+    assert torch.equal(encode(again, images()), encode(vae, images()))
     assert again.config["scaling_factor"] == 0.7
     half = PatchAutoencoder.from_pretrained(tmp_path, torch_dtype=torch.float16)
     assert half.dtype == torch.float16
@@ -122,7 +122,7 @@ def test_latent_channels_follow_from_the_patch() -> None:
 @pytest.mark.parametrize(("patch_size", "size"), [(2, 8), (4, 32), (8, 8), (16, 48)])
 def test_the_lapped_transform_is_orthonormal_and_has_the_same_shape(patch_size, size) -> None:
     vae = PatchAutoencoder(patch_size, 3 * patch_size**2, 1.0, 0.0, 1.0, overlap=True)
-    x = pictures(size=size).double()
+    x = images(size=size).double()
     vae = vae.double()
     latents = encode(vae, x)
     assert latents.shape == (2, 3 * patch_size**2, size // patch_size, size // patch_size)

@@ -28,13 +28,13 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def latents_of(pipe: Any, picture: Any, poses: list[RelativePose], **arguments: Any) -> Tensor:
+def latents_of(pipe: Any, image: Any, poses: list[RelativePose], **arguments: Any) -> Tensor:
     arguments = {"num_inference_steps": 4, "generator": seeded(), **arguments}
-    return pipe(picture, poses, output_type="latent", **arguments).images
+    return pipe(image, poses, output_type="latent", **arguments).images
 
 
 def reference(
-    pipe: Any, picture: Tensor, pose: RelativePose, noise: Tensor, guidance_scale: float, steps: int
+    pipe: Any, image: Tensor, pose: RelativePose, noise: Tensor, guidance_scale: float, steps: int
 ) -> Tensor:
     """One view, the slow way: stock attention, diffusers' DDIM, one branch at a time."""
     unet = copy.deepcopy(pipe.unet)
@@ -44,9 +44,9 @@ def reference(
     )
     scheduler.set_timesteps(steps)
     with torch.no_grad():
-        embedding = clip_embedding(pipe.image_encoder, picture[None])
+        embedding = clip_embedding(pipe.image_encoder, image[None])
         token = pipe.camera_projection(embedding, encode_poses([pose]))
-        concat = pipe.vae.encode(picture[None]).latent_dist.mode()
+        concat = pipe.vae.encode(image[None]).latent_dist.mode()
         x = noise[None]
         for t in scheduler.timesteps:
             cond = unet(torch.cat([x, concat], 1), t, encoder_hidden_states=token).sample
@@ -75,34 +75,32 @@ class Calls:
 
 
 @pytest.mark.parametrize("guidance_scale", [0.0, 1.0, 3.0])
-def test_views_are_the_slow_references(pipe: Any, picture: Tensor, guidance_scale: float) -> None:
-    found = latents_of(pipe, picture, POSES[:3], guidance_scale=guidance_scale)
+def test_views_are_the_slow_references(pipe: Any, image: Tensor, guidance_scale: float) -> None:
+    found = latents_of(pipe, image, POSES[:3], guidance_scale=guidance_scale)
     random = seeded()
     for view, pose in zip(found, POSES[:3], strict=True):
         noise = torch.randn(view.shape, generator=random)
-        expected = reference(pipe, picture, pose, noise, guidance_scale, steps=4)
+        expected = reference(pipe, image, pose, noise, guidance_scale, steps=4)
         scale = max(1.0, float(expected.abs().max()))
         assert float((view - expected).abs().max()) / scale < 1e-4
 
 
-def test_eight_poses_are_eight_single_ones(pipe: Any, picture: Tensor) -> None:
-    together = latents_of(pipe, picture, POSES, generator=[seeded(i) for i in range(8)])
+def test_eight_poses_are_eight_single_ones(pipe: Any, image: Tensor) -> None:
+    together = latents_of(pipe, image, POSES, generator=[seeded(i) for i in range(8)])
     for i, pose in enumerate(POSES):
-        alone = latents_of(pipe, picture, [pose], generator=seeded(i))
+        alone = latents_of(pipe, image, [pose], generator=seeded(i))
         assert torch.allclose(together[i], alone[0], atol=1e-4)
 
 
 @pytest.mark.parametrize("max_batch_size", [1, 3, 8, 100])
 def test_the_memory_bound_changes_nothing(
-    pipe: Any, picture: Tensor, max_batch_size: int, monkeypatch: pytest.MonkeyPatch
+    pipe: Any, image: Tensor, max_batch_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = pipe(
-        picture, POSES, num_inference_steps=2, generator=seeded(), eta=0.5, output_type="pt"
-    )
+    whole = pipe(image, POSES, num_inference_steps=2, generator=seeded(), eta=0.5, output_type="pt")
     unet = Calls(monkeypatch, pipe.unet, "forward")
     decoder = Calls(monkeypatch, pipe.vae, "decode")
     split = pipe(
-        picture,
+        image,
         POSES,
         num_inference_steps=2,
         generator=seeded(),
@@ -116,61 +114,61 @@ def test_the_memory_bound_changes_nothing(
     assert torch.allclose(split.images, whole.images, atol=1e-4)
 
 
-def test_the_picture_is_encoded_once(
-    pipe: Any, picture: Tensor, monkeypatch: pytest.MonkeyPatch
+def test_the_image_is_encoded_once(
+    pipe: Any, image: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clip = Calls(monkeypatch, pipe.image_encoder, "forward")
     vae = Calls(monkeypatch, pipe.vae, "encode")
-    latents_of(pipe, picture, POSES, max_batch_size=2)
+    latents_of(pipe, image, POSES, max_batch_size=2)
     assert clip.rows == [1]
     assert vae.rows == [1]
 
 
 def test_guidance_one_makes_no_unconditional_pass(
-    pipe: Any, picture: Tensor, monkeypatch: pytest.MonkeyPatch
+    pipe: Any, image: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unet = Calls(monkeypatch, pipe.unet, "forward")
-    latents_of(pipe, picture, POSES[:3], guidance_scale=1.0)
+    latents_of(pipe, image, POSES[:3], guidance_scale=1.0)
     assert unet.rows == [3] * 4
     unet.rows.clear()
-    latents_of(pipe, picture, POSES[:3], guidance_scale=1.5)
+    latents_of(pipe, image, POSES[:3], guidance_scale=1.5)
     assert unet.rows == [6] * 4
 
 
-def test_a_seed_is_a_result(pipe: Any, picture: Tensor) -> None:
-    first = latents_of(pipe, picture, POSES[:3], eta=1.0)
-    assert torch.equal(latents_of(pipe, picture, POSES[:3], eta=1.0), first)
-    other = latents_of(pipe, picture, POSES[:3], eta=1.0, generator=seeded(1))
+def test_a_seed_is_a_result(pipe: Any, image: Tensor) -> None:
+    first = latents_of(pipe, image, POSES[:3], eta=1.0)
+    assert torch.equal(latents_of(pipe, image, POSES[:3], eta=1.0), first)
+    other = latents_of(pipe, image, POSES[:3], eta=1.0, generator=seeded(1))
     assert (other - first).abs().max() > 1e-2
     torch.manual_seed(5)
-    free = latents_of(pipe, picture, POSES[:1], generator=None)
+    free = latents_of(pipe, image, POSES[:1], generator=None)
     torch.manual_seed(5)
-    assert torch.equal(latents_of(pipe, picture, POSES[:1], generator=None), free)
+    assert torch.equal(latents_of(pipe, image, POSES[:1], generator=None), free)
 
 
-def test_more_poses_leave_the_first_ones_alone(pipe: Any, picture: Tensor) -> None:
-    few, many = latents_of(pipe, picture, POSES[:2]), latents_of(pipe, picture, POSES)
+def test_more_poses_leave_the_first_ones_alone(pipe: Any, image: Tensor) -> None:
+    few, many = latents_of(pipe, image, POSES[:2]), latents_of(pipe, image, POSES)
     assert torch.allclose(many[:2], few, atol=1e-4)
 
 
-def test_latents_take_the_place_of_noise(pipe: Any, picture: Tensor) -> None:
+def test_latents_take_the_place_of_noise(pipe: Any, image: Tensor) -> None:
     noise = torch.stack([torch.randn(pipe.latent_shape, generator=g) for g in [seeded()] * 2])
-    given = latents_of(pipe, picture, POSES[:2], latents=noise, generator=None)
-    assert torch.equal(given, latents_of(pipe, picture, POSES[:2]))
+    given = latents_of(pipe, image, POSES[:2], latents=noise, generator=None)
+    assert torch.equal(given, latents_of(pipe, image, POSES[:2]))
 
 
-def test_eta_adds_noise_on_the_way(pipe: Any, picture: Tensor) -> None:
-    quiet, noisy = (latents_of(pipe, picture, POSES[:1], eta=eta) for eta in (0.0, 1.0))
+def test_eta_adds_noise_on_the_way(pipe: Any, image: Tensor) -> None:
+    quiet, noisy = (latents_of(pipe, image, POSES[:1], eta=eta) for eta in (0.0, 1.0))
     assert (quiet - noisy).abs().max() > 1e-2
     # One step goes straight to clean latents, where no noise is added.
-    once = [latents_of(pipe, picture, POSES[:1], eta=e, num_inference_steps=1) for e in (0.0, 1.0)]
+    once = [latents_of(pipe, image, POSES[:1], eta=e, num_inference_steps=1) for e in (0.0, 1.0)]
     assert torch.equal(*once)
 
 
-def test_outputs(pipe: Any, picture: Tensor) -> None:
+def test_outputs(pipe: Any, image: Tensor) -> None:
     def run(output_type: str, **arguments: Any) -> Any:
         return pipe(
-            picture,
+            image,
             POSES[:2],
             num_inference_steps=2,
             generator=seeded(),
@@ -192,7 +190,7 @@ def test_outputs(pipe: Any, picture: Tensor) -> None:
     latents = run("latent").images
     assert torch.equal((pipe.decode(latents) + 1) / 2, tensors)
     output = run("pt")
-    assert torch.equal(output.prepared.tensor, picture)
+    assert torch.equal(output.prepared.tensor, image)
     assert output.notice is None
     images, prepared = run("pt", return_dict=False)
     assert torch.equal(images, tensors)
@@ -207,12 +205,12 @@ def test_latents_are_divided_by_the_scaling_factor(pipe: Any) -> None:
     assert torch.allclose(pipe.decode(latents), expected, atol=1e-5)
 
 
-def test_every_kind_of_picture_gives_the_same_views(
+def test_every_kind_of_image_gives_the_same_views(
     pipe: Any, picture: Tensor, tmp_path: Path
 ) -> None:
     image = to_pil(picture)
-    image.save(tmp_path / "picture.png")
-    kinds = [image, tmp_path / "picture.png", str(tmp_path / "picture.png"), np.asarray(image)]
+    image.save(tmp_path / "image.png")
+    kinds = [image, tmp_path / "image.png", str(tmp_path / "image.png"), np.asarray(image)]
     first, *others = (latents_of(pipe, kind, POSES[:1], preprocess="none") for kind in kinds)
     assert all(torch.equal(other, first) for other in others)
     # 8 bits are what the tensor has on top.
@@ -229,7 +227,7 @@ def test_preprocessing_frames_the_object(make_pipeline: MakePipeline) -> None:
     assert prepared.method == "alpha"
 
 
-def test_callback_sees_and_changes_every_step(pipe: Any, picture: Tensor) -> None:
+def test_callback_sees_and_changes_every_step(pipe: Any, image: Tensor) -> None:
     seen: list[tuple[int, int]] = []
 
     def watch(owner: Any, index: int, timestep: int, tensors: dict[str, Tensor]) -> None:
@@ -237,8 +235,8 @@ def test_callback_sees_and_changes_every_step(pipe: Any, picture: Tensor) -> Non
         assert list(tensors) == ["latents"]
         seen.append((index, timestep))
 
-    plain = latents_of(pipe, picture, POSES[:2])
-    watched = latents_of(pipe, picture, POSES[:2], callback_on_step_end=watch)
+    plain = latents_of(pipe, image, POSES[:2])
+    watched = latents_of(pipe, image, POSES[:2], callback_on_step_end=watch)
     assert seen == [(0, 999), (1, 749), (2, 499), (3, 249)]
     assert pipe.num_timesteps == 4
     assert torch.equal(plain, watched)
@@ -246,33 +244,33 @@ def test_callback_sees_and_changes_every_step(pipe: Any, picture: Tensor) -> Non
     def restart(_: Any, index: int, timestep: int, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         return {"latents": torch.zeros_like(tensors["latents"]) if index == 1 else plain}
 
-    changed = latents_of(pipe, picture, POSES[:2], callback_on_step_end=restart)
+    changed = latents_of(pipe, image, POSES[:2], callback_on_step_end=restart)
     assert torch.equal(changed, plain)
     zeros = latents_of(
         pipe,
-        picture,
+        image,
         POSES[:2],
         callback_on_step_end=lambda *step: {"latents": torch.zeros_like(step[3]["latents"])},
     )
     assert zeros.abs().max() == 0
 
 
-def test_interrupt_stops_after_the_step(pipe: Any, picture: Tensor) -> None:
+def test_interrupt_stops_after_the_step(pipe: Any, image: Tensor) -> None:
     def stop(owner: Any, index: int, timestep: int, tensors: dict[str, Tensor]) -> None:
         owner._interrupt = index == 1
         kept.append(tensors["latents"])
 
     kept: list[Tensor] = []
-    stopped = latents_of(pipe, picture, POSES[:2], callback_on_step_end=stop)
+    stopped = latents_of(pipe, image, POSES[:2], callback_on_step_end=stop)
     assert pipe.interrupt
     assert len(kept) == 2
     assert torch.equal(stopped, kept[-1])
-    latents_of(pipe, picture, POSES[:2])
+    latents_of(pipe, image, POSES[:2])
     assert not pipe.interrupt
 
 
-def test_steps_come_one_by_one(pipe: Any, picture: Tensor) -> None:
-    condition = pipe.encode(pipe.prepare(picture))
+def test_steps_come_one_by_one(pipe: Any, image: Tensor) -> None:
+    condition = pipe.encode(pipe.prepare(image))
     steps = list(pipe.sample(condition, POSES[:2], num_inference_steps=4, generator=seeded()))
     assert [(step.index, step.total, step.timestep) for step in steps] == [
         (0, 4, 999),
@@ -280,21 +278,21 @@ def test_steps_come_one_by_one(pipe: Any, picture: Tensor) -> None:
         (2, 4, 499),
         (3, 4, 249),
     ]
-    assert torch.equal(steps[-1].latents, latents_of(pipe, picture, POSES[:2]))
+    assert torch.equal(steps[-1].latents, latents_of(pipe, image, POSES[:2]))
     assert torch.allclose(steps[-1].predicted, steps[-1].latents, atol=1e-5)
     assert not steps[-1].latents.requires_grad
 
 
 def test_what_is_not_named_is_as_the_checkpoint_recommends(
-    make_pipeline: MakePipeline, picture: Tensor, monkeypatch: pytest.MonkeyPatch
+    make_pipeline: MakePipeline, image: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipe: Any = make_pipeline(num_inference_steps=3, guidance_scale=1.0)
     unet = Calls(monkeypatch, pipe.unet, "forward")
-    free = pipe(picture, POSES[:2], generator=seeded(), output_type="latent").images
+    free = pipe(image, POSES[:2], generator=seeded(), output_type="latent").images
     assert unet.rows == [2] * 3  # no unconditional pass
-    named = latents_of(pipe, picture, POSES[:2], num_inference_steps=3, guidance_scale=1.0)
+    named = latents_of(pipe, image, POSES[:2], num_inference_steps=3, guidance_scale=1.0)
     assert torch.equal(free, named)
-    condition = pipe.encode(pipe.prepare(picture))
+    condition = pipe.encode(pipe.prepare(image))
     *_, last = pipe.sample(condition, POSES[:2], generator=seeded())
     assert torch.equal(last.latents, named)
     assert pipe.recommended() == (3, 1.0)
@@ -303,62 +301,60 @@ def test_what_is_not_named_is_as_the_checkpoint_recommends(
     assert make_pipeline("published").recommended() == (50, 3.0)
 
 
-def test_views_are_samples_decoded(pipe: Any, picture: Tensor) -> None:
-    condition, seen = pipe.encode(pipe.prepare(picture)), []
+def test_views_are_samples_decoded(pipe: Any, image: Tensor) -> None:
+    condition, seen = pipe.encode(pipe.prepare(image)), []
     options = {"num_inference_steps": 3, "max_batch_size": 1}
     made = pipe.views(condition, POSES[:2], generator=seeded(), on_step=seen.append, **options)
-    expected = pipe(picture, POSES[:2], generator=seeded(), output_type="pt", **options).images
+    expected = pipe(image, POSES[:2], generator=seeded(), output_type="pt", **options).images
     assert torch.equal((made + 1) / 2, expected)
     assert [(step.index, step.total) for step in seen] == [(0, 3), (1, 3), (2, 3)]
 
 
 def test_guidance_zero_makes_no_conditional_pass(
-    pipe: Any, picture: Tensor, monkeypatch: pytest.MonkeyPatch
+    pipe: Any, image: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unet = Calls(monkeypatch, pipe.unet, "forward")
-    first, second = latents_of(pipe, picture, [POSES[0]] * 2, guidance_scale=0.0)
+    first, second = latents_of(pipe, image, [POSES[0]] * 2, guidance_scale=0.0)
     assert unet.rows == [2] * 4
     assert (first - second).abs().max() > 1e-3
-    other = latents_of(pipe, 1 - picture.abs(), [POSES[3]] * 2, guidance_scale=0.0)
+    other = latents_of(pipe, 1 - image.abs(), [POSES[3]] * 2, guidance_scale=0.0)
     assert torch.equal(other, torch.stack([first, second]))
 
 
 @pytest.mark.parametrize("sampler", ["official", "unipc", "dpmpp", "euler"])
-def test_other_samplers_run(pipe: Any, picture: Tensor, sampler: str) -> None:
-    latents = latents_of(pipe, picture, POSES[:2], sampler=sampler)
+def test_other_samplers_run(pipe: Any, image: Tensor, sampler: str) -> None:
+    latents = latents_of(pipe, image, POSES[:2], sampler=sampler)
     assert torch.isfinite(latents).all()
-    assert not torch.equal(latents, latents_of(pipe, picture, POSES[:2]))
+    assert not torch.equal(latents, latents_of(pipe, image, POSES[:2]))
 
 
 def test_progress_bar_counts_steps(
-    make_pipeline: MakePipeline, picture: Tensor, capsys: pytest.CaptureFixture
+    make_pipeline: MakePipeline, image: Tensor, capsys: pytest.CaptureFixture
 ) -> None:
     pipe = make_pipeline()
-    latents_of(pipe, picture, POSES[:1])
+    latents_of(pipe, image, POSES[:1])
     assert capsys.readouterr().err == ""
     pipe.set_progress_bar_config(disable=False, desc="views")
-    latents_of(pipe, picture, POSES, max_batch_size=2)
+    latents_of(pipe, image, POSES, max_batch_size=2)
     shown = capsys.readouterr().err
     assert "views: 100%" in shown
     assert "4/4" in shown
     # The official schedule drops the noisiest of its timesteps.
-    latents_of(pipe, picture, POSES[:1], sampler="official", num_inference_steps=5)
+    latents_of(pipe, image, POSES[:1], sampler="official", num_inference_steps=5)
     assert "4/4" in capsys.readouterr().err
 
 
 def test_stable_zero123_is_told_the_conditions_elevation(
-    make_pipeline: MakePipeline, picture: Tensor
+    make_pipeline: MakePipeline, image: Tensor
 ) -> None:
     pipe = make_pipeline(encoding="stable-zero123")
     with pytest.raises(ValueError, match="condition_elevation_deg: expected"):
-        latents_of(pipe, picture, POSES[:1])
-    low, high = (
-        latents_of(pipe, picture, POSES[:1], condition_elevation_deg=e) for e in (0.0, 60.0)
-    )
+        latents_of(pipe, image, POSES[:1])
+    low, high = (latents_of(pipe, image, POSES[:1], condition_elevation_deg=e) for e in (0.0, 60.0))
     assert (low - high).abs().max() > 1e-4
     # The radius has no part in this encoding, the elevation none in the other.
     nearer = [RelativePose(POSES[0].elevation_deg, POSES[0].azimuth_deg, 0.5)]
-    same = latents_of(pipe, picture, nearer, condition_elevation_deg=0.0)
+    same = latents_of(pipe, image, nearer, condition_elevation_deg=0.0)
     assert torch.equal(same, low)
 
 
@@ -410,19 +406,19 @@ nan, inf = float("nan"), float("inf")
     ],
 )
 def test_wrong_arguments_are_named_on_one_line(
-    make_pipeline: MakePipeline, picture: Tensor, arguments: dict[str, Any], message: str
+    make_pipeline: MakePipeline, image: Tensor, arguments: dict[str, Any], message: str
 ) -> None:
     pipe: Any = make_pipeline()
     with pytest.raises(ValueError, match=f"^{message}") as caught:
-        pipe(**{"image": picture, "poses": POSES[:2], "num_inference_steps": 1, **arguments})
+        pipe(**{"image": image, "poses": POSES[:2], "num_inference_steps": 1, **arguments})
     assert "\n" not in str(caught.value)
 
 
-def test_numbers_may_be_numpys(pipe: Any, picture: Tensor) -> None:
-    plain = latents_of(pipe, picture, POSES[:1], num_inference_steps=3, guidance_scale=1.5)
+def test_numbers_may_be_numpys(pipe: Any, image: Tensor) -> None:
+    plain = latents_of(pipe, image, POSES[:1], num_inference_steps=3, guidance_scale=1.5)
     numpys = latents_of(
         pipe,
-        picture,
+        image,
         POSES[:1],
         num_inference_steps=np.int64(3),
         guidance_scale=np.float32(1.5),
@@ -433,5 +429,7 @@ def test_numbers_may_be_numpys(pipe: Any, picture: Tensor) -> None:
 
 
 def test_unknown_encoding_is_refused(make_pipeline: MakePipeline) -> None:
-    with pytest.raises(ValueError, match="encoding: expected 'zero123' or 'stable-zero123', got"):
+    with pytest.raises(
+        ValueError, match="encoding: expected one of zero123, stable-zero123, got 'zero124'"
+    ):
         make_pipeline(encoding="zero124")

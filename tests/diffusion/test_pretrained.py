@@ -18,6 +18,7 @@ from diffusers import DiffusionPipeline
 from torch import Tensor
 
 from zero123lib._errors import ArgumentError
+from zero123lib.diffusion.convert import convert
 from zero123lib.diffusion.model import CameraProjection
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.views.poses import RelativePose
@@ -41,14 +42,14 @@ def load(folder: Path, **arguments: Any) -> Any:
     return pipe
 
 
-def views(pipe: Any, picture: Tensor, **arguments: Any) -> Tensor:
+def views(pipe: Any, image: Tensor, **arguments: Any) -> Tensor:
     arguments = {"generator": torch.Generator().manual_seed(3), **arguments}
-    return pipe(picture, POSES, condition_elevation_deg=10, output_type="pt", **arguments).images
+    return pipe(image, POSES, condition_elevation_deg=10, output_type="pt", **arguments).images
 
 
-def test_remade_pipelines_keep_the_encoding(make_pipeline: MakePipeline, picture: Tensor) -> None:
+def test_remade_pipelines_keep_the_encoding(make_pipeline: MakePipeline, image: Tensor) -> None:
     pipe = make_pipeline(encoding="stable-zero123", num_inference_steps=3, licence="mit")
-    expected = views(pipe, picture)
+    expected = views(pipe, image)
     remade = {
         "components": Zero123Pipeline(**pipe.components, num_inference_steps=3),
         "both": Zero123Pipeline(**pipe.components, **pipe.parameters),
@@ -59,7 +60,7 @@ def test_remade_pipelines_keep_the_encoding(make_pipeline: MakePipeline, picture
     for name, again in remade.items():
         again.set_progress_bar_config(disable=True)
         assert again.config["encoding"] == "stable-zero123", name
-        assert torch.equal(views(again, picture), expected), name
+        assert torch.equal(views(again, image), expected), name
     for name in ("both", "from_pipe", "copy"):
         kept = {k: v for k, v in remade[name].config.items() if not k.startswith("_")}
         assert kept == {k: v for k, v in pipe.config.items() if not k.startswith("_")}
@@ -78,13 +79,13 @@ def test_another_encoding_than_the_layers_is_refused(make_pipeline: MakePipeline
 
 
 def test_a_camera_projection_brings_its_encoding(
-    make_pipeline: MakePipeline, folder: Path, picture: Tensor
+    make_pipeline: MakePipeline, folder: Path, image: Tensor
 ) -> None:
     pipe, stable = make_pipeline(num_inference_steps=3, guidance_scale=1.5), load(folder)
     assert pipe.config["encoding"] == "zero123"
     pipe.camera_projection = stable.camera_projection
     assert pipe.config["encoding"] == "stable-zero123"
-    assert torch.equal(views(pipe, picture), views(stable, picture))
+    assert torch.equal(views(pipe, image), views(stable, image))
     fresh = CameraProjection(32, 4)
     pipe.camera_projection = fresh
     assert (pipe.config["encoding"], fresh.config["encoding"]) == ("stable-zero123",) * 2
@@ -100,6 +101,9 @@ def test_a_folder_says_the_encoding_with_its_layer(folder: Path, tmp_path: Path)
     del index["encoding"]
     (other / "model_index.json").write_text(json.dumps(index))
     assert load(other).config["encoding"] == "stable-zero123"
+    *_, _ = convert(other, tmp_path / "converted")
+    written = json.loads((tmp_path / "converted/model_index.json").read_text())
+    assert written["encoding"] == "stable-zero123"
     # Who knows better says so.
     assert load(folder, encoding="zero123").camera_projection.config["encoding"] == "zero123"
     config = json.loads((folder / "camera_projection/config.json").read_text())
@@ -228,7 +232,7 @@ import sys, torch
 from diffusers import DiffusionPipeline
 from zero123lib.views.poses import RelativePose
 torch.set_num_threads(1)
-folder, picture, out = sys.argv[1:]
+folder, image, out = sys.argv[1:]
 try:
     DiffusionPipeline.from_pretrained(folder)
     raise SystemExit("it ran code of a folder that nobody trusts")
@@ -238,7 +242,7 @@ poses = [RelativePose(azimuth_deg=45), RelativePose(elevation_deg=20)]
 found = []
 for more in ({}, {"custom_pipeline": folder}):
     pipe = DiffusionPipeline.from_pretrained(folder, trust_remote_code=True, **more)
-    found.append(pipe(torch.load(picture), poses, condition_elevation_deg=10, output_type="pt",
+    found.append(pipe(torch.load(image), poses, condition_elevation_deg=10, output_type="pt",
                       generator=torch.Generator().manual_seed(3)).images)
 from zero123lib import Zero123Pipeline
 assert type(pipe) is Zero123Pipeline
@@ -246,10 +250,10 @@ torch.save(found, out)
 """
 
 
-def test_diffusers_loads_a_folder_of_ours(folder: Path, picture: Tensor, tmp_path: Path) -> None:
-    torch.save(picture, tmp_path / "picture.pt")
-    files = [str(path) for path in (folder, tmp_path / "picture.pt", tmp_path / "views.pt")]
+def test_diffusers_loads_a_folder_of_ours(folder: Path, image: Tensor, tmp_path: Path) -> None:
+    torch.save(image, tmp_path / "image.pt")
+    files = [str(path) for path in (folder, tmp_path / "image.pt", tmp_path / "views.pt")]
     subprocess.run([sys.executable, "-c", BY_DIFFUSERS, *files], check=True)
-    expected = views(load(folder, one_token=False), picture)  # as diffusers has cross-attention
+    expected = views(load(folder, one_token=False), image)  # as diffusers has cross-attention
     for found in torch.load(tmp_path / "views.pt"):
         assert torch.equal(found, expected)

@@ -31,22 +31,22 @@ folder = sys.argv[1]
 poses = [RelativePose(azimuth_deg=45), RelativePose(elevation_deg=20)]
 for family in sys.argv[2:]:
     pipe = Zero123Pipeline.from_pretrained(f"{folder}/{family}")
-    views = pipe(torch.load(f"{folder}/picture.pt"), poses, num_inference_steps=2,
+    views = pipe(torch.load(f"{folder}/image.pt"), poses, num_inference_steps=2,
                  generator=torch.Generator().manual_seed(3), output_type="pt").images
     torch.save(views, f"{folder}/{family}.pt")
 """
 
 
-def views(pipe: Any, picture: Tensor) -> Tensor:
+def views(pipe: Any, image: Tensor) -> Tensor:
     generator = torch.Generator().manual_seed(3)
-    return pipe(picture, POSES, num_inference_steps=2, generator=generator, output_type="pt").images
+    return pipe(image, POSES, num_inference_steps=2, generator=generator, output_type="pt").images
 
 
 def test_round_trip_in_a_fresh_process(
-    make_pipeline: MakePipeline, picture: Tensor, tmp_path: Path
+    make_pipeline: MakePipeline, image: Tensor, tmp_path: Path
 ) -> None:
     families = ["bundled", "published"]
-    torch.save(picture, tmp_path / "picture.pt")
+    torch.save(image, tmp_path / "image.pt")
     for family in families:
         # Shards of this size give several, as the bundled and the published UNets have.
         make_pipeline(family).save_pretrained(tmp_path / family, max_shard_size="100KB")
@@ -55,7 +55,7 @@ def test_round_trip_in_a_fresh_process(
     subprocess.run([sys.executable, "-c", FRESH, str(tmp_path), *families], check=True)
     for family in families:
         read = torch.load(tmp_path / f"{family}.pt")
-        assert torch.equal(read, views(make_pipeline(family), picture))
+        assert torch.equal(read, views(make_pipeline(family), image))
 
 
 def test_config_and_weights_come_back(make_pipeline: MakePipeline, tmp_path: Path) -> None:

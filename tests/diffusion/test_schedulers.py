@@ -63,12 +63,12 @@ def of(kind: Any, pipe: Any, **config: Any) -> Any:
     return kind.from_config(pipe.scheduler.config, **config)
 
 
-def latents_of(pipe: Any, picture: Tensor, poses: Any = (POSE,), **arguments: Any) -> Tensor:
+def latents_of(pipe: Any, image: Tensor, poses: Any = (POSE,), **arguments: Any) -> Tensor:
     arguments = {"num_inference_steps": 4, "generator": seeded(), **arguments}
-    return pipe(picture, list(poses), guidance_scale=2.0, output_type="latent", **arguments).images
+    return pipe(image, list(poses), guidance_scale=2.0, output_type="latent", **arguments).images
 
 
-def diffusers_loop(pipe: Any, picture: Tensor, scheduler: Any, steps: int, eta: float) -> Tensor:
+def diffusers_loop(pipe: Any, image: Tensor, scheduler: Any, steps: int, eta: float) -> Tensor:
     """What a pipeline of diffusers does: stock attention, and nothing but its scheduler's own."""
     random, kind = seeded(), type(scheduler)
     step_options: dict[str, Any] = {}
@@ -80,9 +80,9 @@ def diffusers_loop(pipe: Any, picture: Tensor, scheduler: Any, steps: int, eta: 
     scheduler.set_timesteps(steps)
     with torch.no_grad():
         token = pipe.camera_projection(
-            clip_embedding(pipe.image_encoder, picture[None]), encode_poses([POSE])
+            clip_embedding(pipe.image_encoder, image[None]), encode_poses([POSE])
         )
-        concat = pipe.vae.encode(picture[None]).latent_dist.mode()
+        concat = pipe.vae.encode(image[None]).latent_dist.mode()
         tokens, concats = (torch.cat([torch.zeros_like(x), x]) for x in (token, concat))
         x = torch.randn(pipe.latent_shape, generator=random)[None] * scheduler.init_noise_sigma
         for t in scheduler.timesteps:
@@ -97,14 +97,14 @@ def diffusers_loop(pipe: Any, picture: Tensor, scheduler: Any, steps: int, eta: 
 
 @pytest.mark.parametrize(("family", "kind", "config"), CASES)
 def test_a_scheduler_runs_as_in_diffusers(
-    make_pipeline: MakePipeline, picture: Tensor, family: str, kind: Any, config: dict[str, Any]
+    make_pipeline: MakePipeline, image: Tensor, family: str, kind: Any, config: dict[str, Any]
 ) -> None:
     pipe: Any = make_pipeline(family)
     pipe.scheduler = of(kind, pipe, **config)
     eta = 0.7 if kind is DDIMScheduler else 0.0
     own = of(kind, pipe)
-    expected = diffusers_loop(pipe, picture, own, 4, eta)
-    found = latents_of(pipe, picture, eta=eta)
+    expected = diffusers_loop(pipe, image, own, 4, eta)
+    found = latents_of(pipe, image, eta=eta)
     assert torch.isfinite(found).all()
     assert (found - expected).abs().max() / expected.abs().max() < 1e-4
     assert torch.equal(pipe.scheduler.timesteps, own.timesteps)
@@ -112,24 +112,24 @@ def test_a_scheduler_runs_as_in_diffusers(
 
 
 def test_a_named_sampler_does_not_ask_the_scheduler(
-    make_pipeline: MakePipeline, picture: Tensor
+    make_pipeline: MakePipeline, image: Tensor
 ) -> None:
     pipe = make_pipeline("published")
-    named = latents_of(pipe, picture, sampler="ddim")
-    assert torch.equal(latents_of(pipe, picture), named)
+    named = latents_of(pipe, image, sampler="ddim")
+    assert torch.equal(latents_of(pipe, image), named)
     pipe.scheduler = of(EulerDiscreteScheduler, pipe)
-    assert torch.equal(latents_of(pipe, picture, sampler="ddim"), named)
-    assert (latents_of(pipe, picture) - named).abs().max() > 1e-2
+    assert torch.equal(latents_of(pipe, image, sampler="ddim"), named)
+    assert (latents_of(pipe, image) - named).abs().max() > 1e-2
 
 
 def test_a_scheduler_is_kept_and_taken(
-    make_pipeline: MakePipeline, picture: Tensor, tmp_path: Path
+    make_pipeline: MakePipeline, image: Tensor, tmp_path: Path
 ) -> None:
     pipe = make_pipeline("published")
-    plain = latents_of(pipe, picture)
+    plain = latents_of(pipe, image)
     pipe.save_pretrained(tmp_path / "plain")
     pipe.scheduler = of(EulerDiscreteScheduler, pipe)
-    euler = latents_of(pipe, picture)
+    euler = latents_of(pipe, image)
     pipe.save_pretrained(tmp_path / "euler")
     again = Zero123Pipeline.from_pretrained(tmp_path / "euler")
     given = Zero123Pipeline.from_pretrained(tmp_path / "plain", scheduler=pipe.scheduler)
@@ -138,16 +138,16 @@ def test_a_scheduler_is_kept_and_taken(
     other = Zero123Pipeline.from_pretrained(tmp_path / "plain", scheduler=ddim)
     for one in (again, given, made, other):
         one.set_progress_bar_config(disable=True)
-    assert all(torch.equal(latents_of(one, picture), euler) for one in (again, given, made))
-    assert (latents_of(other, picture) - plain).abs().max() > 1e-3
+    assert all(torch.equal(latents_of(one, image), euler) for one in (again, given, made))
+    assert (latents_of(other, image) - plain).abs().max() > 1e-3
 
 
 def test_runs_side_by_side_do_not_disturb_each_other(
-    make_pipeline: MakePipeline, picture: Tensor
+    make_pipeline: MakePipeline, image: Tensor
 ) -> None:
     pipe: Any = make_pipeline("published")
     pipe.scheduler = of(DPMSolverMultistepScheduler, pipe)
-    condition = pipe.encode(pipe.prepare(picture))
+    condition = pipe.encode(pipe.prepare(image))
     counts = (3, 5)
     alone = [
         [step.latents for step in pipe.sample(condition, [POSE], num_inference_steps=n,
@@ -167,21 +167,21 @@ def test_runs_side_by_side_do_not_disturb_each_other(
         assert all(torch.equal(a, b) for a, b in zip(apart, together, strict=True))
 
 
-def test_steps_tell_what_the_model_sees(make_pipeline: MakePipeline, picture: Tensor) -> None:
+def test_steps_tell_what_the_model_sees(make_pipeline: MakePipeline, image: Tensor) -> None:
     pipe: Any = make_pipeline("published")
     for kind in (EulerDiscreteScheduler, DPMSolverMultistepScheduler):  # tells it, and does not
         pipe.scheduler = of(kind, pipe)
-        condition = pipe.encode(pipe.prepare(picture))
+        condition = pipe.encode(pipe.prepare(image))
         *_, last = pipe.sample(condition, [POSE], num_inference_steps=4, generator=seeded())
         assert torch.allclose(last.predicted, last.latents, atol=1e-4)
 
 
-def test_replaced_latents_go_on(make_pipeline: MakePipeline, picture: Tensor) -> None:
+def test_replaced_latents_go_on(make_pipeline: MakePipeline, image: Tensor) -> None:
     pipe: Any = make_pipeline("published")
     pipe.scheduler = of(EulerDiscreteScheduler, pipe)
-    plain = latents_of(pipe, picture)
+    plain = latents_of(pipe, image)
     same, less = (
-        latents_of(pipe, picture, callback_on_step_end=lambda p, i, t, tensors, f=factor: {
+        latents_of(pipe, image, callback_on_step_end=lambda p, i, t, tensors, f=factor: {
             "latents": f * tensors["latents"] if i == 1 else tensors["latents"]
         })
         for factor in (1.0, 0.5)
@@ -190,21 +190,21 @@ def test_replaced_latents_go_on(make_pipeline: MakePipeline, picture: Tensor) ->
     assert (less - plain).abs().max() > 1e-2
 
 
-def test_custom_steps(make_pipeline: MakePipeline, picture: Tensor) -> None:
+def test_custom_steps(make_pipeline: MakePipeline, image: Tensor) -> None:
     pipe: Any = make_pipeline("published")
-    usual = latents_of(pipe, picture)
+    usual = latents_of(pipe, image)
     mine = {"num_inference_steps": None, "timesteps": [999, 749, 499, 249]}
-    assert torch.equal(latents_of(pipe, picture, **mine), usual)
-    few = latents_of(pipe, picture, sampler="dpmpp", timesteps=torch.tensor([900, 300]))
+    assert torch.equal(latents_of(pipe, image, **mine), usual)
+    few = latents_of(pipe, image, sampler="dpmpp", timesteps=torch.tensor([900, 300]))
     assert pipe.num_timesteps == 2 and pipe.scheduler.timesteps.tolist() == [900, 300]
     assert (few - usual).abs().max() > 1e-2
     pipe.scheduler = of(EulerDiscreteScheduler, pipe)
     own = of(EulerDiscreteScheduler, pipe)
     own.set_timesteps(4)
     assert own.sigmas is not None
-    expected = latents_of(pipe, picture)
+    expected = latents_of(pipe, image)
     for steps in ({"timesteps": own.timesteps.int()}, {"sigmas": own.sigmas[:-1].tolist()}):
-        found = latents_of(pipe, picture, num_inference_steps=None, **steps)
+        found = latents_of(pipe, image, num_inference_steps=None, **steps)
         # Euler makes noise levels of timesteps, or the reverse, in single precision.
         assert (found - expected).abs().max() / expected.abs().max() < 1e-3
 
@@ -241,7 +241,7 @@ def refusal(family: str, kind: Any, message: str, **arguments: Any) -> Any:
 )  # fmt: skip
 def test_what_cannot_be_is_said(
     make_pipeline: MakePipeline,
-    picture: Tensor,
+    image: Tensor,
     family: str,
     kind: Any,
     message: str,
@@ -251,5 +251,5 @@ def test_what_cannot_be_is_said(
     if kind is not None:
         pipe.scheduler = of(kind, pipe)
     with pytest.raises(ArgumentError, match=f"^{message}") as caught:
-        latents_of(pipe, picture, **arguments)
+        latents_of(pipe, image, **arguments)
     assert "\n" not in str(caught.value)

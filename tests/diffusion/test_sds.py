@@ -31,8 +31,8 @@ PREDICTIONS = ("epsilon", "sample", "v_prediction")
 Make = Callable[..., Zero123Pipeline]
 
 
-def guidance_of(pipe: Zero123Pipeline, picture: Tensor, **options: Any) -> Guidance:
-    return Guidance(pipe, pipe.prepare(picture, "none"), **options)
+def guidance_of(pipe: Zero123Pipeline, image: Tensor, **options: Any) -> Guidance:
+    return Guidance(pipe, pipe.prepare(image, "none"), **options)
 
 
 def views(count: int = len(POSES), size: int = 32) -> Tensor:
@@ -107,10 +107,10 @@ def expected(
 @pytest.mark.parametrize("prediction_type", PREDICTIONS)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_gradient_is_the_formula(
-    make_pipeline: Make, picture: Tensor, variant: Variant, prediction_type: str
+    make_pipeline: Make, image: Tensor, variant: Variant, prediction_type: str
 ) -> None:
     pipe = predicts(make_pipeline("published"), prediction_type)
-    guidance = guidance_of(pipe, picture, posterior="mode", max_batch_size=2)
+    guidance = guidance_of(pipe, image, posterior="mode", max_batch_size=2)
     draw = guidance.draw(3, generator=torch.Generator().manual_seed(1))
     for t in (20, 400, 900):
         latents = guidance.encode(views()).detach().requires_grad_()
@@ -127,8 +127,8 @@ def test_gradient_is_the_formula(
         )
 
 
-def test_views_at_different_timesteps_do_not_mix(make_pipeline: Make, picture: Tensor) -> None:
-    guidance = guidance_of(make_pipeline(), picture)
+def test_views_at_different_timesteps_do_not_mix(make_pipeline: Make, image: Tensor) -> None:
+    guidance = guidance_of(make_pipeline(), image)
     latents = guidance.encode(views()).detach()
     draw = guidance.draw(3, (0.1, 0.9), torch.Generator().manual_seed(0))
     together = guidance.distil(latents, POSES, draw=draw)
@@ -141,13 +141,13 @@ def test_views_at_different_timesteps_do_not_mix(make_pipeline: Make, picture: T
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_results_do_not_depend_on_the_batch(
-    make_pipeline: Make, picture: Tensor, variant: Variant
+    make_pipeline: Make, image: Tensor, variant: Variant
 ) -> None:
     pipe = make_pipeline("published")
     gradients = []
     for size in (None, 2, 1):
         rgb = views()
-        guidance = guidance_of(pipe, picture, max_batch_size=size)
+        guidance = guidance_of(pipe, image, max_batch_size=size)
         generator = torch.Generator().manual_seed(0)
         guidance(rgb, POSES, variant=variant, generator=generator).loss.backward()
         gradients.append(grad(rgb))
@@ -171,10 +171,10 @@ def gaussian(pipe: Zero123Pipeline, mean: Tensor, std: float) -> Callable[..., A
 
 @pytest.mark.parametrize("variant", ["sds", "sjc", "ism"])
 def test_descent_leads_to_what_a_perfect_model_knows(
-    make_pipeline: Make, picture: Tensor, variant: Variant, monkeypatch: pytest.MonkeyPatch
+    make_pipeline: Make, image: Tensor, variant: Variant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipe = make_pipeline("bundled")  # predicts x0
-    guidance = guidance_of(pipe, picture, posterior="mode")
+    guidance = guidance_of(pipe, image, posterior="mode")
     target = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(8))
     mean = guidance.encode(target)
     monkeypatch.setattr(pipe.unet, "forward", gaussian(pipe, mean, 0.05))
@@ -193,11 +193,11 @@ def test_descent_leads_to_what_a_perfect_model_knows(
 
 
 def test_mean_gradient_of_a_gaussian_points_to_its_mean(
-    make_pipeline: Make, picture: Tensor, monkeypatch: pytest.MonkeyPatch
+    make_pipeline: Make, image: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # E[gradient] = w sigma alpha / (alpha^2 s^2 + sigma^2) (x0 - mean), for noise of mean 0.
     pipe = make_pipeline("bundled")
-    guidance = guidance_of(pipe, picture)
+    guidance = guidance_of(pipe, image)
     mean, std, t = torch.randn(guidance.latent_shape), 0.3, 600
     monkeypatch.setattr(pipe.unet, "forward", gaussian(pipe, mean, std))
     clean = torch.randn(1, *guidance.latent_shape)
@@ -211,11 +211,11 @@ def test_mean_gradient_of_a_gaussian_points_to_its_mean(
 
 @pytest.mark.parametrize("variant", ["csd", "ism"])
 def test_low_variance_variants_vary_less(
-    make_pipeline: Make, picture: Tensor, variant: Variant, monkeypatch: pytest.MonkeyPatch
+    make_pipeline: Make, image: Tensor, variant: Variant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # With a model that knows the clean latents, SDS still hands on part of the noise.
     pipe = make_pipeline("bundled")
-    guidance = guidance_of(pipe, picture)
+    guidance = guidance_of(pipe, image)
     mean = torch.randn(1, *guidance.latent_shape)
     monkeypatch.setattr(pipe.unet, "forward", gaussian(pipe, mean, 0.5))
 
@@ -232,7 +232,7 @@ def test_low_variance_variants_vary_less(
 
 
 def test_the_input_view_is_encoded_once(
-    make_pipeline: Make, picture: Tensor, monkeypatch: pytest.MonkeyPatch
+    make_pipeline: Make, image: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipe = make_pipeline("published")
     calls = {"image_encoder": 0, "vae": 0}
@@ -248,7 +248,7 @@ def test_the_input_view_is_encoded_once(
         pipe.image_encoder, "forward", counted("image_encoder", pipe.image_encoder.forward)
     )
     monkeypatch.setattr(pipe.vae, "encode", counted("vae", pipe.vae.encode))
-    guidance = guidance_of(pipe, picture)
+    guidance = guidance_of(pipe, image)
     assert calls == {"image_encoder": 1, "vae": 1}
     latents = guidance.encode(views())
     assert calls == {"image_encoder": 1, "vae": 2}
@@ -257,15 +257,15 @@ def test_the_input_view_is_encoded_once(
     assert calls == {"image_encoder": 1, "vae": 2}
 
 
-def test_encoder_is_the_pipelines(pipe: Zero123Pipeline, picture: Tensor) -> None:
-    guidance = guidance_of(pipe, picture, posterior="mode")
-    latents = guidance.encode((picture[None] + 1) / 2)
+def test_encoder_is_the_pipelines(pipe: Zero123Pipeline, image: Tensor) -> None:
+    guidance = guidance_of(pipe, image, posterior="mode")
+    latents = guidance.encode((image[None] + 1) / 2)
     scaled = guidance.condition.concat * pipe.vae.config["scaling_factor"]
     assert torch.allclose(latents, scaled, atol=1e-5)
 
 
-def test_posterior_is_sampled_with_gradient(make_pipeline: Make, picture: Tensor) -> None:
-    guidance = guidance_of(make_pipeline("published"), picture)
+def test_posterior_is_sampled_with_gradient(make_pipeline: Make, image: Tensor) -> None:
+    guidance = guidance_of(make_pipeline("published"), image)
     rgb = views()
     drawn = [guidance.encode(rgb, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
     assert torch.equal(drawn[0], drawn[1])
@@ -277,9 +277,9 @@ def test_posterior_is_sampled_with_gradient(make_pipeline: Make, picture: Tensor
 
 @pytest.mark.parametrize("size", [16, 32, 48])
 def test_other_sizes_are_resized_with_gradient(
-    make_pipeline: Make, picture: Tensor, size: int
+    make_pipeline: Make, image: Tensor, size: int
 ) -> None:
-    guidance = guidance_of(make_pipeline("bundled"), picture)
+    guidance = guidance_of(make_pipeline("bundled"), image)
     rgb = views(size=size)
     assert guidance.encode(rgb).shape == (3, *guidance.latent_shape)
     guidance(rgb, POSES, generator=torch.Generator().manual_seed(0)).loss.backward()
@@ -290,11 +290,11 @@ def test_other_sizes_are_resized_with_gradient(
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_half_precision_is_finite_and_near(
-    make_pipeline: Make, picture: Tensor, variant: Variant, dtype: torch.dtype
+    make_pipeline: Make, image: Tensor, variant: Variant, dtype: torch.dtype
 ) -> None:
     gradients = []
     for kind in (torch.float32, dtype):
-        guidance = guidance_of(make_pipeline("published").to(kind), picture, posterior="mode")
+        guidance = guidance_of(make_pipeline("published").to(kind), image, posterior="mode")
         draw = guidance.draw(3, (0.3, 0.7), torch.Generator().manual_seed(0))
         rgb = views()
         found = guidance(rgb, POSES, variant=variant, draw=draw)
@@ -306,8 +306,8 @@ def test_half_precision_is_finite_and_near(
     assert error < 0.1, float(error)
 
 
-def test_autocast_around_it_changes_nothing(make_pipeline: Make, picture: Tensor) -> None:
-    guidance = guidance_of(make_pipeline("published"), picture, posterior="mode")
+def test_autocast_around_it_changes_nothing(make_pipeline: Make, image: Tensor) -> None:
+    guidance = guidance_of(make_pipeline("published"), image, posterior="mode")
     draw = guidance.draw(3)
     plain = guidance(views(), POSES, draw=draw).gradient
     with torch.autocast("cpu", torch.bfloat16):
@@ -315,10 +315,10 @@ def test_autocast_around_it_changes_nothing(make_pipeline: Make, picture: Tensor
 
 
 def test_a_view_that_is_not_finite_takes_no_part(
-    make_pipeline: Make, picture: Tensor, monkeypatch: pytest.MonkeyPatch
+    make_pipeline: Make, image: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipe = make_pipeline("bundled")
-    guidance = guidance_of(pipe, picture)
+    guidance = guidance_of(pipe, image)
     forward = pipe.unet.forward
 
     def overflow(*args: Any, **kwargs: Any) -> Any:
@@ -335,8 +335,8 @@ def test_a_view_that_is_not_finite_takes_no_part(
     assert bool(torch.isfinite(grad(latents)).all())
 
 
-def test_seed_decides_and_bounds_hold(make_pipeline: Make, picture: Tensor) -> None:
-    guidance = guidance_of(make_pipeline("bundled"), picture)
+def test_seed_decides_and_bounds_hold(make_pipeline: Make, image: Tensor) -> None:
+    guidance = guidance_of(make_pipeline("bundled"), image)
     total = guidance.schedule.num_train_timesteps
     draw = guidance.draw(2000, (0.25, 0.26), torch.Generator().manual_seed(0))
     assert set(draw.timesteps.tolist()) == set(range(total // 4, int(total * 0.26) + 1))
@@ -364,24 +364,24 @@ def test_weights(scheduler: Any, name: Any) -> None:
 
 
 def test_weight_sigma_over_alpha_makes_sds_a_fit_to_the_prediction(
-    make_pipeline: Make, picture: Tensor
+    make_pipeline: Make, image: Tensor
 ) -> None:
-    guidance = guidance_of(make_pipeline("bundled"), picture)
+    guidance = guidance_of(make_pipeline("bundled"), image)
     latents = guidance.encode(views()).detach()
     found = guidance.distil(latents, POSES, weighting="sigma_over_alpha", timesteps=(0.2, 0.8))
     assert torch.allclose(found.gradient, latents - found.predicted, atol=1e-4)
 
 
-def test_stable_encoding_sees_the_elevation(make_pipeline: Make, picture: Tensor) -> None:
+def test_stable_encoding_sees_the_elevation(make_pipeline: Make, image: Tensor) -> None:
     pipe = make_pipeline("published", encoding="stable-zero123")
     gradients = []
     for elevation in (0.0, 30.0):
-        guidance = guidance_of(pipe, picture, condition_elevation_deg=elevation, posterior="mode")
+        guidance = guidance_of(pipe, image, condition_elevation_deg=elevation, posterior="mode")
         draw = guidance.draw(3, generator=torch.Generator().manual_seed(0))
         gradients.append(guidance(views(), POSES, draw=draw).gradient)
     assert not torch.allclose(gradients[0], gradients[1])
     with pytest.raises(ValueError, match="condition_elevation_deg: expected the input view's"):
-        guidance_of(pipe, picture)
+        guidance_of(pipe, image)
 
 
 def test_loss_gives_small_gradients_without_rounding() -> None:
@@ -410,16 +410,16 @@ def test_loss_gives_small_gradients_without_rounding() -> None:
     ],
 )
 def test_wrong_arguments_are_named(
-    make_pipeline: Make, picture: Tensor, options: dict[str, Any], message: str
+    make_pipeline: Make, image: Tensor, options: dict[str, Any], message: str
 ) -> None:
-    guidance = guidance_of(make_pipeline("bundled"), picture)
+    guidance = guidance_of(make_pipeline("bundled"), image)
     with pytest.raises(ValueError, match=message):
         guidance(views(), POSES, **options)
 
 
-def test_views_must_fit_the_poses(make_pipeline: Make, picture: Tensor) -> None:
+def test_views_must_fit_the_poses(make_pipeline: Make, image: Tensor) -> None:
     pipe = make_pipeline("bundled")
-    guidance = guidance_of(pipe, picture)
+    guidance = guidance_of(pipe, image)
     with pytest.raises(ValueError, match=r"rgb: expected a floating tensor \[3, 3, H, W\], one"):
         guidance(views(2), POSES)
     with pytest.raises(ValueError, match=r"rgb: expected .* got torch.uint8 \[3, 3, 32, 32\]"):
@@ -429,5 +429,5 @@ def test_views_must_fit_the_poses(make_pipeline: Make, picture: Tensor) -> None:
     with pytest.raises(ValueError, match="poses: expected a list of RelativePose"):
         guidance(views(), cast(Any, [(0, 0, 0)] * 3))
     with pytest.raises(ValueError, match="posterior: expected one of 'sample', 'mode'"):
-        guidance_of(pipe, picture, posterior="mean")
+        guidance_of(pipe, image, posterior="mean")
     assert isinstance(pipe.vae, PatchAutoencoder)

@@ -82,7 +82,7 @@ def test_an_unknown_kind_is_one_line(capsys):
     assert "got 'unicorn'; or all alone" in error
 
 
-def test_a_sweep_asks_again_where_the_mean_of_training_pictures_has_changed(tmp_path, monkeypatch):
+def test_a_sweep_asks_again_where_the_mean_of_training_images_has_changed(tmp_path, monkeypatch):
     command = [*SMALL[:3], "1", "--views", "1", "--sweep-steps", "1", "--out", str(tmp_path)]
     found = []
     for scenes in (2, 3):

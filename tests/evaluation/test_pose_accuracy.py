@@ -49,14 +49,14 @@ def test_errors_are_means_of_squares():
     random = torch.Generator().manual_seed(0)
     around = torch.rand(5, 3, 8, 8, generator=random)
     ring = AzimuthSweep(around, torch.arange(5) * 72.0, 0.0)
-    pictures = torch.rand(2, 3, 8, 8, generator=random)
-    squares = (pictures[:, None] - around).square().mean(2).double()
-    assert torch.allclose(sweep_errors(pictures, ring), squares.mean((2, 3)), atol=1e-7)
+    images = torch.rand(2, 3, 8, 8, generator=random)
+    squares = (images[:, None] - around).square().mean(2).double()
+    assert torch.allclose(sweep_errors(images, ring), squares.mean((2, 3)), atol=1e-7)
     mask = torch.rand(8, 8, generator=random) > 0.6
     inside = squares[..., mask].mean(-1)
-    assert torch.allclose(sweep_errors(pictures, ring, mask), inside, atol=1e-7)
-    # Larger pictures are averaged down first.
-    large = pictures.repeat_interleave(3, -1).repeat_interleave(3, -2)
+    assert torch.allclose(sweep_errors(images, ring, mask), inside, atol=1e-7)
+    # Larger images are averaged down first.
+    large = images.repeat_interleave(3, -1).repeat_interleave(3, -2)
     assert torch.allclose(sweep_errors(large, ring), squares.mean((2, 3)), atol=1e-7)
 
 

@@ -59,13 +59,13 @@ def test_kinds_are_drawn_from_those_asked_for():
 
 def test_the_mean_is_of_the_same_kinds():
     of_lamps = mean_training_image(16, ["lamp"])
-    pictures = []
+    images = []
     random = torch.Generator().manual_seed(0)
     for seed in range(samples._MEAN_SCENES):
         pose = samples.random_camera(random)
         scene = samples.random_scene(seed, "lamp")
-        pictures.append(samples.render(scene, [pose], 16, background="white").rgba[0, ..., :3])
-    expected = torch.stack(pictures).mean(0).permute(2, 0, 1)
+        images.append(samples.render(scene, [pose], 16, background="white").rgba[0, ..., :3])
+    expected = torch.stack(images).mean(0).permute(2, 0, 1)
     assert torch.allclose(of_lamps, expected, atol=1e-6)
 
 
@@ -80,7 +80,7 @@ def test_elevations_are_uniform_in_their_sine():
     assert torch.histc(azimuths, 4, -180, 180).min() > 900
 
 
-def test_pictures_are_those_of_the_object_and_show_enough_of_it(asked):
+def test_images_are_those_of_the_object_and_show_enough_of_it(asked):
     for sample in asked:
         rgba = render(
             random_scene(sample.seed), (sample.condition_pose, *sample.target_poses), SIZE
@@ -125,7 +125,7 @@ def test_refuses_to_ask_nothing(numbers):
         scene_samples(*numbers)
 
 
-def test_the_mean_is_that_of_training_pictures(monkeypatch):
+def test_the_mean_is_that_of_training_images(monkeypatch):
     monkeypatch.setattr(samples, "_MEAN_SCENES", 3)
     samples._mean_image.cache_clear()
     random = torch.Generator().manual_seed(0)

@@ -116,7 +116,7 @@ def test_azimuths_are_a_median_over_the_views_that_can_tell():
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_an_answer_that_is_no_picture_is_refused(value):
+def test_an_answer_that_is_no_image_is_refused(value):
     sample = next(scene_samples(1, 2, 16))
     made = sample.targets.clone()
     made[1, 2, 3, 4] = value

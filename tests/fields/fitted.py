@@ -65,8 +65,8 @@ def scanned(folder: Path, name: str, size: int) -> tuple[Tensor, Tensor, float]:
     rows = torch.tensor(told["world_to_camera_opencv_3x4"], dtype=torch.float64)
     last = rows.new_tensor([0, 0, 0, 1]).expand(len(rows), 1, 4)
     cameras = opencv_to_opengl(torch.linalg.inv(torch.cat([rows, last], 1))).float()
-    pictures = [Image.open(folder / name / f"{k:03d}.png").convert("RGBA") for k in range(16)]
-    rgba = torch.stack([torch.from_numpy(np.asarray(p, np.float32) / 255) for p in pictures])
+    images = [Image.open(folder / name / f"{k:03d}.png").convert("RGBA") for k in range(16)]
+    rgba = torch.stack([torch.from_numpy(np.asarray(p, np.float32) / 255) for p in images])
     factor = rgba.shape[1] // size
     cells = rgba.reshape(16, size, factor, size, factor, 4)
     alpha = cells[..., 3:].mean((2, 4))

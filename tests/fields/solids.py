@@ -1,4 +1,4 @@
-"""Fields whose pictures have a closed form."""
+"""Fields whose images have a closed form."""
 
 from __future__ import annotations
 

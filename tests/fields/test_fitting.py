@@ -136,10 +136,10 @@ def test_a_fit_can_start_from_a_field(duck):
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"steps": 0}, "steps: expected at least 1, got 0"),
-        ({"milestones": (0.5,)}, "milestones: expected 2, one fewer than resolutions, got 1"),
+        ({"steps": 0}, "steps: expected a whole number of at least 1, got 0"),
+        ({"milestones": (0.5,)}, "milestones: expected 2, one fewer than resolutions, got .0.5"),
         ({"milestones": (0.5, 0.25)}, "milestones: expected ascending shares"),
-        ({"hull_tolerance": 1.0}, "hull_tolerance: expected within \\[0, 1\\), got 1.0"),
+        ({"hull_tolerance": 1.0}, "hull_tolerance: expected .* of at least 0 and below 1, got 1.0"),
     ],
 )
 def test_settings_that_cannot_be_are_named(change, complaint):

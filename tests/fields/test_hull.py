@@ -7,8 +7,8 @@ import torch
 
 from tests.fields.fitted import ring_poses
 from tests.fields.solids import Ball, SoftBall
-from zero123lib.fields.hull import silhouette_share, visual_hull
-from zero123lib.fields.levels import best_level, max_density, silhouette_level
+from zero123lib.fields.hull import view_consensus, visual_hull
+from zero123lib.fields.levels import best_level, max_density, silhouette_iso_level
 from zero123lib.fields.occupancy import OccupancyGrid, lattice
 from zero123lib.fields.volume import render_camera
 from zero123lib.metrics import volume_iou
@@ -46,7 +46,7 @@ def test_a_share_is_that_of_the_pixels_that_points_fall_on():
             x, y, z = (torch.linalg.inv(camera) @ torch.cat([point, torch.ones(1)]))[:3].tolist()
             column, row = 4 - focal * x / z, 4 + focal * y / z
             votes.append(bilinear(mask, row - 0.5, column - 0.5) >= 0.5)
-        share = float(silhouette_share(point[None], masks, cameras))
+        share = float(view_consensus(point[None], masks, cameras))
         assert share == pytest.approx(sum(votes) / 3)
 
 
@@ -60,12 +60,12 @@ def bilinear(mask: torch.Tensor, row: float, column: float) -> float:
     return float(top * (1 - a) + bottom * a)
 
 
-def test_outside_the_picture_a_silhouette_goes_on_as_at_its_border():
+def test_outside_the_image_a_silhouette_goes_on_as_at_its_border():
     cameras = camera_to_world([Pose(0, 0, 1.85)])
     masks = torch.zeros(1, 8, 8)
     masks[:, :, 4:] = 1
     points = torch.tensor([[0.0, 3.0, 0.0], [0.0, -3.0, 0.0], [0.0, 0.3, 9.0], [5.0, -1.0, 0.0]])
-    assert silhouette_share(points, masks, cameras).tolist() == [1, 0, 1, 1]
+    assert view_consensus(points, masks, cameras).tolist() == [1, 0, 1, 1]
 
 
 def test_tolerance_outvotes_a_wrong_silhouette():
@@ -88,12 +88,12 @@ def test_the_level_of_a_soft_ball_is_its_density_at_the_silhouette():
     masks, cameras = ball_views(0.3)
     ball = SoftBall(80.0, radius=0.35)
     wanted = 80 * torch.sigmoid(torch.tensor(20 * (0.35 - 0.3)))
-    level = silhouette_level(ball, masks, cameras)
+    level = silhouette_iso_level(ball, masks, cameras)
     # The pixels of the masks tell the radius to a percent of the box.
     assert level * 1.15 >= 80 / (1 + 2.72 ** (20 * (0.31 - 0.35)))
     assert level == pytest.approx(float(wanted), rel=0.2)
     grid = OccupancyGrid.of(ball.density, 0.6, 24, 0.2).dilated()
-    assert silhouette_level(ball, masks, cameras, occupancy=grid) == level
+    assert silhouette_iso_level(ball, masks, cameras, occupancy=grid) == level
 
 
 def test_the_best_level_is_the_middle_of_the_equally_good():

@@ -120,7 +120,7 @@ def test_gradcheck_of_weights_and_of_a_whole_rendering():
     field = VoxelField(VoxelSettings(3, initial_density=2.0)).double()
     origins, directions = aimed_rays(4)
 
-    def picture(density: Tensor, color: Tensor) -> tuple[Tensor, ...]:
+    def image(density: Tensor, color: Tensor) -> tuple[Tensor, ...]:
         copy = {"raw_density": density, "raw_color": color}
         seen = torch.func.functional_call(_Rendered(field, origins, directions), _named(copy))
         return seen
@@ -130,7 +130,7 @@ def test_gradcheck_of_weights_and_of_a_whole_rendering():
         for parameter in (field.raw_density, field.raw_color)
     ]
     inputs = [value.detach().requires_grad_() for value in start]
-    assert torch.autograd.gradcheck(picture, inputs)
+    assert torch.autograd.gradcheck(image, inputs)
 
 
 class _Rendered(torch.nn.Module):

@@ -1,4 +1,4 @@
-"""Texture coordinates of any mesh: inside the picture, without overlap, in bounded time."""
+"""Texture coordinates of any mesh: inside the image, without overlap, in bounded time."""
 
 from __future__ import annotations
 
@@ -104,9 +104,9 @@ def test_padding_keeps_charts_apart() -> None:
     inside = texels.face_ids.masked_fill(~texels.inside, -1)
     parts = charts(made)
     for line in (*inside, *inside.T):
-        places = torch.nonzero(line >= 0)[:, 0]
-        chart = parts[line[places]]
-        gaps = (places[1:] - places[:-1])[chart[1:] != chart[:-1]]
+        positions = torch.nonzero(line >= 0)[:, 0]
+        chart = parts[line[positions]]
+        gaps = (positions[1:] - positions[:-1])[chart[1:] != chart[:-1]]
         # xatlas makes the atlas a little larger than asked; it is scaled down.
         assert (gaps >= 5).all()
 

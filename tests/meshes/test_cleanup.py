@@ -232,7 +232,7 @@ def test_smoothing_makes_one_of_vertices_that_come_together() -> None:
     cleaned = clean(pinched, replace(BARE, smooth=100))
     told, found = cleaned.steps[-1].after, facts(cleaned.mesh)
     assert found.watertight and told.watertight
-    assert told.faces == found.faces < len(ball.faces) and told.places == found.places
+    assert told.faces == found.faces < len(ball.faces) and told.positions == found.positions
 
 
 @pytest.mark.parametrize("rounds", [10, 28, 100])
@@ -306,7 +306,7 @@ def test_steps_are_told_as_they_are_taken() -> None:
 
 def test_numbers_of_a_known_mesh() -> None:
     found = facts(together(box(), moved(box(), 1.0, 1.0, 0.0)))  # they share an edge
-    assert (found.places, found.faces, found.components) == (14, 24, 1)
+    assert (found.positions, found.faces, found.components) == (14, 24, 1)
     assert (found.border_edges, found.branching_edges) == (0, 1)
     assert found.area == pytest.approx(12.0) and found.volume is None
     assert not found.watertight and found.oriented

@@ -92,9 +92,9 @@ def test_bake_makes_one_texture_or_colours_at_vertices(
     assert len(made.materials) == 1 and (made.materials[0].texture is None) == bool(options)
     assert run("render", out, tmp_path / "views", "--views", 1, "--size", 32, "--elevation", 0,
                "--light", "ambient") == 0  # fmt: skip
-    picture = np.asarray(Image.open(tmp_path / "views" / "000.png")).astype(int)
-    assert abs(picture[16, 10] - [0, 0, 255, 255]).max() < 12
-    assert abs(picture[16, 22] - [255, 0, 0, 255]).max() < 12
+    image = np.asarray(Image.open(tmp_path / "views" / "000.png")).astype(int)
+    assert abs(image[16, 10] - [0, 0, 255, 255]).max() < 12
+    assert abs(image[16, 22] - [255, 0, 0, 255]).max() < 12
 
 
 def test_bake_takes_the_colours_of_another_mesh(painted: Path, tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_bake_takes_another_mesh_in_its_own_axes(painted: Path, tmp_path: Path) 
     ).all()
 
 
-def test_texture_paints_what_render_has_pictured(
+def test_texture_paints_what_render_has_imaged(
     painted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bare, views, out = tmp_path / "bare.stl", tmp_path / "views", tmp_path / "out.glb"
@@ -133,9 +133,9 @@ def test_texture_paints_what_render_has_pictured(
     assert capsys.readouterr().out.endswith(f"wrote 4 faces to {out}\n")
     assert run("render", out, tmp_path / "again", "--views", 1, "--size", 48, "--elevation", 0,
                "--light", "ambient") == 0  # fmt: skip
-    picture = np.asarray(Image.open(tmp_path / "again" / "000.png")).astype(int)
-    assert abs(picture[24, 14] - [0, 0, 255, 255]).max() < 12
-    assert abs(picture[24, 34] - [255, 0, 0, 255]).max() < 12
+    image = np.asarray(Image.open(tmp_path / "again" / "000.png")).astype(int)
+    assert abs(image[24, 14] - [0, 0, 255, 255]).max() < 12
+    assert abs(image[24, 34] - [255, 0, 0, 255]).max() < 12
     busy = np.asarray(Image.open(views / "000.png")).copy()
     busy[::2, ::2, :3] = 255 - busy[::2, ::2, :3]
     Image.fromarray(busy).save(views / "000.png")
@@ -148,7 +148,7 @@ def test_texture_paints_what_render_has_pictured(
 
 @pytest.mark.parametrize("mode", ["RGBA", "RGB"])
 def test_texture_refines_the_shape(mode: str, tmp_path: Path) -> None:
-    """A ball becomes the flatter one of the pictures, with alpha and without."""
+    """A ball becomes the flatter one of the images, with alpha and without."""
     truth = sphere(0.5, 3)
     truth = replace(truth, vertices=truth.vertices * torch.tensor([1.0, 1.0, 0.7]))
     truth = with_vertex_colors(truth, lambda points: 0.5 + 0.4 * torch.sin(8.0 * points))
@@ -157,11 +157,11 @@ def test_texture_refines_the_shape(mode: str, tmp_path: Path) -> None:
     run("render", tmp_path / "truth.glb", tmp_path / "views", "--views", 6, "--size", 48,
         "--light", "ambient", "--elevation", 10)  # fmt: skip
     for file in (tmp_path / "views").glob("*.png"):
-        picture = Image.open(file)
+        image = Image.open(file)
         if mode == "RGB":
-            white = Image.new("RGBA", picture.size, "white")
-            picture = Image.alpha_composite(white, picture).convert("RGB")
-        picture.save(file)
+            white = Image.new("RGBA", image.size, "white")
+            image = Image.alpha_composite(white, image).convert("RGB")
+        image.save(file)
     out = tmp_path / "out.glb"
     words = ["texture", tmp_path / "ball.ply", tmp_path / "views", out, "--size", 64]
     assert run(*words, "--refine", 120) == 0
@@ -171,7 +171,7 @@ def test_texture_refines_the_shape(mode: str, tmp_path: Path) -> None:
     assert sides.tolist() == pytest.approx([1.0, 1.0, 0.7], abs=0.06)
 
 
-def test_render_writes_pictures_with_alpha_and_their_cameras(painted: Path, tmp_path: Path) -> None:
+def test_render_writes_images_with_alpha_and_their_cameras(painted: Path, tmp_path: Path) -> None:
     out = tmp_path / "views"
     assert run("render", painted, out, "--views", 4, "--size", 32, "--azimuth", 10) == 0
     listed = read_frames(out / "transforms.json")
@@ -183,9 +183,9 @@ def test_render_writes_pictures_with_alpha_and_their_cameras(painted: Path, tmp_
     assert angles == pytest.approx([49.13] * 4)
     turn = torch.rad2deg(torch.atan2(cameras[:, 1, 3], cameras[:, 0, 3])).tolist()
     assert turn == pytest.approx([10.0, 100.0, -170.0, -80.0], abs=1e-3)
-    picture = np.asarray(Image.open(out / "000.png"))
-    assert picture.shape == (32, 32, 4)
-    assert (picture[..., 3].min(), picture[..., 3].max()) == (0, 255)
+    image = np.asarray(Image.open(out / "000.png"))
+    assert image.shape == (32, 32, 4)
+    assert (image[..., 3].min(), image[..., 3].max()) == (0, 255)
 
 
 def test_inspect_for_people_and_programs(scan: Path, capsys: pytest.CaptureFixture[str]) -> None:

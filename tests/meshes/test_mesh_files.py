@@ -132,11 +132,11 @@ def test_normalised_centred_with_longest_side_1(tmp_path: Path, far: float) -> N
     assert as_is.vertices[:, 2].amax() == pytest.approx(8.5)
 
 
-def textured_square(picture: Image.Image, **material: Any) -> trimesh.Trimesh:
+def textured_square(image: Image.Image, **material: Any) -> trimesh.Trimesh:
     """A square that faces +z, y up."""
     corners = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
     settings = {"name": "paint", "metallicFactor": 0.0, **material}
-    look = PBRMaterial(baseColorTexture=picture, **settings)
+    look = PBRMaterial(baseColorTexture=image, **settings)
     return trimesh.Trimesh(
         np.concatenate([corners - 0.5, np.zeros((4, 1))], axis=1),
         [[0, 1, 2], [0, 2, 3]],
@@ -176,8 +176,8 @@ def test_palettes_and_colour_factors(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("mode", "alpha"), [("MASK", 0.0), ("BLEND", 0.25), (None, 1.0)])
 def test_alpha_modes(tmp_path: Path, mode: str | None, alpha: float) -> None:
-    picture = Image.new("RGBA", (4, 4), (255, 0, 0, 64))
-    textured_square(picture, alphaMode=mode, alphaCutoff=0.5).export(tmp_path / "a.glb")
+    image = Image.new("RGBA", (4, 4), (255, 0, 0, 64))
+    textured_square(image, alphaMode=mode, alphaCutoff=0.5).export(tmp_path / "a.glb")
     seen = look(load_mesh(tmp_path / "a.glb"), FRONT).color[SIZE // 2, SIZE // 2, 3]
     assert seen == pytest.approx(alpha, abs=0.01)
 
@@ -240,11 +240,11 @@ def glb(header: dict[str, Any], binary: bytes = b"") -> bytes:
 
 def triangle_glb(change: Callable[[dict[str, Any]], object] = lambda header: None) -> bytes:
     """One triangle with uv and a texture, whose header was changed."""
-    picture = io.BytesIO()
-    Image.new("RGB", (2, 2), "red").save(picture, "PNG")
+    image = io.BytesIO()
+    Image.new("RGB", (2, 2), "red").save(image, "PNG")
     points = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], np.float32).tobytes()
     uv = np.array([[0, 0], [1, 0], [0, 1]], np.float32).tobytes()
-    parts = [points, uv, picture.getvalue()]
+    parts = [points, uv, image.getvalue()]
     starts = np.cumsum([0, *map(len, parts)]).tolist()
     header: dict[str, Any] = {
         "asset": {"version": "2.0", "copyright": "CC0, nobody"},

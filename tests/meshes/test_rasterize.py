@@ -224,14 +224,14 @@ def test_depth_and_weights_are_those_of_open3d() -> None:
 
 @pytest.mark.parametrize("name", ["alarm", "lion", "shoe1"])
 def test_silhouettes_are_those_of_the_ground_truth(shared_data: Path, name: str) -> None:
-    """Google Scanned Objects: geometry aligned with pictures that another renderer took."""
+    """Google Scanned Objects: geometry aligned with images that another renderer took."""
     folder = shared_data / "gso" / name
     # PyTorch3D, which sees the same, takes minutes for this on the CPU.
     look = rasterizer(load_mesh(folder / "mesh_aligned.ply", normalise=False), "open3d")
     fov_deg = 2.0 * math.degrees(math.atan(128.0 / 280.0))
     for view in (0, 5, 11):
-        with Image.open(folder / f"{view:03d}.png") as picture:
-            truth = torch.from_numpy(np.array(picture)[..., 3] >= 128)
+        with Image.open(folder / f"{view:03d}.png") as image:
+            truth = torch.from_numpy(np.array(image)[..., 3] >= 128)
         camera = Camera.at(Pose(30.0, 22.5 * view, 1.5), 256, fov_deg)
         ours = look(camera).face_ids[0] >= 0
         assert (truth & ours).sum() / (truth | ours).sum() > 0.98

@@ -153,9 +153,9 @@ def test_damage_is_one_line(tmp_path: Path, content: bytes, reason: str) -> None
 @pytest.mark.parametrize("first", range(4))
 @pytest.mark.parametrize("form", FORMATS)
 def test_concave_faces(tmp_path: Path, form: str, first: int) -> None:
-    places = [(0, 0, 0), (2, 1, 0), (4, 0, 0), (2, 4, 0)]
+    positions = [(0, 0, 0), (2, 1, 0), (4, 0, 0), (2, 4, 0)]
     face = tuple((first + k) % 4 for k in range(4))
-    content = ply(("vertex", XYZ, places), ("face", (LIST,), [(face,)]), form=form)
+    content = ply(("vertex", XYZ, positions), ("face", (LIST,), [(face,)]), form=form)
     assert area(load(tmp_path, content)) == pytest.approx(6.0)
 
 
@@ -200,10 +200,10 @@ def test_many_colours_of_faces(tmp_path: Path) -> None:
     """More than a row of the palette holds, exact in all of them."""
     generator = np.random.default_rng(0)
     shown = generator.integers(0, 256, (1000, 3))
-    places = generator.random((3000, 3)).tolist()
+    positions = generator.random((3000, 3)).tolist()
     rows = [((3 * k, 3 * k + 1, 3 * k + 2), *color) for k, color in enumerate(shown.tolist())]
     properties = (LIST, "uchar red", "uchar green", "uchar blue")
-    content = ply(("vertex", XYZ, places), ("face", properties, rows), form="binary_big_endian")
+    content = ply(("vertex", XYZ, positions), ("face", properties, rows), form="binary_big_endian")
     assert colors(load(tmp_path, content)) == [tuple(color) for color in shown.tolist()]
 
 

@@ -20,8 +20,8 @@ from zero123lib.meshes.refine import (
     Refinement,
     RefineSettings,
     diffusion,
+    fixed,
     laplacian_loss,
-    mended,
     normal_loss,
     refine,
 )
@@ -244,7 +244,7 @@ def test_each_step_is_told_and_the_last_has_the_mesh() -> None:
 def test_a_step_solves_once_for_places_and_once_for_their_gradient(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """However many pictures; and the result is that of solving anew for each of them."""
+    """However many images; and the result is that of solving anew for each of them."""
     truth, start = ellipsoid(), with_vertex_colors(sphere(0.4, 2), waves)
     settings = RefineSettings(steps=3, views_per_step=4)
     solved: list[int] = []
@@ -263,7 +263,7 @@ def test_a_step_solves_once_for_places_and_once_for_their_gradient(
     once = last(refine(start, pictures(truth), where(), settings, backend="open3d"))
     # The last mesh is that after the last step.
     assert len(solved) == 2 * settings.steps + 1
-    losses = refining._picture_losses
+    losses = refining._image_losses
 
     def anew(model, positions, *rest):
         return losses(model, model.positions(model.moved()), *rest)
@@ -276,18 +276,20 @@ def test_a_step_solves_once_for_places_and_once_for_their_gradient(
 
 
 def test_a_picture_that_counts_more_wins() -> None:
-    """Of two pictures by one camera that show colours apart."""
+    """Of two images by one camera that show colours apart."""
     ball, poses = sphere(0.5, 2), [Pose(0.0, 0.0, 1.85)] * 2
     images = pictures(ball, poses)
     images[..., :3] = torch.tensor([0.2, 0.8]).reshape(2, 1, 1, 1)
     settings = RefineSettings(steps=80, views_per_step=2, vertex_rate=0.0)
     start = with_vertex_colors(ball, lambda points: torch.full((len(points), 3), 0.5))
-    for worth, least, most in ((None, 0.45, 0.55), (torch.tensor([50.0, 1.0]), 0.19, 0.25)):
-        steps = refine(start, images, where(poses), settings, backend="open3d", worth=worth)
+    for view_weights, least, most in ((None, 0.45, 0.55), (torch.tensor([50.0, 1.0]), 0.19, 0.25)):
+        steps = refine(
+            start, images, where(poses), settings, backend="open3d", view_weights=view_weights
+        )
         seen = pictures(last(steps), poses[:1])[0, 14:-14, 14:-14, :3]
         assert least < seen.min() and seen.max() < most
-    with pytest.raises(ValueError, match="worth: expected 2 numbers above 0"):
-        refine(start, images, where(poses), settings, worth=torch.ones(1))
+    with pytest.raises(ValueError, match="view_weights: expected 2 numbers above 0"):
+        refine(start, images, where(poses), settings, view_weights=torch.ones(1))
 
 
 def test_diffusion_undoes_the_laplacian_and_keeps_the_mean() -> None:
@@ -320,7 +322,7 @@ def test_what_has_lost_its_area_is_mended() -> None:
     vertices = ball.vertices.clone()
     first, second = ball.faces[0, :2]
     vertices[first] = vertices[second]
-    got = mended(replace(ball, vertices=vertices))
+    got = fixed(replace(ball, vertices=vertices))
     assert facts(got).watertight and facts(got).degenerate_faces == 0
     assert 0 < len(ball.faces) - len(got.faces) <= 4
 
@@ -342,14 +344,14 @@ def test_wrong_arguments_are_named() -> None:
     images = pictures(truth)
     with pytest.raises(ValueError, match="images: expected alpha, which the silhouette is taken"):
         refine(truth, images[..., :3], where())
-    with pytest.raises(ValueError, match=r"cameras: expected one per picture \(8\), got 7"):
+    with pytest.raises(ValueError, match=r"cameras: expected one per image \(8\), got 7"):
         refine(truth, images, where()[:7])
     with pytest.raises(ValueError, match="mesh: expected one material, got 2: bake it first"):
         refine(joined(square(0.0), square(0.2)), images, where())
     with pytest.raises(ValueError, match="cameras: expected the mesh at least 0.01 before them"):
         near = [Camera.at(Pose(0.0, 0.0, 0.3), SIZE)]
         list(refine(truth, images[:1], near, backend="open3d"))
-    with pytest.raises(ValueError, match="steps: expected at least 1, got 0"):
+    with pytest.raises(ValueError, match="steps: expected a whole number of at least 1, got 0"):
         RefineSettings(steps=0)
-    with pytest.raises(ValueError, match="mask: expected at least 0, got -1"):
+    with pytest.raises(ValueError, match="mask: expected a number of at least 0, got -1"):
         RefineSettings(mask=-1)

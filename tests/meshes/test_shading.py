@@ -202,11 +202,11 @@ def test_vertex_colours_have_the_gradients_of_finite_differences(backend: str) -
     camera = Camera(FRONT.camera_to_world.double(), 12)
     colors = torch.rand(4, 4, dtype=torch.float64).mul_(0.8).add_(0.1).requires_grad_()
 
-    def picture(colors: torch.Tensor) -> torch.Tensor:
+    def image(colors: torch.Tensor) -> torch.Tensor:
         colored = Mesh(vertices, mesh.faces, vertex_colors=colors)
         return render(colored, camera, PHONG, 2, backend).color[4:8, 4:8]
 
-    assert torch.autograd.gradcheck(picture, (colors,))
+    assert torch.autograd.gradcheck(image, (colors,))
 
 
 def test_positions_have_the_gradients_of_finite_differences() -> None:
@@ -217,12 +217,12 @@ def test_positions_have_the_gradients_of_finite_differences() -> None:
     colors = torch.rand(4, 4, generator=draw, dtype=torch.float64) * 0.8 + 0.1
     bump = 0.1 * torch.rand(4, 3, generator=draw, dtype=torch.float64)
 
-    def picture(vertices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def image(vertices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         seen = render(Mesh(vertices, mesh.faces, vertex_colors=colors), camera, PHONG, 1, "open3d")
         return seen.color[2, 3], seen.depth[2, 3]
 
     vertices = (mesh.vertices.double() + bump).requires_grad_()
-    assert torch.autograd.gradcheck(picture, (vertices,), eps=1e-5, atol=1e-3)
+    assert torch.autograd.gradcheck(image, (vertices,), eps=1e-5, atol=1e-3)
 
 
 def test_wrong_arguments_are_named() -> None:

@@ -1,4 +1,4 @@
-"""Textures from pictures: known ones come back, hidden surfaces stay clean, the rest is filled."""
+"""Textures from images: known ones come back, hidden surfaces stay clean, the rest is filled."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shapes import joined, sphere, square
 
 from zero123lib.meshes import filling, texture_views
 from zero123lib.meshes.atlas import unwrap
-from zero123lib.meshes.filling import charts, spread
+from zero123lib.meshes.filling import charts, inpaint
 from zero123lib.meshes.load import load_mesh
 from zero123lib.meshes.mesh import Camera, Material, Mesh
 from zero123lib.meshes.render import render
@@ -27,6 +27,7 @@ from zero123lib.meshes.texture_samples import (
     sample_views,
 )
 from zero123lib.meshes.texture_views import agreed_steps, texture_from_views
+from zero123lib.upscaling import upscaled
 from zero123lib.views.poses import Pose
 
 pytest.importorskip("xatlas", reason="xatlas is not installed: meshes cannot be unwrapped")
@@ -77,7 +78,7 @@ def samples_of(mesh: Mesh, backend: str = "open3d") -> tuple[Samples, torch.Tens
 def test_pixels_are_predicted_as_the_renderer_makes_them(ball: Mesh, backend: str) -> None:
     samples, _ = samples_of(ball, backend)
     texture = to_linear(texture_of(ball)).flatten(0, 1)
-    # The pictures were rendered with as many samples per pixel.
+    # The images were rendered with as many samples per pixel.
     predicted = to_srgb(samples.predicted(texture))
     torch.testing.assert_close(predicted, samples.targets, atol=1e-5, rtol=0)
     assert len(predicted) > 500
@@ -98,7 +99,7 @@ def test_what_is_given_back_is_the_gradient_through_the_shader() -> None:
     seen = look_up(texture, uv)[:, 3:]
     torch.testing.assert_close(samples.predicted(texture[..., 3:].flatten(0, 1)), seen)
     (gradient,) = torch.autograd.grad((seen * values).sum(), texture)
-    back = samples.returner(64)(values)
+    back = samples.adjoint(64)(values)
     torch.testing.assert_close(back.reshape(8, 8), gradient[..., 3])
 
 
@@ -167,9 +168,9 @@ def test_a_picture_that_counts_more_wins(ball: Mesh) -> None:
     poses = [Pose(0.0, 0.0, 1.85)] * 3
     images = pictures(ball, poses)
     images[..., :3] = torch.tensor([0.2, 0.5, 0.5]).reshape(3, 1, 1, 1)
-    worth = torch.tensor([100.0, 1.0, 1.0])
-    for given, middle in ((None, 0.5), (worth, 0.2), (5 * worth, 0.2)):
-        got = texture_from_views(plain(ball), images, cameras(poses), 64, worth=given)
+    view_weights = torch.tensor([100.0, 1.0, 1.0])
+    for given, middle in ((None, 0.5), (view_weights, 0.2), (5 * view_weights, 0.2)):
+        got = texture_from_views(plain(ball), images, cameras(poses), 64, view_weights=given)
         seen = pictures(got, poses[:1])[0, 20:44, 20:44, :3]
         assert (seen - middle).abs().max() < 0.02
 
@@ -198,6 +199,29 @@ def test_the_trusted_image_decides_where_it_sees_squarely() -> None:
     assert oblique[0] > 0.75 > 0.7 > oblique[1]
     with pytest.raises(ValueError, match="trusted: expected the number of one of 9 images, got 9"):
         texture_from_views(plain(truth), images, cameras(poses), 64, trusted=9)
+
+
+def test_the_trusted_images_detail_comes_into_the_texture() -> None:
+    def fine(points: torch.Tensor) -> torch.Tensor:
+        return waves(points * 6)
+
+    truth, poses = bake(sphere(), fine, 512), [Pose(10.0, 0.0, 1.85), *AROUND]
+    images, (detail,) = pictures(truth, poses, 32), pictures(truth, poses[:1], 256)
+    given = (plain(truth), images, cameras(poses, 32), 512)
+    errors = []
+    for more in (None, detail):
+        got = texture_from_views(*given, trusted=0, detail=more)
+        (shown,) = pictures(got, poses[:1], 256)
+        errors.append(psnr(shown[96:160, 96:160], detail[96:160, 96:160]))
+    assert errors[1] > errors[0] + 10, errors
+
+
+def test_images_are_enlarged_with_their_cameras(ball: Mesh) -> None:
+    images = pictures(ball, AROUND, 32)
+    larger = upscaled(images.movedim(-1, 1), 2).movedim(1, -1)
+    wanted = texture_from_views(plain(ball), larger, cameras(AROUND), 64)
+    found = texture_from_views(plain(ball), images, cameras(AROUND, 32), 64, upscale=2)
+    assert torch.equal(texture_of(found), texture_of(wanted))
 
 
 def test_other_images_get_the_trusted_ones_exposure(ball: Mesh) -> None:
@@ -240,14 +264,14 @@ def test_steps_follow_how_well_images_agree(ball: Mesh) -> None:
     noisy = true.clone()
     noise = 0.3 * torch.randn(noisy[..., :3].shape, generator=draw)
     noisy[..., :3] = (noisy[..., :3] + noise).clamp(0.0, 1.0)
-    fit, worth = ViewFit(steps=None), torch.ones(len(poses))
+    fit, view_weights = ViewFit(steps=None), torch.ones(len(poses))
     found = []
     for images in (true, noisy):
         samples = sample_views(plain(ball), images, cameras(poses), 64, fit, "open3d")
-        found.append(agreed_steps(samples, 64 * 64, fit, worth))
+        found.append(agreed_steps(samples, 64 * 64, fit, view_weights))
     assert found == [20, 0]
     few = sample_views(plain(ball), true[:3], cameras(poses[:3]), 64, fit, "open3d")
-    assert agreed_steps(few, 64 * 64, fit, worth) == 4
+    assert agreed_steps(few, 64 * 64, fit, view_weights) == 4
 
 
 def test_unseen_surface_is_filled_from_its_border() -> None:
@@ -294,7 +318,7 @@ def test_between_two_colours_unseen_texels_are_a_straight_ramp(
     texture = torch.where(seen, across, 0.5).unsqueeze(-1)
     for largest in (filling._DIRECT, 0):  # at once, and in rounds as large textures are
         monkeypatch.setattr(filling, "_DIRECT", largest)
-        got = spread(mesh, texels, texture, seen)[..., 0]
+        got = inpaint(mesh, texels, texture, seen)[..., 0]
         assert torch.equal(got[seen], texture[seen][:, 0])
         assert (got - across)[texels.inside].abs().max() < 0.03
     assert charts(mesh).tolist() == ([0, 0, 1, 1] if split else [0, 0, 0, 0])
@@ -307,11 +331,11 @@ def test_a_part_that_no_picture_shows_takes_the_nearest_colour() -> None:
     seen = (texels.face_ids >= 0) & (texels.face_ids < 2)
     z = torch.zeros(64, 64)
     z[texels.face_ids >= 0] = texels.points(squares)[:, 2]
-    got = spread(squares, texels, torch.where(seen, z, 9.0).unsqueeze(-1), seen)[..., 0]
+    got = inpaint(squares, texels, torch.where(seen, z, 9.0).unsqueeze(-1), seen)[..., 0]
     behind = texels.face_ids >= 2
     assert (got - z)[behind].abs().max() < 0.03
     with pytest.raises(ValueError, match="seen: expected at least one texel with a face, got none"):
-        spread(squares, texels, z.unsqueeze(-1), torch.zeros_like(seen))
+        inpaint(squares, texels, z.unsqueeze(-1), torch.zeros_like(seen))
 
 
 def test_pixels_count_less_near_silhouettes_outer_and_inner() -> None:
@@ -348,15 +372,21 @@ def test_wrong_arguments_are_named(ball: Mesh) -> None:
         texture_from_views(ball, images[:, :4], where, 16)
     with pytest.raises(ValueError, match=r"images: expected floating numbers in \[0, 1\]"):
         texture_from_views(ball, images * float("nan"), where, 16)
-    with pytest.raises(ValueError, match=r"cameras: expected one per picture \(2\), got 1"):
+    with pytest.raises(ValueError, match=r"cameras: expected one per image \(2\), got 1"):
         texture_from_views(ball, images, where[:1], 16)
-    with pytest.raises(ValueError, match="cameras: expected size 8, as the pictures', got 9"):
+    with pytest.raises(ValueError, match="cameras: expected size 8, as the images', got 9"):
         texture_from_views(ball, images, [where[0], Camera.at(AROUND[1], 9)], 16)
-    with pytest.raises(ValueError, match="images: expected pictures that show the mesh, got none"):
+    with pytest.raises(ValueError, match="images: expected some that show the mesh, got none"):
         texture_from_views(ball, images, where, 16)
-    for worth in (torch.ones(3), torch.tensor([1.0, 0.0]), torch.tensor([1.0, float("nan")])):
-        with pytest.raises(ValueError, match="worth: expected 2 numbers above 0, one per picture"):
-            texture_from_views(ball, images, where, 16, worth=worth)
+    for view_weights in (
+        torch.ones(3),
+        torch.tensor([1.0, 0.0]),
+        torch.tensor([1.0, float("nan")]),
+    ):
+        with pytest.raises(
+            ValueError, match="view_weights: expected 2 numbers above 0, one per image"
+        ):
+            texture_from_views(ball, images, where, 16, view_weights=view_weights)
     with pytest.raises(ValueError, match="robust: expected a number above 0, got 0"):
         ViewFit(robust=0)
     with pytest.raises(ValueError, match="supersample: expected at least 1, got 0"):

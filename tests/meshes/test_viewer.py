@@ -2,7 +2,7 @@
 
 What is compared. The source view of a procedural scene is lit, and so is the texture that is made
 for it, as a reconstruction's is; the mesh is shown in white light from all around, which leaves the
-texture's colours as they are. Both pictures are composited on white and compared whole, silhouette
+texture's colours as they are. Both images are composited on white and compared whole, silhouette
 and all.
 """
 
@@ -127,10 +127,10 @@ def test_in_three_js_it_stands_upright_with_its_texture(tmp_path: Path) -> None:
     x, y, z = camera_to_world(INPUT)[:3, 3].tolist()
     with viewer.opened() as page:
         shown = viewer.screenshot(page, tmp_path / "scene.glb", (x, z, -y), 256, FOV_DEG, False)
-    picture = torch.from_numpy(shown.copy()) / 255.0
+    image = torch.from_numpy(shown.copy()) / 255.0
     expected = on_white(render(made, Camera.at(INPUT, 256), AMBIENT).color)
     # Its edges are smoothed with fewer samples than ours.
-    right = psnr(picture, expected)
+    right = psnr(image, expected)
     assert right > 28.0
-    turned = [picture.flip(0), picture.flip(1), picture.rot90(), picture.rot90(-1)]
+    turned = [image.flip(0), image.flip(1), image.rot90(), image.rot90(-1)]
     assert all(psnr(wrong, expected) < right - 8.0 for wrong in turned)

@@ -70,7 +70,7 @@ def code_cells(notebook: Any) -> list[Any]:
 
 
 def texts(output: Any) -> Iterator[str]:
-    """All that an output says, pictures left out."""
+    """All that an output says, images left out."""
     if output.output_type == "stream":
         yield output.text
     for kind, value in output.get("data", {}).items():
@@ -98,9 +98,9 @@ def faults(notebook: Any) -> list[str]:
             found.append(f"cell {index} names a folder of the machine")
         if any("widget-view" in kind for o in cell.outputs for kind in o.get("data", {})):
             found.append(f"cell {index} keeps a widget, which is an error without its kernel")
-        pictures = any("image/png" in output.get("data", {}) for output in cell.outputs)
-        if pictures and not CAPTION.search(said):
-            found.append(f"cell {index} shows a picture and does not say which model made it")
+        images = any("image/png" in output.get("data", {}) for output in cell.outputs)
+        if images and not CAPTION.search(said):
+            found.append(f"cell {index} shows an image and does not say which model made it")
     return found
 
 
@@ -276,7 +276,7 @@ def test_what_a_cell_must_not_show_is_found(tmp_path: Path) -> None:
     assert [line.split(":")[0] for line in found] == [
         "cell 0 warns",
         "cell 0 names a folder of the machine",
-        "cell 0 shows a picture and does not say which model made it",
+        "cell 0 shows an image and does not say which model made it",
     ]
 
 

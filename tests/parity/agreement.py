@@ -50,7 +50,7 @@ def noise_prediction(
 def views(pipe: Zero123Pipeline, start: Tensor, eta: float, output_type: OutputType) -> Tensor:
     """The one view that is asked for: latents ``[1, 4, h, w]``, or pixels in [0, 1]."""
     output: Any = pipe(
-        case.picture(pipe.image_size),
+        case.image(pipe.image_size),
         [case.POSE],
         num_inference_steps=case.NUM_STEPS,
         guidance_scale=case.GUIDANCE_SCALE,

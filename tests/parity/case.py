@@ -1,6 +1,6 @@
-"""What is asked of both codes, the official one and ours: one picture, one pose, one noise.
+"""What is asked of both codes, the official one and ours: one image, one pose, one noise.
 
-Pictures are ``[3, S, S]`` in [-1, 1], latents ``[4, S / 8, S / 8]``.
+Images are ``[3, S, S]`` in [-1, 1], latents ``[4, S / 8, S / 8]``.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ GUIDANCE_SCALE = 3.0
 NUM_STEPS = 12
 ALL_NUM_STEPS = (12, 50, 75)
 
-# Of the full-size picture every so many pixels are kept: prime to the decoder's factors of two,
+# Of the full-size image every so many pixels are kept: prime to the decoder's factors of two,
 # so that all phases of its upsampling are among them.
 PIXEL_STRIDE = 3
 
 START_SEED, STEPS_SEED = 1, 2
 
 
-def picture(size: int) -> Tensor:
+def image(size: int) -> Tensor:
     """A ramp, a wave with a kink, and a board of 4 px fields, one a channel.
 
     Quarters of whole numbers and a few products alone, so that no rounding can differ.

@@ -80,7 +80,7 @@ def numbers(
     model.use_ema = use_ema
     size = model.image_size
     sampler = _Sampler(code.sampler(model), case.start_noise(size))
-    picture = case.picture(size * 8)[None]
+    picture = case.image(size * 8)[None]
     torch.manual_seed(case.STEPS_SEED)
     with spied(model.cc_projection) as projections, spied(model.model) as predictions:
         image = code.sample_model(

@@ -68,7 +68,7 @@ def test_numbers_are_the_official_ones(
         checkpoint, encoding="zero123", use_ema=weighted == "ema"
     )
     pipe.set_progress_bar_config(disable=True)
-    condition = pipe.encode(pipe.prepare(case.picture(pipe.image_size)))
+    condition = pipe.encode(pipe.prepare(case.image(pipe.image_size)))
     pose = encode_poses([case.POSE])
     start = torch.from_numpy(reference["start"])
     with torch.no_grad():
@@ -86,7 +86,7 @@ def test_numbers_are_the_official_ones(
         f"latents_{weighted}_eta1": latents[1.0][0],
     }
     if weighted == "ema":
-        # As the pipeline gives pictures, but of the latents at hand.
+        # As the pipeline gives images, but of the latents at hand.
         pixels = (pipe.decode(latents[0.0]) + 1) / 2
         ours["image"] = pixels[0, :, :: case.PIXEL_STRIDE, :: case.PIXEL_STRIDE]
     found = {name: difference(value, reference[name]) for name, value in ours.items()}

@@ -1,4 +1,4 @@
-"""The numbers are the official ones: the same weights, picture and noise through both codes.
+"""The numbers are the official ones: the same weights, image and noise through both codes.
 
 `small.npz` holds what the official code computed (see `make_reference.py`). Here the same weights
 come as a file of the original layout, through the public loader.
@@ -56,9 +56,9 @@ def load(path: Path, **options: Any) -> Zero123Pipeline:
 
 @pytest.fixture(scope="module")
 def condition(pipes: dict[str, Zero123Pipeline]) -> Condition:
-    """Of the picture; the UNet has no part in it."""
+    """Of the image; the UNet has no part in it."""
     pipe = pipes["ema"]
-    return pipe.encode(pipe.prepare(case.picture(pipe.image_size)))
+    return pipe.encode(pipe.prepare(case.image(pipe.image_size)))
 
 
 def start(reference: Mapping[str, np.ndarray]) -> Tensor:
@@ -125,9 +125,9 @@ def test_final_latents(
     assert_agrees(latents[0], reference[f"latents_{weighted}_eta{eta:g}"])
 
 
-def test_picture(pipes: dict[str, Zero123Pipeline], reference: Mapping[str, np.ndarray]) -> None:
-    pictures = views(pipes["ema"], start(reference), 0.0, "pt")
-    assert_agrees(pictures[0], reference["image"])
+def test_image(pipes: dict[str, Zero123Pipeline], reference: Mapping[str, np.ndarray]) -> None:
+    images = views(pipes["ema"], start(reference), 0.0, "pt")
+    assert_agrees(images[0], reference["image"])
 
 
 @pytest.mark.parametrize(

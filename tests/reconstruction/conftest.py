@@ -1,4 +1,4 @@
-"""Pipelines with random weights for pictures of 32 px, and an object that is known."""
+"""Pipelines with random weights for images of 32 px, and an object that is known."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def scene() -> Scene:
 
 @pytest.fixture(scope="session")
 def photo(scene: Scene) -> Image.Image:
-    """Its picture with alpha, 32 px."""
+    """Its image with alpha, 32 px."""
     rgba = render(scene, [INPUT], 32).rgba[0]
     return Image.fromarray((rgba * 255).round().to(torch.uint8).numpy().astype(np.uint8))
 

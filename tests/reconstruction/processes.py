@@ -25,7 +25,7 @@ def words(files: Path, out: Path, *more: str) -> list[str]:
 
 def start(files: Path, out: Path, *more: str) -> subprocess.Popen:
     """Begin a run."""
-    return process([sys.executable, "-m", "zero123lib.cli", *words(files, out, *more)])
+    return process([sys.executable, "-m", "zero123lib", *words(files, out, *more)])
 
 
 def process(command: Sequence[str]) -> subprocess.Popen:

@@ -102,7 +102,7 @@ def test_max_steps_counts_all_optimisation_and_resume_takes_more(
 def test_true_views_give_the_true_shape(
     monkeypatch: pytest.MonkeyPatch, pipe: Zero123Pipeline
 ) -> None:
-    """With the object's own pictures in place of made ones, what is left is the engine's error."""
+    """With the object's own images in place of made ones, what is left is the engine's error."""
     scene, size = random_scene(3, "apple"), 32
 
     def true_views(*args: Any) -> Iterator[Tensor]:
@@ -113,7 +113,7 @@ def test_true_views_give_the_true_shape(
 
     monkeypatch.setattr(fitted, "made_views", true_views)
     rgba = render(scene, [INPUT], size).rgba[0]
-    picture = Image.fromarray((rgba * 255).round().to(torch.uint8).numpy())
+    image = Image.fromarray((rgba * 255).round().to(torch.uint8).numpy())
     recipe = read_recipe(
         "tiny-views",
         [
@@ -125,7 +125,7 @@ def test_true_views_give_the_true_shape(
             "system.guidance.embedded.fit.hull_tolerance=0.02",
         ],
     )
-    end = result(reconstruct(picture, recipe, pipe=pipe))
+    end = result(reconstruct(image, recipe, pipe=pipe))
     ticks = (torch.arange(40) + 0.5) / 40 * 1.2 - 0.6
     points = torch.stack(torch.meshgrid(ticks, ticks, ticks, indexing="ij"), -1)
     truth = scene.inside(points)
@@ -164,12 +164,12 @@ def test_sizes_and_batches_follow_their_milestones(
 ) -> None:
     asked = []
 
-    def spied(field: Any, shots: Any, size: int, *args: Any, **options: Any) -> Any:
-        asked.append((len(shots), size))
-        return real(field, shots, size, *args, **options)
+    def spied(field: Any, cameras: Any, size: int, *args: Any, **options: Any) -> Any:
+        asked.append((len(cameras), size))
+        return real(field, cameras, size, *args, **options)
 
-    real = distilled.see
-    monkeypatch.setattr(distilled, "see", spied)
+    real = distilled.render_views
+    monkeypatch.setattr(distilled, "render_views", spied)
     recipe = read_recipe(
         "tiny-sds",
         [
@@ -316,7 +316,7 @@ def test_what_a_killed_run_had_half_written_goes(
 
 
 @pytest.mark.parametrize("color", [(0, 0, 0, 0), (255, 255, 255, 255), (255, 255, 255, 0)])
-def test_pictures_without_an_object_are_refused(
+def test_images_without_an_object_are_refused(
     color: tuple[int, ...], pipe: Zero123Pipeline, tmp_path: Path
 ) -> None:
     recipe = read_recipe("tiny-views", TINY)
@@ -326,9 +326,7 @@ def test_pictures_without_an_object_are_refused(
     assert not (tmp_path / "run").exists()
 
 
-def test_an_opaque_picture_on_white_is_cut_from_it(
-    photo: Image.Image, pipe: Zero123Pipeline
-) -> None:
+def test_an_opaque_image_on_white_is_cut_from_it(photo: Image.Image, pipe: Zero123Pipeline) -> None:
     white = Image.new("RGBA", photo.size, "white")
     opaque = Image.alpha_composite(white, photo).convert("RGB")
     recipe = read_recipe("tiny-views", TINY)
@@ -369,7 +367,7 @@ def test_a_checkpoint_of_another_run_is_refused_and_kept(
         ({"recipe": recipe}, "without a checkpoint.pt, or resume"),
         ({"recipe": other, "resume": True}, "the recipe that .* another"),
         ({"recipe": recipe, "resume": True, "seed": 5}, "the seed that .* '0', not '5'"),
-        ({"recipe": recipe, "resume": True, "image": photo.rotate(90)}, "picture that"),
+        ({"recipe": recipe, "resume": True, "image": photo.rotate(90)}, "image that"),
     ):
         with pytest.raises(ValueError, match=complaint):
             reconstruct(**{"image": photo, "pipe": pipe, "out": tmp_path, **arguments})

@@ -22,9 +22,9 @@ from zero123lib.metrics import silhouette_iou
 from zero123lib.reconstruction import videos
 from zero123lib.reconstruction.engine import Finished, reconstruct, result
 from zero123lib.reconstruction.outputs import load_field, write_field
-from zero123lib.reconstruction.pictures import cut_from_white
 from zero123lib.reconstruction.recipes import read_recipe
 from zero123lib.views.cameras import camera_to_world
+from zero123lib.views.images import alpha_from_white
 from zero123lib.views.poses import Pose
 
 from tiny_runs import INPUT, TINY  # isort: skip
@@ -126,8 +126,8 @@ def test_a_texture_that_cannot_be_made_is_a_note(
 def test_videos_have_a_frame_per_camera(end: Finished) -> None:
     import imageio.v3 as imageio
 
-    with Image.open(end.files["turntable.gif"]) as picture:
-        assert (picture.size, getattr(picture, "n_frames", 1)) == ((16, 16), 2)
+    with Image.open(end.files["turntable.gif"]) as image:
+        assert (image.size, getattr(image, "n_frames", 1)) == ((16, 16), 2)
     for name in ("turntable", "depth", "normals"):
         frames = imageio.imread(end.files[f"{name}.mp4"])
         assert frames.shape == (2, 16, 16, 3)
@@ -159,7 +159,7 @@ def test_without_ffmpeg_there_is_the_gif_and_a_note(
 def test_the_level_is_the_one_whose_surface_has_the_silhouette(
     photo: Image.Image, pipe: Zero123Pipeline
 ) -> None:
-    """On a field that begins as the hull of the picture: none of the model's views have a say."""
+    """On a field that begins as the hull of the image: none of the model's views have a say."""
     recipe = read_recipe(
         "tiny-views", [*TINY, "system.guidance.embedded.field.resolutions=[32,33]"]
     )
@@ -172,15 +172,15 @@ def test_the_level_is_the_one_whose_surface_has_the_silhouette(
     assert shares[2] == max(shares) > 0.9
 
 
-def test_cutting_from_white_and_putting_back_is_the_picture() -> None:
-    pictures = torch.rand(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))
-    pictures[0, :, 0] = 1.0
-    pictures[0, :, 1] = torch.tensor([0.97, 1.0, 1.0])[:, None]
-    rgba = cut_from_white(pictures, 0.3)
+def test_cutting_from_white_and_putting_back_is_the_image() -> None:
+    images = torch.rand(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    images[0, :, 0] = 1.0
+    images[0, :, 1] = torch.tensor([0.97, 1.0, 1.0])[:, None]
+    rgba = alpha_from_white(images, 0.3)
     alpha = rgba[..., 3:]
     back = rgba[..., :3] * alpha + 1 - alpha
     assert bool((alpha[0, 0] == 0).all()) and torch.allclose(alpha[0, 1], torch.tensor(0.1))
-    dark = pictures.amin(1) < 0.7
+    dark = images.amin(1) < 0.7
     assert bool((alpha[..., 0][dark] == 1).all())
     # Colours below 0 cannot be had: where the alpha is too small for them, that much is lost.
-    assert torch.allclose(back, pictures.movedim(1, -1), atol=1e-5)
+    assert torch.allclose(back, images.movedim(1, -1), atol=1e-5)

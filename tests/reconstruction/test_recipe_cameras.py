@@ -9,9 +9,9 @@ import torch
 
 from zero123lib.reconstruction.cameras import (
     equal_distance,
-    input_shot,
+    input_camera,
     pose_at,
-    random_shots,
+    random_cameras,
     ring_poses,
 )
 from zero123lib.reconstruction.recipes import read_recipe
@@ -24,7 +24,7 @@ RECIPE = ["system.guidance.embedded.camera=recipe"]
 
 
 def projected(pose: Pose, fov_deg: float, point: torch.Tensor) -> torch.Tensor:
-    """Where a point shows, in halves of the picture from its middle."""
+    """Where a point shows, in halves of the image from its middle."""
     camera = camera_to_world(pose)
     local = (point - camera[:3, 3]) @ camera[:3, :3]
     return local[:2] / -local[2] * focal_px(2, fov_deg)
@@ -32,7 +32,7 @@ def projected(pose: Pose, fov_deg: float, point: torch.Tensor) -> torch.Tensor:
 
 def test_threestudios_camera_and_zero123s_show_the_plane_through_the_origin_alike() -> None:
     near, far = (
-        input_shot(read_recipe("zero123-sds", choice), 25.0) for choice in (TRAINED, RECIPE)
+        input_camera(read_recipe("zero123-sds", choice), 25.0) for choice in (TRAINED, RECIPE)
     )
     assert (far.pose.radius, far.fov_deg) == (3.8, 20.0)
     assert near.fov_deg == FOV_DEG
@@ -56,20 +56,22 @@ def test_random_cameras_stay_in_their_ranges_and_are_as_far_as_the_inputs(
     choice: list[str],
 ) -> None:
     recipe = read_recipe("zero123-sds", choice)
-    condition = input_shot(recipe, 5.0)
+    condition = input_camera(recipe, 5.0)
     generator = torch.Generator().manual_seed(0)
-    shots = [shot for step in (0, 200, 300) for shot in random_shots(recipe, step, generator)]
-    assert len(shots) == 12 + 4 + 2
-    for shot in shots:
-        assert -10 <= shot.pose.elevation_deg <= 80 and shot.fov_deg == condition.fov_deg
-        assert shot.pose.relative_to(condition.pose).radius == pytest.approx(0)
+    cameras = [
+        camera for step in (0, 200, 300) for camera in random_cameras(recipe, step, generator)
+    ]
+    assert len(cameras) == 12 + 4 + 2
+    for camera in cameras:
+        assert -10 <= camera.pose.elevation_deg <= 80 and camera.fov_deg == condition.fov_deg
+        assert camera.pose.relative_to(condition.pose).radius == pytest.approx(0)
 
 
 def test_random_elevations_are_threestudios_mixture() -> None:
     recipe = read_recipe("zero123-sds", ["data.random_camera.elevation_range=[0, 90]"])
     generator = torch.Generator().manual_seed(0)
     drawn = torch.tensor(
-        [s.pose.elevation_deg for _ in range(500) for s in random_shots(recipe, 0, generator)]
+        [s.pose.elevation_deg for _ in range(500) for s in random_cameras(recipe, 0, generator)]
     )
     # Below 30 degrees lie a third of uniform angles and half of a hemisphere.
     assert float((drawn < 30).float().mean()) == pytest.approx((1 / 3 + 1 / 2) / 2, abs=0.02)

@@ -91,7 +91,7 @@ def test_overrides_are_applied_in_order_and_typed() -> None:
     recipe = read_recipe(
         "tiny-views", ["seed=1", "seed=2", "system.guidance.embedded.views.azimuths=4"]
     )
-    assert recipe.content.seed == 2 and recipe.embedded.views.azimuths == 4
+    assert recipe.seed == 2 and recipe.embedded.views.azimuths == 4
     assert "azimuths: 4" in recipe.text
 
 
@@ -110,9 +110,9 @@ def test_a_recipe_read_again_from_its_text_is_the_same(tmp_path: Path) -> None:
         ("system.geometry.radus=3", "system.geometry.radus: .*did you mean 'radius'"),
         ("system.guidance.embedded.feild.samples=3", "did you mean 'field'"),
         ("system.guidance.embedded.field.smples=3", "did you mean 'samples'"),
-        ("trainer.max_steps=a", "trainer.max_steps: expected a whole number, got 'a'"),
-        ("trainer.max_steps=0", "trainer.max_steps: expected at least 1, got 0"),
-        ("seed=1.5", "seed: expected a whole number, got 1.5"),
+        ("trainer.max_steps=a", "trainer.max_steps: expected a whole number .*, got 'a'"),
+        ("trainer.max_steps=0", "trainer.max_steps: expected .* of at least 1, got 0"),
+        ("seed=1.5", "seed: expected a whole number .*, got 1.5"),
         ("system.loss.lambda_rgb=[1, 2]", "system.loss.lambda_rgb: expected a number, "),
         ("system.loss.lambda_rgb=[0, 1, -2.0, 9]", "lambda_rgb: expected numbers of at least 0"),
         ("system.loss.lambda_rgb=much", "lambda_rgb: expected a number or a schedule"),
@@ -122,15 +122,15 @@ def test_a_recipe_read_again_from_its_text_is_the_same(tmp_path: Path) -> None:
         ("data.random_camera.elevation_range=[80, -10]", "two numbers in order"),
         ("data.random_camera.elevation_range=[-10, 99]", r"degrees in \[-90, 90\]"),
         ("data.random_camera.fovy_range=[20]", "fovy_range: expected a list of 2 entries"),
-        ("data.default_camera_distance=0", "default_camera_distance: expected above 0"),
+        ("data.default_camera_distance=0", "default_camera_distance: expected a number above 0"),
         ("data.default_elevation_deg=${nope}", "default_elevation_deg: .*'nope' not found"),
         ("system.optimizer.name=SGD", "expected one of Adam, AdamW, Adamax, got 'SGD'"),
         ("system.guidance.embedded.stages=[sds, views]", r"expected \[views\], \[sds\] or"),
         ("system.guidance.embedded.field.milestones=[]", "milestones: expected 1"),
         ("system.guidance.embedded.field.milestones=[1.5]", "milestones: expected ascending"),
-        ("system.guidance.embedded.fit.color_steps=-1", "color_steps: expected at least 0"),
-        ("system.guidance.embedded.fit.robust=0", "robust: expected above 0, got 0"),
-        ("system.guidance.embedded.fit.hull_density=0", "hull_density: expected above 0"),
+        ("system.guidance.embedded.fit.color_steps=-1", "color_steps: expected .* of at least 0"),
+        ("system.guidance.embedded.fit.robust=0", "robust: expected a number above 0, got 0"),
+        ("system.guidance.embedded.fit.hull_density=0", "hull_density: expected a number above 0"),
         ("system.optimizer=3", "system.optimizer: expected a section, got 3"),
         ("seed", "expected key=value"),
         ("=3", "expected key=value"),

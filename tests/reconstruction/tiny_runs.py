@@ -1,4 +1,4 @@
-"""What makes any recipe small enough for a test, and the camera of the test's picture."""
+"""What makes any recipe small enough for a test, and the camera of the test's image."""
 
 from __future__ import annotations
 

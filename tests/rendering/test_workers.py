@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from zero123lib.rendering.workers import Done, spread
+from zero123lib.rendering.workers import Done, run_pool
 
 
 def square_or_worse(job: int) -> int:
@@ -27,7 +27,7 @@ def square_or_worse(job: int) -> int:
 
 
 def test_workers_may_fail_die_or_hang_and_the_others_go_on() -> None:
-    done: list[Done[int]] = list(spread(square_or_worse, range(7), workers=2, timeout_s=10.0))
+    done: list[Done[int]] = list(run_pool(square_or_worse, range(7), workers=2, timeout_s=10.0))
     reasons = {end.job: end.reason for end in done}
     assert {end.job: end.result for end in done if end.reason is None} == {0: 0, 5: 25, 6: 36}
     assert reasons[1] == "one is bad"
@@ -38,4 +38,4 @@ def test_workers_may_fail_die_or_hang_and_the_others_go_on() -> None:
 
 def test_what_would_meet_all_others_ends_the_run() -> None:
     with pytest.raises(PermissionError, match="file.png"):
-        list(spread(square_or_worse, [99, 0], workers=1, timeout_s=60.0))
+        list(run_pool(square_or_worse, [99, 0], workers=1, timeout_s=60.0))

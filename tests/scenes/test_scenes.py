@@ -100,7 +100,7 @@ def test_depth_lands_on_the_surface():
     assert scene.inside(behind).float().mean() > 0.97
 
 
-def test_pictures_agree_with_a_ray_caster_on_the_mesh():
+def test_images_agree_with_a_ray_caster_on_the_mesh():
     open3d = pytest.importorskip("open3d", reason="the meshes extra is not installed")
     scene, pose, size = random_scene(5, "robot"), Pose(15, 70, 1.6), 96
     mesh = scene.mesh(detail=96)
@@ -144,7 +144,7 @@ def brute_force(scene: Scene, pose: Pose, size: int) -> tuple[torch.Tensor, torc
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_pictures_equal_brute_force(kind):
+def test_images_equal_brute_force(kind):
     """Only rays that graze an edge, of a solid or of a pattern, may fall on its other side."""
     scene, poses, size = random_scene(21, kind), [Pose(25, 40, 1.6), Pose(-10, 200, 2.0)], 48
     out = render(scene, poses, size, supersample=1)

@@ -30,18 +30,18 @@ POSES = [target.relative_to(CONDITION) for target in TARGETS]
 
 
 @pytest.fixture(scope="module")
-def picture_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def image_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rgba = render(random_scene(HELD_OUT_SEED), [CONDITION], 128, background="white").rgba[0]
-    path = tmp_path_factory.mktemp("picture") / "input.png"
+    path = tmp_path_factory.mktemp("image") / "input.png"
     to_pil(rgba[..., :3].permute(2, 0, 1) * 2 - 1).save(path)
     return path
 
 
 @pytest.fixture
-def settings(picture_file: Path) -> dict[str, Any]:
+def settings(image_file: Path) -> dict[str, Any]:
     return {
         "pretrained_model_name_or_path": "tiny",
-        "cond_image_path": str(picture_file),
+        "cond_image_path": str(image_file),
         "cond_elevation_deg": CONDITION.elevation_deg,
         "cond_azimuth_deg": CONDITION.azimuth_deg,
         "cond_camera_distance": CONDITION.radius,
@@ -94,7 +94,7 @@ def test_launch_knows_its_keys(threestudio: Any) -> None:
 
 @pytest.mark.parametrize("variant", ["sds", "sjc", "csd", "ism"])
 def test_loss_and_gradient_are_the_embedded_ones(
-    make: Callable[..., Any], picture_file: Path, variant: str
+    make: Callable[..., Any], image_file: Path, variant: str
 ) -> None:
     inside = make(variant=variant)
     inside.update_step(0, 100)
@@ -104,7 +104,7 @@ def test_loss_and_gradient_are_the_embedded_ones(
     result["loss_sds"].backward()
 
     pipe = Zero123Pipeline.from_pretrained("tiny")
-    embedded = Guidance(pipe, pipe.prepare(picture_file, "none"))
+    embedded = Guidance(pipe, pipe.prepare(image_file, "none"))
     rgb = views().detach().permute(0, 3, 1, 2).requires_grad_()
     found = embedded(rgb, POSES, variant=variant, draw=draw)  # pyright: ignore[reportArgumentType]
     found.loss.backward()

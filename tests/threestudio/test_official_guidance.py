@@ -1,7 +1,7 @@
 """The guidance term is the official one: threestudio's `zero123-guidance` and ours, one checkpoint.
 
 Both read the same file in the official layout, with the made-up weights of `tests/parity` in a
-small model at the sizes that threestudio insists on: pictures of 256 px, latents of 32. What runs
+small model at the sizes that threestudio insists on: images of 256 px, latents of 32. What runs
 is threestudio's guidance and the official model's code from the clone's `extern/`, with stand-ins
 for kornia's resizing, which is torch's, and for CLIP's download. Needs `openai-clip` beside the
 packages named in conftest.py.
@@ -36,7 +36,7 @@ SCHEDULES = {"min_step_percent": [0, 0.4, 0.2, 200], "max_step_percent": [0, 0.8
 
 
 def write_files(folder: Path) -> dict[str, str]:
-    """The checkpoint, its YAML as the official code names things, and the picture."""
+    """The checkpoint, its YAML as the official code names things, and the image."""
     write_checkpoint(folder / "model.ckpt", read_layout(dict(np.load(PARITY / "small.npz"))))
     text = (
         (PARITY / "small.yaml").read_text().replace("target: ldm.", "target: extern.ldm_zero123.")
@@ -47,10 +47,10 @@ def write_files(folder: Path) -> dict[str, str]:
     params["first_stage_config"]["params"]["ddconfig"]["resolution"] = 256
     (folder / "model.yaml").write_text(yaml.safe_dump(config))
     column = np.linspace(0, 255, 256, dtype=np.uint8)
-    picture = np.stack(
+    image = np.stack(
         [np.tile(column, (256, 1)), np.tile(column[:, None], 256), np.full((256, 256), 90)]
     )
-    Image.fromarray(picture.transpose(1, 2, 0).astype(np.uint8)).save(folder / "input.png")
+    Image.fromarray(image.transpose(1, 2, 0).astype(np.uint8)).save(folder / "input.png")
     return {name: str(folder / name) for name in ("model.ckpt", "model.yaml", "input.png")}
 
 
@@ -59,7 +59,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return write_files(tmp_path_factory.mktemp("official"))
 
 
-def read_picture(path: str, flag: Any) -> np.ndarray:
+def read_image(path: str, flag: Any) -> np.ndarray:
     """What OpenCV would give of an RGBA file; the stand-in's colour conversion does nothing."""
     return np.asarray(Image.open(path).convert("RGBA"))
 
@@ -114,9 +114,9 @@ def guidance_module(family: str, patch: pytest.MonkeyPatch) -> Any:
     )
     cv2 = SimpleNamespace(
         IMREAD_UNCHANGED=None, COLOR_BGRA2RGBA=None, INTER_AREA=None,
-        imread=read_picture,
-        cvtColor=lambda picture, code: picture,
-        resize=lambda picture, size, interpolation: picture,
+        imread=read_image,
+        cvtColor=lambda image, code: image,
+        resize=lambda image, size, interpolation: image,
     )  # fmt: skip
     patch.setattr(module, "cv2", cv2)
     return module

@@ -31,12 +31,12 @@ def test_threestudio_parses_every_section(
     path: Path, threestudio: Any, parse: Callable[..., Any], tmp_path: Path
 ) -> None:
     load_config = importlib.import_module("threestudio.utils.config").load_config
-    picture = f"{tmp_path}/my photo = 1.png"
+    image = f"{tmp_path}/my photo = 1.png"
     overrides = [f"exp_root_dir={json.dumps(str(tmp_path))}"]
-    overrides += [f"data.image_path={json.dumps(picture)}"]  # as `launch` writes them
+    overrides += [f"data.image_path={json.dumps(image)}"]  # as `launch` writes them
     recipe = load_config(str(path), cli_args=overrides, n_gpus=1)
     assert recipe.system.guidance_type == GUIDANCE_TYPE
-    assert recipe.system.guidance.cond_image_path == picture
+    assert recipe.system.guidance.cond_image_path == image
     data = importlib.import_module("threestudio.data.image").SingleImageDataModuleConfig
     camera = importlib.import_module("threestudio.data.uncond").RandomCameraDataModuleConfig
     assert parse(data, recipe.data).default_fovy_deg == recipe.data.default_fovy_deg

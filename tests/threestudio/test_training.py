@@ -81,16 +81,16 @@ def accumulated(weights: Tensor, values: Tensor | None, ray_indices: Tensor, n_r
     return torch.zeros(n_rays, each.shape[-1]).index_add(0, ray_indices, each)
 
 
-def pictures() -> SimpleNamespace:
+def images() -> SimpleNamespace:
     """What threestudio uses of OpenCV, by Pillow."""
     return SimpleNamespace(
         IMREAD_UNCHANGED=0, COLOR_BGRA2RGBA="RGBA", COLOR_RGB2BGR=None, INTER_AREA=0,
         imread=lambda path, flag=None: np.asarray(Image.open(path).convert("RGBA")),
-        cvtColor=lambda picture, code: picture,
-        resize=lambda picture, size, interpolation: np.asarray(
-            Image.fromarray(picture).resize(size, Image.Resampling.BOX)
+        cvtColor=lambda image, code: image,
+        resize=lambda image, size, interpolation: np.asarray(
+            Image.fromarray(image).resize(size, Image.Resampling.BOX)
         ),
-        imwrite=lambda path, picture: Image.fromarray(picture.astype(np.uint8)).save(path),
+        imwrite=lambda path, image: Image.fromarray(image.astype(np.uint8)).save(path),
     )  # fmt: skip
 
 
@@ -105,7 +105,7 @@ def cut_loose(patch: pytest.MonkeyPatch) -> None:
     )
     patch.setattr(renderer, "nerfacc", nerfacc)
     for name in ("data.image", "utils.saving"):
-        patch.setattr(module(f"threestudio.{name}"), "cv2", pictures())
+        patch.setattr(module(f"threestudio.{name}"), "cv2", images())
     # A rank is where tensors are sent.
     for name in ("data.image", "utils.misc", "models.networks", "systems.base"):
         target: Any = module(f"threestudio.{name}")

@@ -69,7 +69,7 @@ def test_wrong_input_is_one_line_and_writes_nothing(tmp_path, renders, capsys, m
 
 def test_corrupt_samples_are_counted_and_named(tmp_path, capsys):
     broken = write_renders(tmp_path / "renders")
-    (broken / "object-1" / "002.png").write_bytes(b"no picture")
+    (broken / "object-1" / "002.png").write_bytes(b"no image")
     assert cli.main(arguments(tmp_path, broken, "--set", "data.workers=1")) == 0
     assert "skipped 1 corrupt sample, such as object-1/002: " in capsys.readouterr().out
 
@@ -78,7 +78,7 @@ def test_corrupt_samples_are_counted_and_named(tmp_path, capsys):
 def test_data_of_no_use_is_one_line_whoever_loads_it(tmp_path, capsys, workers):
     broken = write_renders(tmp_path / "renders")
     for path in broken.rglob("*.png"):
-        path.write_bytes(b"no picture")
+        path.write_bytes(b"no image")
     assert cli.main(arguments(tmp_path, broken, "--set", f"data.workers={workers}")) == 2
     told = capsys.readouterr().err.strip().splitlines()[-1]
     assert told.startswith("zero123 train: error: path: expected at least one object with two")
@@ -114,7 +114,7 @@ def test_torchrun_starts_it(tmp_path, renders):
     launched = subprocess.run(
         [
             sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-            "-m", "zero123lib.cli", *arguments(tmp_path, renders),
+            "-m", "zero123lib", *arguments(tmp_path, renders),
         ],
         env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
     )  # fmt: skip

@@ -203,7 +203,7 @@ def test_target_is_a_scaled_sample_of_the_posterior_and_the_condition_its_mode(p
     class Vae:
         dtype, config = torch.float32, {"scaling_factor": 0.18215}
 
-        def encode(self, pictures):
+        def encode(self, images):
             return type("Encoded", (), {"latent_dist": Posterior()})()
 
     fake: Any = type("Pipe", (), {"vae": Vae()})()

@@ -14,7 +14,7 @@ from zero123lib.training import scene_pairs
 from zero123lib.training.config import ScenesConfig
 from zero123lib.training.scene_pairs import ScenePairs
 
-SMALL = ScenesConfig(views=3, pool_scenes=3, pairs_per_scene=4.0)
+SMALL = ScenesConfig(views=3, shuffle_buffer=3, pairs_per_scene=4.0)
 
 
 def take(source: ScenePairs, count: int, first: int = 0, step: int = 1, size: int = 4) -> list:
@@ -47,7 +47,7 @@ def test_objects_are_of_the_kinds_asked_for(monkeypatch):
         return scene
 
     monkeypatch.setattr(scene_pairs, "random_scene", noted)
-    config = ScenesConfig(views=2, pool_scenes=8, lanes=1, kinds=("mug", "car"))
+    config = ScenesConfig(views=2, shuffle_buffer=8, shards=1, kinds=("mug", "car"))
     for held_out in (False, True):
         seen.clear()
         take(ScenePairs(config, 8, held_out=held_out), 4)
@@ -71,7 +71,7 @@ def test_batches_are_on_white_in_range():
 
 
 def test_pose_of_a_pair_is_target_minus_condition(monkeypatch):
-    """Pictures are replaced by their cameras; the pose vector must follow from the two."""
+    """Images are replaced by their cameras; the pose vector must follow from the two."""
     seen = {}
 
     def remember(scene, poses, size, **more):
@@ -82,7 +82,7 @@ def test_pose_of_a_pair_is_target_minus_condition(monkeypatch):
         return out
 
     monkeypatch.setattr(scene_pairs, "render", remember)
-    config = ScenesConfig(views=4, pool_scenes=1)
+    config = ScenesConfig(views=4, shuffle_buffer=1)
     for batch in take(ScenePairs(config, 16), 6, size=1):
         source, target = (
             seen[0, int(((batch[name][0, 0, 0, 0] + 1) * 127.5).round())]
@@ -110,11 +110,11 @@ def test_each_scene_is_rendered_once(monkeypatch):
     take(source, 12)
     assert len(drawn) == len(set(drawn)) and 3 < len(drawn) <= 3 + 48 / 4
     # What has left the window is forgotten.
-    assert len(source._views) <= SMALL.pool_scenes
+    assert len(source._views) <= SMALL.shuffle_buffer
 
 
 def test_the_window_slides():
-    source = ScenePairs(ScenesConfig(pool_scenes=100, pairs_per_scene=4), 16)
+    source = ScenePairs(ScenesConfig(shuffle_buffer=100, pairs_per_scene=4), 16)
     assert source.window(0) == (0, 31) and source.window(3) == (0, 31)
     assert source.window(4) == (0, 32) and source.window(4 * 69) == (1, 100)
     assert source.window(4000) == (932, 1031)
@@ -129,10 +129,10 @@ def test_held_out_objects_are_validations_alone():
     assert held_out.scene_seed(0) > HELD_OUT_SEED + 1_000_000
 
 
-@pytest.mark.parametrize(("turns", "lanes"), [(2, 8), (4, 8), (8, 8), (5, 10), (16, 16)])
-def test_who_takes_turns_renders_what_no_other_renders(turns, lanes):
+@pytest.mark.parametrize(("turns", "shards"), [(2, 8), (4, 8), (8, 8), (5, 10), (16, 16)])
+def test_who_takes_turns_renders_what_no_other_renders(turns, shards):
     """Batches of 32 in turns: the objects that two turns may draw from never meet."""
-    source = ScenePairs(ScenesConfig(pool_scenes=64, lanes=lanes), 16)
+    source = ScenePairs(ScenesConfig(shuffle_buffer=64, shards=shards), 16)
     seen = [set() for _ in range(turns)]
     for batch in range(400):
         for pair in range(32 * batch, 32 * (batch + 1)):

@@ -1,4 +1,4 @@
-"""A toy run: some ten thousand weights, pictures of 16 px, pairs that are numbers made visible."""
+"""A toy run: some ten thousand weights, images of 16 px, pairs that are numbers made visible."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def toy_config(folder: Path, *overrides: str) -> TrainConfig:
 
 
 class NumberedPairs:
-    """A pair source whose pictures are noise by number; one that is `broken` is NaN."""
+    """A pair source whose images are noise by number; one that is `broken` is NaN."""
 
     def __init__(self, broken: int | None = None, size: int = SIZE) -> None:
         self.broken, self.size = broken, size
@@ -82,10 +82,10 @@ class NumberedPairs:
 
     def pair(self, number: int) -> Pair:
         random = np.random.default_rng(number)
-        pictures = torch.from_numpy(random.random((2, 3, self.size, self.size), np.float32)) * 2 - 1
+        images = torch.from_numpy(random.random((2, 3, self.size, self.size), np.float32)) * 2 - 1
         if number == self.broken:
-            pictures[:] = torch.nan
-        return Pair(pictures[0], pictures[1], torch.from_numpy(random.random(4, np.float32)))
+            images[:] = torch.nan
+        return Pair(images[0], images[1], torch.from_numpy(random.random(4, np.float32)))
 
 
 def write_renders(root: Path, objects: int = 3, views: int = 4) -> Path:

@@ -152,7 +152,7 @@ def test_rays_meet_the_projection_of_the_points_they_pass():
     torch.testing.assert_close(pixels, expected.expand_as(pixels), atol=1e-3, rtol=0.0)
 
 
-def test_the_outermost_picture_edge_is_half_the_field_of_view_away():
+def test_the_outermost_image_edge_is_half_the_field_of_view_away():
     _, directions = rays(torch.eye(4, dtype=torch.float64), 2, 90.0)
     # Two pixels over 90 degrees: centres at a quarter of the sensor, tan = 1/2.
     expected = torch.tensor([-0.5, 0.5, -1.0], dtype=torch.float64) / math.sqrt(1.5)
@@ -175,7 +175,7 @@ def project_opencv(c2w: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
 
 
 def project_pytorch3d(c2w: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
-    """Pixels by PyTorch3D's row vectors and NDC: +x is left, +y is up, 1 is the picture's edge."""
+    """Pixels by PyTorch3D's row vectors and NDC: +x is left, +y is up, 1 is the image's edge."""
     rotation, translation = to_pytorch3d(c2w)
     x, y, z = (points @ rotation + translation[:, None]).unbind(-1)
     scale = 1.0 / math.tan(math.radians(FOV_DEG) / 2)

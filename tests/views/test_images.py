@@ -1,4 +1,4 @@
-"""Framing a picture for the model, and turning tensors back into pictures."""
+"""Framing an image for the model, and turning tensors back into images."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def box_of(image: Image.Image) -> tuple[int, int, int, int]:
         ((300, 200), (20, 30, 60, 50)),  # grows
         ((900, 700), (0, 0, 800, 400)),  # shrinks, touching two edges
         ((64, 400), (10, 5, 20, 395)),  # tall
-        ((64, 64), (0, 0, 64, 64)),  # fills the picture
+        ((64, 64), (0, 0, 64, 64)),  # fills the image
     ],
 )
 def test_recenter_reaches_the_ratio_in_the_middle_and_keeps_the_aspect(canvas, box, ratio):
@@ -61,7 +61,7 @@ def test_recenter_reaches_the_ratio_in_the_middle_and_keeps_the_aspect(canvas, b
     assert (top + bottom) / 2 == pytest.approx(128, abs=0.5)
 
 
-def test_recenter_leaves_a_picture_that_is_in_place_as_it_is():
+def test_recenter_leaves_a_image_that_is_in_place_as_it_is():
     placed = rectangle((256, 256), (28, 78, 228, 178))
     assert np.array_equal(np.asarray(recenter(placed)), np.asarray(placed))
 
@@ -106,7 +106,7 @@ def test_composite_is_the_over_formula():
         assert np.abs(ours - (alpha * colour + (1 - alpha) * np.array(background))).max() <= 1.0
 
 
-def test_tensors_and_pictures_round_trip():
+def test_tensors_and_images_round_trip():
     values = np.arange(8 * 32 * 3, dtype=np.uint8).reshape(8, 32, 3)
     tensor = to_tensor(Image.fromarray(values))
     assert tensor.shape == (3, 8, 32) and tensor.dtype == torch.float32
@@ -117,7 +117,7 @@ def test_tensors_and_pictures_round_trip():
     assert np.asarray(to_pil(torch.full((3, 1, 1), 7.0))).tolist() == [[[255, 255, 255]]]
 
 
-def test_tensors_that_are_no_pictures_are_refused():
+def test_tensors_that_are_no_images_are_refused():
     with pytest.raises(
         ImageError, match=r"image: expected a tensor \[3, H, W\], got \[1, 3, 8, 8\]"
     ):
@@ -128,29 +128,29 @@ def test_tensors_that_are_no_pictures_are_refused():
         to_tensor(Image.new("RGBA", (8, 8)))
 
 
-def test_contact_sheet_places_every_picture_and_keeps_its_pixels():
+def test_contact_sheet_places_every_image_and_keeps_its_pixels():
     colours = ["red", "lime", "blue", "black", "cyan"]
-    pictures = [Image.new("RGB", (10, 8), colour) for colour in colours]
-    sheet = contact_sheet(pictures, columns=2, gap_px=3)
+    images = [Image.new("RGB", (10, 8), colour) for colour in colours]
+    sheet = contact_sheet(images, columns=2, gap_px=3)
     assert sheet.size == (3 + 2 * 13, 3 + 3 * 11)
     corners = [(3, 3), (16, 3), (3, 14), (16, 14), (3, 25)]
-    for (x, y), picture in zip(corners, pictures, strict=True):
-        assert sheet.crop((x, y, x + 10, y + 8)).tobytes() == picture.tobytes()
+    for (x, y), image in zip(corners, images, strict=True):
+        assert sheet.crop((x, y, x + 10, y + 8)).tobytes() == image.tobytes()
     assert sheet.getpixel((16, 25)) == (255, 255, 255)
-    assert contact_sheet(pictures[:4], gap_px=0).size == (20, 16)
+    assert contact_sheet(images[:4], gap_px=0).size == (20, 16)
 
 
 def test_contact_sheet_writes_labels_below_and_checks_its_arguments():
-    picture = Image.new("RGB", (64, 64), "red")
-    sheet = contact_sheet([picture], labels=["20 deg"], gap_px=0)
-    assert sheet.crop((0, 0, 64, 64)).tobytes() == picture.tobytes()
+    image = Image.new("RGB", (64, 64), "red")
+    sheet = contact_sheet([image], labels=["20 deg"], gap_px=0)
+    assert sheet.crop((0, 0, 64, 64)).tobytes() == image.tobytes()
     assert np.asarray(sheet.crop((0, 64, 64, sheet.height))).min() < 100
     with pytest.raises(ValueError, match="images: expected at least one"):
         contact_sheet([])
     with pytest.raises(ValueError, match="labels: expected one per image"):
-        contact_sheet([picture], labels=[])
+        contact_sheet([image], labels=[])
     with pytest.raises(ValueError, match="columns"):
-        contact_sheet([picture], columns=0)
+        contact_sheet([image], columns=0)
 
 
 def test_auto_frames_the_object_on_white():
@@ -175,15 +175,15 @@ def test_official_framing_never_enlarges_and_resizes_to_the_model():
         prepare(haze, 256, "official")
 
 
-def test_none_leaves_a_prepared_picture_alone():
-    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
-    prepared = prepare(picture, 64, "none")
-    assert prepared.image.tobytes() == picture.tobytes() and prepared.method == "none"
+def test_none_leaves_a_prepared_image_alone():
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+    prepared = prepare(image, 64, "none")
+    assert prepared.image.tobytes() == image.tobytes() and prepared.method == "none"
     clear = rectangle((64, 64), (16, 16, 48, 48))
     assert prepare(clear, 64, "none").image.getpixel((0, 0)) == (255, 255, 255)
-    assert prepare(picture, 32, "none").image.size == (32, 32)
+    assert prepare(image, 32, "none").image.size == (32, 32)
     with pytest.raises(ImageError, match="image: expected a square image .* got 64 x 32"):
-        prepare(picture.crop((0, 0, 64, 32)), 64, "none")
+        prepare(image.crop((0, 0, 64, 32)), 64, "none")
 
 
 def test_a_prepared_tensor_passes_unchanged():
@@ -223,32 +223,66 @@ def test_what_does_not_show_on_white_is_refused():
 
 
 def test_arguments_of_prepare_are_checked():
-    picture = rectangle((32, 32), (8, 8, 24, 24))
+    image = rectangle((32, 32), (8, 8, 24, 24))
     with pytest.raises(ValueError, match=r"preprocess: expected .* got 'crop'"):
-        prepare(picture, 64, "crop")  # pyright: ignore[reportArgumentType]
+        prepare(image, 64, "crop")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="size: expected at least 8 pixels, got 0"):
-        prepare(picture, 0)
+        prepare(image, 0)
     with pytest.raises(ValueError, match="foreground_ratio"):
-        prepare(picture, 64, foreground_ratio=2.0)
+        prepare(image, 64, foreground_ratio=2.0)
 
 
-def test_a_large_picture_is_framed_like_the_same_picture_small():
+@pytest.mark.parametrize("preprocess", ["auto", "none"])
+def test_the_detail_is_the_same_framing_with_the_sources_pixels(preprocess):
+    y, x = np.mgrid[0:600, 0:600]
+    inside = np.hypot(x - 300, y - 310) < 200
+    stripes = 127 + 120 * np.sin(x / 1.2) * inside
+    rgba = np.dstack([*[stripes] * 3, 255 * inside]).astype(np.uint8)
+    prepared = prepare(rgba, 128, preprocess)
+    detail = prepared.detail
+    assert detail is not None and detail.width == (512 if preprocess == "auto" else 640)
+    small = np.asarray(detail.resize((128, 128), Image.Resampling.BOX), float)
+    assert np.abs(small - np.asarray(prepared.rgba, float))[..., 3].mean() < 2
+    # The stripes are there, which 128 pixels cannot show.
+    assert (
+        np.asarray(detail)[256, 200:300, 0].std()
+        > 40
+        > np.asarray(prepared.rgba)[64, 45:80, 0].std()
+    )
+    assert prepare(rgba, 512, preprocess).detail.size == (512, 512)  # pyright: ignore[reportOptionalMemberAccess]
+
+
+def test_the_detail_of_a_large_photograph_is_the_photographs():
+    y, x = np.mgrid[0:2000, 0:3000]
+    inside = np.hypot(x - 1400, y - 900) < 300
+    stripes = 127 + 120 * np.sin(x / 1.2)
+    rgba = np.dstack([*[stripes] * 3, 255 * inside]).astype(np.uint8)
+    detail = prepare(rgba, 128, "auto").detail
+    assert detail is not None and detail.size == (768, 768)  # 600 px over 200/256
+    middle = np.asarray(detail)[380, 200:560]
+    assert middle[:, 0].std() > 60 and middle[:, 3].min() == 255
+    alpha = np.asarray(detail.getchannel("A"))
+    rows = np.flatnonzero((alpha > 127).any(axis=1))
+    assert [rows[0], rows[-1]] == pytest.approx([84, 683], abs=2)  # in the middle, 600 px
+
+
+def test_a_large_image_is_framed_like_the_same_image_small():
     large = rectangle((4000, 3000), (1000, 500, 3000, 1500))
     small = rectangle((400, 300), (100, 50, 300, 150))
     difference = to_tensor(prepare(large, 128).image) - to_tensor(prepare(small, 128).image)
     assert difference.abs().mean() < 0.01
 
 
-def test_a_long_picture_may_be_thin_once_it_is_bounded():
+def test_a_long_image_may_be_thin_once_it_is_bounded():
     long = rectangle((4000, 12), (1000, 2, 3000, 10))
     for size in ((4000, 12), (12, 4000)):
-        picture = long if size[0] == 4000 else long.transpose(Image.Transpose.ROTATE_90)
-        assert picture.size == size
+        image = long if size[0] == 4000 else long.transpose(Image.Transpose.ROTATE_90)
+        assert image.size == size
         for preprocess in ("auto", "official"):
-            red, green, _ = prepare(picture, 256, preprocess).tensor
+            red, green, _ = prepare(image, 256, preprocess).tensor
             assert red.min() > 0.99 and green.min() < 0.2  # red on white, hardly a pixel thick
         with pytest.raises(ImageError, match=f"square image .* got {size[0]} x {size[1]}"):
-            prepare(picture, 256, "none")
+            prepare(image, 256, "none")
     with pytest.raises(ImageError, match="at least 8 x 8 pixels, got 4000 x 7"):
         prepare(long.crop((0, 0, 4000, 7)))
 
@@ -263,12 +297,12 @@ def test_the_condition_is_not_rounded_to_8_bits():
         assert prepared.image.getpixel((32, 32)) == tuple(np.rint(over_white))
 
 
-def test_how_a_picture_was_cut_out_is_told_in_words():
+def test_how_a_image_was_cut_out_is_told_in_words():
     clear = rectangle((64, 64), (16, 16, 48, 48))
     assert prepare(clear, 64).how == "cut out by its own transparency"
-    assert "by colour" in prepare(composite(clear), 64).how
+    assert "by U2-Net-p (Apache-2.0)" in prepare(composite(clear), 64).how
     assert prepare(clear, 64, "none").how == "taken as it is"
-    assert set(HOW) == set(get_args(CutOutMethod)) - {"auto"}
+    assert set(HOW) == set(get_args(CutOutMethod)) - {"auto"} | {"mask"}
 
 
 def test_that_the_first_of_several_frames_was_taken_is_told(tmp_path):
@@ -281,14 +315,14 @@ def test_that_the_first_of_several_frames_was_taken_is_told(tmp_path):
     assert not prepare(tmp_path / "a.png", 64).first_frame
 
 
-def test_every_shared_picture_fills_the_ratio_and_is_centred(shared_data: Path):
+def test_every_shared_image_fills_the_ratio_and_is_centred(shared_data: Path):
     for path in sorted((shared_data / "images").glob("*.png")):
         prepared = prepare(path, 128)
         left, top, right, bottom = box_of(prepared.rgba)
         assert max(right - left, bottom - top) == pytest.approx(100, abs=2), path.name
         assert (left + right) / 2 == pytest.approx(64, abs=1), path.name
         assert (top + bottom) / 2 == pytest.approx(64, abs=1), path.name
-        assert prepared.method == ("classical" if "graybg" in path.name else "alpha")
+        assert prepared.method == ("u2netp" if "graybg" in path.name else "alpha")
 
 
 def test_a_pillow_image_that_was_loaded_stays_the_first_of_its_frames(tmp_path):

@@ -24,7 +24,7 @@ def encode(image: Image.Image, kind: str = "PNG", **options) -> bytes:
     return buffer.getvalue()
 
 
-def picture() -> np.ndarray:
+def ramp() -> np.ndarray:
     """uint8 [16, 12, 3] in which every pixel differs from every other, left from right."""
     y, x = np.mgrid[0:SIDE, 0:12]
     return np.stack([x * 20, y * 16, 255 - x * 10 - y * 5], axis=-1).astype(np.uint8)
@@ -34,8 +34,8 @@ def pixels(image: Image.Image) -> np.ndarray:
     return np.asarray(image)
 
 
-def test_paths_bytes_pillow_and_arrays_are_the_same_picture(tmp_path):
-    values = picture()
+def test_paths_bytes_pillow_and_arrays_are_the_same_image(tmp_path):
+    values = ramp()
     image = Image.fromarray(values)
     image.save(tmp_path / "a.png")
     file = encode(image)
@@ -58,7 +58,7 @@ def test_paths_bytes_pillow_and_arrays_are_the_same_picture(tmp_path):
 
 
 def test_arrays_of_one_channel_are_grey_and_of_truth_black_and_white():
-    grey = picture()[..., 0]
+    grey = ramp()[..., 0]
     for source in (grey, grey[..., None], torch.from_numpy(grey)[None]):
         assert np.array_equal(pixels(load_image(source)), np.dstack([grey] * 3))
     truth = grey > 100
@@ -83,8 +83,8 @@ def test_exif_orientation_is_applied(orientation):
     }
     exif = Image.Exif()
     exif[0x0112] = orientation
-    loaded = load_image(encode(Image.fromarray(picture()), exif=exif))
-    assert np.array_equal(pixels(loaded), upright[orientation](picture()))
+    loaded = load_image(encode(Image.fromarray(ramp()), exif=exif))
+    assert np.array_equal(pixels(loaded), upright[orientation](ramp()))
     assert not loaded.getexif()
 
 
@@ -97,8 +97,8 @@ def test_16_bit_grey_is_scaled_not_clipped():
 
 def test_16_bit_colour_is_scaled_not_clipped():
     # Pillow writes no 16-bit RGB.
-    wide = picture().astype(">u2") * np.array(257, ">u2")
-    assert np.array_equal(pixels(load_image(raw_png(wide.tobytes(), 12, 16, 2))), picture())
+    wide = ramp().astype(">u2") * np.array(257, ">u2")
+    assert np.array_equal(pixels(load_image(raw_png(wide.tobytes(), 12, 16, 2))), ramp())
 
 
 def raw_png(rows: bytes, width: int, bits: int, colour_type: int, key: bytes = b"") -> bytes:
@@ -138,7 +138,7 @@ def test_a_transparent_colour_of_16_bits_is_so():
 
 
 def test_transparency_survives_in_every_form():
-    grey, clear = picture()[..., 0], np.zeros((SIDE, 12), np.uint8)
+    grey, clear = ramp()[..., 0], np.zeros((SIDE, 12), np.uint8)
     clear[:, 6:] = 255
     rgba = Image.merge("RGBA", [Image.fromarray(c) for c in (grey, grey, grey, clear)])
     palette = Image.fromarray((clear // 255).copy(), "P")
@@ -182,20 +182,20 @@ def test_cmyk_palette_and_one_bit_give_their_colours():
     palette = Image.new("P", (SIDE, SIDE), 1)
     palette.putpalette([0, 0, 0, 12, 34, 56])
     assert pixels(load_image(encode(palette)))[0, 0].tolist() == [12, 34, 56]
-    bits = Image.fromarray(picture()[..., 0] > 100)
-    assert np.array_equal(pixels(load_image(encode(bits)))[..., 1], (picture()[..., 0] > 100) * 255)
+    bits = Image.fromarray(ramp()[..., 0] > 100)
+    assert np.array_equal(pixels(load_image(encode(bits)))[..., 1], (ramp()[..., 0] > 100) * 255)
 
 
 def test_an_embedded_colour_profile_is_converted_to_srgb():
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    image = Image.fromarray(picture())
-    assert np.array_equal(pixels(load_image(encode(image, icc_profile=srgb))), picture())
+    image = Image.fromarray(ramp())
+    assert np.array_equal(pixels(load_image(encode(image, icc_profile=srgb))), ramp())
     linear = linear_profile(srgb)
     loaded = pixels(load_image(encode(image, icc_profile=linear))).astype(float)
-    light = picture() / 255.0
+    light = ramp() / 255.0
     expected = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
     assert np.abs(loaded - 255 * expected).max() <= 2.0
-    assert np.array_equal(pixels(load_image(encode(image, icc_profile=b"broken" * 50))), picture())
+    assert np.array_equal(pixels(load_image(encode(image, icc_profile=b"broken" * 50))), ramp())
 
 
 def linear_profile(srgb: bytes) -> bytes:
@@ -213,7 +213,7 @@ def linear_profile(srgb: bytes) -> bytes:
 
 def bad_sources(tmp_path: Path) -> dict[str, tuple[object, str]]:
     text = tmp_path / "text.png"
-    text.write_text("not a picture")
+    text.write_text("not an image")
     whole = encode(
         Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
     )
@@ -243,10 +243,10 @@ def bad_sources(tmp_path: Path) -> dict[str, tuple[object, str]]:
         "range": (np.full((SIDE, SIDE, 3), 255.0), r"floats in \[0, 1\]"),
         "nan": (np.full((SIDE, SIDE, 3), np.nan), r"floats in \[0, 1\]"),
         "dtype": (np.zeros((SIDE, SIDE, 3), np.int64), "got int64"),
-        "8 bits as 16": (picture().astype(np.uint16), "65535 for white .*, got values from 0 to"),
-        "8 bits as I": (Image.fromarray(picture()).convert("L").convert("I"), "65535 for white"),
+        "8 bits as 16": (ramp().astype(np.uint16), "65535 for white .*, got values from 0 to"),
+        "8 bits as I": (Image.fromarray(ramp()).convert("L").convert("I"), "65535 for white"),
         "8 bits as I;16": (encode(Image.new("I;16", (SIDE, SIDE), 255)), "65535 for white"),
-        "8 bits as F": (Image.fromarray(picture()).convert("F"), r"floats in \[0, 1\]"),
+        "8 bits as F": (Image.fromarray(ramp()).convert("F"), r"floats in \[0, 1\]"),
         "32 bits": (Image.new("I", (SIDE, SIDE), 70000), "65535 for white .* got .* to 70000"),
     }
 
@@ -272,7 +272,7 @@ def test_errors_call_the_image_as_they_are_told(tmp_path):
 def test_faint_alpha_is_refused_in_every_form(highest, form):
     alpha = np.zeros((SIDE, 12), np.uint8)
     alpha[4:, 4:] = highest
-    values = np.dstack([picture(), alpha])
+    values = np.dstack([ramp(), alpha])
     source = {
         "RGBA": lambda: encode(Image.fromarray(values)),
         "LA": lambda: encode(Image.fromarray(values).convert("LA")),
@@ -280,7 +280,7 @@ def test_faint_alpha_is_refused_in_every_form(highest, form):
         "array": lambda: values,
         "16 bits": lambda: values.astype(np.uint16) * 257,
         "floats": lambda: values / 255,
-        "everywhere": lambda: np.dstack([picture(), np.full_like(alpha, highest)]),
+        "everywhere": lambda: np.dstack([ramp(), np.full_like(alpha, highest)]),
     }[form]()
     with pytest.raises(
         ImageError, match=f"alpha 64 to 255, got alpha of at most {highest}"
@@ -290,13 +290,13 @@ def test_faint_alpha_is_refused_in_every_form(highest, form):
 
 
 def test_16_bit_alpha_of_a_mask_of_8_bits_is_refused():
-    values = np.dstack([picture().astype(np.uint16) * 257, np.full((SIDE, 12), 255, np.uint16)])
+    values = np.dstack([ramp().astype(np.uint16) * 257, np.full((SIDE, 12), 255, np.uint16)])
     with pytest.raises(ImageError, match="alpha of at most 1"):
         load_image(values)
 
 
 def test_alpha_of_a_quarter_is_kept():
-    values = np.dstack([picture(), np.full((SIDE, 12), 64, np.uint8)])
+    values = np.dstack([ramp(), np.full((SIDE, 12), 64, np.uint8)])
     assert np.array_equal(pixels(load_image(values)), values)
 
 
@@ -307,4 +307,4 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded():
     with pytest.raises(ImageError, match="at most 64000000 pixels, got 8000 x 8001"):
         load_image(bomb)
     with pytest.raises(ImageError, match="at most 100 pixels"):
-        load_image(picture(), max_pixels=100)
+        load_image(ramp(), max_pixels=100)

@@ -2,7 +2,7 @@
 
 The reference below is written from a description of `ldm/util.py: load_and_preprocess` and
 `gradio_new.py: preprocess_image`, apart from the library's code; both were compared with the
-official functions themselves, run on the same pictures, and there was no difference.
+official functions themselves, run on the same images, and there was no difference.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from zero123lib.views.images import Prepared, prepare
 LANCZOS = Image.Resampling.LANCZOS
 
 
-def with_preprocessing(picture: Image.Image, cut: Image.Image) -> np.ndarray:
-    """float32 [256, 256, 3] in [-1, 1] of a picture, and of its cut-out, whose alpha alone counts.
+def with_preprocessing(image: Image.Image, cut: Image.Image) -> np.ndarray:
+    """float32 [256, 256, 3] in [-1, 1] of an image, and of its cut-out, whose alpha alone counts.
 
     Both are at most 1536 px. Alpha above 127 is foreground, the rest white; the foreground's box
     goes to the middle of a white canvas, its long side shrunk to 200.
     """
     foreground = np.asarray(cut.getchannel("A")) > 127
-    colours = np.asarray(picture)[..., :3] * foreground[..., None] + 255 * ~foreground[..., None]
+    colours = np.asarray(image)[..., :3] * foreground[..., None] + 255 * ~foreground[..., None]
     rows, columns = np.nonzero(foreground)
     box = np.s_[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
     part = Image.fromarray(colours.astype(np.uint8)[box])
@@ -38,30 +38,30 @@ def with_preprocessing(picture: Image.Image, cut: Image.Image) -> np.ndarray:
     return (canvas / 255.0).astype(np.float32) * 2 - 1
 
 
-def without_preprocessing(picture: Image.Image) -> np.ndarray:
-    """float64 [256, 256, 3] in [-1, 1] of a picture of at most 1536 px: resized, over white."""
-    values = np.asarray(picture.convert("RGBA").resize((256, 256), LANCZOS), np.float64) / 255
+def without_preprocessing(image: Image.Image) -> np.ndarray:
+    """float64 [256, 256, 3] in [-1, 1] of an image of at most 1536 px: resized, over white."""
+    values = np.asarray(image.convert("RGBA").resize((256, 256), LANCZOS), np.float64) / 255
     alpha = values[..., 3:]
     return (alpha * values[..., :3] + (1 - alpha)) * 2 - 1
 
 
-def bounded(picture: Image.Image) -> Image.Image:
-    picture = picture.convert("RGBA")
-    picture.thumbnail((1536, 1536), LANCZOS)
-    return picture
+def bounded(image: Image.Image) -> Image.Image:
+    image = image.convert("RGBA")
+    image.thumbnail((1536, 1536), LANCZOS)
+    return image
 
 
-def assert_official(picture: Image.Image, prepared: Prepared) -> None:
-    bound = bounded(picture)
+def assert_official(image: Image.Image, prepared: Prepared) -> None:
+    bound = bounded(image)
     opaque = bound.convert("RGB")
-    cut = bound if prepared.method == "alpha" else cut_out(opaque, "classical").image
+    cut = bound if prepared.method == "alpha" else cut_out(opaque, "u2netp").image
     expected = with_preprocessing(bound, cut)
     assert np.array_equal(np.asarray(prepared.image), np.rint((expected + 1) * 127.5))
     torch.testing.assert_close(prepared.tensor.permute(1, 2, 0).numpy(), expected, rtol=0, atol=0)
 
 
-def assert_unprocessed(picture: Image.Image, prepared: Prepared) -> None:
-    expected = without_preprocessing(bounded(picture))
+def assert_unprocessed(image: Image.Image, prepared: Prepared) -> None:
+    expected = without_preprocessing(bounded(image))
     # float32 rounding, far below what rounding to 8 bits would take: half a level is 0.004
     np.testing.assert_allclose(
         prepared.tensor.permute(1, 2, 0).numpy(), expected, rtol=0, atol=2**-22
@@ -89,7 +89,7 @@ def alternating(alphas: tuple[int, int]) -> Image.Image:
     return Image.fromarray(values)
 
 
-PICTURES = {
+IMAGES = {
     "three pixels": blob(300, 200, (148, 88, 152, 92), 1),
     "smaller than 200": blob(255, 199, (21, 25, 221, 177)),
     "beyond all edges": blob(400, 300, (-30, -30, 430, 330)),
@@ -104,32 +104,32 @@ PICTURES = {
 }
 
 
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", IMAGES)
 def test_official_is_the_demo_with_its_preprocessing(name: str) -> None:
-    prepared = prepare(PICTURES[name], 256, "official")
+    prepared = prepare(IMAGES[name], 256, "official")
     assert prepared.method == "alpha" and prepared.preprocess == "official"
-    assert_official(PICTURES[name], prepared)
+    assert_official(IMAGES[name], prepared)
 
 
-@pytest.mark.parametrize("name", [name for name in PICTURES if name.startswith("square")])
+@pytest.mark.parametrize("name", [name for name in IMAGES if name.startswith("square")])
 def test_none_is_the_demo_without_its_preprocessing(name: str) -> None:
-    assert_unprocessed(PICTURES[name], prepare(PICTURES[name], 256, "none"))
+    assert_unprocessed(IMAGES[name], prepare(IMAGES[name], 256, "none"))
 
 
-def test_opaque_pictures_follow_the_demo_too() -> None:
+def test_opaque_images_follow_the_demo_too() -> None:
     large = blob(1600, 1600, (200, 300, 1400, 1300))
     opaque = Image.new("RGBA", large.size, (200, 210, 220, 255))
     opaque.alpha_composite(large)
     assert_unprocessed(opaque.convert("RGB"), prepare(opaque.convert("RGB"), 256, "none"))
     small = opaque.convert("RGB").resize((400, 400))
-    assert_official(small, prepare(small, 256, "official", method="classical"))
+    assert_official(small, prepare(small, 256, "official", method="u2netp"))
 
 
-def test_every_shared_picture_is_the_demos(shared_data: Path) -> None:
+def test_every_shared_image_is_the_demos(shared_data: Path) -> None:
     paths = sorted((shared_data / "images").glob("*.png"))
     assert len(paths) == 12
     for path in paths:
-        with Image.open(path) as picture:
-            method = "alpha" if picture.mode == "RGBA" else "classical"
-            assert_official(picture, prepare(path, 256, "official", method=method))
-            assert_unprocessed(picture, prepare(path, 256, "none"))
+        with Image.open(path) as image:
+            method = "alpha" if image.mode == "RGBA" else "u2netp"
+            assert_official(image, prepare(path, 256, "official", method=method))
+            assert_unprocessed(image, prepare(path, 256, "none"))

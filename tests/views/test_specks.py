@@ -99,29 +99,8 @@ def test_what_lies_within_the_objects_box_is_its_own():
     assert np.array_equal(np.asarray(framed)[75:77, 75:77], values[75:77, 75:77])
 
 
-@pytest.mark.parametrize("grey", [128, 255])
-@pytest.mark.parametrize(
-    ("parts", "box"),
-    [
-        ([(5, 5, 6, 6)], (14, 14, 114, 114)),
-        ([(2, 250, 7, 255)], (14, 14, 114, 114)),
-        ([(127, 2, 130, 70)], (32, 14, 96, 114)),  # an antenna
-        ([(90, 180, 93, 250), (160, 180, 163, 250)], (31, 14, 97, 114)),  # legs that come loose
-    ],
-)
-def test_so_it_is_for_masks_found_by_colour(grey, parts, box):
-    background = Image.new("RGBA", (256, 256), (grey, grey, grey, 255))
-    background.alpha_composite(Image.fromarray(scene(*parts)))
-    prepared = prepare(background.convert("RGB"), 128, method="classical")
-    assert opaque_box(prepared.rgba) == pytest.approx(box, abs=1)
-    if len(parts) == 2:
-        alpha = np.asarray(prepared.rgba.getchannel("A"))
-        assert (alpha[85:110] > 64).any(axis=1).all()
-        assert (alpha[100, :64] > 64).any() and (alpha[100, 64:] > 64).any()
-
-
 def test_the_case_with_a_speck_is_framed_as_the_one_without(shared_data: Path):
-    cases = shared_data / "cases" / "pictures"
+    cases = shared_data / "cases" / "images"
     clean, speck = (prepare(cases / f"{name}.png", 128) for name in ("plain", "speck1px"))
     assert opaque_box(clean.rgba) == opaque_box(speck.rgba) == FRAMED
     assert np.array_equal(np.asarray(clean.rgba), np.asarray(speck.rgba))

@@ -30,6 +30,13 @@ def noise(mode: str, seed: int) -> Image.Image:
     return Image.fromarray(pixels)
 
 
+def test_on_the_sheet_the_input_is_as_large_as_views_that_were_enlarged() -> None:
+    black = Image.new("RGB", (16, 16))
+    files = view_files([black] * 2, POSES, condition=Image.new("RGB", (8, 8)), labels=["", "", ""])
+    sheet = np.asarray(Image.open(io.BytesIO(files["contact_sheet.png"])).convert("L"))
+    assert (sheet < 8).sum() == 3 * 16 * 16
+
+
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 def test_images_and_cameras_come_back(tmp_path: Path, mode: str) -> None:
     images = [noise(mode, seed) for seed in (0, 1)]
@@ -39,7 +46,6 @@ def test_images_and_cameras_come_back(tmp_path: Path, mode: str) -> None:
     found = read_views(tmp_path / "views")
     for one, expected in zip(found, images, strict=True):
         assert np.array_equal(np.asarray(one.image), np.asarray(expected.convert("RGBA")))
-        assert one.opaque == (mode == "RGB")
     cameras = torch.stack([one.camera_to_world for one in found])
     torch.testing.assert_close(cameras, camera_to_world(POSES))
     assert squared(found)[1] == pytest.approx([FOV_DEG] * 2)
@@ -72,7 +78,7 @@ def test_a_mask_is_an_alpha_and_a_smaller_copy_has_the_same_camera(tmp_path: Pat
     listing = {"fl_x": 90.0, "w": 100, "h": 80, "frames": [{**frame, "mask_path": "m.png"}]}
     (tmp_path / "transforms_train.json").write_text(json.dumps(listing))
     (found,) = read_views(tmp_path)
-    assert (np.asarray(found.image)[..., 3] == mask).all() and not found.opaque
+    assert (np.asarray(found.image)[..., 3] == mask).all()
     assert found.pinhole == Pinhole(50, 40, 45.0, 45.0, 25.0, 20.0)
     (small,) = read_views(tmp_path, 25)
     assert small.pinhole == Pinhole(25, 20, 22.5, 22.5, 12.5, 10.0)

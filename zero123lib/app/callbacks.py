@@ -1,35 +1,37 @@
 """What the page and the endpoints do. No request leaves anything behind for another visitor's.
 
-Every public method of `Actions` with a docstring is an endpoint of that name; Gradio shows the
-docstring to whoever calls it, and to an MCP client. The first argument is the visitor, which Gradio
-adds itself.
+Every public method of `Actions` is an endpoint of that name, but those that only the page asks;
+Gradio shows the docstring to whoever calls it, and to an MCP client. The first argument is the
+visitor, which Gradio adds itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import gradio as gr
 import torch
 from PIL import Image
 
+from zero123lib._choices import Upscale
 from zero123lib._optional import MissingExtraError
 from zero123lib.app import inputs, preparing, settings
+from zero123lib.app.model_cache import ModelCache
 from zero123lib.app.sessions import Session
-from zero123lib.app.shelf import Shelf
-from zero123lib.app.studio import Studio, checked_pose, preview_steps
+from zero123lib.app.view_service import ViewService, checked_pose, preview_steps
 from zero123lib.diffusion.card import about_model
+from zero123lib.views.images import CutOutMethod, ImageError
 from zero123lib.views.poses import RelativePose, orbit, preset_pose
 
 
 class Actions:
-    """The endpoints over the models of a shelf."""
+    """The endpoints over the models of a model_cache."""
 
-    def __init__(self, shelf: Shelf) -> None:
-        self.shelf = shelf
-        self.studio = Studio(shelf)
+    def __init__(self, model_cache: ModelCache) -> None:
+        self.model_cache = model_cache
+        self.view_service = ViewService(model_cache)
 
     def prepare(
         self,
@@ -40,28 +42,52 @@ class Actions:
         method: str = "auto",
         model: str | None = None,
     ) -> tuple[Any, str, Any]:
-        """Cut the object out of a picture and frame it, as the model will be given it.
+        """Cut the object out of an image and frame it, as the model will be given it.
 
         Args:
-            image: file with a picture of one object, best on a transparent background.
-            foreground_ratio: longest side of the object over the picture's; the model's own.
-            recentre: put the object in the middle at that size; else keep the picture's framing.
-            method: auto, alpha (its own transparency), rembg (a network), classical (by colour) or
+            image: file that shows one object, best on a transparent background.
+            foreground_ratio: longest side of the object over the image's; the model's own.
+            recentre: put the object in the middle at that size; else keep the image's framing.
+            method: auto, alpha (its own transparency), u2netp (a network), rembg (a larger one) or
                 none.
             model: which model; the app's own.
 
         Returns:
-            The picture before and after; what to know about the cut-out; what the model is given.
+            The image before and after; what to know about the cut-out; what the model is given.
         """
         if image is None:
             return None, "", None
         with one_line_errors():
-            pipe = self.shelf.get(model)
-            found, prepared = self.studio.prepared(
+            pipe = self.model_cache.get(model)
+            found, prepared = self.view_service.prepared(
                 session, pipe, image, (foreground_ratio, recentre, method)
             )
-            notice = self.studio.notice(model, prepared)
+            notice = self.view_service.notice(model, prepared)
         return preparing.before_after(found), preparing.note(prepared, notice), prepared.rgba
+
+    def canvas(self, session: Session, image: Any, method: str) -> Any:
+        """Show the image for the brush that fixes its cut-out."""
+        with one_line_errors():
+            shown = preparing.canvas(self._cut(session, image, method))
+        return {"background": shown, "layers": [], "composite": shown}, gr.Group(visible=True)
+
+    def fix(self, session: Session, image: Any, method: str, strokes: Any) -> tuple[Any, ...]:
+        """Give the image the transparency that was painted, as a new one."""
+        layers = []
+        with one_line_errors():
+            for layer in (strokes or {}).get("layers") or []:
+                with suppress(ImageError):  # of a layer without paint
+                    layers.append(inputs.uploaded_image(layer))
+            fixed = preparing.fixed(self._cut(session, image, method), layers)
+        return fixed, "alpha", gr.Group(visible=False)
+
+    def _cut(self, session: Session, image: Any, method: str) -> preparing.Cut:
+        """Cut out as the page says; all is cut away where nothing stands out."""
+        method = inputs.choice("method", method, CutOutMethod)
+        try:
+            return self.view_service.cut(session, image, method)
+        except ImageError:
+            return preparing.nothing(inputs.uploaded_image(image))
 
     def preview(
         self,
@@ -81,16 +107,16 @@ class Actions:
         """Show the object from one other camera, quickly: few steps.
 
         Args:
-            image: file with a picture of one object, best on a transparent background.
-            elevation: degrees above the picture's camera.
-            azimuth: degrees to the right of the picture's camera.
+            image: file that shows one object, best on a transparent background.
+            elevation: degrees above the image's camera.
+            azimuth: degrees to the right of the image's camera.
             zoom: distance to add; positive is farther.
-            guidance_scale: how closely to follow the picture; 1 is no guidance; the model's own.
+            guidance_scale: how closely to follow the image; 1 is no guidance; the model's own.
             seed: of the noise.
-            input_elevation: of the picture's camera, degrees, for a model that asks for it.
-            foreground_ratio: longest side of the object over the picture's; the model's own.
-            recentre: put the object in the middle at that size; else keep the picture's framing.
-            method: auto, alpha, rembg, classical or none.
+            input_elevation: of the image's camera, degrees, for a model that asks for it.
+            foreground_ratio: longest side of the object over the image's; the model's own.
+            recentre: put the object in the middle at that size; else keep the image's framing.
+            method: auto, alpha, u2netp, rembg or none.
             model: which model; the app's own.
 
         Returns:
@@ -98,12 +124,12 @@ class Actions:
         """
         framing = (foreground_ratio, recentre, method)
         with one_line_errors():
-            steps = preview_steps(self.shelf.get(model))
-            asked = self.studio.asked(
+            steps = preview_steps(self.model_cache.get(model))
+            asked = self.view_service.asked(
                 session, image, guidance_scale, steps, seed, input_elevation, framing, model
             )
             pose = checked_pose(elevation, azimuth, zoom)
-            *_, (picture, caption) = self.studio.one(asked, pose, live=False)
+            *_, (picture, caption) = self.view_service.one(asked, pose, live=False)
         return picture, caption
 
     def view(
@@ -125,17 +151,17 @@ class Actions:
         """Show the object from one other camera, in full quality, as it comes out of the noise.
 
         Args:
-            image: file with a picture of one object, best on a transparent background.
-            elevation: degrees above the picture's camera.
-            azimuth: degrees to the right of the picture's camera.
+            image: file that shows one object, best on a transparent background.
+            elevation: degrees above the image's camera.
+            azimuth: degrees to the right of the image's camera.
             zoom: distance to add; positive is farther.
-            guidance_scale: how closely to follow the picture; 1 is no guidance; the model's own.
+            guidance_scale: how closely to follow the image; 1 is no guidance; the model's own.
             steps: denoising steps; the model's own number.
             seed: of the noise.
-            input_elevation: of the picture's camera, degrees, for a model that asks for it.
-            foreground_ratio: longest side of the object over the picture's; the model's own.
-            recentre: put the object in the middle at that size; else keep the picture's framing.
-            method: auto, alpha, rembg, classical or none.
+            input_elevation: of the image's camera, degrees, for a model that asks for it.
+            foreground_ratio: longest side of the object over the image's; the model's own.
+            recentre: put the object in the middle at that size; else keep the image's framing.
+            method: auto, alpha, u2netp, rembg or none.
             model: which model; the app's own.
 
         Returns:
@@ -143,15 +169,15 @@ class Actions:
         """
         framing = (foreground_ratio, recentre, method)
         with one_line_errors():
-            asked = self.studio.asked(
+            asked = self.view_service.asked(
                 session, image, guidance_scale, steps, seed, input_elevation, framing, model
             )
             pose = checked_pose(elevation, azimuth, zoom)
             session.camera = (inputs.upload_path(image), model, elevation, azimuth, zoom)
-            yield from self.studio.one(asked, pose, live=True)
+            yield from self.view_service.one(asked, pose, live=True)
 
     def follow(self, session: Session, image: Any, *values: Any) -> Any:
-        """`preview` for the page: nothing where there is no picture or a full view is there."""
+        """Answer the page as `preview` does, or nothing without an image or beside a full view."""
         elevation, azimuth, zoom, *_, model = values
         if image is None:
             return gr.skip(), gr.skip()
@@ -161,7 +187,7 @@ class Actions:
         return self.preview(session, image, *values)
 
     def show(self, session: Session, image: Any, *values: Any) -> Iterator[Any]:
-        """`view` for the page: nothing where there is no picture yet."""
+        """Answer the page as `view` does, or nothing where there is no image yet."""
         if image is None:
             yield gr.skip(), gr.skip()
             return
@@ -184,25 +210,27 @@ class Actions:
         seeds: int = 1,
         transparent: bool = False,
         model: str | None = None,
+        upscale: int = 1,
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio is asked for one)
     ) -> Iterator[tuple[Any, ...]]:
-        """Show the object in a picture from other cameras, one view per azimuth and seed.
+        """Show the object in an image from other cameras, one view per azimuth and seed.
 
         Args:
-            image: file with a picture of one object, best on a transparent background.
-            azimuths: degrees to the right of the picture's camera, separated by commas.
-            elevation: degrees above the picture's camera.
+            image: file that shows one object, best on a transparent background.
+            azimuths: degrees to the right of the image's camera, separated by commas.
+            elevation: degrees above the image's camera.
             zoom: distance to add; positive is farther.
-            guidance_scale: how closely to follow the picture; 1 is no guidance; the model's own.
+            guidance_scale: how closely to follow the image; 1 is no guidance; the model's own.
             steps: denoising steps; the model's own number.
             seed: of the noise; the same seed gives the same views.
-            input_elevation: of the picture's camera, degrees, for a model that asks for it.
-            foreground_ratio: longest side of the object over the picture's; the model's own.
-            recentre: put the object in the middle at that size; else keep the picture's framing.
-            method: auto, alpha, rembg, classical or none.
+            input_elevation: of the image's camera, degrees, for a model that asks for it.
+            foreground_ratio: longest side of the object over the image's; the model's own.
+            recentre: put the object in the middle at that size; else keep the image's framing.
+            method: auto, alpha, u2netp, rembg or none.
             seeds: how many, from the first one on; several tell where the model is unsure.
             transparent: take the white background away.
             model: which model; the app's own.
+            upscale: 2 or 4 enlarges the views, by Real-ESRGAN animevideov3.
 
         Returns:
             The views, seed by seed; where the seeds disagree, if there are several; a contact
@@ -210,7 +238,7 @@ class Actions:
         """
         framing = (foreground_ratio, recentre, method)
         with one_line_errors():
-            asked = self.studio.asked(
+            asked = self.view_service.asked(
                 session, image, guidance_scale, steps, seed, input_elevation, framing, model
             )
             up = inputs.number("elevation", elevation, -90.0, 90.0)
@@ -218,7 +246,8 @@ class Actions:
             poses = [RelativePose(up, angle, farther) for angle in inputs.azimuths(azimuths)]
             count = inputs.whole("seeds", seeds, 1, settings.MAX_SEEDS)
             bare = inputs.truth("transparent", transparent)
-            yield from self.studio.many(session, asked, poses, count, bare, progress)
+            larger = inputs.choice("upscale", upscale, Upscale)
+            yield from self.view_service.many(session, asked, poses, count, bare, larger, progress)
 
     def orbit(
         self,
@@ -237,25 +266,27 @@ class Actions:
         seeds: int = 1,
         transparent: bool = False,
         model: str | None = None,
+        upscale: int = 1,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[tuple[Any, ...]]:
         """Show the object from cameras evenly around it, with the files of the whole turn.
 
         Args:
-            image: file with a picture of one object, best on a transparent background.
-            count: how many cameras, the first where the picture's is.
-            elevation: degrees above the picture's camera.
+            image: file that shows one object, best on a transparent background.
+            count: how many cameras, the first where the image's is.
+            elevation: degrees above the image's camera.
             zoom: distance to add; positive is farther.
-            guidance_scale: how closely to follow the picture; 1 is no guidance; the model's own.
+            guidance_scale: how closely to follow the image; 1 is no guidance; the model's own.
             steps: denoising steps; the model's own number.
             seed: of the noise; the same seed gives the same views.
-            input_elevation: of the picture's camera, degrees, for a model that asks for it.
-            foreground_ratio: longest side of the object over the picture's; the model's own.
-            recentre: put the object in the middle at that size; else keep the picture's framing.
-            method: auto, alpha, rembg, classical or none.
+            input_elevation: of the image's camera, degrees, for a model that asks for it.
+            foreground_ratio: longest side of the object over the image's; the model's own.
+            recentre: put the object in the middle at that size; else keep the image's framing.
+            method: auto, alpha, u2netp, rembg or none.
             seeds: how many, from the first one on; several tell where the model is unsure.
             transparent: take the white background away.
             model: which model; the app's own.
+            upscale: 2 or 4 enlarges the views, by Real-ESRGAN animevideov3.
 
         Returns:
             The views, seed by seed; where the seeds disagree, if there are several; a contact
@@ -263,7 +294,7 @@ class Actions:
         """
         framing = (foreground_ratio, recentre, method)
         with one_line_errors():
-            asked = self.studio.asked(
+            asked = self.view_service.asked(
                 session, image, guidance_scale, steps, seed, input_elevation, framing, model
             )
             number = inputs.whole("count", count, 1, settings.MAX_VIEWS)
@@ -272,7 +303,10 @@ class Actions:
             poses = orbit(number, up, farther)
             how_often = inputs.whole("seeds", seeds, 1, settings.MAX_SEEDS)
             bare = inputs.truth("transparent", transparent)
-            yield from self.studio.many(session, asked, poses, how_often, bare, progress)
+            larger = inputs.choice("upscale", upscale, Upscale)
+            yield from self.view_service.many(
+                session, asked, poses, how_often, bare, larger, progress
+            )
 
     def model(
         self,
@@ -285,19 +319,19 @@ class Actions:
             model: a name that this server offers; the app's own.
 
         Returns:
-            One line: name, licence, what it was trained on, size of its pictures.
+            One line: name, licence, what it was trained on, size of its images.
         """
         with one_line_errors():
-            name = model or self.shelf.default_name
-            if not self.shelf.is_loaded(name):
+            name = model or self.model_cache.default_name
+            if not self.model_cache.is_loaded(name):
                 progress(0.0, desc=f"Loading {name}")
-            return about_model(self.shelf.get(model)) + "."
+            return about_model(self.model_cache.get(model)) + "."
 
 
 def preset(name: str, input_elevation: float = 0.0) -> tuple[float, float, float]:
-    """Elevation, azimuth and zoom of a button; "random" draws anew.
+    """Return the elevation, azimuth and zoom of a button; "random" draws anew.
 
-    The camera stops straight above and straight below, wherever the picture's own is.
+    The camera stops straight above and straight below, wherever the image's own is.
     """
     generator = torch.Generator()
     generator.seed()
@@ -308,7 +342,7 @@ def preset(name: str, input_elevation: float = 0.0) -> tuple[float, float, float
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Wrong input, or an extra that is missing, becomes a message in the page and for a client."""
+    """Turn wrong input, or a missing extra, into a message in the page and for a client."""
     try:
         yield
     except (ValueError, MissingExtraError) as error:

@@ -17,7 +17,7 @@ from zero123lib.views.folder import png
 
 _HERE = Path(__file__).parent
 # What the globe shows of the object; larger would only be sent in vain.
-_PICTURE_PX = 160
+_IMAGE_PX = 160
 
 TEMPLATE = """<div class="globe">
 <canvas tabindex="0" role="slider" aria-label="Camera: drag it around the object. Arrow keys turn
@@ -44,22 +44,22 @@ START: dict[str, Any] = {
 
 
 def globe(**options: Any) -> gr.HTML:
-    """The widget; it tells of `input` while the camera moves and of `release` once it rests.
+    """Make the widget; it tells of `input` while the camera moves and of `release` once it rests.
 
-    Its property `picture` is a data address, see `object_picture`.
+    Its property `image` is a data address, see `object_picture`.
     """
     return gr.HTML(
         value=START,
         html_template=TEMPLATE,
         js_on_load=(_HERE / "globe.js").read_text(encoding="utf-8"),
         apply_default_css=False,
-        picture="",
+        image="",
         **options,
     )
 
 
-def object_picture(rgba: Image.Image) -> str:
-    """The object as a small PNG in a data address, for the middle of the globe."""
+def object_image(rgba: Image.Image) -> str:
+    """Return the object as a small PNG in a data address, for the middle of the globe."""
     small = rgba.copy()
-    small.thumbnail((_PICTURE_PX, _PICTURE_PX), Image.Resampling.LANCZOS)
+    small.thumbnail((_IMAGE_PX, _IMAGE_PX), Image.Resampling.LANCZOS)
     return "data:image/png;base64," + base64.b64encode(png(small)).decode()

@@ -80,7 +80,7 @@ class Guard:
 
 
 def is_closed(path: str) -> bool:
-    """Whether nobody may ask for it: fetchers of the web, development aids."""
+    """Tell whether nobody may ask for it: fetchers of the web, development aids."""
     plain = unquote(path)
     if any(part in plain for part in _CLOSED):
         return True
@@ -89,7 +89,7 @@ def is_closed(path: str) -> bool:
 
 
 def bounded(receive: Receive, most: int) -> Receive:
-    """`receive` that gives up after so many bytes, whatever was announced."""
+    """Wrap `receive` so that it gives up after so many bytes, whatever was announced."""
     seen = 0
 
     async def receive_some() -> Message:
@@ -104,7 +104,7 @@ def bounded(receive: Receive, most: int) -> Receive:
 
 
 async def whole(receive: Receive, most: int) -> bytes:
-    """The whole body of a request."""
+    """Return the whole body of a request."""
     receive_some, parts, more = bounded(receive, most), [], True
     while more:
         message = await receive_some()
@@ -122,7 +122,7 @@ async def drained(receive: Receive, most: int) -> None:
 
 
 def replayed(body: bytes, receive: Receive) -> Receive:
-    """`receive` of a body that has been read already, and of what comes after it."""
+    """Return `receive` of a body that has been read already, and of what comes after it."""
     given = False
 
     async def receive_again() -> Message:
@@ -136,7 +136,7 @@ def replayed(body: bytes, receive: Receive) -> Receive:
 
 
 def names_address(body: bytes) -> bool:
-    """Whether a request would have the server take a file from an address of the web."""
+    """Tell whether a request would have the server take a file from an address of the web."""
     try:
         waiting = [json.loads(body)]
     except (ValueError, RecursionError):
@@ -163,5 +163,5 @@ async def refuse(scope: Scope, send: Send, status: int, detail: str) -> None:
 
 
 def tell(scope: Scope, status: int) -> None:
-    """One line in the log; what a stranger wrote is quoted, so that it stays one."""
+    """Write one line in the log; what a stranger wrote is quoted, so that it stays one."""
     _logger.warning("refused with %d: %s %r", status, scope["method"], scope["path"][:200])

@@ -1,6 +1,6 @@
 """What comes from a page or a client, checked; every complaint is one line that names its argument.
 
-Gradio's own conversion is off (`preprocess=False`): it would decode pictures before anything has
+Gradio's own conversion is off (`preprocess=False`): it would decode images before anything has
 looked at their size, and what it says of a number does not name it.
 """
 
@@ -22,7 +22,7 @@ from zero123lib.views.loading import FILE_KINDS, load_image
 
 
 def upload_path(upload: Any) -> str:
-    """Where the uploaded file is; only what lies among the uploads counts as one.
+    """Tell where the uploaded file is; only what lies among the uploads counts as one.
 
     Args:
         upload: Gradio's file data.
@@ -39,11 +39,11 @@ def upload_path(upload: Any) -> str:
     return path
 
 
-def picture(upload: Any) -> Image.Image:
-    """The uploaded file, read safely: transparency, 16 bits and the camera's rotation are kept.
+def uploaded_image(upload: Any) -> Image.Image:
+    """Return the uploaded file, read safely; transparency, 16 bits and rotation are kept.
 
     Raises:
-        ValueError: nothing was uploaded, or it is no picture that can be used.
+        ValueError: nothing was uploaded, or it is no image that can be used.
     """
     # The place of the file on the server is nobody's business.
     name = repr(str(upload.get("orig_name") or "the upload")[:200])
@@ -51,23 +51,29 @@ def picture(upload: Any) -> Image.Image:
 
 
 def framing(ratio: Any, recentre: Any, method: Any) -> Framing:
-    """How the picture is framed; see `zero123lib.app.preparing.Framing`."""
-    names = get_args(CutOutMethod)
-    if method not in names:
-        raise ValueError(f"method: expected one of {', '.join(names)}, got {str(method)[:40]!r}")
+    """Tell how the image is framed; see `zero123lib.app.preparing.Framing`."""
+    method = choice("method", method, CutOutMethod)
     ratio = number("foreground_ratio", ratio, MIN_RATIO, 1.0)
     return Framing(ratio, truth("recentre", recentre), method)
 
 
+def choice(name: str, value: Any, choices: Any) -> Any:
+    """Return one of a ``Literal``'s values, or raise ValueError."""
+    if isinstance(value, bool) or value not in get_args(choices):
+        names = ", ".join(map(str, get_args(choices)))
+        raise ValueError(f"{name}: expected one of {names}, got {str(value)[:40]!r}")
+    return value
+
+
 def truth(name: str, value: Any) -> bool:
-    """True or false, and nothing that merely counts as such."""
+    """Return true or false, and refuse what merely counts as such."""
     if not isinstance(value, bool):
         raise ValueError(f"{name}: expected true or false, got {str(value)[:40]!r}")
     return value
 
 
 def number(name: str, value: Any, low: float, high: float) -> float:
-    """A number from `low` to `high`; NaN is none."""
+    """Return a number from `low` to `high`; NaN is none."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not low <= value <= high:
         raise ValueError(f"{name}: expected a number from {low:g} to {high:g}, got {value!r}")
@@ -75,7 +81,7 @@ def number(name: str, value: Any, low: float, high: float) -> float:
 
 
 def number_or_none(name: str, value: Any, low: float, high: float) -> float | None:
-    """A number from `low` to `high`, as text too; None where the field is empty."""
+    """Return a number from `low` to `high`, as text too; None where the field is empty."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     if isinstance(value, str):
@@ -85,17 +91,17 @@ def number_or_none(name: str, value: Any, low: float, high: float) -> float | No
 
 
 def whole_or(name: str, value: Any, low: int, high: int, default: int) -> int:
-    """A whole number from `low` to `high`; the default where the field is empty."""
+    """Return a whole number from `low` to `high`; the default where the field is empty."""
     return default if value is None else whole(name, value, low, high)
 
 
 def number_or(name: str, value: Any, low: float, high: float, default: float) -> float:
-    """A number from `low` to `high`; the default where the field is empty."""
+    """Return a number from `low` to `high`; the default where the field is empty."""
     return default if value is None else number(name, value, low, high)
 
 
 def whole(name: str, value: Any, low: int, high: int) -> int:
-    """A whole number from `low` to `high`; JSON may well bring it as 3.0."""
+    """Return a whole number from `low` to `high`; JSON may well bring it as 3.0."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not low <= value <= high or value != int(value):
         raise ValueError(f"{name}: expected a whole number from {low} to {high}, got {value!r}")
@@ -103,7 +109,7 @@ def whole(name: str, value: Any, low: int, high: int) -> int:
 
 
 def azimuths(text: Any) -> list[float]:
-    """Degrees of a comma-separated list, 1 to `MAX_VIEWS` of them."""
+    """Return degrees of a comma-separated list, 1 to `MAX_VIEWS` of them."""
     words = [word.strip() for word in str(text).split(",")] if text not in (None, "") else []
     if not 1 <= len(words) <= MAX_VIEWS:
         raise ValueError(f"azimuths: expected 1 to {MAX_VIEWS} numbers, got {len(words)}")

@@ -10,17 +10,23 @@ import gradio as gr
 from zero123lib.app import parts, settings
 from zero123lib.app.callbacks import Actions, preset
 from zero123lib.app.examples import ELEVATION_DEG
-from zero123lib.app.globe import GLOBE_OF_SLIDERS, SLIDERS_OF_GLOBE, object_picture
+from zero123lib.app.globe import GLOBE_OF_SLIDERS, SLIDERS_OF_GLOBE, object_image
 from zero123lib.app.guard import Guard
+from zero123lib.app.mesh_service import MeshService
+from zero123lib.app.model_cache import ModelCache
 from zero123lib.app.sessions import Session
-from zero123lib.app.shelf import Shelf
-from zero123lib.app.solid import Solid
 from zero123lib.app.theme import CSS, JS, THEME
 from zero123lib.diffusion.apps import load_pipeline
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 
 # Whatever needs the model, one at a time.
 MODEL: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1, "preprocess": False}
+# Whatever cuts out, a few at a time.
+CUT_OUT: dict[str, Any] = {
+    "concurrency_id": "cut-out",
+    "concurrency_limit": 2,
+    "preprocess": False,
+}
 QUIET: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 AT_ONCE: dict[str, Any] = {**QUIET, "queue": False}
 
@@ -28,7 +34,7 @@ AT_ONCE: dict[str, Any] = {**QUIET, "queue": False}
 def build(
     pipe: Zero123Pipeline, options: settings.Options | None = None, device: str = "auto"
 ) -> gr.Blocks:
-    """The app around a loaded model.
+    """Build the app around a loaded model.
 
     Args:
         pipe: the app's own model.
@@ -36,8 +42,8 @@ def build(
         device: where visitors' models go.
     """
     options = options or settings.Options()
-    shelf = Shelf(pipe, partial(load_pipeline, device=device), options.models)
-    actions = Actions(shelf)
+    model_cache = ModelCache(pipe, partial(load_pipeline, device=device), options.models)
+    actions = Actions(model_cache)
     blocks = gr.Blocks(
         title="zero123lib", analytics_enabled=False, delete_cache=settings.DELETE_CACHE_S
     )
@@ -48,7 +54,7 @@ def build(
         head = gr.HTML(parts.badge(pipe), elem_id="head", apply_default_css=False)
         with gr.Row(elem_id="stage"):
             with gr.Column(scale=5, min_width=300, elem_id="of-picture"):
-                source = parts.source(shelf)
+                source = parts.source(model_cache)
             with gr.Column(scale=5, min_width=300, elem_id="of-camera"):
                 camera = parts.camera(pipe)
             with gr.Column(scale=9, min_width=320, elem_id="of-object"):
@@ -61,11 +67,16 @@ def build(
                     with gr.Tab("3D"):
                         mesh = parts.mesh()
         _connect_camera(source, camera, orbit)
-        _connect_picture(actions, session, source, camera, view)
+        _connect_image(actions, session, source, camera, view)
+        _connect_brush(actions, session, source)
         _connect_view(actions, session, source, camera, view)
         _connect_orbit(actions, session, source, camera, orbit)
         _connect_mesh(
-            Solid(actions.studio, options.recipe_overrides), session, source, camera, mesh
+            MeshService(actions.view_service, options.recipe_overrides),
+            session,
+            source,
+            camera,
+            mesh,
         )
         _connect_model(actions, source, camera, head)
     blocks.queue(max_size=options.max_queue, default_concurrency_limit=8)
@@ -73,7 +84,7 @@ def build(
 
 
 def launch_options(mcp: bool = False) -> dict[str, Any]:
-    """What `launch` is given wherever the app runs."""
+    """Return what `launch` is given wherever the app runs."""
     return {
         "theme": THEME,
         "css": CSS,
@@ -105,17 +116,19 @@ def _connect_camera(source: parts.Source, camera: parts.Camera, orbit: parts.Orb
         button.click(partial(preset, name), source.input_elevation, camera.sliders(), **AT_ONCE)
 
 
-def _connect_picture(
+def _connect_image(
     actions: Actions,
     session: gr.State,
     source: parts.Source,
     camera: parts.Camera,
     view: parts.View,
 ) -> None:
-    """A picture, or how it is framed, shown as the model is given it."""
-    # The elevation goes with the picture: known of an example, level unless told of one's own.
-    source.examples.click(lambda: ELEVATION_DEG, None, source.input_elevation, **AT_ONCE)
-    source.image.upload(lambda: 0, None, source.input_elevation, **AT_ONCE)
+    """An image, or how it is framed, shown as the model is given it."""
+    # The elevation goes with the image: known of an example, level unless told of one's own.
+    # So does how it is cut out: an image that was fixed by hand has its own transparency.
+    fresh = [source.input_elevation, source.method]
+    source.examples.click(lambda: (ELEVATION_DEG, "auto"), None, fresh, **AT_ONCE)
+    gr.on([source.image.upload, source.image.input], lambda: (0, "auto"), None, fresh, **AT_ONCE)
     framed = gr.State()
     gr.on(
         [
@@ -128,20 +141,38 @@ def _connect_picture(
         [session, source.image, *source.framing(), source.model],
         [source.before_after, source.note, framed],
         api_name="prepare",
-        preprocess=False,
+        **CUT_OUT,
         trigger_mode="always_last",
         show_progress="hidden",
     ).then(
-        lambda picture: (
-            gr.update(picture="" if picture is None else object_picture(picture)),
-            picture,
+        lambda image: (
+            gr.update(image="" if image is None else object_image(image)),
+            image,
             "Your picture, as the model is given it. Drag it."
-            if picture
+            if image
             else "Choose a picture, and the object appears here.",
         ),
         framed,
         [camera.globe, view.image, view.caption],
         **AT_ONCE,
+    )
+
+
+def _connect_brush(actions: Actions, session: gr.State, source: parts.Source) -> None:
+    """The cut-out, fixed by hand: the image comes back with what was painted."""
+    source.fix.click(
+        actions.canvas,
+        [session, source.image, source.method],
+        [source.brush, source.painting],
+        **CUT_OUT,
+        **QUIET,
+    )
+    source.apply.click(
+        actions.fix,
+        [session, source.image, source.method, source.brush],
+        [source.image, source.method, source.painting],
+        **CUT_OUT,
+        **QUIET,
     )
 
 
@@ -202,6 +233,7 @@ def _connect_orbit(
         orbit.seeds,
         orbit.transparent,
         source.model,
+        orbit.upscale,
     ]
     made = [
         button.click(
@@ -229,7 +261,11 @@ def _connect_orbit(
 
 
 def _connect_mesh(
-    solid: Solid, session: gr.State, source: parts.Source, camera: parts.Camera, mesh: parts.Mesh
+    solid: MeshService,
+    session: gr.State,
+    source: parts.Source,
+    camera: parts.Camera,
+    mesh: parts.Mesh,
 ) -> None:
     """A mesh, in a queue of its own: whoever turns an object need not wait for it."""
     asked = [session, source.image, mesh.recipe, camera.seed, source.input_elevation]
@@ -249,7 +285,7 @@ def _connect_mesh(
         # A generator's last answer comes twice, upon which Gradio's viewer shows nothing.
         lambda glb, up: (
             gr.Row(visible=glb is not None),
-            gr.Model3D(glb, camera_position=parts.seen_from_picture(up)),
+            gr.Model3D(glb, camera_position=parts.seen_from_image(up)),
         ),
         [mesh.files[0], source.input_elevation],
         [mesh.downloads, mesh.viewer],
@@ -266,7 +302,7 @@ def _connect_model(
     """Another model, with its badge and the settings that it does best with."""
 
     def settle(name: str) -> tuple[Any, ...]:
-        pipe = actions.shelf.get(name)
+        pipe = actions.model_cache.get(name)
         return (
             parts.badge(pipe),
             pipe.config["guidance_scale"],

@@ -13,8 +13,9 @@ from PIL import Image
 
 from zero123lib._files import write_bytes
 from zero123lib._optional import MissingExtraError, require
+from zero123lib.views.eight_bits import to_uint8
 from zero123lib.views.folder import ANIMATION, SHEET, png, view_files
-from zero123lib.views.images import ImageError, composite, contact_sheet, cut_out
+from zero123lib.views.images import alpha_from_white, composite, contact_sheet, to_tensor
 from zero123lib.views.poses import Pose
 
 FILM_FPS = 12
@@ -31,7 +32,7 @@ class Made:
     """Views and how they came about.
 
     Attributes:
-        condition: the picture as the model saw it.
+        condition: the image as the model saw it.
         views: seed by seed, camera by camera; RGBA when the background was taken away.
         cameras: of one seed's views, absolute.
         labels: of one seed's views.
@@ -117,7 +118,7 @@ def write_film(path: Path, views: Sequence[Image.Image]) -> None:
             film.append_data(frame)
 
 
-def spread(views: Sequence[Image.Image]) -> np.ndarray:
+def std_over_seeds(views: Sequence[Image.Image]) -> np.ndarray:
     """How much one camera's views by several seeds differ: `[H, W]` in [0, 0.5].
 
     The standard deviation over the seeds, root mean square over the channels, of colours in [0, 1].
@@ -127,15 +128,15 @@ def spread(views: Sequence[Image.Image]) -> np.ndarray:
 
 
 def heat(values: np.ndarray) -> Image.Image:
-    """A picture of `spread`: dark is agreement, bright is 0.25 and more."""
+    """An image of `std_over_seeds`: dark is agreement, bright is 0.25 and more."""
     place = np.clip(values / _MOST_SPREAD, 0.0, 1.0) * (len(_HEAT) - 1)
     channels = [np.interp(place, range(len(_HEAT)), _HEAT[:, i]) for i in range(3)]
     return Image.fromarray(np.stack(channels, -1).round().astype(np.uint8))
 
 
 def uncertainty_sheet(made: Made) -> Image.Image:
-    """Where the seeds disagree, camera by camera, with the mean over the picture."""
-    maps = [spread(views) for views in zip(*made.by_seed(), strict=True)]
+    """Where the seeds disagree, camera by camera, with the mean over the image."""
+    maps = [std_over_seeds(views) for views in zip(*made.by_seed(), strict=True)]
     labels = [
         f"{label}: {values.mean():.3f}" for label, values in zip(made.labels, maps, strict=True)
     ]
@@ -143,8 +144,6 @@ def uncertainty_sheet(made: Made) -> Image.Image:
 
 
 def without_background(view: Image.Image) -> Image.Image:
-    """RGBA of a view on white; opaque where nothing stands out from it."""
-    try:
-        return cut_out(view, "classical").image
-    except ImageError:
-        return view.convert("RGBA")
+    """RGBA of a view on white."""
+    rgba = alpha_from_white((to_tensor(view) + 1) / 2)
+    return Image.fromarray(to_uint8(rgba).numpy())

@@ -8,11 +8,12 @@ from typing import Any
 
 import gradio as gr
 
-from zero123lib.app import settings
+from zero123lib import upscaling
+from zero123lib.app import preparing, settings
 from zero123lib.app.examples import example_files
 from zero123lib.app.globe import globe
-from zero123lib.app.shelf import Shelf
-from zero123lib.app.solid import CHOICES
+from zero123lib.app.mesh_service import CHOICES
+from zero123lib.app.model_cache import ModelCache
 from zero123lib.diffusion.apps import needs_input_elevation
 from zero123lib.diffusion.card import about_model
 from zero123lib.diffusion.pipeline import Zero123Pipeline
@@ -29,22 +30,26 @@ TOUR = (
     "Then take a whole orbit of it with you, or a mesh."
 )
 METHODS = {
-    "auto": "Best available",
+    "auto": "Transparency, else network",
     "alpha": "Its own transparency",
-    "rembg": "Network (rembg)",
-    "classical": "By colour (classical)",
+    "u2netp": "Network (U2-Net-p)",
+    "rembg": "Larger network (rembg)",
     "none": "Nothing cut out",
 }
 
 
 @dataclass(frozen=True)
 class Source:
-    """The picture and how it is prepared."""
+    """The image and how it is prepared."""
 
     image: gr.Image
     examples: gr.Dataset
     before_after: gr.ImageSlider
     note: gr.Markdown
+    fix: gr.Button
+    painting: gr.Group
+    brush: gr.ImageEditor
+    apply: gr.Button
     ratio: gr.Slider
     recentre: gr.Checkbox
     method: gr.Dropdown
@@ -54,7 +59,7 @@ class Source:
     about: gr.Markdown
 
     def framing(self) -> list[Any]:
-        """In the order of the endpoints' arguments."""
+        """List the framing's inputs in the order of the endpoints' arguments."""
         return [self.ratio, self.recentre, self.method]
 
 
@@ -72,7 +77,7 @@ class Camera:
     seed: gr.Number
 
     def sliders(self) -> list[Any]:
-        """What the globe sets, and is set by."""
+        """List what the globe sets, and is set by."""
         return [self.elevation, self.azimuth, self.zoom]
 
 
@@ -91,6 +96,7 @@ class Orbit:
     count: gr.Slider
     seeds: gr.Slider
     transparent: gr.Checkbox
+    upscale: gr.Radio
     azimuths: gr.Textbox
     button: gr.Button
     stop: gr.Button
@@ -101,7 +107,7 @@ class Orbit:
     downloads: gr.Row
 
     def outputs(self) -> list[Any]:
-        """In the order in which the endpoints answer."""
+        """List the outputs in the order in which the endpoints answer."""
         return [self.gallery, self.uncertainty, *self.files]
 
 
@@ -112,19 +118,19 @@ class Mesh:
     recipe: gr.Radio
     button: gr.Button
     stop: gr.Button
-    picture: gr.Image
+    image: gr.Image
     stats: gr.Markdown
     viewer: gr.Model3D
     files: list[gr.DownloadButton]
     downloads: gr.Row
 
     def outputs(self) -> list[Any]:
-        """In the order in which the endpoint answers."""
-        return [self.picture, self.stats, *self.files]
+        """List the outputs in the order in which the endpoint answers."""
+        return [self.image, self.stats, *self.files]
 
 
 def badge(pipe: Zero123Pipeline) -> str:
-    """The weights in use and their licence, for the head of the page."""
+    """Return the weights in use and their licence, for the head of the page."""
     licence = escape(pipe.licence or "licence not stated")
     name = escape(pipe.model_name)
     return (
@@ -135,13 +141,13 @@ def badge(pipe: Zero123Pipeline) -> str:
 
 
 def heading(title: str) -> None:
-    """Of a column."""
+    """Write a column's heading."""
     gr.HTML(f'<h2 class="part">{title}</h2>', apply_default_css=False)
 
 
-def source(shelf: Shelf) -> Source:
-    """The first column."""
-    pipe = shelf.default
+def source(model_cache: ModelCache) -> Source:
+    """Make the first column."""
+    pipe = model_cache.default
     heading("Your picture")
     image = gr.Image(
         type="filepath",
@@ -170,6 +176,24 @@ def source(shelf: Shelf) -> Source:
             buttons=[],
             elem_id="before-after",
         )
+        fix = gr.Button("Fix the cut-out", size="sm", elem_id="fix")
+        with gr.Group(visible=False, elem_id="brush") as painting:
+            gr.Markdown("Paint green what belongs to the object, red what does not.", padding=True)
+            brush = gr.ImageEditor(
+                label="The picture, to paint on",
+                show_label=False,
+                image_mode="RGBA",
+                format="png",
+                sources=(),
+                transforms=(),
+                layers=gr.LayerOptions(allow_additional_layers=False),
+                brush=gr.Brush(
+                    colors=[preparing.KEEP, preparing.DROP], color_mode="fixed", default_size=16
+                ),
+                buttons=[],
+                height=380,
+            )
+            apply = gr.Button("Use it", size="sm", variant="primary", elem_id="use-it")
         method = gr.Dropdown(
             [
                 (label, name)
@@ -199,11 +223,11 @@ def source(shelf: Shelf) -> Source:
     note = gr.Markdown(elem_id="note")
     with gr.Accordion("Model", open=False, elem_id="model"):
         model = gr.Dropdown(
-            shelf.names(),
-            value=shelf.default_name,
+            model_cache.names(),
+            value=model_cache.default_name,
             label="Weights",
-            info="A name, or a folder or file on this machine." if shelf.takes_any else None,
-            allow_custom_value=shelf.takes_any,
+            info="A name, or a folder or file on this machine." if model_cache.takes_any else None,
+            allow_custom_value=model_cache.takes_any,
             interactive=True,
         )
         load = gr.Button("Load", size="sm")
@@ -213,6 +237,10 @@ def source(shelf: Shelf) -> Source:
         examples.dataset,
         before_after,
         note,
+        fix,
+        painting,
+        brush,
+        apply,
         ratio,
         recentre,
         method,
@@ -224,14 +252,14 @@ def source(shelf: Shelf) -> Source:
 
 
 def elevation_info(pipe: Zero123Pipeline) -> str:
-    """What the elevation of the picture's camera is for."""
+    """Return what the elevation of the image's camera is for."""
     if needs_input_elevation(pipe):
         return "This model has to be told: 0 is level with the object, 90 straight above it."
     return "0 is level with the object; where the cameras of your views are counted from."
 
 
 def camera(pipe: Zero123Pipeline) -> Camera:
-    """The second column."""
+    """Make the second column."""
     heading("The camera")
     widget = globe(elem_id="globe", label="Camera globe")
     with gr.Row(elem_id="presets"):
@@ -256,7 +284,7 @@ def camera(pipe: Zero123Pipeline) -> Camera:
 
 
 def view() -> View:
-    """The tab with one view."""
+    """Make the tab with one view."""
     image = gr.Image(
         label="The object from the camera",
         show_label=False,
@@ -271,7 +299,7 @@ def view() -> View:
 
 
 def orbit() -> Orbit:
-    """The tab with many views."""
+    """Make the tab with many views."""
     with gr.Row():
         count = gr.Slider(1, settings.MAX_VIEWS, 8, step=1, precision=0, label="Views around")
         seeds = gr.Slider(
@@ -282,6 +310,12 @@ def orbit() -> Orbit:
             precision=0,
             label="Seeds",
         )
+    upscale = gr.Radio(
+        [("as made", 1), ("x 2", 2), ("x 4", 4)],
+        value=1,
+        label="Size",
+        info=f"Enlarged by {upscaling.NAME}.",
+    )
     transparent = gr.Checkbox(False, label="Transparent background")
     with gr.Row():
         button = gr.Button("Make the orbit", variant="primary", scale=3)
@@ -319,6 +353,7 @@ def orbit() -> Orbit:
         count,
         seeds,
         transparent,
+        upscale,
         azimuths,
         button,
         stop,
@@ -330,8 +365,8 @@ def orbit() -> Orbit:
     )
 
 
-def seen_from_picture(input_elevation: float) -> tuple[float, float, None]:
-    """Where the viewer of meshes looks from first: where the picture's camera is.
+def seen_from_image(input_elevation: float) -> tuple[float, float, None]:
+    """Tell where the viewer of meshes looks from first: where the image's camera is.
 
     Its angles are those of a file, whose x is ours and whose y is our z: degrees from x about y,
     and from y downwards.
@@ -340,7 +375,7 @@ def seen_from_picture(input_elevation: float) -> tuple[float, float, None]:
 
 
 def mesh() -> Mesh:
-    """The tab with the mesh."""
+    """Make the tab with the mesh."""
     recipe = gr.Radio(
         [(label, name) for name, (label, _) in CHOICES.items()],
         value="quick",
@@ -350,7 +385,7 @@ def mesh() -> Mesh:
         button = gr.Button("Make the mesh", variant="primary", scale=3)
         stop = gr.Button("Stop", scale=1, min_width=80)
     with gr.Row():
-        picture = gr.Image(
+        image = gr.Image(
             label="As it grows",
             show_label=False,
             format="png",
@@ -374,4 +409,4 @@ def mesh() -> Mesh:
     )
     with gr.Row(elem_id="downloads-3d", visible=False) as downloads:
         files = [gr.DownloadButton(name, size="sm") for name in ("GLB", "OBJ", "PLY", "Video")]
-    return Mesh(recipe, button, stop, picture, stats, viewer, files, downloads)
+    return Mesh(recipe, button, stop, image, stats, viewer, files, downloads)

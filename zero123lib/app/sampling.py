@@ -1,6 +1,6 @@
 """The part of a request that needs the model, apart from the rest: on ZeroGPU it runs elsewhere.
 
-There only what goes in and comes out crosses over, so it takes a model's name and gives pictures.
+There only what goes in and comes out crosses over, so it takes a model's name and gives images.
 The pipeline is shared and only read: sampling is its generator of steps, whose state is its own.
 """
 
@@ -14,23 +14,25 @@ from typing import Any
 import torch
 from PIL import Image
 
+from zero123lib._choices import Upscale
 from zero123lib.app import SPACES
+from zero123lib.app.model_cache import ModelCache
 from zero123lib.app.settings import GPU_MOST_S, GPU_READY_S, GPU_VIEW_STEP_S, LIVE_EVERY_S
-from zero123lib.app.shelf import Shelf
 from zero123lib.views.images import Prepared, to_pils
 from zero123lib.views.poses import RelativePose
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """What to sample, besides the picture.
+    """Holds what to sample, besides the image.
 
     Attributes:
         poses: of one seed's views.
         seeds: of the noise, one set of views each.
         steps, guidance_scale, sampler: of `Zero123Pipeline.sample`.
-        input_elevation_deg: of the picture's camera; None where the model does not ask.
-        live: show pictures of the work in progress.
+        input_elevation_deg: of the image's camera; None where the model does not ask.
+        live: show images of the work in progress.
+        upscale: how many times larger the finished images are made.
     """
 
     poses: Sequence[RelativePose]
@@ -40,25 +42,26 @@ class Sampling:
     sampler: str = "ddim"
     input_elevation_deg: float | None = None
     live: bool = False
+    upscale: Upscale = 1
 
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """Where sampling is: pictures seed by seed, pose by pose; None when there is nothing new."""
+    """Says where sampling is: images seed by seed, pose by pose; None where nothing is new."""
 
     step: int
     total: int
-    pictures: list[Image.Image] | None
+    images: list[Image.Image] | None
 
 
 Sampler = Callable[[str, Prepared, Sampling], Iterator[Shown]]
 
 
-def make_sampler(shelf: Shelf) -> Sampler:
-    """The generator of pictures over the models of a shelf; the last one it gives is final."""
+def make_sampler(model_cache: ModelCache) -> Sampler:
+    """Make the generator of images over the models of a model_cache; the last it gives is final."""
 
     def sample(model: str, prepared: Prepared, what: Sampling) -> Iterator[Shown]:
-        pipe = shelf.get(model)
+        pipe = model_cache.get(model)
         # One generator per seed, shared by its poses: the numbers of a call with that seed alone.
         noise = [torch.Generator().manual_seed(seed) for seed in what.seeds]
         steps = pipe.sample(
@@ -74,33 +77,34 @@ def make_sampler(shelf: Shelf) -> Sampler:
         for step in steps:
             last = step.index + 1 == step.total
             if last:
-                yield Shown(step.total, step.total, to_pils(pipe.decode(step.latents)))
+                done = pipe.decode(step.latents, upscale=what.upscale)
+                yield Shown(step.total, step.total, to_pils(done))
             elif what.live and time.monotonic() - shown_at >= LIVE_EVERY_S:
-                pictures = to_pils(pipe.decode(step.predicted))
+                images = to_pils(pipe.decode(step.predicted))
                 shown_at = time.monotonic()
-                yield Shown(step.index + 1, step.total, pictures)
+                yield Shown(step.index + 1, step.total, images)
             else:
                 yield Shown(step.index + 1, step.total, None)
 
-    return borrowing(sample, lambda model, prepared, what: gpu_seconds(what))
+    return with_gpu(sample, lambda model, prepared, what: gpu_seconds(what))
 
 
-def make_noticer(shelf: Shelf) -> Callable[[str, Prepared], str | None]:
-    """What a model of the shelf says of a picture, by `Zero123Pipeline.notice`."""
+def make_noticer(model_cache: ModelCache) -> Callable[[str, Prepared], str | None]:
+    """Return what asks a model for its notice of an image, by `Zero123Pipeline.notice`."""
 
     def notice(model: str, prepared: Prepared) -> str | None:
-        return shelf.get(model).notice(prepared)
+        return model_cache.get(model).notice(prepared)
 
-    return borrowing(notice, lambda model, prepared: round(GPU_READY_S))
+    return with_gpu(notice, lambda model, prepared: round(GPU_READY_S))
 
 
 def gpu_seconds(what: Sampling) -> int:
-    """What to ask ZeroGPU for: more for more views and steps, up to what it grants."""
+    """Return what to ask ZeroGPU for: more for more views and steps, up to what it grants."""
     evaluations = len(what.poses) * len(what.seeds) * what.steps
     passes = 1 if what.guidance_scale == 1.0 else 2
     return round(min(GPU_MOST_S, GPU_READY_S + GPU_VIEW_STEP_S * passes * evaluations))
 
 
-def borrowing(function: Any, duration: Callable[..., int]) -> Any:
-    """The function with a GPU for so long, on a ZeroGPU Space; itself elsewhere."""
+def with_gpu(function: Any, duration: Callable[..., int]) -> Any:
+    """Return the function with a GPU for so long, on a ZeroGPU Space; itself elsewhere."""
     return function if SPACES is None else SPACES.GPU(duration=duration)(function)

@@ -36,7 +36,7 @@ class Session:
     _latest: dict[str, tuple[Hashable, Any]] = field(default_factory=dict)
 
     def new_folder(self, name: str) -> Path:
-        """An empty folder among the visitor's files; an earlier one of this name is gone."""
+        """Make an empty folder among the visitor's files; an earlier one of this name is gone."""
         if self.folder is None:
             cache = Path(get_cache_folder())
             cache.mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ class Session:
         return folder
 
     def remember(self, what: str, key: Hashable, make: Callable[[], Made]) -> Made:
-        """`make()`, or what it made last time if the key is still the same; one per `what`."""
+        """Return `make()`, or what it made last time if the key is the same; one per `what`."""
         known = self._latest.get(what)
         if known is None or known[0] != key:
             known = (key, make())

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 MAX_VIEWS = 36
 MAX_SEEDS = 4
 # Views times seeds of one request.
-MAX_PICTURES = 72
+MAX_IMAGES = 72
 MAX_STEPS = 200
 MAX_GUIDANCE = 30.0
 MAX_ZOOM = 0.5
 MAX_SEED = 2**31 - 1
 MIN_RATIO = 0.2
 MAX_FILE_SIZE = "20mb"
-# Of one request: a picture with what goes around it; anything else is numbers and short texts.
+# Of one request: an image with what goes around it; anything else is numbers and short texts.
 MAX_UPLOAD_BYTES = 21 * 2**20
 MAX_BODY_BYTES = 2**20
 MAX_PIXELS = 40_000_000
@@ -29,7 +29,7 @@ MAX_SESSIONS = 512
 
 # What the following hand is shown: few steps, and of a solver made for few.
 PREVIEW_STEPS = 8
-# A picture of the work in progress at most this often.
+# An image of the work in progress at most this often.
 LIVE_EVERY_S = 0.4
 
 # ZeroGPU's clock per request: getting ready, and each view's step; never beyond its own limit.
@@ -40,7 +40,7 @@ DEFAULT_AZIMUTHS = "0, 45, 90, 135, 180, 225, 270, 315"
 
 @dataclass(frozen=True)
 class Options:
-    """What the operator decides.
+    """Holds what the operator decides.
 
     Attributes:
         max_queue: requests that may wait.

@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
 
     Returns:
         The exit status: 0, 1 where a file could not be written or a check found something, 2 for
-        wrong input, 130 for Ctrl-C.
+        wrong input, 130 for Ctrl-C, 143 where SIGTERM ended a reconstruction.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     name = program or " ".join(["zero123", *[word for word in words[:1] if word.isalnum()]])

@@ -69,7 +69,7 @@ def _packages() -> dict[str, dict[str, str | None]]:
         group = extra[1] if extra else ""
         known = _version(name)
         # Of what differs by platform, what is not here is not meant for here.
-        if group not in ("all", "dev") and (known or "sys_platform" not in markers):
+        if group not in ("all", "dev", "docs") and (known or "sys_platform" not in markers):
             found.setdefault(group, {})[name] = known
     return found
 

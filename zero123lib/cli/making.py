@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from cyclopts import Group, Parameter
 
-from zero123lib._choices import NOISY_SAMPLERS, Preprocess, Sampler
+from zero123lib._choices import NOISY_SAMPLERS, Preprocess, Sampler, Upscale
 from zero123lib._errors import ArgumentError
 from zero123lib._files import check_folder, write_folder
 from zero123lib._words import count
@@ -23,12 +23,14 @@ from zero123lib.cli.options import (
     THE_MODEL,
     Degrees,
     Guidance,
+    Mask,
     Model,
     Positive,
     Ratio,
     Seed,
     Share,
     Steps,
+    read_image,
     renaming,
 )
 from zero123lib.cli.telling import Telling, listing
@@ -52,12 +54,14 @@ class Source:
         input_radius: its camera's distance.
         preprocess: auto cuts the object out and centres it, official as the official demo does.
         foreground_ratio: longest side of the object over the image's, with auto (the model's own).
+        mask: an image of the same size, white where the object is, to cut one image out by.
     """
 
     input_elevation_deg: Annotated[Degrees | None, Parameter(name="--input-elevation")] = None
     input_radius: Positive = 1.85
     preprocess: Preprocess = "auto"
     foreground_ratio: Ratio | None = None
+    mask: Mask = None
 
     def camera(self) -> Pose:
         """Place the image's own camera."""
@@ -76,6 +80,7 @@ class Sampling:
         sampler: how noise becomes views.
         eta: noise that official and ddim add on the way; the official demo has 1.
         seed: of the noise.
+        upscale: enlarge the views, by Real-ESRGAN animevideov3 (BSD-3-Clause).
     """
 
     num_inference_steps: Annotated[Steps | None, Parameter(name="--steps")] = None
@@ -83,6 +88,7 @@ class Sampling:
     sampler: Sampler = "ddim"
     eta: Annotated[Share, Parameter(metavar="E")] = 0.0
     seed: Seed = 0
+    upscale: Upscale = 1
 
     def check(self) -> None:
         """Raise ArgumentError for what does not go together."""
@@ -142,6 +148,8 @@ class Making:
         from zero123lib.views.sources import named_images
 
         named = named_images(images)
+        if self.source.mask is not None and len(named) > 1:
+            raise ArgumentError("mask", "one image beside it", str(len(named)))
         usable = self._decoded(named, _folders([one.stem for one in named], self.out))
         self.sampling.check()
         self.model.check()
@@ -162,11 +170,9 @@ class Making:
         self, images: Sequence[NamedImage], folders: Sequence[Path]
     ) -> Iterator[tuple[str, Path, Image]]:
         """Label, folder and content of the images that can be read, each read at its turn."""
-        from zero123lib.views.loading import load_image
-
         for image, folder in zip(images, folders, strict=True):
             try:
-                yield image.label, folder, load_image(image.source, name=image.label)
+                yield image.label, folder, read_image(image, self.source.mask)
             except ValueError as error:
                 self.failed[image.label] = error
 
@@ -209,6 +215,7 @@ class Making:
         started = time.perf_counter()
         views = self._sampled(pipe, prepared, poses)
         seconds = time.perf_counter() - started
+        from zero123lib import upscaling
         from zero123lib.views.folder import view_files
 
         files = view_files(
@@ -220,8 +227,11 @@ class Making:
             made_by=self._origin(pipe, label, prepared),
         )
         others = write_folder(folder, files)
+        how = prepared.how
+        if self.sampling.upscale > 1:
+            how += f"; enlarged {self.sampling.upscale} times by {upscaling.NAME}"
         self.telling.line(
-            f"{label}: {prepared.how}; {count(len(views), 'view')} in {seconds:.1f} s; wrote "
+            f"{label}: {how}; {count(len(views), 'view')} in {seconds:.1f} s; wrote "
             f"{folder}/: {listing(list(files))}"
         )
         if others:
@@ -249,6 +259,7 @@ class Making:
                 sampler=asked.sampler,
                 eta=asked.eta,
                 generator=torch.Generator().manual_seed(asked.seed),
+                upscale=asked.upscale,
                 condition_elevation_deg=self.source.input_elevation_deg or 0.0,
             )
 
@@ -256,7 +267,7 @@ class Making:
         """How the views came about, for transforms.json."""
         from zero123lib.diffusion.apps import made_by
 
-        how = {"picture": Path(label).name, "preprocess": self.source.preprocess}
+        how = {"image": Path(label).name, "preprocess": self.source.preprocess}
         return made_by(pipe, prepared, self.source.camera(), **how, **asdict(self.sampling))
 
     def _end(self, pipe: Zero123Pipeline) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from zero123lib._choices import RasterBackend, UpAxis
+from zero123lib._choices import RasterBackend, UpAxis, Upscale
 from zero123lib._errors import ArgumentError
 from zero123lib._files import check_file, check_folder, write_folder
 from zero123lib._words import count
@@ -178,6 +178,7 @@ def texture(
     refine: Annotated[int, whole(0, 100_000)] = 0,
     steps: Annotated[int | None, whole(0, 1000)] = None,
     size: TextureSize = 1024,
+    upscale: Upscale = 1,
     normalise: Flag = False,
     device: OnDevice = "cpu",
     axes: Axes = Axes(),
@@ -201,6 +202,7 @@ def texture(
         steps: that sharpen the texture; true images bear 20, made views that disagree speckle
             (as many as suit images held out).
         size: texels along the texture's side.
+        upscale: enlarge the images first, by Real-ESRGAN animevideov3 (BSD-3-Clause).
         normalise: centre the bounding box and make its longest side 1.
         device: where the shape is refined.
     """
@@ -212,32 +214,35 @@ def texture(
     from zero123lib.meshes.agreement import agreement
     from zero123lib.meshes.atlas import unwrap
     from zero123lib.meshes.export import write_mesh
-    from zero123lib.meshes.pictured import read_pictures
-    from zero123lib.meshes.refine import RefineSettings, mended
+    from zero123lib.meshes.posed_images import read_posed_images
+    from zero123lib.meshes.refine import RefineSettings, fixed
     from zero123lib.meshes.refine import refine as refining
     from zero123lib.meshes.texture_views import ViewFit, texture_from_views
-    from zero123lib.reconstruction.pictures import LEAST_DARKNESS, cut_from_white
+    from zero123lib.reconstruction.input_view import LEAST_DARKNESS
+    from zero123lib.views.images import alpha_from_white
 
     _check_device(device)
     read = _load(mesh, axes.up, normalise)
     with renaming(images="views", cameras="views"):
-        images, cameras = read_pictures(views)
-        if bool((images[..., 3] == 1.0).all()):
-            images = cut_from_white(images[..., :3].movedim(-1, 1), LEAST_DARKNESS)
+        images, cameras = read_posed_images(views)
+        opaque = (images[..., 3] == 1.0).flatten(1).all(1)
+        on_white = images[opaque][..., :3].movedim(-1, 1)
+        images[opaque] = alpha_from_white(on_white, LEAST_DARKNESS)
         fitting = agreement(read, images, cameras)
         if fitting.warning is not None:
             print(f"zero123 mesh texture: warning: {fitting.warning}", file=sys.stderr)
         cameras = fitting.cameras
         bare = unwrap(dataclasses.replace(read, vertex_colors=None), size)
         fit = ViewFit(steps=steps)
-        made = texture_from_views(bare, images, cameras, size, fit)
+        made = texture_from_views(bare, images, cameras, size, fit, upscale=upscale)
         if refine:
             better = None
             shaping = refining(made.to(device), images, cameras, RefineSettings(refine))
             for step in tqdm(shaping, "refining", refine, unit="step", disable=None):
                 better = step.mesh
             assert better is not None, "the last step has the mesh"
-            made = texture_from_views(mended(better.to("cpu")), images, cameras, size, fit)
+            shaped = fixed(better.to("cpu"))
+            made = texture_from_views(shaped, images, cameras, size, fit, upscale=upscale)
     _report(write_mesh(out, made, axes.out_up), made)
 
 
@@ -320,6 +325,7 @@ def render(
     from zero123lib.meshes.mesh import Camera
     from zero123lib.meshes.rasterize import check_backend, choose_backend
     from zero123lib.meshes.render import renderer
+    from zero123lib.views.eight_bits import to_uint8
     from zero123lib.views.folder import view_files
 
     _check_device(device)
@@ -328,7 +334,7 @@ def render(
     images = []
     for pose in tqdm(poses, unit="view", disable=None):
         seen = take(Camera.at(pose, size), getattr(shading, light.upper()))
-        color = (seen.color * 255.0).round().to(torch.uint8)
+        color = to_uint8(seen.color)
         images.append(Image.fromarray(color.cpu().numpy()))
     write_folder(out, view_files(images, poses))
     print(f"{mesh}: wrote {count(views, 'image')} and transforms.json to {out}")

@@ -1,7 +1,7 @@
 """What options are made of: numbers within bounds, and the groups that several verbs share.
 
 A parameter is called what the library calls the argument, so that its complaints get the option's
-name by themselves (:func:`zero123lib.cli.complaints.spelled`).
+name by themselves (:func:`zero123lib.cli.diagnosis.spelled`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from zero123lib._choices import AutoEncoding, Device
 from zero123lib._errors import ArgumentError
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from zero123lib.diffusion.pipeline import Zero123Pipeline
+    from zero123lib.views.sources import NamedImage
 
 
 def number(
@@ -66,6 +69,7 @@ Flag = Annotated[bool, Parameter(show_default=False)]
 Assignments = Annotated[
     list[str] | None, Parameter(name="--set", metavar="KEY=VALUE", consume_multiple=False)
 ]
+Mask = Annotated[Path | None, Parameter(metavar="PNG")]
 
 
 THE_MODEL = Group.create_ordered("The model")
@@ -130,6 +134,22 @@ def renaming(**names: str) -> Iterator[None]:
         if error.name not in names:
             raise
         raise error.renamed(names[error.name]) from error
+
+
+def read_image(image: NamedImage, mask: Path | None = None) -> Image:
+    """Decode an image, with a mask as its transparency.
+
+    Raises:
+        ImageError: one of them cannot be read, or they do not fit.
+    """
+    from zero123lib.views.loading import load_image
+
+    loaded = load_image(image.source, name=image.label)
+    if mask is None:
+        return loaded
+    from zero123lib.views.cutout import masked
+
+    return masked(loaded, mask)
 
 
 def check_present(path: Path, name: str, expected: str = "a file") -> None:

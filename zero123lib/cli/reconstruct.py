@@ -17,7 +17,7 @@ from zero123lib._errors import ArgumentError
 from zero123lib._files import check_folder
 from zero123lib._signals import StopRequest, stop_on_signals
 from zero123lib._words import count
-from zero123lib.cli.options import Degrees, Flag, Model, Seed, renaming, whole
+from zero123lib.cli.options import Degrees, Flag, Mask, Model, Seed, read_image, renaming, whole
 from zero123lib.cli.telling import Telling, stage_bars
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def reconstruct(
     /,
     *override: Annotated[str, Parameter(name="KEY=VALUE")],
     views: Annotated[Path | None, Parameter(metavar="FOLDER")] = None,
+    mask: Mask = None,
     config: Annotated[str | None, Parameter(metavar="CONFIG")] = None,
     run: Run,
     model: Model = Model(),
@@ -91,6 +92,7 @@ def reconstruct(
         override: of the recipe.
         views: in place of PHOTO and a model, images from all sides, and their cameras in a
             transforms.json: ours, NeRF's or nerfstudio's.
+        mask: an image of PHOTO's size, white where the object is, to cut it out by.
         config: a recipe's name, or a YAML file.
         engine: what reconstructs.
         threestudio_root: threestudio's folder, which `zero123 threestudio` makes ready.
@@ -108,7 +110,7 @@ def reconstruct(
     if views is not None:
         if photo is not None and "=" in photo:
             photo, override = None, (photo, *override)
-        _check_without_photo(photo, run, model, threestudio_root)
+        _check_without_photo(photo, mask, run, model, threestudio_root)
         check_overrides(override)
         find_listing(views)
         recipe = read_recipe(config or "given-views", override)
@@ -116,7 +118,7 @@ def reconstruct(
             return _of_views(views, recipe, run, telling)
     if photo is None:
         raise ArgumentError("photo", "an image, or --views FOLDER", "none")
-    image = _loaded(photo)
+    image = _loaded(photo, mask)
     check_overrides(override)
     model.check()
     usual = "tiny-views" if model.model in (None, "tiny") else "views"
@@ -127,30 +129,34 @@ def reconstruct(
             return _of_photo(image, recipe, run, model, telling)
     file = find_recipe(config)
     with telling.hushed():
-        _in_threestudio(Path(photo), file, threestudio_root, override, run, model, telling)
+        _in_threestudio(image, file, threestudio_root, override, run, model, telling)
     return 0
 
 
-def _check_without_photo(photo: str | None, run: Run, model: Model, clone: Path | None) -> None:
+def _check_without_photo(
+    photo: str | None, mask: Path | None, run: Run, model: Model, clone: Path | None
+) -> None:
     """Hold what tells of a photo or its model to none, beside --views."""
     others = {
-        "photo": photo, "model": model.model, "input_elevation_deg": run.input_elevation_deg,
+        "photo": photo, "mask": mask, "model": model.model,
+        "input_elevation_deg": run.input_elevation_deg,
         "threestudio_root": clone, "original_config": model.reading.original_config,
+        "encoding": None if model.reading.encoding == "auto" else model.reading.encoding,
+        "device": None if model.device == "auto" else model.device,
     }  # fmt: skip
     for name, value in others.items():
         if value is not None:
             raise ArgumentError(name, "none beside --views", repr(str(value)))
 
 
-def _loaded(photo: str) -> Image:
+def _loaded(photo: str, mask: Path | None) -> Image:
     """The image of a file, of standard input, or of a folder that has one."""
-    from zero123lib.views.loading import load_image
     from zero123lib.views.sources import named_images
 
     named = named_images([photo])
     if len(named) != 1:
         raise ArgumentError("photo", "one image", f"{len(named)} in {photo!r}")
-    return load_image(named[0].source, name=named[0].label)
+    return read_image(named[0], mask)
 
 
 def _of_photo(
@@ -184,7 +190,7 @@ def _of_photo(
             stop=stop,
         )
 
-    about = [f"model {about_model(pipe)}", *_about(recipe, run, str(pipe.device))]
+    about = [f"model {about_model(pipe)}", *_about(recipe, run, str(pipe.device)), prepared.how]
     return _carried_out(begin, [*about, *([notice] if notice else [])], notice, run, telling)
 
 
@@ -237,7 +243,7 @@ def _carried_out(
 
 
 def _in_threestudio(
-    photo: Path,
+    image: Image,
     recipe: Path,
     clone: Path,
     overrides: Sequence[str],
@@ -266,7 +272,7 @@ def _in_threestudio(
     more = [f"{key}={value}" for key, value in named.items() if value is not None]
     started, end = time.perf_counter(), None
     with renaming(clone="threestudio_root", recipe="config", overrides="override"):
-        steps = launch(recipe, clone, photo, run.out, overrides=[*overrides, *more])
+        steps = launch(recipe, clone, image, run.out, overrides=[*overrides, *more])
         with _terminated_as_interrupted(), stage_bars(telling) as show:
             for step in steps:
                 if isinstance(step, Launched):
@@ -278,7 +284,8 @@ def _in_threestudio(
         telling.line(notice)
     telling.line(f"wrote {run.out}/: {', '.join(file.name for file in end.files.values())}")
     seconds = time.perf_counter() - started
-    telling.result(_result(end.files, model.model, None, seconds, end.notices))
+    found = _result(end.files, model.model, None, seconds, end.notices)
+    telling.result({**found, "ended": "finished"})
 
 
 @contextmanager
@@ -291,7 +298,7 @@ def _terminated_as_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _about(recipe: Any, run: Run, device: str) -> Iterator[str]:
+def _about(recipe: Recipe, run: Run, device: str) -> Iterator[str]:
     """What is about to be done, in lines."""
     from zero123lib.reconstruction.state import CHECKPOINT, METRICS
 

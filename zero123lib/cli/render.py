@@ -16,7 +16,7 @@ from zero123lib._words import count
 from zero123lib.cli.options import Degrees, Positive, Seed, check_present, whole
 
 WORK = Parameter(group=Group("The work", sort_key=1))
-Low_High = Parameter(metavar="LOW HIGH")
+LOW_HIGH = Parameter(metavar="LOW HIGH")
 
 
 def render(
@@ -26,8 +26,11 @@ def render(
     *,
     views: Annotated[int, whole(1, 1000)] = 12,
     size: Annotated[int, whole(8, 8192, "PX")] = 256,
-    elevation: Annotated[tuple[Degrees, Degrees], Low_High] = (-90.0, 90.0),
-    radius: Annotated[tuple[Positive, Positive], Low_High] = (1.5, 2.2),
+    elevation_deg: Annotated[tuple[Degrees, Degrees], LOW_HIGH, Parameter(name="--elevation")] = (
+        -90.0,
+        90.0,
+    ),
+    radius: Annotated[tuple[Positive, Positive], LOW_HIGH] = (1.5, 2.2),
     seed: Seed = 0,
     supersample: Annotated[int, whole(1, 16)] = 3,
     light: Lighting = "random",
@@ -53,7 +56,7 @@ def render(
         out: folder of the data set.
         views: cameras per object.
         size: pixels of an image's side; the official data set has 512.
-        elevation: cameras are drawn between these elevations, in degrees.
+        elevation_deg: cameras are drawn between these elevations, in degrees.
         radius: and between these distances; an object's longest side is 1.
         seed: of cameras and lights, together with an object's name.
         supersample: samples along a pixel's side.
@@ -71,7 +74,7 @@ def render(
     settings = RenderSettings(
         views=views,
         size=size,
-        elevation_deg=elevation,
+        elevation_deg=elevation_deg,
         radius=radius,
         seed=seed,
         supersample=supersample,

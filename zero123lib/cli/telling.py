@@ -8,9 +8,11 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 from cyclopts import Group, Parameter
+
+from zero123lib.cli.options import Flag
 
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 
@@ -25,8 +27,8 @@ class Telling:
         json: one JSON document on stdout: files, model, licence, seconds, notices.
     """
 
-    quiet: Annotated[bool, Parameter(show_default=False)] = False
-    json: Annotated[bool, Parameter(show_default=False)] = False
+    quiet: Flag = False
+    json: Flag = False
 
     def line(self, text: str) -> None:
         """Tell people a line."""
@@ -67,7 +69,7 @@ def stage_bars(telling: Telling) -> Iterator[Callable[[str, int, int, str], None
 
     name, bar = None, None
 
-    def show(stage: str, step: int, total: int, note: str = "") -> None:
+    def show(stage: str, step: int, total: int, note: str) -> None:
         nonlocal name, bar
         if bar is None or stage != name:
             if bar is not None:

@@ -10,7 +10,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from zero123lib import __version__
 from zero123lib._errors import ArgumentError, RunError
-from zero123lib.cli.complaints import complaint, missing_verb, spelled
+from zero123lib.cli.diagnosis import diagnosis, missing_verb, spelled
 
 # What `-` stands for, which the parser would take for an option.
 STANDARD_INPUT = "/dev/stdin"
@@ -19,6 +19,7 @@ STANDARD_INPUT = "/dev/stdin"
 VERBS = {
     "views": ("views:views", "the object from cameras that you name"),
     "orbit": ("views:orbit", "the object from cameras evenly around it, and a GIF of the turn"),
+    "cutout": ("cutout:cutout", "the object of an image, without its background"),
     "reconstruct": ("reconstruct:reconstruct", "from one image to a radiance field and a mesh"),
     "mesh": {
         "inspect": ("mesh:inspect", "what a mesh is made of, and what is wrong with it"),
@@ -89,7 +90,7 @@ def run(words: Sequence[str], program: str | None = None) -> int:
         command, bound, _ = app.parse_args(words, print_error=False, exit_on_error=False)
         return command(*bound.args, **bound.kwargs) or 0
     except CycloptsError as error:
-        return _complain(verb, complaint(error, verb), 2)
+        return _complain(verb, diagnosis(error, verb), 2)
     except ArgumentError as error:
         return _complain(verb, error.renamed(spelled(apps[-1], error.name)), 2)
     except (ValueError, ImportError) as error:

@@ -9,21 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, get_args
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from zero123lib._errors import ArgumentError
 from zero123lib.views.images import MIN_SIDE_PX
-from zero123lib.views.poses import Encoding, Pose, encode_poses
+from zero123lib.views.poses import Encoding, Pose, check_encoding, encode_poses
 
 # condition, target: float32 [B, 3, S, S] in [-1, 1], on white; pose: float32 [B, 4], encoded
 Batch = dict[str, Tensor]
 
 
 class PairSource(Protocol):
-    """Where pairs come from."""
+    """Gives training pairs."""
 
     @property
     def skipped(self) -> Mapping[str, str]:
@@ -31,7 +31,7 @@ class PairSource(Protocol):
         ...
 
     def batches(self, first: int, step: int, batch_size: int) -> Iterator[Batch]:
-        """The batches number first, first + step, first + 2 * step, ... without end.
+        """Yield the batches number first, first + step, first + 2 * step, ... without end.
 
         Args:
             first: at least 0.
@@ -59,12 +59,12 @@ class Pair:
 
 
 def pair_pose(condition: Pose, target: Pose, encoding: Encoding) -> Tensor:
-    """float32 [4]: the target's camera as seen from the condition's, encoded."""
+    """Return the target's camera as seen from the condition's, encoded, float32 [4]."""
     return encode_poses([target.relative_to(condition)], encoding, condition.elevation_deg)[0]
 
 
 def collate(pairs: Sequence[Pair]) -> Batch:
-    """One batch of at least one pair."""
+    """Make one batch of at least one pair."""
     return {
         "condition": torch.stack([pair.condition for pair in pairs]),
         "target": torch.stack([pair.target for pair in pairs]),
@@ -73,7 +73,7 @@ def collate(pairs: Sequence[Pair]) -> Batch:
 
 
 def check_whole(name: str, value: Any, low: int) -> int:
-    """The value as int, where it is a whole number of at least `low`."""
+    """Return the value as int, where it is a whole number of at least `low`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
         raise ArgumentError(name, f"a whole number of at least {low}", repr(value))
     return value
@@ -90,6 +90,4 @@ def check_source(size: int, encoding: str, seed: int) -> None:
     """Raise ValueError where what every source is made with is out of range."""
     check_whole("size", size, MIN_SIDE_PX)
     check_whole("seed", seed, 0)
-    if encoding not in get_args(Encoding):
-        names = " or ".join(repr(name) for name in get_args(Encoding))
-        raise ArgumentError("encoding", f"{names}", repr(encoding))
+    check_encoding(encoding)

@@ -2,7 +2,7 @@
 
 Two kinds of findings. What training would skip is *bad*: files that cannot be read, cameras that
 are not those of the layout, objects with fewer than two usable views. What it would take although
-it looks wrong is *suspect*: pictures without transparency, views cut off by the picture's edge, two
+it looks wrong is *suspect*: images without transparency, views cut off by the image's edge, two
 views from one camera, and objects whose size does not go with the field of view.
 """
 
@@ -43,7 +43,7 @@ _VISIBLE = 128  # of 255
 
 @dataclass(frozen=True)
 class ViewFacts:
-    """What one usable view shows.
+    """Holds what one usable view shows.
 
     Attributes:
         name: such as "000".
@@ -51,7 +51,7 @@ class ViewFacts:
         pose: of its camera.
         has_alpha: whether some pixel is see-through.
         foreground: mean of alpha, in [0, 1].
-        cut_off: whether the object touches the picture's edge.
+        cut_off: whether the object touches the image's edge.
         reach: how far from the origin the ray through the outermost visible pixel passes it, scene
             units, if the field of view is 49.13 degrees; None without transparency. No farther
             than the object's outermost point, and about as far in most views.
@@ -68,7 +68,7 @@ class ViewFacts:
 
 @dataclass(frozen=True)
 class ObjectFacts:
-    """What one object has.
+    """Holds what one object has.
 
     Attributes:
         name: of the object, or of a shard.
@@ -85,7 +85,7 @@ class ObjectFacts:
 
 @dataclass
 class Report:
-    """What a data set has, added up over its objects.
+    """Holds what a data set has, added up over its objects.
 
     Attributes:
         objects: with at least two usable views.
@@ -158,7 +158,7 @@ def check_dataset(path: str | Path, workers: int = 1) -> Iterator[tuple[int, lis
 
 
 def check_shard(url: str, counts: dict[str, int]) -> list[ObjectFacts]:
-    """The facts of a shard's objects, and of the shard itself where something is wrong with it."""
+    """Return the facts of a shard's objects, and of the shard where something is wrong with it."""
     bad: dict[str, str] = {}
     objects: Generator[StoredObject] = read_shard(url, bad.__setitem__)
     with closing(objects):
@@ -175,7 +175,7 @@ def _check_folder(root: Path, name: str) -> list[ObjectFacts]:
 
 
 def check_object(stored: StoredObject) -> ObjectFacts:
-    """The facts of one object."""
+    """Return the facts of one object."""
     names, lonely = view_files(stored.files)
     bad = {f"{stored.name}/{view}": reason for view, reason in lonely.items()}
     views = []
@@ -232,9 +232,9 @@ def _suspect_views(views: list[ViewFacts]) -> dict[str, str]:
     found: dict[str, str] = {}
     for index, view in enumerate(views):
         if not view.has_alpha:
-            found[view.name] = "expected transparency around the object, got an opaque picture"
+            found[view.name] = "expected transparency around the object, got an opaque image"
         elif view.cut_off:
-            found[view.name] = "expected the whole object, got one that the picture's edge cuts off"
+            found[view.name] = "expected the whole object, got one that the image's edge cuts off"
         twin = next((other for other in views[:index] if _same(other.pose, view.pose)), None)
         if twin is not None:
             found[view.name] = f"expected a camera of its own, got the one of {twin.name}"
@@ -249,7 +249,7 @@ def _same(a: Pose, b: Pose) -> bool:
 
 
 def report_json(report: Report) -> dict[str, Any]:
-    """The report as plain values for `json.dump`."""
+    """Return the report as plain values for `json.dump`."""
     return {
         "objects": report.objects,
         "views": report.views,

@@ -14,7 +14,7 @@ import numpy as np
 from zero123lib.views.poses import Encoding
 
 from .batches import Pair, pair_pose
-from .samples import Sample, SampleError, picture, read_sample
+from .samples import Sample, SampleError, image_tensor, read_sample
 
 # What a number is drawn for; the second entry of the seeds, so that no two streams are alike.
 ORDER, VIEWS, SUBSTITUTE, BUFFER, AUGMENT = range(5)
@@ -41,7 +41,7 @@ class StoredObject:
 
 
 def view_files(files: Iterable[str]) -> tuple[list[str], dict[str, str]]:
-    """Views with both a picture and a camera, sorted; and what is wrong with the others.
+    """Return views with both an image and a camera, sorted; and what is wrong with the others.
 
     Returns:
         Names such as "000", and name -> reason. Files that belong to no view are left alone.
@@ -59,7 +59,7 @@ def view_files(files: Iterable[str]) -> tuple[list[str], dict[str, str]]:
 
 
 def read_view(stored: StoredObject, view: str) -> Sample:
-    """One view of an object.
+    """Return one view of an object.
 
     Raises:
         SampleError: it cannot be used.
@@ -78,7 +78,7 @@ def draw_pair(
     encoding: Encoding,
     skipped: dict[str, str],
 ) -> Pair | None:
-    """Two distinct views in an order drawn by `random`: the first two that can be used.
+    """Return two distinct views in an order drawn by `random`: the first two that can be used.
 
     Args:
         skipped: name -> reason of what could not be; read, to try nothing twice, and added to.
@@ -102,8 +102,8 @@ def draw_pair(
         if len(good) == 2:
             condition, target = good
             return Pair(
-                picture(condition.image, size),
-                picture(target.image, size),
+                image_tensor(condition.image, size),
+                image_tensor(target.image, size),
                 pair_pose(condition.pose, target.pose, encoding),
             )
     skipped[stored.name] = f"expected at least 2 usable views, got {len(good)}"
@@ -128,12 +128,12 @@ def belongs(name: str, part: Part, share: float) -> bool:
 
 
 def generator(seed: int, purpose: int, *numbers: int) -> np.random.Generator:
-    """Random numbers that depend on the arguments alone."""
+    """Return random numbers that depend on the arguments alone."""
     return np.random.default_rng((seed, purpose, *numbers))
 
 
 def nothing_usable(source: str, skipped: Mapping[str, str]) -> ValueError:
-    """The error to raise where no object of a data set has two usable views."""
+    """Return the error to raise where no object of a data set has two usable views."""
     name, reason = next(iter(skipped.items()), ("", "no objects"))
     return ValueError(
         f"path: expected at least one object with two usable views in {source!r}, got none; "

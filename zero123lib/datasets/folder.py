@@ -44,7 +44,7 @@ class FolderPairs:
 
     Args:
         root: the folder.
-        size: pixels of the pictures.
+        size: pixels of the images.
         encoding: of the poses.
         seed: of all that is drawn.
         held_out: share of the objects, by their names, that `part` tells from the others.
@@ -95,7 +95,7 @@ class FolderPairs:
             number += step
 
     def pair(self, number: int) -> Pair:
-        """Pair `number`, from 0.
+        """Return pair `number`, from 0.
 
         Raises:
             ValueError: no object has two usable views.
@@ -124,7 +124,7 @@ class FolderPairs:
 
 
 def find_objects(root: Path) -> tuple[str, ...]:
-    """Paths of the objects relative to `root`, sorted, or in the order of `valid_paths.json`.
+    """Return paths of objects relative to `root`, sorted, or as `valid_paths.json` has them.
 
     An object is a folder with a file named as a view's. Names that begin with a dot are passed
     over: that is how unfinished objects are called. "." is `root` itself.
@@ -150,7 +150,7 @@ def find_objects(root: Path) -> tuple[str, ...]:
 
 
 def open_object(root: Path, name: str) -> StoredObject:
-    """The files of one object; none where its folder cannot be read."""
+    """Return the files of one object; none where its folder cannot be read."""
     folder = root / name
     try:
         files = sorted(os.listdir(folder))

@@ -22,7 +22,7 @@ SHARD_BYTES = 256_000_000
 
 @dataclass
 class PackProgress:
-    """How far a packing is; the same object is given after every object of the data set.
+    """Says how far a packing is; the same object is given after every object of the data set.
 
     Attributes:
         done, total: objects.

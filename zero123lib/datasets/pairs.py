@@ -35,12 +35,12 @@ def open_pairs(
     held_out: float = 0.0,
     part: Part = "all",
 ) -> FolderPairs | ShardPairs:
-    """The pairs of a data set.
+    """Return the pairs of a data set.
 
     Args:
         path: a folder in the official layout; or shards: a folder of `.tar` files, one of them, or
             text as webdataset takes it, such as "https://host/{000..127}.tar".
-        size: pixels of the pictures.
+        size: pixels of the images.
         encoding: of the poses, as the checkpoint expects them.
         seed: of all that is drawn.
         buffer_objects: how many objects of shards are shuffled at a time.
@@ -106,7 +106,7 @@ class PairDataset(IterableDataset):
 
 
 class SkipLog:
-    """What several processes skipped: a temporary file to which each adds lines.
+    """Collects what several processes skipped: a temporary file to which each adds lines.
 
     The file goes with the object in the process that made it. A queue would do less well: one that
     nobody reads blocks the workers, or keeps them from ending.
@@ -133,7 +133,7 @@ class SkipLog:
                 os.close(handle)
 
     def read(self) -> dict[str, str]:
-        """All names and reasons so far; only what is new is read."""
+        """Return all names and reasons so far; only what is new is read."""
         whole = b""
         # Where something has cleared the temporary files away, that is no reason to end a run.
         with suppress(FileNotFoundError), open(self.path, "rb") as file:

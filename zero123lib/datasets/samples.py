@@ -1,7 +1,7 @@
-"""One view of a data set: a square picture and the camera that took it, checked.
+"""One view of a data set: a square image and the camera that took it, checked.
 
 The camera is a `.npy` file of a 3x4 world-to-camera matrix [R | T] for column vectors, in
-Blender's axes (x right, y up, looking along -z), as the official renders have it. The picture is
+Blender's axes (x right, y up, looking along -z), as the official renders have it. The image is
 a PNG with straight (not premultiplied) alpha, or without any.
 """
 
@@ -51,7 +51,7 @@ class Sample:
 
 
 def read_sample(png: bytes, npy: bytes) -> Sample:
-    """The view of the two files' contents.
+    """Return the view of the two files' contents.
 
     Raises:
         SampleError: one of them cannot be used.
@@ -61,7 +61,7 @@ def read_sample(png: bytes, npy: bytes) -> Sample:
 
 
 def read_image(png: bytes) -> Image.Image:
-    """RGB or RGBA of a picture file's content.
+    """Return RGB or RGBA of an image file's content.
 
     Raises:
         SampleError: damaged, empty (every pixel transparent), or not square.
@@ -72,14 +72,14 @@ def read_image(png: bytes) -> Image.Image:
         raise SampleError(str(error)) from error
     if image.width != image.height:
         raise SampleError(
-            f"image: expected a square picture, got {image.width} x {image.height} pixels"
+            f"image: expected a square image, got {image.width} x {image.height} pixels"
         )
     return image
 
 
 @lru_cache(maxsize=1 << 17)  # training reads the same ones again and again
 def read_pose(npy: bytes) -> Pose:
-    """The camera of a `.npy` file's content.
+    """Return the camera of a `.npy` file's content.
 
     Raises:
         SampleError: not a matrix, or not one of a camera that looks at the origin upright.
@@ -91,7 +91,7 @@ def read_pose(npy: bytes) -> Pose:
 
 
 def read_matrix(npy: bytes) -> np.ndarray:
-    """float64 [3, 4] of a `.npy` file's content; its header is checked before its numbers.
+    """Return float64 [3, 4] of a `.npy` file's content; its header is checked before its numbers.
 
     Raises:
         SampleError: not a `.npy` file, of another shape, or not finite numbers.
@@ -120,7 +120,7 @@ def read_matrix(npy: bytes) -> np.ndarray:
 
 
 def camera_complaint(w2c: np.ndarray) -> str | None:
-    """What is wrong with a finite world-to-camera matrix [3, 4], or None.
+    """Return what is wrong with a finite world-to-camera matrix [3, 4], or None.
 
     The look direction tells common mix-ups apart: in OpenCV's axes a camera that looks at the
     origin seems to look away from it, and a camera-to-world matrix looks at it when inverted.
@@ -155,8 +155,8 @@ def camera_complaint(w2c: np.ndarray) -> str | None:
     return None
 
 
-def picture(image: Image.Image, size: int) -> Tensor:
-    """float32 [3, size, size] in [-1, 1] of a view on white.
+def image_tensor(image: Image.Image, size: int) -> Tensor:
+    """Return float32 [3, size, size] in [-1, 1] of a view on white.
 
     alpha * colour + (1 - alpha) at full size, then LANCZOS, in floats. Since both are linear this
     is resizing with premultiplied alpha, and edges get no rim.
@@ -185,7 +185,7 @@ def picture(image: Image.Image, size: int) -> Tensor:
 
 
 def world_to_camera(pose: Pose) -> np.ndarray:
-    """float64 [3, 4], what the `.npy` file of a camera holds."""
+    """Return float64 [3, 4], what the `.npy` file of a camera holds."""
     numbers = (pose.elevation_deg, pose.azimuth_deg, pose.radius)
     c2w = spherical_to_camera(*torch.tensor(numbers, dtype=torch.float64)).numpy()
     rotation = c2w[:3, :3].T
@@ -193,7 +193,7 @@ def world_to_camera(pose: Pose) -> np.ndarray:
 
 
 def _roll_deg(rotation: np.ndarray, w2c: Tensor) -> float:
-    """How far the picture is turned about the look direction, from +z up."""
+    """How far the image is turned about the look direction, from +z up."""
     pose = pose_from_world_to_camera(w2c)
     return _angle_deg(world_to_camera(pose)[1, :3], rotation[1])
 

@@ -65,7 +65,7 @@ class ShardPairs:
 
     Args:
         path: as for `find_shards`.
-        size: pixels of the pictures.
+        size: pixels of the images.
         encoding: of the poses.
         seed: of all that is drawn.
         buffer_objects: how many objects are shuffled at a time. Of a stream they are held in
@@ -225,7 +225,7 @@ class ShardPairs:
 def shuffled(
     items: Iterable[Item], random: np.random.Generator, capacity: int
 ) -> Iterator[tuple[Item, list[Item]]]:
-    """The items in another order, with the list of those that are waiting, which changes.
+    """Yield the items in another order, with the list of those that are waiting, which changes.
 
     A buffer takes items until it holds `capacity`; then one drawn at random leaves for each that
     comes.

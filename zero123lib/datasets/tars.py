@@ -24,7 +24,7 @@ from .drawing import StoredObject, view_files
 
 INDEX = "shards.json"
 
-# No picture or camera is larger; a damaged header may claim anything.
+# No image or camera is larger; a damaged header may claim anything.
 MAX_FILE_BYTES = 256_000_000
 
 # One letter before the colon is a drive of Windows.
@@ -32,14 +32,14 @@ _URL = re.compile(r"[a-z][a-z0-9+.-]+:", re.IGNORECASE)
 
 
 def is_shards(path: str | Path) -> bool:
-    """Whether a data set's name means shards: a tar, a pattern, a URL, or a folder of tars."""
+    """Tell whether a data set's name means shards: a tar, a pattern, a URL, or a folder of tars."""
     if isinstance(path, Path) or not _is_pattern(path):
         return Path(path).is_file() or any(Path(path).glob("*.tar"))
     return True
 
 
 def find_shards(path: str | Path) -> tuple[str, ...]:
-    """Paths and URLs of the shards.
+    """Return paths and URLs of the shards.
 
     Args:
         path: a folder with `*.tar`, one tar, or text as webdataset takes it: paths and URLs (http,
@@ -66,7 +66,7 @@ def find_shards(path: str | Path) -> tuple[str, ...]:
 
 
 def read_counts(urls: tuple[str, ...]) -> dict[str, int]:
-    """Objects per shard, of those that an index beside them counts; none where there is no index.
+    """Return the objects per shard that an index beside them counts; none without an index.
 
     Raises:
         ValueError: an index that cannot be used.
@@ -102,7 +102,7 @@ def _index(parent: str) -> dict[str, int]:
 
 
 def read_shard(url: str, report: Callable[[str, str], None]) -> Generator[StoredObject]:
-    """The objects of one shard, in its order.
+    """Yield the objects of one shard, in its order.
 
     Of a local `.tar` only the headers are read, and files when they are asked for; anything else
     is a stream, whose files come along.

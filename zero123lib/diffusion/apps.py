@@ -8,11 +8,12 @@ from typing import Any, cast
 
 from PIL import Image
 
-from zero123lib import __version__
+from zero123lib import __version__, upscaling
 from zero123lib._errors import ArgumentError
 from zero123lib.diffusion.devices import pick_device
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.diffusion.samplers import SampleStep
+from zero123lib.views import u2net
 from zero123lib.views.images import Prepared, to_pils
 from zero123lib.views.poses import Pose, RelativePose
 
@@ -66,10 +67,21 @@ def check_input_elevation(
     if elevation_deg is None and needs_input_elevation(pipe):
         raise ArgumentError(
             argument,
-            "the elevation of the camera that took the picture, in degrees, as the "
+            "the elevation of the camera that took the image, in degrees, as the "
             f"model {pipe.model_name} is conditioned on it",
             "none",
         )
+
+
+def bundled_networks(method: str | None, upscale: int = 1) -> list[str]:
+    """Name the bundled networks that an image passed through beside the model, with licences.
+
+    Args:
+        method: how it was cut out, see :class:`zero123lib.views.cutout.CutOut`.
+        upscale: how many times it was enlarged.
+    """
+    cut = [u2net.NAME] if method == "u2netp" else []
+    return cut + ([upscaling.NAME] if upscale > 1 else [])
 
 
 def made_by(
@@ -81,6 +93,7 @@ def made_by(
         "model": pipe.model_name,
         "model_licence": pipe.licence,
         "cut_out": prepared.method,
+        "networks": bundled_networks(prepared.method, asked.get("upscale", 1)),
         "input_elevation_deg": source.elevation_deg,
         "input_radius": source.radius,
         **asked,

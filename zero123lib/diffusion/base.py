@@ -53,7 +53,8 @@ class Zero123Model(DiffusionPipeline, StableDiffusionMixin):
             with; images are framed so unless told.
         domain: what the model's training images show, a plural noun phrase such as
             "simple drawn objects"; None when it knows photos of anything.
-        domain_statistics: :meth:`DomainStatistics.to_config` of those images.
+        domain_statistics: those images' own, from
+            :meth:`~zero123lib.diffusion.domain.DomainStatistics.to_config`.
         scene_kinds: of the procedural objects that it was trained on, names in
             ``zero123lib.scenes.KINDS``: evaluation asks about these. None where it was trained on
             all of them, or on none.

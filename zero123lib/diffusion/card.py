@@ -6,11 +6,11 @@ from zero123lib.diffusion.pipeline import Zero123Pipeline
 
 
 def about_model(pipe: Zero123Pipeline) -> str:
-    """One line on a loaded model, for apps to show beside its pictures."""
+    """One line on a loaded model, for apps to show beside its images."""
     licence, known = pipe.licence, pipe.config["domain"]
     parts = [
         f"licence {licence}" if licence else "licence not stated beside its weights",
         f"trained on {known}" if known else "its training data is not stated beside its weights",
-        f"pictures of {pipe.image_size} px",
+        f"images of {pipe.image_size} px",
     ]
     return f"{pipe.model_name}: {', '.join(parts)}"

@@ -8,7 +8,6 @@ after it. One call at a time works in such a folder.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shutil
 from collections.abc import Generator, Iterator, Mapping
@@ -23,21 +22,14 @@ from filelock import FileLock, Timeout
 
 from zero123lib._errors import ArgumentError
 from zero123lib.diffusion.arguments import is_whole
-from zero123lib.diffusion.checkpoints import sources
 from zero123lib.diffusion.checkpoints.canonical import Checkpoint
 from zero123lib.diffusion.checkpoints.export import (
-    original_entries,
-    part_bytes,
-    save_original,
-    save_part,
+    WeightsFile,
+    original_file,
+    part_files,
+    save_config,
 )
-from zero123lib.diffusion.checkpoints.loading import (
-    check_dtype,
-    check_encoding,
-    settled_encoding,
-    wanted_precision,
-)
-from zero123lib.diffusion.checkpoints.reading import Options, read_checkpoint
+from zero123lib.diffusion.checkpoints.loading import Wanted, open_model
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.views.poses import Encoding
 
@@ -46,8 +38,6 @@ MAX_SHARD_BYTES = 1_000_000_000
 
 # In an unfinished folder: what it is being made from, and who is at it.
 _MARK, _LOCK = ".from.json", ".lock"
-
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -86,73 +76,67 @@ def convert(
         ValueError: ``out`` is taken, or the source is no usable checkpoint.
         OSError: a file cannot be written.
     """
-    check_encoding(encoding)
-    check_dtype(torch_dtype)
+    wanted = Wanted(original_config, encoding, use_ema, torch_dtype)
+    wanted.check()
     if not is_whole(max_shard_bytes) or max_shard_bytes < 1:
         raise ArgumentError(
             "max_shard_bytes", "a whole number of bytes above 0", repr(max_shard_bytes)
         )
     final = _checked_out(out)
-    original = original_config is not None or not use_ema
-    found = sources.find(source, None, wanted_precision(torch_dtype), original)
-    partial = final.with_name(f"{final.name}.partial")
-    if partial == (path := found.path.resolve()) or partial in path.parents:
-        raise ArgumentError("source", f"a checkpoint outside {str(partial)!r}", repr(str(path)))
-    checkpoint = read_checkpoint(found.path, Options(original_config, use_ema))
-    settings = {"model_name": found.name, "licence": found.licence, **checkpoint.settings}
-    settings["encoding"] = settled_encoding(encoding, settings, found)
-    layer: Any = checkpoint.parts["camera_projection"].network
-    layer.register_to_config(encoding=settings["encoding"])
-    for notice in checkpoint.notices:
-        _logger.warning(notice)
     single = final.suffix == ".safetensors"
+    partial = final.with_name(f"{final.name}.partial")
+    checkpoint, settings = open_model(source, wanted)
+    path = checkpoint.source.resolve()
+    if partial == path or partial in path.parents:
+        raise ArgumentError("source", f"a checkpoint outside {str(partial)!r}", repr(str(path)))
     if single and not isinstance(checkpoint.parts["vae"].network, AutoencoderKL):
         raise ArgumentError(
             "source",
             "a model with an AutoencoderKL, as the original layout has",
-            repr(str(found.path)),
+            repr(str(checkpoint.source)),
         )
-    made_from = {
-        "files": _stamps(found.path),
-        "original_config": _content(original_config),
-        "settings": settings,
-        "use_ema": use_ema,
-        "torch_dtype": str(torch_dtype),
-        "max_shard_bytes": int(max_shard_bytes),
-    }
-    with _unfinished(partial, made_from):
-        if single:
-            steps = save_original(checkpoint, partial / final.name, settings, torch_dtype)
-            entries = original_entries(checkpoint, torch_dtype).values()
-            total = sum(entry.nbytes for entry in entries)
-        else:
-            steps = _folder(checkpoint, settings, partial, torch_dtype, max_shard_bytes)
-            total = part_bytes(checkpoint, torch_dtype)
-        done = 0
-        for file, count in steps:
-            done += count
-            yield ConvertProgress(done, total, file)
+    dtype, read = torch_dtype, [checkpoint.source, *checkpoint.source.rglob("*")]
+    if isinstance(original_config, str | Path):
+        read.append(Path(original_config))
+    # What tells these files from others, or from themselves after a change.
+    stamps = [
+        [str(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns]
+        for file in sorted(read)
+        if file.is_file()
+    ]
+    made_from = [stamps, original_config, settings, use_ema, dtype, max_shard_bytes]
+    parts: dict[str, list[WeightsFile]] = {}
+    if single:
+        files = [original_file(checkpoint, final.name, settings, dtype)]
+    else:
+        for name in checkpoint.parts:
+            parts[name] = part_files(checkpoint, name, dtype, max_shard_bytes)
+        files = [file for part in parts.values() for file in part]
+    with _unfinished(partial, json.dumps(made_from, default=str).encode()):
+        done, total = 0, sum(file.nbytes for file in files)
+        for file in files:
+            for count in file.write(partial):
+                done += count
+                yield ConvertProgress(done, total, file.name)
         if single:
             (partial / final.name).replace(final)
             shutil.rmtree(partial)
-        else:
-            for name in (_MARK, _LOCK):
-                (partial / name).unlink()
-            partial.replace(final)
+            return
+        _describe(checkpoint, parts, settings, partial)
+        for name in (_MARK, _LOCK):
+            (partial / name).unlink()
+        partial.replace(final)
 
 
-def _folder(
+def _describe(
     checkpoint: Checkpoint,
+    parts: Mapping[str, list[WeightsFile]],
     settings: Mapping[str, Any],
     folder: Path,
-    dtype: torch.dtype | None,
-    max_shard_bytes: int,
-) -> Generator[tuple[str, int]]:
-    """Write all files of a pipeline's folder; yields the file at hand and bytes of weights."""
-    for name in checkpoint.parts:
-        (folder / name).mkdir(exist_ok=True)
-        for file, count in save_part(checkpoint, name, folder / name, dtype, max_shard_bytes):
-            yield f"{name}/{file}", count
+) -> None:
+    """Write what a pipeline's folder holds beside the weights."""
+    for name, files in parts.items():
+        save_config(checkpoint, name, files, folder)
     checkpoint.scheduler.save_config(folder / "scheduler")
     networks: Any = {name: part.network for name, part in checkpoint.parts.items()}
     # The pipeline itself writes its index, `model_index.json`.
@@ -176,23 +160,8 @@ def _checked_out(out: str | Path) -> Path:
     return final
 
 
-def _stamps(path: Path) -> list[list[Any]]:
-    """What tells this source from another, or from itself after a change."""
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-    return [[str(file.absolute()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
-
-
-def _content(original_config: str | Path | Mapping[str, Any] | None) -> str | None:
-    """Of a config that was read without an error."""
-    if original_config is None:
-        return None
-    if isinstance(original_config, Mapping):
-        return json.dumps(original_config, default=str, sort_keys=True)
-    return Path(original_config).read_text(encoding="utf-8")
-
-
 @contextmanager
-def _unfinished(partial: Path, made_from: dict[str, Any]) -> Iterator[None]:
+def _unfinished(partial: Path, made_from: bytes) -> Iterator[None]:
     """Hold the unfinished folder: an earlier call's for the same thing, or an empty one.
 
     Raises:
@@ -201,34 +170,24 @@ def _unfinished(partial: Path, made_from: dict[str, Any]) -> Iterator[None]:
     free = f"no file or folder {str(partial)!r}, which is in the way"
     if os.path.lexists(partial) and not partial.is_dir():
         raise ArgumentError("out", free, "one")
-    if partial.is_dir():
-        held = {path.name for path in partial.iterdir()}
-        if held - {_LOCK} and _MARK not in held:
-            raise ArgumentError("out", free, "one that was not made by a conversion")
     partial.mkdir(parents=True, exist_ok=True)
+    mark = partial / _MARK
+    if {path.name for path in partial.iterdir()} - {_LOCK} and not mark.exists():
+        raise ArgumentError("out", free, "one that was not made by a conversion")
     try:
         with FileLock(partial / _LOCK, timeout=0):
-            _start_over_unless_same(partial, made_from)
+            if not mark.exists() or mark.read_bytes() != made_from:
+                for path in partial.iterdir():
+                    if path.is_dir():
+                        shutil.rmtree(path)
+                    elif path.name != _LOCK:
+                        path.unlink()
+                mark.write_bytes(made_from)
             yield
     except Timeout as error:
         raise ArgumentError(
             "out", f"one conversion at a time into {str(partial)!r}", "a second"
         ) from error
-
-
-def _start_over_unless_same(partial: Path, made_from: dict[str, Any]) -> None:
-    mark = partial / _MARK
-    try:
-        if json.loads(mark.read_text(encoding="utf-8")) == made_from:
-            return
-    except (OSError, ValueError):
-        pass
-    for path in partial.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name != _LOCK:
-            path.unlink()
-    mark.write_text(json.dumps(made_from), encoding="utf-8")
 
 
 def _card(source: Path, settings: Mapping[str, Any]) -> str:

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 import torch
 
-from zero123lib._choices import Device
 from zero123lib._errors import ArgumentError
-
-DEVICES = get_args(Device)
 
 
 def pick_device(name: str) -> str:

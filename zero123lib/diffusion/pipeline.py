@@ -22,6 +22,7 @@ import torch
 from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from torch import Tensor
 
+from zero123lib._choices import Upscale
 from zero123lib.diffusion import arguments, samplers, schedulers
 from zero123lib.diffusion.base import Zero123Model
 from zero123lib.diffusion.domain import DomainStatistics, own_view_distance
@@ -30,6 +31,7 @@ from zero123lib.diffusion.model import clip_embedding
 from zero123lib.diffusion.outputs import Condition, OutputType, Zero123PipelineOutput, in_form
 from zero123lib.diffusion.samplers import Sampler, SampleStep, Steps
 from zero123lib.diffusion.schedule import Schedule
+from zero123lib.upscaling import check_upscale, upscaled
 from zero123lib.views.images import ImageSource, Prepared, Preprocess, prepare
 from zero123lib.views.poses import RelativePose, encode_poses
 
@@ -55,8 +57,10 @@ class Zero123Pipeline(Zero123Model):
 
     @property
     def interrupt(self) -> bool:
-        """Tell whether the call was stopped: set ``pipe._interrupt = True``, from a callback say,
-        to stop after the step at hand."""
+        """Tell whether the call was stopped.
+
+        Set ``pipe._interrupt = True``, from a callback say, to stop after the step at hand.
+        """
         return self._interrupt
 
     def prepare(
@@ -197,6 +201,7 @@ class Zero123Pipeline(Zero123Model):
         *,
         on_step: Callable[[SampleStep], Any] | None = None,
         max_batch_size: int | None = None,
+        upscale: Upscale = 1,
         **options: Any,
     ) -> Tensor:
         """Sample to the end and decode: one view per pose, ``[N, 3, H, W]`` in [-1, 1], float32.
@@ -204,25 +209,35 @@ class Zero123Pipeline(Zero123Model):
         Args:
             on_step: told of every finished step.
             max_batch_size: of UNet and VAE.
+            upscale: see :func:`zero123lib.upscaling.upscaled`.
             **options: of :meth:`sample`.
         """
+
+        check_upscale(upscale)
 
         def tell(step: SampleStep) -> None:
             if on_step is not None:
                 on_step(step)
 
         steps = self.sample(condition, poses, max_batch_size=max_batch_size, **options)
-        return self.decode(samplers.last(steps, tell), max_batch_size)
+        return self.decode(samplers.last(steps, tell), max_batch_size, upscale)
 
     @torch.no_grad()
-    def decode(self, latents: Tensor, max_batch_size: int | None = None) -> Tensor:
-        """Decode scaled latents ``[N, C, h, w]``: images ``[N, 3, H, W]`` in [-1, 1], float32."""
+    def decode(
+        self, latents: Tensor, max_batch_size: int | None = None, upscale: Upscale = 1
+    ) -> Tensor:
+        """Decode scaled latents ``[N, C, h, w]``: images ``[N, 3, H, W]`` in [-1, 1], float32.
+
+        Args:
+            upscale: see :func:`zero123lib.upscaling.upscaled`.
+        """
         unscaled = (latents / self.vae.config["scaling_factor"]).to(self.vae.dtype)
         parts = [
             cast(Any, self.vae.decode(part)).sample.float().clamp(-1, 1)
             for part in unscaled.split(arguments.batch_size(max_batch_size))
         ]
-        return torch.cat(parts)
+        images = torch.cat(parts)
+        return images if upscale == 1 else upscaled((images + 1) / 2, upscale) * 2 - 1
 
     @torch.no_grad()
     def __call__(
@@ -242,6 +257,7 @@ class Zero123Pipeline(Zero123Model):
         foreground_ratio: float | None = None,
         condition_elevation_deg: float | None = None,
         max_batch_size: int | None = None,
+        upscale: Upscale = 1,
         output_type: OutputType = "pil",
         return_dict: bool = True,
         callback_on_step_end: Callback | None = None,
@@ -274,6 +290,8 @@ class Zero123Pipeline(Zero123Model):
                 stable-zero123 checkpoint and used by no other.
             max_batch_size: poses per batch of UNet and VAE, the bound on memory; None means 8.
                 Results do not depend on it, up to rounding.
+            upscale: 2 or 4 enlarges the views by a network, see
+                :func:`zero123lib.upscaling.upscaled`; latents are not.
             output_type: see :data:`OutputType`.
             return_dict: False gives the tuple ``(images, prepared)``, and ``notice`` if any.
             callback_on_step_end: called as ``callback(pipe, index, timestep, tensors)`` after
@@ -284,6 +302,7 @@ class Zero123Pipeline(Zero123Model):
             ArgumentError: an argument is out of range.
         """
         arguments.check_choice("output_type", output_type, OutputType)
+        check_upscale(upscale)
         names = callback_on_step_end_tensor_inputs
         if isinstance(callback_on_step_end, (PipelineCallback, MultiPipelineCallbacks)):
             names = callback_on_step_end.tensor_inputs
@@ -307,8 +326,9 @@ class Zero123Pipeline(Zero123Model):
         # Where diffusers' helpers look for the step at hand.
         self.scheduler.timesteps = torch.as_tensor(steps.timesteps)
         final = self._run(steps, callback_on_step_end, names)
-        decode = output_type != "latent"
-        images = in_form(self.decode(final, max_batch_size), output_type) if decode else final
+        images: Any = final
+        if output_type != "latent":
+            images = in_form(self.decode(final, max_batch_size, upscale), output_type)
         notice = self.notice(prepared)
         self.maybe_free_model_hooks()
         if notice is not None:

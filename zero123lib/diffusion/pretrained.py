@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from zero123lib._errors import ArgumentError
-from zero123lib.diffusion.checkpoints import loading, sources
 from zero123lib.diffusion.checkpoints.keywords import (
     settled_device,
     settled_dtype,
     sorted_keywords,
 )
-from zero123lib.diffusion.checkpoints.reading import Options, read_checkpoint
+from zero123lib.diffusion.checkpoints.loading import Wanted, load_components, open_model
 from zero123lib.diffusion.model import enable_one_token
 
 _logger = logging.getLogger(__name__)
@@ -43,36 +42,19 @@ def load(
     Returns:
         The components, the settings, and the checkpoint's own scheduler.
     """
-    loading.check_encoding(encoding)
-    dtype = settled_dtype(*dtypes)
-    loading.check_dtype(dtype)
-    place = settled_device(*devices)
-    if use_safetensors not in (None, True):
-        expected = "True or None, as pickles are read only where there is nothing else"
-        raise ArgumentError("use_safetensors", expected, repr(use_safetensors))
+    dtype, place = settled_dtype(*dtypes), settled_device(*devices)
+    wanted = Wanted(original_config, encoding, use_ema, dtype, variant, use_safetensors)
+    wanted.check()
+    if variant is None and wanted.is_half:
+        wanted = replace(wanted, variant="fp16")
     given = sorted_keywords(keywords)
-    wanted = "fp16" if variant is None and loading.is_half(dtype) else variant
-    original = original_config is not None or not use_ema
-    precision = loading.wanted_precision(dtype)
-    found = sources.find(source, wanted, precision, original, **given.hub)
-    options = Options(original_config, use_ema, wanted, use_safetensors)
-    checkpoint = read_checkpoint(found.path, options)
-    if variant is not None and not any(found.path.glob(f"*/*.{variant}*")):
+    checkpoint, settings = open_model(source, wanted, given.settings, given.hub)
+    if variant is not None and not any(checkpoint.source.glob(f"*/*.{variant}*")):
         _logger.warning(
-            f"variant: {str(found.path)!r} has no weights of the variant {variant!r}; those that "
-            "are there are taken"
+            f"variant: {str(checkpoint.source)!r} has no weights of the variant {variant!r}; those "
+            "that are there are taken"
         )
-    for notice in checkpoint.notices:
-        _logger.warning(notice)
-    stated = {"model_name": found.name, "licence": found.licence, **checkpoint.settings}
-    settings = {**stated, **given.settings}
-    # The layer that takes the encoded pose says its encoding where the folder does not.
-    layer: Any = checkpoint.parts["camera_projection"].network
-    if layer.config["encoding"] is not None:
-        settings.setdefault("encoding", layer.config["encoding"])
-    settings["encoding"] = loading.settled_encoding(encoding, settings, found)
-    layer.register_to_config(encoding=settings["encoding"])
-    components = loading.load_components(checkpoint, dtype, place, given.components)
+    components = load_components(checkpoint, dtype, place, given.components)
     if one_token:
         enable_one_token(components["unet"])
     return components, settings, checkpoint.scheduler

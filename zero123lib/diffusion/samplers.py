@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from diffusers import (
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from zero123lib._choices import NOISY_SAMPLERS, Sampler
 from zero123lib._errors import ArgumentError
-from zero123lib.diffusion.arguments import check_number, checked_timesteps
+from zero123lib.diffusion.arguments import check_choice, check_number, checked_timesteps
 from zero123lib.diffusion.schedule import Schedule
 
 # official: DDIM as the official code runs it, for its very numbers; see `ddim`.
@@ -253,9 +253,7 @@ def last(steps: Steps, on_step: Callable[[SampleStep], Tensor | None] | None = N
 
 def check_sampler(sampler: str, eta: float) -> None:
     """Raise ValueError for an unknown name, or for an eta that the sampler does not take."""
-    if sampler not in get_args(Sampler):
-        names = ", ".join(map(repr, get_args(Sampler)))
-        raise ArgumentError("sampler", f"one of {names}", repr(sampler))
+    check_choice("sampler", sampler, Sampler)
     check_number("eta", eta, 0.0, 1.0)
     if eta and sampler not in NOISY_SAMPLERS:
         raise ArgumentError("eta", f"0, as {sampler!r} adds no noise", repr(eta))

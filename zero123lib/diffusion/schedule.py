@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from diffusers import DDIMScheduler
 from torch import Tensor
 
 from zero123lib._errors import ArgumentError
-from zero123lib.diffusion.arguments import is_whole
+from zero123lib.diffusion.arguments import check_choice, is_whole
 
 # What a network predicts, in diffusers' words: eps, x0, or alpha eps - sigma x0.
 PredictionType = Literal["epsilon", "sample", "v_prediction"]
@@ -44,9 +44,7 @@ class Schedule:
     clip_range: float | None = None
 
     def __post_init__(self) -> None:
-        if self.prediction_type not in get_args(PredictionType):
-            names = ", ".join(map(repr, get_args(PredictionType)))
-            raise ArgumentError("prediction_type", f"one of {names}", repr(self.prediction_type))
+        check_choice("prediction_type", self.prediction_type, PredictionType)
         if self.prediction_type == "epsilon" and self.alphas_cumprod[-1] == 0:
             raise ArgumentError(
                 "prediction_type",

@@ -189,7 +189,7 @@ class Guidance:
     def denoiser(self, poses: Sequence[RelativePose]) -> Denoiser:
         """Make the model on views from these cameras, for one's own use of it."""
         context = self.pipe.context(self.condition, poses, self.condition_elevation_deg)
-        return denoiser(self.pipe, self.condition, context, self._batch)
+        return denoiser(self.pipe, self.schedule, self.condition, context, self._batch)
 
     def draw(
         self,

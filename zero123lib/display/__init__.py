@@ -1,10 +1,10 @@
 """What the notebooks show: figures with captions, tables, animations, sliders.
 
-Every picture comes with a caption that says what it is and which model made it, as a small PNG, so
+Every image comes with a caption that says what it is and which model made it, as a small PNG, so
 that a notebook with its outputs stays small and GitHub shows it. Numbers in a notebook's text are
 said by its cells: ``say(f"... {score:.2f} dB")``.
 
-A picture here is a Pillow image, or a tensor ``[H, W, 3 or 4]`` in [0, 1] with straight alpha, as
+An image here is a Pillow image, or a tensor ``[H, W, 3 or 4]`` in [0, 1] with straight alpha, as
 renderers give it.
 
 The environment variable ``ZERO123_NOTEBOOKS_FAST=1`` asks notebooks for the least work that still
@@ -14,8 +14,8 @@ runs every cell, see :func:`scaled`.
 import os
 
 from zero123lib.display.figures import DPI, camera_card, camera_sphere, curves, subplots
+from zero123lib.display.images import as_image, beside, to_png
 from zero123lib.display.live import Live, explore, viewer, watch
-from zero123lib.display.pictures import as_picture, beside, to_png
 from zero123lib.display.said import (
     FAST,
     animate,
@@ -35,7 +35,7 @@ __all__ = [
     "FAST",
     "Live",
     "animate",
-    "as_picture",
+    "as_image",
     "beside",
     "camera_card",
     "camera_sphere",

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from zero123lib._optional import require
-from zero123lib.display.pictures import as_picture
+from zero123lib.display.images import as_image
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from zero123lib.display.pictures import Picture
+    from zero123lib.display.images import AnyImage
     from zero123lib.views.poses import Pose
 
 DPI = 90
@@ -21,7 +21,7 @@ _MARKERS = ("o", "s", "^", "D", "v", "P")
 def subplots(
     rows: int = 1, columns: int = 1, width_in: float = 7.0, height_in: float = 2.6
 ) -> tuple[Figure, Any]:
-    """A figure and its axes, as pyplot's ``subplots`` gives them."""
+    """Return a figure and its axes, as pyplot's ``subplots`` gives them."""
     figures = require("matplotlib.figure", "notebooks")
     figure = figures.Figure(figsize=(width_in, height_in), dpi=DPI, layout="constrained")
     return figure, figure.subplots(rows, columns)
@@ -33,7 +33,7 @@ def curves(
     y_label: str,
     log: bool = False,
 ) -> Figure:
-    """Lines over x, each with its name; a log scale where asked."""
+    """Draw lines over x, each with its name; a log scale where asked."""
     figure, axes = subplots(width_in=5.5)
     for name, (x, y) in lines.items():
         axes.plot(x, y, label=name, marker="." if len(x) < 30 else None)
@@ -47,7 +47,7 @@ def curves(
 
 
 def camera_sphere(groups: Mapping[str, Sequence[Pose]], axes: Any = None) -> Figure:
-    """Cameras around the unit box that holds the object: their places, and where they look.
+    """Draw cameras around the unit box that holds the object: their places, and where they look.
 
     Args:
         groups: name -> cameras; each group has a colour and a marker of its own.
@@ -91,13 +91,13 @@ def camera_sphere(groups: Mapping[str, Sequence[Pose]], axes: Any = None) -> Fig
     return axes.figure
 
 
-def camera_card(picture: Picture, pose: Pose, condition: Pose, text: str) -> Figure:
-    """A camera on its sphere, what it sees, and a line of text: what sliders show."""
+def camera_card(image: AnyImage, pose: Pose, condition: Pose, text: str) -> Figure:
+    """Return a camera on its sphere, what it sees, and a line of text: what sliders show."""
     figure = require("matplotlib.figure", "notebooks").Figure((6.4, 3.2), DPI)
     left = figure.add_axes((0, 0, 0.55, 0.92), projection="3d")
     camera_sphere({"condition": [condition], "target": [pose]}, left)
     right = figure.add_axes((0.55, 0.04, 0.44, 0.86))
-    right.imshow(as_picture(picture).convert("RGBA"), interpolation="lanczos")
+    right.imshow(as_image(image).convert("RGBA"), interpolation="lanczos")
     right.set_axis_off()
     figure.suptitle(text, fontsize=9)
     return figure

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from zero123lib._optional import require
 from zero123lib.display.figures import curves
-from zero123lib.display.pictures import to_png
+from zero123lib.display.images import to_png
 from zero123lib.display.said import display_png, made_by, say, show_png
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from matplotlib.figure import Figure
 
-    from zero123lib.display.pictures import Picture
+    from zero123lib.display.images import AnyImage
     from zero123lib.views.poses import Pose
 
 Step = TypeVar("Step")
@@ -28,21 +28,21 @@ class Live:
     """A figure that is drawn again and again in one place while a cell runs.
 
     Attributes:
-        caption, model: as for :func:`show`.
+        caption, model: as for :func:`zero123lib.display.said.show`.
     """
 
     caption: str
     model: Any = None
     _places: list[Any] = field(default_factory=list)
 
-    def update(self, shown: Figure | Picture) -> None:
+    def update(self, shown: Figure | AnyImage) -> None:
         """Draw it, in the place of what was there."""
         ipython = require("IPython.display", "notebooks")
-        picture = ipython.Image(to_png(shown), format="png", alt=self.caption)
+        image = ipython.Image(to_png(shown), format="png", alt=self.caption)
         if self._places:
-            self._places[0].update(picture)
+            self._places[0].update(image)
         else:
-            self._places.append(ipython.display(picture, display_id=True))
+            self._places.append(ipython.display(image, display_id=True))
             say(f"*{self.caption} {made_by(self.model)}*")
 
 
@@ -74,18 +74,18 @@ def watch(
 
 
 def explore(
-    draw: Callable[[Pose], Figure | Picture],
+    draw: Callable[[Pose], Figure | AnyImage],
     poses: Sequence[Pose],
     caption: str,
     model: Any = None,
 ) -> Any:
-    """Sliders for a camera, and what ``draw`` makes of it.
+    """Show sliders for a camera, and what ``draw`` makes of it.
 
     Where no kernel runs, as on GitHub, there are no sliders: the first of ``poses`` stand there as
-    pictures, the last is where the sliders start.
+    images, the last is where the sliders start.
 
     Returns:
-        The widget, whose ``children`` are the three sliders and the picture.
+        The widget, whose ``children`` are the three sliders and the image.
     """
     for pose in poses[:-1]:
         display_png(to_png(draw(pose)), caption)
@@ -99,22 +99,22 @@ def explore(
         )
         for name, (low, high, step) in ranges.items()
     }  # fmt: skip
-    picture = widgets.Image(value=to_png(draw(poses[-1])), format="png")
+    image = widgets.Image(value=to_png(draw(poses[-1])), format="png")
 
     def redraw(_: Any) -> None:
         pose = type(poses[0])(**{name: slider.value for name, slider in sliders.items()})
-        picture.value = to_png(draw(pose))
+        image.value = to_png(draw(pose))
 
     for slider in sliders.values():
         slider.observe(redraw, "value")
-    box = widgets.VBox([*sliders.values(), picture])
+    box = widgets.VBox([*sliders.values(), image])
     bundle = {**box._repr_mimebundle_(), "text/plain": "(run this notebook for the sliders)"}
     require("IPython.display", "notebooks").display(bundle, raw=True)
     return box
 
 
 def viewer(path: str | Path, height_px: int = 400) -> None:
-    """A mesh file, to turn by hand: trimesh's viewer, which needs no network.
+    """Show a mesh file, to turn by hand, in trimesh's viewer, which needs no network.
 
     Where no notebook runs, as on GitHub, a line stands in its place.
     """

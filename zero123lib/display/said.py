@@ -1,4 +1,4 @@
-"""What is said and shown: text with the cell's own numbers, tables, pictures with captions."""
+"""What is said and shown: text with the cell's own numbers, tables, images with captions."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from typing import TYPE_CHECKING, Any
 
 from zero123lib._optional import require
 from zero123lib.display.figures import subplots
-from zero123lib.display.pictures import as_picture, save_png, to_png
+from zero123lib.display.images import as_image, save_png, to_png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
     from zero123lib.diffusion.pipeline import Zero123Pipeline
-    from zero123lib.display.pictures import Picture
+    from zero123lib.display.images import AnyImage
 
 FAST = "ZERO123_NOTEBOOKS_FAST"
 
 
 def is_fast() -> bool:
-    """Whether the least work is asked for: the tests do."""
+    """Tell whether the least work is asked for: the tests do."""
     return os.environ.get(FAST, "") not in ("", "0")
 
 
 def scaled(full: int, fast: int) -> int:
-    """How much work to do: ``full``, or ``fast`` where :func:`is_fast`."""
+    """Return how much work to do: ``full``, or ``fast`` where :func:`is_fast`."""
     return fast if is_fast() else full
 
 
 def load(model: str) -> Zero123Pipeline:
-    """A pipeline on the best device there is; says what it is, and shows no bars."""
+    """Load a pipeline on the best device there is, say what it is, and show no bars."""
     from zero123lib.diffusion.apps import load_pipeline
 
     pipe = load_pipeline(model)
@@ -40,7 +40,7 @@ def load(model: str) -> Zero123Pipeline:
     weights = sum(p.numel() for network in networks for p in network.parameters())
     steps, scale = pipe.recommended()
     say(
-        f"`{pipe.model_name}` makes pictures of {pipe.image_size} x {pipe.image_size} pixels with "
+        f"`{pipe.model_name}` makes images of {pipe.image_size} x {pipe.image_size} pixels with "
         f"{weights / 1e6:.1f} million weights, on the {pipe.device.type}. Licence of the weights: "
         f"{pipe.licence or 'not stated'}. Recommended: {steps} steps, guidance scale {scale:g}."
     )
@@ -48,7 +48,7 @@ def load(model: str) -> Zero123Pipeline:
 
 
 def made_by(model: Any = None) -> str:
-    """The last sentence of a caption: the model that made a picture, None for none.
+    """Return the last sentence of a caption: the model that made an image, None for none.
 
     Args:
         model: a pipeline, or a model's name.
@@ -60,13 +60,13 @@ def made_by(model: Any = None) -> str:
 
 
 def say(text: str) -> None:
-    """Markdown, as a paragraph of the notebook: where its numbers are the cell's own."""
+    """Show Markdown as a paragraph of the notebook, where its numbers are the cell's own."""
     ipython = require("IPython.display", "notebooks")
     ipython.display(ipython.Markdown(text))
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A table: text as it is, floating numbers with two decimals.
+    """Show a table: text as it is, floating numbers with two decimals.
 
     Raises:
         ValueError: a row has another number of cells.
@@ -80,12 +80,12 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 
 def vector(values: Tensor) -> str:
-    """Numbers ``[N]`` in a line, with signs and two decimals, and no minus before zeros."""
+    """Return numbers ``[N]`` in a line, with signs and two decimals, and no minus before zeros."""
     return ", ".join(f"{round(value, 2) + 0.0:+.2f}" for value in values.tolist())
 
 
-def show(shown: Figure | Picture, caption: str, model: Any = None) -> None:
-    """A figure or a picture, and its caption below it.
+def show(shown: Figure | AnyImage, caption: str, model: Any = None) -> None:
+    """Show a figure or an image, and its caption below it.
 
     Args:
         caption: what it is, whole sentences.
@@ -95,42 +95,42 @@ def show(shown: Figure | Picture, caption: str, model: Any = None) -> None:
 
 
 def show_rows(
-    rows: Mapping[str, Sequence[Picture | None]],
+    rows: Mapping[str, Sequence[AnyImage | None]],
     caption: str,
     model: Any = None,
     titles: Sequence[str] = (),
     side_in: float = 1.25,
 ) -> None:
-    """Rows of pictures under common titles, each row named on its left; None leaves a gap.
+    """Show rows of images under common titles, each named on its left; None leaves a gap.
 
     Args:
-        side_in: of a picture, inches.
+        side_in: of an image, inches.
     """
     columns = max(map(len, rows.values()))
     height_in = side_in * len(rows) + 0.25 * bool(titles)
     figure, grid = subplots(len(rows), columns, side_in * columns + 0.3, height_in)
     cells = grid.reshape(len(rows), columns) if len(rows) * columns > 1 else [[grid]]
-    for line, (name, pictures) in zip(cells, rows.items(), strict=True):
+    for line, (name, images) in zip(cells, rows.items(), strict=True):
         for axes in line:
             axes.set_xticks([])
             axes.set_yticks([])
             axes.set_frame_on(False)
         line[0].set_ylabel(name, fontsize=8)
-        for axes, picture in zip(line, pictures, strict=False):
-            if picture is not None:
-                axes.imshow(as_picture(picture).convert("RGBA"), interpolation="lanczos")
+        for axes, image in zip(line, images, strict=False):
+            if image is not None:
+                axes.imshow(as_image(image).convert("RGBA"), interpolation="lanczos")
     for axes, title in zip(cells[0], titles, strict=False):
         axes.set_title(title, fontsize=8)
     show(figure, caption, model)
 
 
 def animate(
-    frames: Sequence[Picture], caption: str, model: Any = None, frame_ms: int = 120
+    frames: Sequence[AnyImage], caption: str, model: Any = None, frame_ms: int = 120
 ) -> None:
-    """An endless animation, as an animated PNG: what cannot play it shows its first frame."""
+    """Show an endless animation, as an animated PNG: what cannot play it shows its first frame."""
     from zero123lib.views.framing import composite
 
-    show_png(save_png([composite(as_picture(frame)) for frame in frames], frame_ms), caption, model)
+    show_png(save_png([composite(as_image(frame)) for frame in frames], frame_ms), caption, model)
 
 
 def display_png(data: bytes, caption: str) -> None:

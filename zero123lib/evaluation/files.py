@@ -27,7 +27,7 @@ VIEW_COLUMNS = [
 
 @dataclass
 class Kept:
-    """What a report's files need of the predictions that pass by."""
+    """Holds what a report's files need of the predictions that pass by."""
 
     shown: list[Prediction] = field(default_factory=list)
     lines: list[list[Any]] = field(default_factory=list)

@@ -10,7 +10,7 @@ Some views cannot tell the azimuth: a render turned by more than 20 degrees is w
 true view itself, as of a snowman or of a tower with equal sides. They are left out of medians, for
 every answer alike, and counted.
 
-Axes: K pictures, A renders.
+Axes: K images, A renders.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from zero123lib.views.poses import Pose
 
 AZIMUTH_STEP_DEG = 4.0
 RING_SIZE = 32
-# A turn of more than this must change the picture by more than this mean squared error, 30 dB.
+# A turn of more than this must change the image by more than this mean squared error, 30 dB.
 DISTINCT_TURN_DEG = 20.0
 DISTINCT_MSE = 1e-3
 
@@ -37,21 +37,21 @@ class AzimuthSweep:
     """Renders of an object from all around, for one target camera.
 
     Attributes:
-        pictures: ``[A, 3, s, s]`` in [0, 1] on white, s at most 32.
+        images: ``[A, 3, s, s]`` in [0, 1] on white, s at most 32.
         azimuths_deg: ``[A]``, evenly all the way round from 0 on.
         target_azimuth_deg: of the camera that was asked for.
     """
 
-    pictures: Tensor
+    images: Tensor
     azimuths_deg: Tensor
     target_azimuth_deg: float
 
 
 def render_azimuth_sweep(scene: Scene, target: Pose, size: int) -> AzimuthSweep:
-    """Renders all around an object at the elevation and radius of a camera.
+    """Render all around an object at the elevation and radius of a camera.
 
     Args:
-        size: S, pixels, of the pictures that are to be compared with it.
+        size: S, pixels, of the images that are to be compared with it.
     """
     azimuths_deg = torch.arange(0, 360, AZIMUTH_STEP_DEG, dtype=torch.float64)
     poses = [Pose(target.elevation_deg, value, target.radius) for value in azimuths_deg.tolist()]
@@ -59,14 +59,14 @@ def render_azimuth_sweep(scene: Scene, target: Pose, size: int) -> AzimuthSweep:
     return AzimuthSweep(rgba[..., :3].permute(0, 3, 1, 2), azimuths_deg, target.azimuth_deg)
 
 
-def sweep_errors(pictures: Tensor, ring: AzimuthSweep, mask: Tensor | None = None) -> Tensor:
-    """Mean squared errors ``[K, A]`` between pictures and the renders of a ring.
+def sweep_errors(images: Tensor, ring: AzimuthSweep, mask: Tensor | None = None) -> Tensor:
+    """Mean squared errors ``[K, A]`` between images and the renders of a ring.
 
     Args:
-        pictures: ``[K, 3, S, S]`` in [0, 1].
+        images: ``[K, 3, S, S]`` in [0, 1].
         mask: ``[S, S]`` boolean; pixels of the ring's size count by how much of them is in it.
     """
-    views, renders = (_reduced(p, ring).flatten(1) for p in (pictures, ring.pictures))
+    views, renders = (_reduced(p, ring).flatten(1) for p in (images, ring.images))
     weight = torch.ones_like(views[0])
     if mask is not None:
         weight = _reduced(mask.expand(1, 3, -1, -1), ring).flatten()
@@ -75,7 +75,7 @@ def sweep_errors(pictures: Tensor, ring: AzimuthSweep, mask: Tensor | None = Non
 
 
 def recovered_azimuths_deg(errors: Tensor) -> Tensor:
-    """Azimuths ``[K]`` in degrees where errors are least, between the renders by a parabola.
+    """Return azimuths ``[K]`` in degrees where errors are least, between the renders by a parabola.
 
     Args:
         errors: ``[K, A]``, from azimuths evenly all the way round from 0 on.
@@ -88,7 +88,7 @@ def recovered_azimuths_deg(errors: Tensor) -> Tensor:
 
 
 def tells_azimuth(target: Tensor, ring: AzimuthSweep) -> bool:
-    """Whether the true view ``[3, S, S]`` tells the azimuth, see the top of the module."""
+    """Tell whether the true view ``[3, S, S]`` tells the azimuth, see the top of the module."""
     turns = azimuth_error_deg(
         ring.azimuths_deg, torch.full_like(ring.azimuths_deg, ring.target_azimuth_deg)
     )
@@ -96,6 +96,6 @@ def tells_azimuth(target: Tensor, ring: AzimuthSweep) -> bool:
     return bool(errors[turns > DISTINCT_TURN_DEG].min() > DISTINCT_MSE)
 
 
-def _reduced(pictures: Tensor, ring: AzimuthSweep) -> Tensor:
+def _reduced(images: Tensor, ring: AzimuthSweep) -> Tensor:
     """Averages at the ring's size, in double precision: the errors are small differences."""
-    return functional.adaptive_avg_pool2d(pictures.double(), ring.pictures.shape[-1])
+    return functional.adaptive_avg_pool2d(images.double(), ring.images.shape[-1])

@@ -24,7 +24,7 @@ BASELINES = ("input", "blank", "mean")
 
 @dataclass(frozen=True)
 class Setting:
-    """How a model is asked.
+    """Says how a model is asked.
 
     Attributes:
         steps: ``num_inference_steps``.

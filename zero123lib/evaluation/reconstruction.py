@@ -1,6 +1,6 @@
 """How well a recipe finds the shape of objects whose shape is known: held-out procedural scenes.
 
-The input is the picture of :func:`scene_samples` with its alpha; the recipe is told the camera
+The input is the image of :func:`scene_samples` with its alpha; the recipe is told the camera
 that took it, so that both shapes lie in one world. Volume IoU is over the midpoints of a grid on
 the cube that holds every object, Chamfer distance between points drawn evenly on both surfaces;
 PSNR and LPIPS are of the mesh's images from :data:`EIGHT` cameras, and from the input's own. Two
@@ -23,21 +23,22 @@ from scipy.spatial import KDTree
 from torch import Tensor
 
 from zero123lib._errors import ArgumentError
+from zero123lib._versions import versions
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.evaluation.mesh_images import EIGHT, MeshScores, mesh_scores
 from zero123lib.evaluation.predictions import evaluated_kinds
-from zero123lib.evaluation.report import versions
 from zero123lib.evaluation.samples import Sample, SceneSample, scene_samples
 from zero123lib.fields.hull import visual_hull
 from zero123lib.fields.occupancy import evaluate, lattice
 from zero123lib.meshes.mesh import Camera, Mesh
 from zero123lib.metrics import volume_iou
-from zero123lib.reconstruction.cameras import Shot, equal_distance
+from zero123lib.reconstruction.cameras import OrbitCamera, equal_distance
 from zero123lib.reconstruction.engine import Finished, Progress, reconstruct
 from zero123lib.reconstruction.recipes import read_recipe
 from zero123lib.reconstruction.videos import look
 from zero123lib.scenes import Scene, render
 from zero123lib.views.cameras import FOV_DEG, camera_to_world, focal_px
+from zero123lib.views.eight_bits import to_uint8
 from zero123lib.views.poses import Pose
 
 HALF_EXTENT, CELLS = 0.6, 96
@@ -53,7 +54,6 @@ _COLUMNS = {
     "hull_iou": ("hull", ".3f"),
     "ball_iou": ("ball", ".3f"),
 }
-_NUMBERS = tuple(_COLUMNS)
 # A point of a part's shell that is this deep inside another part is no surface.
 _BURIED = 1e-3
 
@@ -71,7 +71,7 @@ class Scored:
         input_psnr, input_lpips: from the input's camera.
         hull_iou, ball_iou: of the two answers that need no model.
         seconds: stage by stage.
-        input, truth, found: pictures ``[H, W, 3]`` in [0, 1]: what was given, and the object and
+        input, truth, found: images ``[H, W, 3]`` in [0, 1]: what was given, and the object and
             the field from the side.
     """
 
@@ -103,17 +103,17 @@ class ShapeReport:
     scored: Sequence[Scored]
 
     def mean(self, name: str) -> float:
-        """Of a number of all objects, those that have it."""
+        """Return the mean of a number over the objects that have it."""
         return float(np.nanmean([getattr(one, name) for one in self.scored]))
 
     @property
     def seconds(self) -> list[float]:
-        """Per object, outputs left out."""
+        """Return the seconds per object, outputs left out."""
         return [sum(v for k, v in one.seconds.items() if k != "outputs") for one in self.scored]
 
     def to_dict(self, command: str | None = None) -> dict[str, Any]:
-        """For JSON."""
-        names = _NUMBERS
+        """Return plain values for JSON."""
+        names = tuple(_COLUMNS)
         return {
             "protocol": "reconstruction",
             "model": self.model,
@@ -135,7 +135,7 @@ class ShapeReport:
         }
 
     def table(self) -> str:
-        """Some lines of text for people."""
+        """Return some lines of text for people."""
         names = [title for title, _ in _COLUMNS.values()]
         rows = [f"{'object':14}" + "".join(f"{name:>9}" for name in [*names, "seconds"])]
         values = {one: [getattr(one, name) for name in _COLUMNS] for one in self.scored}
@@ -203,10 +203,10 @@ def _scores(
             f"system.guidance.embedded.field.half_extent={HALF_EXTENT}",
         ]
         rgba = render(scene, [pose], pipe.image_size).rgba[0]
-        picture = Image.fromarray((rgba * 255).round().to(torch.uint8).numpy())
+        image = Image.fromarray(to_uint8(rgba).numpy())
         end = None
         for end in reconstruct(
-            picture,
+            image,
             read_recipe(name, [*overrides, *told]),
             pipe=pipe,
             seed=seed,
@@ -242,24 +242,24 @@ def _scored(sample: Sample, scene: Scene, pose: Pose, rgba: Tensor, end: Finishe
         dict(end.metrics["seconds"]),
         rgba[..., :3] * alpha[..., None] + 1 - alpha[..., None],
         white,
-        look(end.field, Shot(side), len(rgba), normals=False).rgb,
+        look(end.field, OrbitCamera(side), len(rgba), normals=False).rgb,
     )
 
 
 def ball_radius(alpha: Tensor, distance: float) -> float:
-    """Of the ball at the origin whose silhouette covers as much as a picture's.
+    """Return the radius of the ball at the origin that covers as much as an image's outline.
 
     Args:
         alpha: ``[S, S]``.
         distance: of the camera.
     """
-    share = math.sqrt(float(alpha.mean()) / math.pi) * 2  # its radius, in halves of the picture
+    share = math.sqrt(float(alpha.mean()) / math.pi) * 2  # its radius, in halves of the image
     angle = math.atan(share / focal_px(2))
     return distance * math.sin(angle)
 
 
 def chamfer(a: np.ndarray, b: np.ndarray) -> float:
-    """The mean over two sets of points ``[N, 3]`` of the mean distance to the other set."""
+    """Return the mean over two sets of points ``[N, 3]`` of the mean distance to the other set."""
     there, back = KDTree(b).query(a)[0], KDTree(a).query(b)[0]
     return float(np.mean(there) + np.mean(back)) / 2
 
@@ -267,7 +267,7 @@ def chamfer(a: np.ndarray, b: np.ndarray) -> float:
 def surface_points(
     vertices: np.ndarray, faces: np.ndarray, count: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Points ``[N, 3]`` drawn evenly on triangles, and the unit normals there."""
+    """Return points ``[N, 3]`` drawn evenly on triangles, and the unit normals there."""
     random = np.random.default_rng(seed)
     a, b, c = (vertices[faces[:, i]] for i in range(3))
     across = np.cross(b - a, c - a)

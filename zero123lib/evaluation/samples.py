@@ -15,7 +15,7 @@ import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypedDict
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -30,7 +30,7 @@ from zero123lib.scenes import (
     random_scene,
     render,
 )
-from zero123lib.views.poses import Pose
+from zero123lib.views.poses import Pose, elevation_on_sphere_deg
 
 ELEVATIONS_DEG = (-10.0, 60.0)
 RADII = (1.5, 2.2)
@@ -69,9 +69,30 @@ class Sample:
     inside: Tensor
     mean: Tensor
 
+    @classmethod
+    def of_views(cls, images: Tensor, alpha: Tensor, poses: Sequence[Pose], **others: Any) -> Self:
+        """Make a sample of views: the first is the input, the others are targets.
+
+        Args:
+            images: ``[1 + N, 3, S, S]`` in [0, 1] on white.
+            alpha: ``[1 + N, S, S]``, above 0 where the object is.
+            poses: of each.
+            **others: attributes that do not follow from these.
+        """
+        seen = alpha > 0
+        return cls(
+            condition=images[0] * 2 - 1,
+            condition_pose=poses[0],
+            target_poses=tuple(poses[1:]),
+            targets=images[1:],
+            silhouettes=seen[1:],
+            inside=seen[1:] | seen[0],
+            **others,
+        )
+
     @property
     def object(self) -> object:
-        """What tells the object from others."""
+        """Return what tells the object from others."""
         return self.name
 
     def fingerprint(self) -> str:
@@ -97,43 +118,13 @@ class SceneSample(Sample):
 
     @property
     def object(self) -> Scene:
-        """The scene itself: two of one kind differ."""
+        """Return the scene itself, for two of one kind differ."""
         return self.scene
 
     @property
     def replaced(self) -> int:
-        """How many scenes have given way up to this one."""
+        """Tell how many scenes have given way up to this one."""
         return self.seed - HELD_OUT_SEED - self.index
-
-
-class Views(TypedDict):
-    """What a sample holds of its views, named as there."""
-
-    condition: Tensor
-    condition_pose: Pose
-    target_poses: tuple[Pose, ...]
-    targets: Tensor
-    silhouettes: Tensor
-    inside: Tensor
-
-
-def sample_views(images: Tensor, alpha: Tensor, poses: Sequence[Pose]) -> Views:
-    """Arrange views for a sample: the first is the input, the others are targets.
-
-    Args:
-        images: ``[1 + N, 3, S, S]`` in [0, 1] on white.
-        alpha: ``[1 + N, S, S]``, above 0 where the object is.
-        poses: of each.
-    """
-    seen = alpha > 0
-    return {
-        "condition": images[0] * 2 - 1,
-        "condition_pose": poses[0],
-        "target_poses": tuple(poses[1:]),
-        "targets": images[1:],
-        "silhouettes": seen[1:],
-        "inside": seen[1:] | seen[0],
-    }
 
 
 def scene_samples(
@@ -196,15 +187,23 @@ def _sample(
     rgb, alpha = rgba[..., :3], rgba[..., 3:]
     images = (rgb * alpha + 1 - alpha).permute(0, 3, 1, 2).contiguous()
     mean = mean_training_image(size, kinds)
-    shown = sample_views(images, alpha[..., 0], cameras)
-    return SceneSample(index, scene.name, seed, mean=mean, scene=scene, kinds=kinds, **shown)
+    return SceneSample.of_views(
+        images,
+        alpha[..., 0],
+        cameras,
+        index=index,
+        name=scene.name,
+        seed=seed,
+        mean=mean,
+        scene=scene,
+        kinds=kinds,
+    )
 
 
 def held_out_camera(random: torch.Generator) -> Pose:
     """Draw a camera as this protocol has them, see the top of the module."""
     u, v, w = torch.rand(3, generator=random, dtype=torch.float64).tolist()
-    low, high = (math.sin(math.radians(value)) for value in ELEVATIONS_DEG)
-    elevation_deg = math.degrees(math.asin(low + (high - low) * u))
+    elevation_deg = elevation_on_sphere_deg(u, ELEVATIONS_DEG)
     return Pose(elevation_deg, 360 * v - 180, RADII[0] + (RADII[1] - RADII[0]) * w)
 
 

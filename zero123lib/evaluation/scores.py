@@ -58,7 +58,7 @@ class ViewScore:
     """The scores of one predicted view.
 
     Attributes:
-        whole: over the whole picture.
+        whole: over the whole image.
         inside: over the union of the input's and the target's silhouettes.
         tells_azimuth: whether the true view can tell its azimuth; else its error counts nowhere.
     """
@@ -69,20 +69,20 @@ class ViewScore:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> ViewScore:
-        """Undo :func:`dataclasses.asdict`."""
+        """Undo ``dataclasses.asdict``."""
         whole, inside = Scores(**content["whole"]), Scores(**content["inside"])
         return cls(whole, inside, content["tells_azimuth"])
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One answer to all samples: over the whole picture, and inside the silhouettes."""
+    """One answer to all samples: over the whole image, and inside the silhouettes."""
 
     whole: Scores
     inside: Scores
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: the numbers of the whole picture, and ``inside`` those inside."""
+        """Return, for JSON, the numbers of the whole image, and ``inside`` those inside."""
         return {**self.whole.to_dict(), "inside": self.inside.to_dict()}
 
 
@@ -162,7 +162,7 @@ def _azimuth_errors(
 
 
 def summarize(scores: Iterable[ViewScore]) -> Entry:
-    """All views as one entry.
+    """Summarise all views as one entry.
 
     Raises:
         ValueError: where there is none.

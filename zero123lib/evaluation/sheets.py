@@ -47,15 +47,15 @@ def curves_image(curves: Curves) -> Image.Image:
         ("LPIPS", lambda entry: entry.whole.lpips),
         ("azimuth error, degrees", lambda entry: entry.whole.azimuth_error_deg),
     )
-    picture = Image.new("RGB", (len(panels) * _PANEL[0], _PANEL[1]), "white")
+    image = Image.new("RGB", (len(panels) * _PANEL[0], _PANEL[1]), "white")
     for index, (title, number) in enumerate(panels):
         lines: dict[float, dict[int, float]] = {}
         for setting, entry in curves.entries.items():
             if (value := number(entry)) is not None:
                 lines.setdefault(setting.guidance, {})[setting.steps] = value
         if lines:
-            picture.paste(_panel(title, lines), (index * _PANEL[0], 0))
-    return picture
+            image.paste(_panel(title, lines), (index * _PANEL[0], 0))
+    return image
 
 
 def _panel(title: str, lines: Mapping[float, Mapping[int, float]]) -> Image.Image:

@@ -20,8 +20,8 @@ from zero123lib._errors import ArgumentError
 from zero123lib.datasets.drawing import Part, StoredObject, belongs, read_view, view_files
 from zero123lib.datasets.folder import find_objects, open_object
 from zero123lib.datasets.samples import Sample as View
-from zero123lib.datasets.samples import SampleError, picture
-from zero123lib.evaluation.samples import Sample, check_counts, sample_views
+from zero123lib.datasets.samples import SampleError, image_tensor
+from zero123lib.evaluation.samples import Sample, check_counts
 
 _MEAN_OBJECTS = 256
 _WHITE = 252  # a level of 8 bits; brighter is the background of an image without alpha
@@ -66,10 +66,10 @@ def _samples(
         found = _views(open_object(root, name), 1 + views)
         if len(found) <= views:
             continue
-        images = torch.stack([(picture(one.image, size) + 1) / 2 for one in found])
+        images = torch.stack([(image_tensor(one.image, size) + 1) / 2 for one in found])
         alpha = torch.stack([_alpha(one.image, size) for one in found])
-        shown = sample_views(images, alpha, [one.pose for one in found])
-        yield Sample(index, name, index, mean=mean, **shown)
+        poses = [one.pose for one in found]
+        yield Sample.of_views(images, alpha, poses, index=index, name=name, seed=index, mean=mean)
         index += 1
         if index == objects:
             return
@@ -85,7 +85,7 @@ def _mean_image(root: Path, size: int, held_out: float) -> Tensor:
     first = [view for name in known for view in _views(open_object(root, name), 1)]
     if not first:
         return torch.ones(3, size, size)
-    return torch.stack([(picture(one.image, size) + 1) / 2 for one in first]).mean(0)
+    return torch.stack([(image_tensor(one.image, size) + 1) / 2 for one in first]).mean(0)
 
 
 def _views(stored: StoredObject, count: int) -> list[View]:

@@ -2,7 +2,7 @@
 
 What one object scores under one setting is a small file, so that an interrupted sweep goes on
 where it stopped and a finer one asks only what is new. The file is named by the object, the true
-pictures and what was answered: a trivial picture, or a setting with the model's weights, configs
+images and what was answered: a trivial image, or a setting with the model's weights, configs
 and library versions. What has changed there is asked again.
 """
 
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from zero123lib._errors import ArgumentError
 from zero123lib._files import write_bytes
+from zero123lib._versions import versions
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.evaluation.predictions import (
     BASELINES,
@@ -30,7 +31,7 @@ from zero123lib.evaluation.predictions import (
     evaluated_kinds,
     predict_views,
 )
-from zero123lib.evaluation.report import scores_table, versions
+from zero123lib.evaluation.report import scores_table
 from zero123lib.evaluation.samples import Sample, scene_samples
 from zero123lib.evaluation.scores import Entry, ViewScore, score_predictions, summarize
 
@@ -67,12 +68,12 @@ class Curves:
     baselines: Mapping[str, Entry]
 
     def table(self) -> str:
-        """Some lines of text for people."""
+        """Return some lines of text for people."""
         rows = {f"steps {s.steps}, guidance {s.guidance:g}": e for s, e in self.entries.items()}
         return "\n".join(scores_table({**rows, **self.baselines}))
 
     def csv(self) -> str:
-        """A spreadsheet: a line per setting, then one per trivial answer."""
+        """Return a spreadsheet: a line per setting, then one per trivial answer."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         names = [*_NUMBERS, *(f"inside_{name}" for name in _NUMBERS)]
@@ -114,7 +115,7 @@ def sweep_scenes(
 
 
 def curves(steps: Iterable[SweepStep]) -> Curves:
-    """All steps of a sweep as one.
+    """Return all steps of a sweep as one.
 
     Raises:
         ValueError: where there is none.
@@ -135,7 +136,7 @@ def curves(steps: Iterable[SweepStep]) -> Curves:
 
 
 def weights_fingerprint(pipe: Zero123Pipeline) -> str:
-    """A digest of what a pipeline's pictures depend on: weights, configs, device, libraries."""
+    """Return a digest of what a pipeline's images depend on: weights, configs, device, versions."""
     digest = hashlib.sha256(f"{pipe.device.type} {pipe.config['encoding']} {versions()}".encode())
     for name, component in sorted(pipe.components.items()):
         digest.update(f"{name} {component.config}".encode())
@@ -175,8 +176,8 @@ def _step(
     )
 
 
-def _digest(picture: Tensor) -> str:
-    return hashlib.sha256(picture.contiguous().numpy().tobytes()).hexdigest()
+def _digest(image: Tensor) -> str:
+    return hashlib.sha256(image.contiguous().numpy().tobytes()).hexdigest()
 
 
 def _file(cache: Path, key: list[Any]) -> Path:

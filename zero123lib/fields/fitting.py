@@ -13,33 +13,32 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
+from zero123lib._config import Count, Number, Positive, Whole, settings
 from zero123lib.fields import regularisers
-from zero123lib.fields.hull import silhouette_share
-from zero123lib.fields.levels import silhouette_level
+from zero123lib.fields.hull import view_consensus
+from zero123lib.fields.levels import silhouette_iso_level
 from zero123lib.fields.occupancy import OccupancyGrid, evaluate, lattice
 from zero123lib.fields.sampling import cube_spans
+from zero123lib.fields.settings import Stages
 from zero123lib.fields.silhouettes import Silhouette, with_silhouette
 from zero123lib.fields.volume import render
 from zero123lib.fields.voxels import VoxelField, VoxelSettings
 from zero123lib.views.cameras import rays
 
-Schedule = float | Callable[[int], float]
+Schedule = Number | Callable[[int], float]
 
 
-@dataclass(frozen=True)
-class FitSettings:
-    """How views are fitted. Where a `Schedule` is a function, it is of the step, from 0.
+@settings
+class FitSettings(Stages):
+    """Says how views are fitted. Where a `Schedule` is a function, it is of the step, from 0.
 
     Attributes:
         steps: in all.
-        resolutions: nodes along each axis, stage by stage.
-        milestones: share of the steps after which each further stage begins.
         rays: per step.
-        samples: along each ray, within what may be occupied.
-        half_extent: half the side of the cube.
         density_rate, color_rate: Adam's, of the raw grids, before the decay.
         rate_decay: what is left of them at the end; they fall by equal factors.
         rgb, mask, opaque, density_variation, color_variation: weights of the losses.
@@ -50,43 +49,21 @@ class FitSettings:
         least_density: what the fit takes as empty, per world unit.
     """
 
-    steps: int = 400
-    resolutions: tuple[int, ...] = (48, 72, 96)
-    milestones: tuple[float, ...] = (0.25, 0.5)
-    rays: int = 2048
-    samples: int = 48
-    half_extent: float = 0.6
+    steps: Count = 400
+    rays: Count = 2048
     density_rate: Schedule = 0.3
     color_rate: Schedule = 0.15
-    rate_decay: float = 0.1
+    rate_decay: Number = 0.1
     rgb: Schedule = 1.0
     mask: Schedule = 0.5
     opaque: Schedule = 0.0
     density_variation: Schedule = 1e-4
     color_variation: Schedule = 1e-4
-    robust: float = 1.0
-    hull_tolerance: float = 0.0
-    hull_margin_px: int = 1
-    hull_density: float = 150.0
-    least_density: float = 0.5
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "rays", "samples"):
-            if not getattr(self, name) >= 1:
-                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)!r}")
-        if len(self.resolutions) != len(self.milestones) + 1:
-            raise ValueError(
-                f"milestones: expected {len(self.resolutions) - 1}, one fewer than resolutions, "
-                f"got {len(self.milestones)}"
-            )
-        if list(self.milestones) != sorted(self.milestones) or not all(
-            0 < share < 1 for share in self.milestones
-        ):
-            raise ValueError(
-                f"milestones: expected ascending shares of the steps, got {self.milestones}"
-            )
-        if not 0 <= self.hull_tolerance < 1:
-            raise ValueError(f"hull_tolerance: expected within [0, 1), got {self.hull_tolerance}")
+    robust: Positive = 1.0
+    hull_tolerance: Number = Field(default=0.0, ge=0, lt=1)
+    hull_margin_px: Whole = 1
+    hull_density: Positive = 150.0
+    least_density: Positive = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,7 +164,7 @@ class Fitting:
 
     @property
     def finished(self) -> bool:
-        """Whether all steps were taken."""
+        """Tell whether all steps were taken."""
         return self.step >= self.settings.steps
 
     def advance(self) -> FitStep:
@@ -215,14 +192,14 @@ class Fitting:
         return FitStep(self.step, s.steps, values, self.field)
 
     def level(self) -> float:
-        """The density that parts solid from empty, by the views' silhouettes."""
+        """Return the density that parts solid from empty, by the views' silhouettes."""
         masks = self._images[..., 3]
-        return silhouette_level(
+        return silhouette_iso_level(
             self.field, masks, self._cameras, self._fov_deg, occupancy=self.occupancy
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """All that changes, as tensors and numbers, for ``torch.save``."""
+        """Return all that changes, as tensors and numbers, for ``torch.save``."""
         return {
             "step": self.step,
             "settings": asdict(self.field.settings),
@@ -255,7 +232,7 @@ class Fitting:
         points = lattice(resolution, s.half_extent)
 
         def consensus(points: Tensor) -> Tensor:
-            return silhouette_share(points, masks, self._cameras, self._fov_deg)
+            return view_consensus(points, masks, self._cameras, self._fov_deg)
 
         wanted = 1 - s.hull_tolerance - 1e-6
         known = self._silhouette
@@ -335,7 +312,7 @@ class Fitting:
 
 
 def at_step(schedule: Schedule, step: int) -> float:
-    """The value of a schedule at a step."""
+    """Return the value of a schedule at a step."""
     return schedule(step) if callable(schedule) else schedule
 
 

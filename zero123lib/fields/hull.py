@@ -18,10 +18,10 @@ def visual_hull(
     half_extent: float = 0.6,
     tolerance: float = 0.0,
 ) -> Tensor:
-    """The cells whose centre lies within the silhouettes.
+    """Return the cells whose centre lies within the silhouettes.
 
     Args:
-        masks: ``[V, H, W]``, boolean or alpha in [0, 1], square pictures.
+        masks: ``[V, H, W]``, boolean or alpha in [0, 1], square images.
         cameras_to_world: OpenGL, ``[V, 4, 4]``.
         resolution: R, cells along each axis of the cube.
         half_extent: half the side of the cube.
@@ -32,17 +32,17 @@ def visual_hull(
         Boolean ``[R, R, R]``, indexed [x, y, z].
     """
     cells = lattice(resolution, half_extent, centers=True)
-    share = evaluate(lambda p: silhouette_share(p, masks, cameras_to_world, fov_deg), cells)
+    share = evaluate(lambda p: view_consensus(p, masks, cameras_to_world, fov_deg), cells)
     return share >= 1 - tolerance - 1e-6
 
 
-def silhouette_share(
+def view_consensus(
     points: Tensor, masks: Tensor, cameras_to_world: Tensor, fov_deg: float = FOV_DEG
 ) -> Tensor:
-    """The share ``[P]`` of the views whose silhouette has points ``[P, 3]`` inside.
+    """Return the share ``[P]`` of the views whose silhouette has points ``[P, 3]`` inside.
 
-    Alpha is interpolated between pixel centres and has to reach one half. Outside its picture a
-    silhouette goes on as it is at the border: pictures show all of the object, or what they cut
+    Alpha is interpolated between pixel centres and has to reach one half. Outside its image a
+    silhouette goes on as it is at the border: images show all of the object, or what they cut
     off goes on. What lies behind a camera counts as inside.
     """
     check_masks(masks, cameras_to_world)
@@ -54,7 +54,7 @@ def silhouette_share(
 
 
 def check_masks(masks: Tensor, cameras_to_world: Tensor) -> None:
-    """Square masks ``[V, H, H]`` and a camera for each.
+    """Refuse masks and cameras that are not square ``[V, H, H]`` and one for each.
 
     Raises:
         ValueError: other shapes.

@@ -18,7 +18,7 @@ _LEVELS_PER_DECADE = 16
 _CHUNK = 4096
 
 
-def silhouette_level(
+def silhouette_iso_level(
     field: RadianceField,
     masks: Tensor,
     cameras_to_world: Tensor,
@@ -28,7 +28,7 @@ def silhouette_level(
     occupancy: OccupancyGrid | None = None,
     between: tuple[float, float] = (0.5, 500.0),
 ) -> float:
-    """The density, per world unit, at which the solid has the silhouettes that were fitted.
+    """Return the density, per world unit, at which the solid has the silhouettes that were fitted.
 
     A ray meets the solid where its largest density exceeds the level. Over the pixels of all
     views, the level of the largest intersection over union wins: no fixed density does for soft
@@ -65,7 +65,7 @@ def silhouette_level(
 
 
 def best_level(most: Tensor, wanted: Tensor, between: tuple[float, float]) -> float:
-    """The level above which ``most`` ``[P]`` best tells which are ``wanted`` ``[P]``, by IoU.
+    """Return the level above which ``most`` ``[P]`` best tells ``wanted`` ``[P]``, by IoU.
 
     The middle one of several that are equally good.
     """

@@ -18,7 +18,7 @@ _BLOCK = 1 << 18
 
 @dataclass(frozen=True, eq=False)
 class OccupancyGrid:
-    """Which cells of the cube may hold something.
+    """Says which cells of the cube may hold something.
 
     Attributes:
         cells: boolean ``[R, R, R]``.
@@ -38,7 +38,7 @@ class OccupancyGrid:
         finer: int = 1,
         device: torch.device | str = "cpu",
     ) -> OccupancyGrid:
-        """The cells that have a node of more than ``least_density``.
+        """Return the cells that have a node of more than ``least_density``.
 
         Where the density within a cell never exceeds its largest at the nodes, as for a voxel
         field whose own nodes are among them, what is skipped has at most ``least_density``: over a
@@ -57,7 +57,7 @@ class OccupancyGrid:
         return OccupancyGrid(most > least_density, half_extent)
 
     def occupied(self, points: Tensor) -> Tensor:
-        """Whether points ``[..., 3]`` lie in an occupied cell; boolean ``[...]``.
+        """Tell whether points ``[..., 3]`` lie in an occupied cell; boolean ``[...]``.
 
         Points outside the cube count as in its nearest cell, since rays end on its faces.
         """
@@ -68,14 +68,14 @@ class OccupancyGrid:
         return self.cells.flatten().index_select(0, flat.flatten()).reshape(flat.shape)
 
     def dilated(self, cells: int = 1) -> OccupancyGrid:
-        """Grown by a number of cells to every side, corners included."""
+        """Grow by a number of cells to every side, corners included."""
         grown = functional.max_pool3d(
             self.cells[None, None].float(), 2 * cells + 1, stride=1, padding=cells
         )
         return OccupancyGrid(grown[0, 0] > 0, self.half_extent)
 
     def bounds(self) -> tuple[Tensor, Tensor]:
-        """Corners ``[3]`` of the smallest box around the occupied cells, or of the cube if none."""
+        """Return the corners ``[3]`` of the least box around occupied cells; the cube's if none."""
         count = self.cells.shape[0]
         low, high = torch.zeros(3), torch.full((3,), float(count))
         occupied = self.cells.nonzero()
@@ -85,14 +85,14 @@ class OccupancyGrid:
         return low * cell - self.half_extent, high * cell - self.half_extent
 
     def coarser(self, resolution: int) -> OccupancyGrid:
-        """Fewer cells, each occupied where any that it touches is."""
+        """Return a grid of fewer cells, each occupied where any that it touches is."""
         most = functional.adaptive_max_pool3d(self.cells[None].float(), resolution)[0]
         return OccupancyGrid(most > 0, self.half_extent)
 
     def spans(
         self, origins: Tensor, directions: Tensor, near: Tensor, far: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Where rays ``[N, 3]`` first enter and last leave what is occupied, each ``[N]``.
+        """Tell where rays ``[N, 3]`` first enter and last leave what is occupied, each ``[N]``.
 
         By marching in steps of half a cell, so that a corner which a ray cuts by less may be
         missed; both ends are widened by a step. A ray that meets nothing has both at ``near``.
@@ -121,7 +121,7 @@ class OccupancyGrid:
 
 
 def lattice(count: int, half_extent: float, *, centers: bool = False) -> Tensor:
-    """Points ``[count, count, count, 3]`` over the cube, [x, y, z].
+    """Return points ``[count, count, count, 3]`` over the cube, [x, y, z].
 
     Args:
         centers: the centres of ``count`` cells along each axis in place of ``count`` nodes, the
@@ -136,7 +136,7 @@ def lattice(count: int, half_extent: float, *, centers: bool = False) -> Tensor:
 
 @torch.no_grad()
 def evaluate(function: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
-    """``function`` at points ``[..., 3]`` in blocks, without gradient."""
+    """Evaluate ``function`` at points ``[..., 3]`` in blocks, without gradient."""
     parts = [function(block) for block in points.reshape(-1, 3).split(_BLOCK)]
     whole = torch.cat(parts)
     return whole.reshape(*points.shape[:-1], *whole.shape[1:])

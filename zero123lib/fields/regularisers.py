@@ -1,4 +1,4 @@
-"""What a field should look like besides fitting its pictures: plain functions to scalars.
+"""What a field should look like besides fitting its images: plain functions to scalars.
 
 All are >= 0 and have finite gradients everywhere, at zero density and full opacity too.
 """
@@ -16,7 +16,7 @@ _CLEAR = 1e-3
 
 
 def sparsity(opacity: Tensor) -> Tensor:
-    """Mean of ``sqrt(opacity^2 + 0.01)``: little in the picture (threestudio, systems/zero123.py).
+    """Mean of ``sqrt(opacity^2 + 0.01)``: little in the image (threestudio, systems/zero123.py).
 
     Args:
         opacity: of any shape, in [0, 1].

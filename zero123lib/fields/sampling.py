@@ -12,7 +12,7 @@ from torch.nn import functional
 
 
 def cube_spans(origins: Tensor, directions: Tensor, half_extent: float) -> tuple[Tensor, Tensor]:
-    """Where rays ``[N, 3]`` enter and leave the cube (Kay and Kajiya 1986), each ``[N]``.
+    """Tell where rays ``[N, 3]`` enter and leave the cube (Kay and Kajiya 1986), each ``[N]``.
 
     Nothing behind an origin counts. A ray that misses the cube has both where it comes nearest the
     world's origin.
@@ -28,7 +28,7 @@ def cube_spans(origins: Tensor, directions: Tensor, half_extent: float) -> tuple
 
 
 def uniform_edges(near: Tensor, far: Tensor, samples: int) -> Tensor:
-    """Edges ``[N, S + 1]`` of S equal intervals between ``near`` and ``far`` ``[N]``."""
+    """Return edges ``[N, S + 1]`` of S equal intervals between ``near`` and ``far`` ``[N]``."""
     steps = torch.linspace(0, 1, samples + 1, dtype=near.dtype, device=near.device)
     return torch.lerp(near[:, None], far[:, None], steps)
 
@@ -36,7 +36,7 @@ def uniform_edges(near: Tensor, far: Tensor, samples: int) -> Tensor:
 def importance_edges(
     edges: Tensor, weights: Tensor, count: int, generator: torch.Generator | None = None
 ) -> Tensor:
-    """Distances drawn in proportion to weights (Mildenhall et al. 2020, section 5.2).
+    """Return distances drawn in proportion to weights (Mildenhall et al. 2020, section 5.2).
 
     The density of the draw is constant within an interval; its distribution function is inverted
     at stratified places.
@@ -66,7 +66,7 @@ def importance_edges(
 
 
 def spread_weights(weights: Tensor) -> Tensor:
-    """Weights ``[N, S]`` that count in the neighbouring intervals too.
+    """Return weights ``[N, S]`` that count in the neighbouring intervals too.
 
     Barron et al. 2021, "Mip-NeRF", equation 18, without its padding: half the sum of the larger of
     each interval and either neighbour. A surface behind the middle of an interval is first seen in
@@ -77,7 +77,7 @@ def spread_weights(weights: Tensor) -> Tensor:
 
 
 def ray_weights(densities: Tensor, widths: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights ``[N, S]`` and optical depth ``[N]`` of intervals (Max 1995, equation 5).
+    """Return weights ``[N, S]`` and optical depth ``[N]`` of intervals (Max 1995, equation 5).
 
     ``w_i = T_i (1 - exp(-density_i width_i))``; ``T_i`` is what passes all before.
 
@@ -86,16 +86,16 @@ def ray_weights(densities: Tensor, widths: Tensor) -> tuple[Tensor, Tensor]:
     """
     depths = densities * widths
     reached = depths.cumsum(-1)
-    return torch.exp(-passed_before(reached)) * -torch.expm1(-depths), reached[:, -1]
+    return torch.exp(-exclusive_cumsum(reached)) * -torch.expm1(-depths), reached[:, -1]
 
 
-def passed_before(reached: Tensor) -> Tensor:
-    """The sum before each interval, of the sums up to each ``[N, S]``."""
+def exclusive_cumsum(reached: Tensor) -> Tensor:
+    """Return the sum before each interval, of the sums up to each ``[N, S]``."""
     return functional.pad(reached[:, :-1], (1, 0))
 
 
 def places_within(like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """A number in [0, 1) per element, or one half where nothing is drawn."""
+    """Return a number in [0, 1) per element, or one half where nothing is drawn."""
     if generator is None:
         return torch.full_like(like, 0.5)
     return torch.rand(like.shape, generator=generator, dtype=like.dtype, device=like.device)

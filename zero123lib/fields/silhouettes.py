@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from zero123lib.fields.occupancy import evaluate
 from zero123lib.fields.projection import interpolate, project
 from zero123lib.fields.sampling import cube_spans, uniform_edges
 from zero123lib.views.cameras import FOV_DEG, focal_px, rays
@@ -25,6 +26,8 @@ DensityFn = Callable[[Tensor], Tensor]
 
 # The outline is found on a grid this much finer than the pixels.
 _FINER = 4
+# Along each ray, where its surface is looked for.
+_SAMPLES = 192
 # What is put in is at most so thick to either side, as a share of the cube's half side.
 _THICK = 0.15
 # How much a pixel holds to the depth of its own ray against those of its neighbours: where its ray
@@ -34,7 +37,7 @@ _MET, _NEARLY, _NOTHING = 1.0, 0.05, 1e-5
 
 @dataclass(frozen=True, eq=False)
 class Silhouette:
-    """What a camera is known to see of an object.
+    """Holds what a camera is known to see of an object.
 
     Attributes:
         alpha: ``[S, S]`` in [0, 1]; one half is the outline.
@@ -48,7 +51,7 @@ class Silhouette:
 
     @property
     def inside(self) -> Tensor:
-        """Whether pixels belong to the object, boolean ``[S, S]``."""
+        """Tell whether pixels belong to the object, boolean ``[S, S]``."""
         return self.alpha >= 0.5
 
 
@@ -59,7 +62,6 @@ def with_silhouette(
     level: float,
     *,
     slack: float = 0.0,
-    samples: int = 192,
 ) -> DensityFn:
     """Change a density so that what exceeds a level has a silhouette.
 
@@ -70,7 +72,6 @@ def with_silhouette(
         level: above which is inside.
         slack: world units by which all is thicker, for a grid of nodes as far apart as twice this,
             which would lose thinner parts.
-        samples: along each ray, where its surface is looked for.
 
     Returns:
         A density that exceeds the level within the silhouette alone, and somewhere along the ray
@@ -81,7 +82,7 @@ def with_silhouette(
     distance = signed_distance_px(silhouette.alpha)
     filling = None
     if bool(inside.any()):
-        met = _meetings(density, half_extent, silhouette, level, samples)
+        met = _meetings(density, half_extent, silhouette, level)
         if bool(met.missing.any()):
             filling = _filling(met, inside)
 
@@ -140,24 +141,23 @@ class _Meetings:
 
 @torch.no_grad()
 def _meetings(
-    density: DensityFn, half_extent: float, silhouette: Silhouette, level: float, samples: int
+    density: DensityFn, half_extent: float, silhouette: Silhouette, level: float
 ) -> _Meetings:
     camera = silhouette.camera_to_world
     origins, directions = (
         part[silhouette.inside] for part in rays(camera, len(silhouette.alpha), silhouette.fov_deg)
     )
     near, far = cube_spans(origins, directions, half_extent)
-    edges = uniform_edges(near, far, samples)
+    edges = uniform_edges(near, far, _SAMPLES)
     positions = (edges[:, 1:] + edges[:, :-1]) / 2
     points = origins[:, None] + positions[..., None] * directions[:, None]
-    values = torch.cat([density(part) for part in points.reshape(-1, 3).split(1 << 18)])
-    values = torch.where((far > near)[:, None], values.reshape(len(origins), samples), 0.0)
+    values = torch.where((far > near)[:, None], evaluate(density, points), 0.0)
     most, where = values.max(-1)
     solid = values > level
     first = solid.int().argmax(-1)
     # From there on, up to where it ends.
-    passed = (~solid) & (torch.arange(samples) > first[:, None])
-    last = torch.where(passed.any(-1), passed.int().argmax(-1), samples) - 1
+    passed = (~solid) & (torch.arange(_SAMPLES) > first[:, None])
+    last = torch.where(passed.any(-1), passed.int().argmax(-1), _SAMPLES) - 1
     middle = torch.where(solid.any(-1), (first + last) // 2, where)
     distances = positions.gather(-1, middle[:, None])[:, 0]
     # Where there is nothing, as far away as the origin.

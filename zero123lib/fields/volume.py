@@ -20,8 +20,8 @@ from torch import Tensor
 from zero123lib.fields.occupancy import OccupancyGrid
 from zero123lib.fields.sampling import (
     cube_spans,
+    exclusive_cumsum,
     importance_edges,
-    passed_before,
     places_within,
     ray_weights,
     spread_weights,
@@ -35,25 +35,25 @@ _NORMAL_STEPS = 64  # a normal looks this share of half the cube to each side
 
 
 class RadianceField(Protocol):
-    """What can be rendered."""
+    """Describes what can be rendered."""
 
     @property
     def half_extent(self) -> float:
-        """Half the side of the cube that holds everything."""
+        """Return half the side of the cube that holds everything."""
         ...
 
     def density(self, points: Tensor) -> Tensor:
-        """Per world unit, >= 0, ``[...]``, at points ``[..., 3]``."""
+        """Return densities per world unit, >= 0, ``[...]``, at points ``[..., 3]``."""
         ...
 
     def color(self, points: Tensor) -> Tensor:
-        """In [0, 1], ``[..., C]``, at points ``[..., 3]``."""
+        """Return colours in [0, 1], ``[..., C]``, at points ``[..., 3]``."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Rendering:
-    """What N rays see.
+    """Holds what N rays see.
 
     Attributes:
         rgb: ``[N, C]`` over the background.
@@ -62,7 +62,7 @@ class Rendering:
             the ray leaves it; for a ray that misses the cube, where it comes nearest the origin.
         normals: ``[N, 3]``, the mean normal over what the ray sees, of length at most 1, zero
             where it sees nothing; None unless asked for.
-        weights: ``[N, S]``, each sample's share of the picture; they sum to the opacity.
+        weights: ``[N, S]``, each sample's share of the image; they sum to the opacity.
         positions: ``[N, S]`` distances of the samples.
         widths: ``[N, S]`` of their intervals.
         points: ``[N, S, 3]``.
@@ -84,7 +84,7 @@ class Rendering:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """What a camera sees: as in :class:`Rendering`, with ``[H, W]`` in place of ``[N]``."""
+    """Holds what a camera sees: as in :class:`Rendering`, with ``[H, W]`` in place of ``[N]``."""
 
     rgb: Tensor
     opacity: Tensor
@@ -107,7 +107,7 @@ def render(
     normal_step: float | None = None,
     negligible: float = 0.0,
 ) -> Rendering:
-    """Emission and absorption along rays (Max 1995; Mildenhall et al. 2020, equation 3).
+    """Render emission and absorption along rays (Max 1995; Mildenhall et al. 2020, equation 3).
 
     Args:
         field: see :class:`RadianceField`.
@@ -181,7 +181,7 @@ def render_camera(
     background: Tensor | float = 1.0,
     **options,
 ) -> View:
-    """A square picture of a field.
+    """Render a square image of a field.
 
     Args:
         camera_to_world: OpenGL, ``[4, 4]``.
@@ -210,7 +210,7 @@ def render_camera(
 
 
 def density_gradient(field: RadianceField, points: Tensor, step: float) -> Tensor:
-    """Gradient of the density ``[..., 3]`` at points ``[..., 3]``, by differences over a step.
+    """Return the density's gradient ``[..., 3]`` at points ``[..., 3]``, by differences.
 
     Of four points around each, exact where the density is linear. Differences, and not autograd,
     so that a loss on normals needs first derivatives alone, which every field has.
@@ -221,7 +221,7 @@ def density_gradient(field: RadianceField, points: Tensor, step: float) -> Tenso
 
 
 def density_normals(field: RadianceField, points: Tensor, step: float) -> Tensor:
-    """Outward unit normals ``[..., 3]``, minus the density's direction of increase.
+    """Return outward unit normals ``[..., 3]``, minus the density's direction of increase.
 
     Zero, with zero gradient, where the density does not change.
     """
@@ -259,7 +259,7 @@ def _sampled(
         # Most samples are hidden, and a gradient costs several times as much as a value.
         with torch.no_grad():
             values = _scattered(field.density, points, kept)
-            before = passed_before((values * widths).cumsum(-1))
+            before = exclusive_cumsum((values * widths).cumsum(-1))
             visible = before < -math.log(negligible)
         kept = (visible & (values > 0)).flatten().nonzero()[:, 0]
     densities = _scattered(field.density, points, kept)

@@ -2,7 +2,7 @@
 
 As in direct voxel grids (Sun et al. 2022, "Direct Voxel Grid Optimization", section 4): raw values
 are interpolated linearly and activated afterwards, so that a surface can be sharper than a cell.
-Views of generated pictures agree on no gloss, so a colour does not depend on the direction.
+Views of generated images agree on no gloss, so a colour does not depend on the direction.
 
 Nodes form a lattice of R along each axis of the cube, the first and last of which lie on its faces.
 Grids ``[1, channels, X, Y, Z]`` hold a box of it, by default all, outside which the field is empty.
@@ -68,12 +68,12 @@ class VoxelSettings:
 
     @property
     def first_node(self) -> tuple[int, int, int]:
-        """Of the grids, along each axis."""
+        """Return the number of the grids' first node along each axis."""
         return (0, 0, 0) if self.box is None else self.box[0]
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Nodes that the grids hold along each axis."""
+        """Count the nodes that the grids hold along each axis."""
         if self.box is None:
             return self.resolution, self.resolution, self.resolution
         x, y, z = (high - low + 1 for low, high in zip(*self.box, strict=True))
@@ -98,26 +98,26 @@ class VoxelField(nn.Module):
 
     @property
     def half_extent(self) -> float:
-        """Half the side of the cube."""
+        """Return half the side of the cube."""
         return self.settings.half_extent
 
     @property
     def resolution(self) -> int:
-        """Nodes along each axis."""
+        """Count the nodes along each axis."""
         return self.settings.resolution
 
     @property
     def cell(self) -> float:
-        """Side of a cell, world units."""
+        """Return the side of a cell, world units."""
         return 2 * self.half_extent / (self.resolution - 1)
 
     def raw_of(self, density: Tensor) -> Tensor:
-        """The raw values of densities > 0 per world unit."""
+        """Return the raw values of densities > 0 per world unit."""
         value = density / self.settings.density_unit
         return value + torch.log(-torch.expm1(-value))
 
     def nodes(self) -> Tensor:
-        """Where the grids' nodes are, ``[X, Y, Z, 3]``."""
+        """Tell where the grids' nodes are, ``[X, Y, Z, 3]``."""
         ticks = [
             (low + torch.arange(count).double()) * self.cell - self.half_extent
             for low, count in zip(self.settings.first_node, self.settings.shape, strict=True)
@@ -125,7 +125,7 @@ class VoxelField(nn.Module):
         return torch.stack(torch.meshgrid(*ticks, indexing="ij"), -1).to(self.raw_density)
 
     def density(self, points: Tensor) -> Tensor:
-        """Per world unit ``[...]`` at points ``[..., 3]``; 0 outside the box."""
+        """Return densities per world unit ``[...]`` at points ``[..., 3]``; 0 outside the box."""
         places = self._places(points)
         raw = self._at(self.raw_density, places)[..., 0]
         # A rounding error outwards is still inside: a ray's ends lie on the faces.
@@ -133,24 +133,24 @@ class VoxelField(nn.Module):
         return self.settings.density_unit * functional.softplus(raw) * inside
 
     def color(self, points: Tensor) -> Tensor:
-        """``[..., C]`` at points ``[..., 3]``."""
+        """Return colours ``[..., C]`` at points ``[..., 3]``."""
         raw = self._at(self.raw_color, self._places(points))
         return torch.sigmoid(raw) if self.settings.bounds == "unit" else raw
 
     def upsampled(self, resolution: int) -> VoxelField:
-        """The same field on another lattice, interpolated; the old one stays.
+        """Return the same field on another lattice, interpolated; the old one stays.
 
         The box grows to whole cells of the new lattice.
         """
         return self._resampled(replace(self.settings, resolution=resolution, box=None), self.box)
 
     def cropped(self, low: Tensor, high: Tensor) -> VoxelField:
-        """The part within a box of corners ``[3]``, grown to whole cells; the old one stays."""
+        """Return what is in a box of corners ``[3]``, grown to whole cells; the old field stays."""
         return self._resampled(replace(self.settings, box=None), (low, high))
 
     @property
     def box(self) -> tuple[Tensor, Tensor]:
-        """Corners ``[3]`` of what the grids cover, world, double precision."""
+        """Return the corners ``[3]`` of what the grids cover, world, double precision."""
         low = torch.tensor(self.settings.first_node).double()
         high = low + torch.tensor(self.settings.shape) - 1
         return low * self.cell - self.half_extent, high * self.cell - self.half_extent
@@ -171,7 +171,7 @@ class VoxelField(nn.Module):
         return new
 
     def extra_repr(self) -> str:
-        """The settings, for printing."""
+        """Return the settings, for printing."""
         return ", ".join(f"{name}={value}" for name, value in asdict(self.settings).items())
 
     def _places(self, points: Tensor) -> Tensor:

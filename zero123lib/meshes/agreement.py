@@ -20,7 +20,7 @@ GOOD_IOU, LEAST_IOU = 0.7, 0.3
 
 @dataclass(frozen=True, eq=False)
 class Agreement:
-    """How well images fit a mesh.
+    """Says how well images fit a mesh.
 
     Attributes:
         cameras: of the images, in the mesh's world.
@@ -35,12 +35,12 @@ class Agreement:
 
     @property
     def mean(self) -> float:
-        """Of the IoUs."""
+        """Return the mean of the IoUs."""
         return float(self.ious.mean())
 
     @property
     def numbers(self) -> str:
-        """The IoUs in words."""
+        """Return the IoUs in words."""
         least = int(self.ious.argmin())
         return (
             f"a mean IoU of {self.mean:.2f} with the mesh's silhouettes, the least "
@@ -49,7 +49,7 @@ class Agreement:
 
     @property
     def warning(self) -> str | None:
-        """A sentence where the fit is poor, else None."""
+        """Return a sentence where the fit is poor, else None."""
         if self.mean >= GOOD_IOU:
             return None
         return (

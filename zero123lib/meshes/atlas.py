@@ -85,7 +85,7 @@ def unwrap(
 
 
 def cells(count: int, size: int) -> Tensor:
-    """Coordinates ``[count, 3, 2]`` of faces laid out one by one, two to a square cell.
+    """Return coordinates ``[count, 3, 2]`` of faces laid out one by one, two to a square cell.
 
     Corners are at centres of texels, 2.8 texels from the other face of the cell.
 

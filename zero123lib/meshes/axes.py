@@ -1,9 +1,11 @@
 """The axes of mesh files, and ours: z-up, with the camera of azimuth 0 on the +x side.
 
-up "y"   our (x, y, z) is the file's (x, z, -y), and the file's (x, y, z) is our (x, -z, y), as
-         Blender has it, and as the official training views were made. What glTF calls the
-         front, +z, is seen from azimuth -90.
-up "z"   as they are.
+``up`` is the axis of a file that points up:
+
+    up "y"   our (x, y, z) is the file's (x, z, -y), and the file's (x, y, z) is our (x, -z, y),
+             as Blender has it, and as the official training views were made. What glTF calls the
+             front, +z, is seen from azimuth -90.
+    up "z"   as they are.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ Vectors = TypeVar("Vectors", "np.ndarray", "torch.Tensor")
 
 
 def from_file(vectors: Vectors, up: Up) -> Vectors:
-    """A file's points or normals ``[..., 3]`` in our axes."""
+    """Return a file's points or normals ``[..., 3]`` in our axes."""
     if up == "z":
         return vectors
     turned: Any = vectors[..., [0, 2, 1]]
@@ -42,7 +44,7 @@ def from_file(vectors: Vectors, up: Up) -> Vectors:
 
 
 def to_file(vectors: Vectors, up: Up) -> Vectors:
-    """Our points or normals ``[..., 3]`` in a file's axes."""
+    """Return our points or normals ``[..., 3]`` in a file's axes."""
     if up == "z":
         return vectors
     turned: Any = vectors[..., [0, 2, 1]]

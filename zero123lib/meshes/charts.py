@@ -3,7 +3,7 @@
     python -m zero123lib.meshes.charts IN.npz OUT.npz
 
 reads `vertices` float32 ``[V, 3]``, `faces` uint32 ``[F, 3]``, `size`, `padding` and
-`faces_per_chart`, and writes `uv` float32 ``[F, 3, 2]`` in texels of a square picture that is
+`faces_per_chart`, and writes `uv` float32 ``[F, 3, 2]`` in texels of a square image that is
 `extent` wide, and `placed` bool ``[F]``, False at faces without area, which xatlas leaves out.
 """
 
@@ -36,7 +36,7 @@ def main(source: Path, target: Path) -> None:
     atlas.add_mesh(vertices, faces)
     atlas.generate(charting, packing)
     if atlas.atlas_count != 1:
-        raise RuntimeError(f"expected one picture, got {atlas.atlas_count}")
+        raise RuntimeError(f"expected one image, got {atlas.atlas_count}")
     _, corners, uv = atlas[0]
     sheets, _ = atlas.get_mesh_vertex_assignment(0)
     extent = np.array([atlas.width, atlas.height], np.float32)

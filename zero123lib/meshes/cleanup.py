@@ -53,7 +53,7 @@ _SHEET = 0.01
 
 @dataclass(frozen=True)
 class Cleaning:
-    """What `clean` does.
+    """Holds what `clean` does.
 
     Attributes:
         min_share: a part stays where its area is at least this share of the largest part's; 1
@@ -96,7 +96,7 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Cleaned:
-    """What `clean` has made.
+    """Holds what `clean` has made.
 
     Attributes:
         mesh: float32, on the CPU, no two vertices at one place.
@@ -130,13 +130,13 @@ def clean(
     """
     settings = settings or Cleaning()
     surface = from_mesh(mesh)
-    before = surface_facts(surface.places, surface.faces)
+    before = surface_facts(surface.positions, surface.faces)
     steps = []
 
     def take(name: str, work: Callable[[Surface], Surface]) -> None:
         nonlocal surface, before
         made = work(surface)
-        after = before if made is surface else surface_facts(made.places, made.faces)
+        after = before if made is surface else surface_facts(made.positions, made.faces)
         steps.append(Step(name, before, after))
         surface, before = made, after
         if tell:
@@ -173,7 +173,7 @@ def _whole_faces(surface: Surface) -> Surface:
 def _large_parts(surface: Surface, min_share: float) -> Surface:
     if slivers(surface.triangles).all():
         raise ArgumentError("mesh", "a surface", "triangles without any area")
-    part = vertex_components(surface.faces, len(surface.places))
+    part = vertex_components(surface.faces, len(surface.positions))
     size = np.bincount(part, areas(surface.triangles))
     # Of several largest parts "the largest alone" is one.
     large = (
@@ -201,7 +201,7 @@ def _oriented(surface: Surface) -> Surface:
 
 def _solid(surface: Surface) -> Surface:
     found = shells(surface.faces, areas(surface.triangles))
-    centred = surface.triangles - surface.places.mean(0)
+    centred = surface.triangles - surface.positions.mean(0)
     volume = np.bincount(found.of, volumes(centred))
     hollow = _hollows(surface, found.of, found.closed, volume)
     return surface.take(~hollow[found.of]) if hollow.any() else surface
@@ -218,12 +218,12 @@ def _hollows(
         return hollow
     o3d: Any = require("open3d", "meshes")
     _, firsts = np.unique(shell, return_index=True)
-    probes = surface.places[surface.faces[firsts[inverted], 0]].astype(np.float32)
+    probes = surface.positions[surface.faces[firsts[inverted], 0]].astype(np.float32)
     for solid in solids[np.argsort(-volume[solids])][:_SOLIDS]:
         scene = o3d.t.geometry.RaycastingScene()
         used, faces = np.unique(surface.faces[shell == solid], return_inverse=True)
         scene.add_triangles(
-            surface.places[used].astype(np.float32), faces.reshape(-1, 3).astype(np.uint32)
+            surface.positions[used].astype(np.float32), faces.reshape(-1, 3).astype(np.uint32)
         )
         hollow[inverted] |= scene.compute_occupancy(probes, nsamples=3).numpy() > 0.5
     return hollow
@@ -231,7 +231,7 @@ def _hollows(
 
 def _closed(surface: Surface, max_hole: float) -> Surface:
     longest = float(np.ptp(surface.triangles.reshape(-1, 3), axis=0).max())
-    added = close_holes(surface.places, surface.faces, max_hole * longest)
+    added = close_holes(surface.positions, surface.faces, max_hole * longest)
     return without_slivers(surface.with_faces(added)) if len(added) else surface
 
 
@@ -240,10 +240,10 @@ def _smoothed(surface: Surface, rounds: int) -> Surface:
     smooth = _legacy(o3d, surface).filter_smooth_taubin(
         rounds, filter_scope=o3d.geometry.FilterScope.Vertex
     )
-    places = surface.places.copy()
+    positions = surface.positions.copy()
     used = np.unique(surface.faces)
-    places[used] = np.asarray(smooth.vertices)[used]
-    made = _rounded(replace(surface, places=places))
+    positions[used] = np.asarray(smooth.vertices)[used]
+    made = _rounded(replace(surface, positions=positions))
     if not len(made.faces) or (_is_closed(surface) and not _is_closed(made)):
         raise ArgumentError(
             "smooth",
@@ -258,11 +258,11 @@ def _is_closed(surface: Surface) -> bool:
 
 
 def _rounded(surface: Surface) -> Surface:
-    """At places that float32 tells apart, as files do, and without the faces that this flattens."""
-    places = surface.places.astype(np.float32).astype(np.float64)
-    place, firsts = weld(places, surface.faces)
+    """Keep positions that float32 tells apart, as files do, and no faces that this flattens."""
+    positions = surface.positions.astype(np.float32).astype(np.float64)
+    place, firsts = weld(positions, surface.faces)
     colors = None if surface.colors is None else surface.colors[firsts]
-    made = replace(surface, places=places[firsts], faces=place[surface.faces], colors=colors)
+    made = replace(surface, positions=positions[firsts], faces=place[surface.faces], colors=colors)
     return without_slivers(made.take(distinct(made.faces)))
 
 
@@ -270,8 +270,8 @@ def _thinned(surface: Surface, budget: int) -> Surface:
     """At most so many faces; what belongs to corners is gone."""
     o3d: Any = require("open3d", "meshes")
     thin = _legacy(o3d, surface).simplify_quadric_decimation(budget)
-    places, faces = np.asarray(thin.vertices), np.asarray(thin.triangles).astype(np.int64)
-    made = Surface(places, faces)
+    positions, faces = np.asarray(thin.vertices), np.asarray(thin.triangles).astype(np.int64)
+    made = Surface(positions, faces)
     if slivers(made.triangles).all():
         raise ArgumentError(
             "max_faces", "a number that leaves a surface", f"{budget}, which leaves none"
@@ -281,7 +281,7 @@ def _thinned(surface: Surface, budget: int) -> Surface:
 
 def _legacy(o3d: Any, surface: Surface) -> Any:
     return o3d.geometry.TriangleMesh(
-        o3d.utility.Vector3dVector(surface.places),
+        o3d.utility.Vector3dVector(surface.positions),
         o3d.utility.Vector3iVector(surface.faces.astype(np.int32)),
     )
 
@@ -292,9 +292,9 @@ def _normals(mesh: Mesh, surface: Surface, moved: bool) -> Tensor | None:
         return None
     if not moved and surface.normals is not None:
         return torch.from_numpy(surface.normals)
-    places, faces = torch.from_numpy(surface.places), torch.from_numpy(surface.faces)
+    positions, faces = torch.from_numpy(surface.positions), torch.from_numpy(surface.faces)
     smooth = per_vertex(mesh.normals.cpu(), mesh.to("cpu")) is not None
-    return (smooth_normals if smooth else crease_normals)(places, faces).float()
+    return (smooth_normals if smooth else crease_normals)(positions, faces).float()
 
 
 def _recolored(thin: Mesh, full: Mesh) -> tuple[Mesh, tuple[str, ...]]:

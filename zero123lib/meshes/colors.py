@@ -11,7 +11,7 @@ from zero123lib.meshes.shading import base_color, to_srgb
 
 
 def is_plain(mesh: Mesh) -> bool:
-    """Whether a mesh has no colour but the grey of files without any."""
+    """Tell whether a mesh has no colour but the grey of files without any."""
     only = mesh.materials[0]
     return (
         mesh.vertex_colors is None
@@ -23,7 +23,7 @@ def is_plain(mesh: Mesh) -> bool:
 
 
 def colors_at_vertices(mesh: Mesh) -> Tensor:
-    """sRGB with straight alpha ``[V, 4]`` at the vertices, of textures and materials too.
+    """Return sRGB with straight alpha ``[V, 4]`` at vertices, of textures and materials too.
 
     A vertex on a seam has the colour of one of its corners; one without faces is white.
     """
@@ -36,7 +36,7 @@ def colors_at_vertices(mesh: Mesh) -> Tensor:
 
 
 def first_corners(faces: Tensor, vertices: int) -> Tensor:
-    """Of each vertex one corner, ``3 * face + place``, int64 ``[V]``; -1 where it has no face."""
+    """Return a corner of each vertex, ``3 * face + place``, int64 ``[V]``; -1: it has no face."""
     corner = torch.full((vertices,), -1, dtype=torch.int64, device=faces.device)
     flat = faces.flatten()
     numbers = torch.arange(len(flat), device=faces.device)

@@ -11,7 +11,7 @@ from zero123lib.meshes.mesh import Mesh
 
 
 def per_vertex(values: Tensor | None, mesh: Mesh) -> Tensor | None:
-    """Corners' values ``[F, 3, D]`` as the vertices' ``[V, D]``, or None where they differ.
+    """Return corners' values ``[F, 3, D]`` as the vertices' ``[V, D]``, None where they differ.
 
     Vertices without faces have 0.
     """
@@ -24,7 +24,7 @@ def per_vertex(values: Tensor | None, mesh: Mesh) -> Tensor | None:
 
 
 def distinct_corners(mesh: Mesh, faces: Tensor) -> tuple[Tensor, Tensor]:
-    """The kinds of corners that some faces have: same vertex, texture coordinates and normal.
+    """Return the kinds of corners of faces: same vertex, texture coordinates and normal.
 
     Args:
         faces: int64 ``[N]``, numbers of faces.
@@ -44,8 +44,11 @@ def distinct_corners(mesh: Mesh, faces: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def number_rows(columns: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers ``[N]`` that are equal where rows are, ascending with the columns, and the rows'
-    first places ``[K]``."""
+    """Number rows ``[N]``, equal ones alike, ascending with the columns.
+
+    Returns:
+        The numbers, and the rows' first positions ``[K]``.
+    """
     order = np.lexsort(columns[::-1])
     new = np.zeros(len(order), bool)
     new[:1] = True

@@ -26,6 +26,7 @@ from zero123lib.meshes.colors import colors_at_vertices, is_plain
 from zero123lib.meshes.corners import distinct_corners, per_vertex
 from zero123lib.meshes.mesh import Material, Mesh
 from zero123lib.meshes.shading import to_linear
+from zero123lib.views.eight_bits import to_uint8
 
 GENERATOR = f"zero123lib {__version__}"
 SCALE = "no physical size: 1 unit is the side of the box that a reconstructed object fits in"
@@ -40,7 +41,7 @@ _COLORS = "_COLOR_LINEAR"
 
 @dataclass(frozen=True)
 class Written:
-    """What `write_mesh` has written.
+    """Holds what `write_mesh` has written.
 
     Attributes:
         files: the mesh file, and those that it refers to.
@@ -160,7 +161,7 @@ def _unit_normals(mesh: Mesh, corners: torch.Tensor) -> np.ndarray:
 def _pbr(trimesh: Any, material: Material, name: str) -> Any:
     return trimesh.visual.material.PBRMaterial(
         name=name,
-        baseColorTexture=None if material.texture is None else picture(material),
+        baseColorTexture=None if material.texture is None else base_color_image(material),
         metallicFactor=0.0,
         roughnessFactor=1.0,
         # As our own renderer: files from the wild have faces that look the wrong way.
@@ -182,12 +183,12 @@ def _exact_colors(tree: dict[str, Any], materials: Mapping[str, Material]) -> No
                 attributes["COLOR_0"] = attributes.pop(_COLORS)
 
 
-def picture(material: Material) -> Image.Image:
-    """A material's texture; without alpha where that means nothing."""
+def base_color_image(material: Material) -> Image.Image:
+    """Return a material's texture; without alpha where that means nothing."""
     assert material.texture is not None
     texture = material.texture.detach()
     if texture.is_floating_point():
-        texture = (texture.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8)
+        texture = to_uint8(texture)
     channels = 3 if material.alpha == "opaque" else 4
     return Image.fromarray(np.ascontiguousarray(texture.cpu().numpy()[..., :channels]))
 
@@ -201,7 +202,7 @@ def _ply(trimesh: Any, mesh: Mesh, up: Up) -> bytes:
         process=False,
     )
     if not is_plain(mesh):
-        colors = (colors_at_vertices(mesh) * 255.0).round().to(torch.uint8).numpy()
+        colors = to_uint8(colors_at_vertices(mesh)).numpy()
         made.visual = trimesh.visual.ColorVisuals(made, vertex_colors=colors)
     content = trimesh.exchange.ply.export_ply(made, vertex_normal=normals is not None)
     magic, form, rest = content.split(b"\n", 2)

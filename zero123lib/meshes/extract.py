@@ -68,7 +68,7 @@ def extract(
     block: int = 64,
     device: torch.device | str = "cpu",
 ) -> Mesh:
-    """The closed surface where a density reaches a level: see `extraction`, which shows progress.
+    """Return the closed surface where a density reaches a level: `extraction` in one go.
 
     Args:
         density_fn: densities ``[N]``, at least 0, of float32 points ``[N, 3]``.
@@ -107,7 +107,7 @@ def extraction(
     block: int = 64,
     device: torch.device | str = "cpu",
 ) -> Iterator[tuple[int, int, Mesh | None]]:
-    """`extract` step by step: yields slabs done, slabs in all, and with the last one the mesh."""
+    """Do as `extract` does step by step: yield slabs done, slabs in all, and at last the mesh."""
     if not 0.0 < half_extent < math.inf:
         raise ValueError(f"half_extent: expected a finite width above 0, got {half_extent:g}")
     for name, value, low in (("resolution", resolution, 2), ("block", block, 1)):
@@ -152,10 +152,10 @@ def _asked(density_fn: DensityFn, device: torch.device | str) -> DensityFn:
 
 
 def find_level(density_fn: DensityFn, half_extent: float = HALF_EXTENT) -> float:
-    """The density halfway between that of empty and that of filled space.
+    """Return the density halfway between that of empty and that of filled space.
 
     The two are the means of what is below and above the level, found by turns (Ridler and Calvard
-    1978, "Picture thresholding using an iterative selection method") on a grid of 64^3 over the
+    1978, "Image thresholding using an iterative selection method") on a grid of 64^3 over the
     cube. Densities count up to one that makes a skin of 1 % of the cube's width opaque to 98 %:
     fields that grow without bound inside are cut where they become opaque.
 
@@ -205,7 +205,7 @@ def _march(slab: np.ndarray, first: int, grid: _Grid) -> tuple[np.ndarray, ...] 
     from skimage.measure import marching_cubes
 
     signed = slab - np.float32(grid.level)
-    # Only the signs and rough sizes matter to how the surface runs; its places come from `slab`.
+    # Only the signs and rough sizes matter to how the surface runs; its positions come from `slab`.
     shown = np.clip(np.abs(signed) / np.float32(grid.level), _SHOWN, 1.0)
     np.negative(shown, out=shown, where=signed < 0.0)
     if shown.min() > 0.0 or shown.max() < 0.0:
@@ -229,7 +229,7 @@ def _places(
 ) -> np.ndarray:
     """Positions ``[N, 3]`` in the world, float64, from the densities alone."""
     axis, cell = grid.axis, grid.axis[1] - grid.axis[0]
-    places = np.stack([axis[low[:, 0] + first], axis[low[:, 1]], axis[low[:, 2]]], axis=1)
+    positions = np.stack([axis[low[:, 0] + first], axis[low[:, 1]], axis[low[:, 2]]], axis=1)
     on_edge = within.sum(1) == 1
     start, along = low[on_edge], within[on_edge].astype(np.int64)
     end = start + along
@@ -239,10 +239,10 @@ def _places(
     shift = np.array([first, 0, 0])
     share[(start + shift == 0).any(1)] = 1.0 - _KEEP
     share[(end + shift == grid.nodes - 1).any(1)] = _KEEP
-    places[on_edge] += share[:, None] * along * cell
+    positions[on_edge] += share[:, None] * along * cell
     # The few others are in the middle of a cell whose surface is a saddle.
-    places[~on_edge] += _middles(slab, low[~on_edge], grid) * cell
-    return places
+    positions[~on_edge] += _middles(slab, low[~on_edge], grid) * cell
+    return positions
 
 
 def _middles(slab: np.ndarray, low: np.ndarray, grid: _Grid) -> np.ndarray:
@@ -260,11 +260,11 @@ def _weld(pieces: list[tuple[np.ndarray, ...]], grid: _Grid) -> Mesh:
     _, firsts, number = np.unique(
         np.concatenate([key for key, _, _ in pieces]), return_index=True, return_inverse=True
     )
-    places = np.concatenate([places for _, places, _ in pieces])[firsts]
+    positions = np.concatenate([positions for _, positions, _ in pieces])[firsts]
     faces = np.concatenate(
         [number[faces + first] for (_, _, faces), first in zip(pieces, sizes, strict=False)]
     )
-    vertices, indices = torch.from_numpy(places.astype(np.float32)), torch.from_numpy(faces)
+    vertices, indices = torch.from_numpy(positions.astype(np.float32)), torch.from_numpy(faces)
     return Mesh(
         vertices,
         indices,

@@ -20,7 +20,7 @@ _DIRECT = 400_000
 _ROUNDS = 300
 
 
-def spread(mesh: Mesh, texels: Texels, texture: Tensor, seen: Tensor) -> Tensor:
+def inpaint(mesh: Mesh, texels: Texels, texture: Tensor, seen: Tensor) -> Tensor:
     """Fill the texels of faces that are not seen.
 
     A part of the surface of which nothing is seen takes, texel by texel, the colour of the nearest
@@ -52,7 +52,7 @@ def spread(mesh: Mesh, texels: Texels, texture: Tensor, seen: Tensor) -> Tensor:
 
 
 def charts(mesh: Mesh) -> Tensor:
-    """Which chart of the atlas each face is in: int64 ``[F]``.
+    """Tell which chart of the atlas each face is in: int64 ``[F]``.
 
     Faces of a chart are joined by corners at one place of the surface and of the atlas.
     """

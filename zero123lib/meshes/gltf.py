@@ -26,13 +26,14 @@ from zero123lib.meshes.gltf_nodes import (
     world_matrices,
 )
 from zero123lib.meshes.materials import PLAIN_LOOK, WHITE_LOOK
-from zero123lib.meshes.nearby import Nearby
 from zero123lib.meshes.piece import Piece, check_faces
+from zero123lib.meshes.resolver import FileResolver
 from zero123lib.meshes.shading import to_srgb
 from zero123lib.meshes.topology import distinct
 
-# Of the extensions that a file may say it cannot be read without, those that are read and those
-# that change nothing about base colours. All KHR_materials_ are of either kind.
+# Of the extensions that a file may say it cannot be read without, those that are read, those that
+# change nothing about base colours, and those of images, which are refused one by one where a base
+# colour needs them. All KHR_materials_ are of the first two kinds.
 _KNOWN = {
     "KHR_lights_punctual", "EXT_texture_webp", "EXT_texture_avif", "MSFT_texture_dds",
     "KHR_texture_basisu", "KHR_mesh_quantization", "KHR_texture_transform",
@@ -42,24 +43,24 @@ _DRACO = "KHR_draco_mesh_compression"
 _TRIANGLES, _STRIP, _FAN = 4, 5, 6
 
 
-def read_gltf(content: bytes, nearby: Nearby, max_triangles: int) -> Iterator[Piece]:
+def read_gltf(content: bytes, resolver: FileResolver, max_triangles: int) -> Iterator[Piece]:
     """Read the primitives of a file where its scene puts them.
 
     Args:
         content: the file's bytes.
-        nearby: where the files lie that it refers to; it is told what the file says of itself.
+        resolver: where the files lie that it refers to; it is told what the file says of itself.
         max_triangles: more are refused before they are made.
 
     Raises:
         ValueError: the file is damaged, too large, or needs what is not read here.
     """
-    document = Document(content, nearby)
+    document = Document(content, resolver)
     _check(document, max_triangles)
     asset = document.header.get("asset", {})
     for key in ("copyright", "generator"):
         if asset.get(key):
-            nearby.info[key] = str(asset[key])[:1000]
-    worlds, primitives = world_matrices(document), _Primitives(document, nearby)
+            resolver.info[key] = str(asset[key])[:1000]
+    worlds, primitives = world_matrices(document), _Primitives(document, resolver)
     for index in shown_nodes(document):
         node = document.items("nodes")[index]
         for piece, attributes in primitives.of(node) if "mesh" in node else ():
@@ -95,8 +96,8 @@ def _check(document: Document, max_triangles: int) -> None:
 class _Primitives:
     """The primitives of a file in their nodes' own axes; those of several nodes are made once."""
 
-    def __init__(self, document: Document, nearby: Nearby) -> None:
-        self._document, self._nearby = document, nearby
+    def __init__(self, document: Document, resolver: FileResolver) -> None:
+        self._document, self._nearby = document, resolver
         self._coatings: dict[int, Coating] = {}
         self._made: dict[tuple[Any, ...], Piece | None] = {}
 

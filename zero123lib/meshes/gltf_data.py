@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 
 import numpy as np
 
-from zero123lib.meshes.nearby import Nearby
+from zero123lib.meshes.resolver import FileResolver
 
 MAX_JSON_BYTES = 64 * 2**20
 # Of accessors that lie in no buffer: all 0 but for what their sparse part says.
@@ -31,17 +31,17 @@ class Document:
 
     Args:
         content: the file's bytes.
-        nearby: where the files lie that it refers to; it is told what is odd about the file.
+        resolver: where the files lie that it refers to; it is told what is odd about the file.
 
     Raises:
         ValueError: it is not glTF 2.0, or it is damaged.
     """
 
-    def __init__(self, content: bytes, nearby: Nearby) -> None:
-        self._nearby = nearby
+    def __init__(self, content: bytes, resolver: FileResolver) -> None:
+        self._nearby = resolver
         text, self._binary = _chunks(content)
         if text.startswith(_BOM):
-            nearby.note("the file begins with a byte order mark")
+            resolver.note("the file begins with a byte order mark")
         self.header = _parsed(text.removeprefix(_BOM))
         self._buffers: dict[int, bytes] = {}
 

@@ -17,11 +17,11 @@ from zero123lib.meshes.topology import edges
 MAX_BORDER = 10_000
 
 
-def close_holes(places: np.ndarray, faces: np.ndarray, max_radius: float) -> np.ndarray:
-    """Faces that close the holes of a surface whose faces are wound alike.
+def close_holes(positions: np.ndarray, faces: np.ndarray, max_radius: float) -> np.ndarray:
+    """Return faces that close the holes of a surface whose faces are wound alike.
 
     Args:
-        places: ``[P, 3]``.
+        positions: ``[P, 3]``.
         faces: ``[F, 3]``.
         max_radius: of the holes that are closed: no vertex of the border is farther than this
             from the border's middle.
@@ -32,7 +32,7 @@ def close_holes(places: np.ndarray, faces: np.ndarray, max_radius: float) -> np.
     """
     found = edges(faces)
     taken = {(int(low), int(high)) for low, high in found.ends[found.counts == 1]}
-    at_border = np.zeros(len(places), bool)
+    at_border = np.zeros(len(positions), bool)
     at_border[found.ends[found.counts == 1]] = True
     both = at_border[found.ends].all(1) & (found.counts > 1)
     taken |= {(int(low), int(high)) for low, high in found.ends[both]}
@@ -42,7 +42,7 @@ def close_holes(places: np.ndarray, faces: np.ndarray, max_radius: float) -> np.
     made: list[tuple[int, int, int]] = []
     # The new faces run the other way along the border than those that are there.
     for loop in _loops(end.tolist(), start.tolist()):
-        around = places[loop]
+        around = positions[loop]
         radius = np.linalg.norm(around - around.mean(0), axis=1).max()
         if len(loop) <= MAX_BORDER and radius <= max_radius:
             made += _close(loop, around, taken)

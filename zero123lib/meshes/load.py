@@ -25,11 +25,11 @@ from zero123lib.meshes.materials import (
     without_image,
 )
 from zero123lib.meshes.mesh import Material, Mesh
-from zero123lib.meshes.nearby import Nearby
 from zero123lib.meshes.normals import crease_normals
 from zero123lib.meshes.obj_reading import read_obj
 from zero123lib.meshes.piece import Piece
 from zero123lib.meshes.ply import read_ply
+from zero123lib.meshes.resolver import FileResolver
 from zero123lib.meshes.stl import read_stl
 from zero123lib.meshes.topology import areas, slivers
 
@@ -84,7 +84,7 @@ def load_mesh(
         raise MeshError(f"mesh: expected a file of {names}, got {str(path)!r}")
     if not path.is_file():
         raise MeshError(f"mesh: expected a file, got {str(path)!r}, and there is none")
-    nearby = Nearby(path.parent)
+    resolver = FileResolver(path.parent)
     try:
         size = path.stat().st_size
         if not 0 < size <= MAX_FILE_BYTES:
@@ -94,23 +94,23 @@ def load_mesh(
             content = path.read_bytes()
             if content.startswith(b"version https://git-lfs"):
                 raise ValueError("expected a mesh, got a Git LFS pointer: run git lfs pull")
-            pieces = _limited(_pieces(content, suffix, nearby))
-            return _join(pieces, kind, normalise, textures, nearby)
+            pieces = _limited(_pieces(content, suffix, resolver))
+            return _join(pieces, kind, normalise, textures, resolver)
     except Exception as error:
         # Readers meet damaged files with errors of any type; all mean the same to the caller.
         reason = re.sub(r" at 0x[0-9a-fA-F]+", "", " ".join(str(error).split()))[:300]
         if not isinstance(error, ValueError) or not reason:
             reason = f"damaged: {type(error).__name__} {reason}".rstrip()
-        notes = "".join(f" ({note})" for note in nearby.notes)
+        notes = "".join(f" ({note})" for note in resolver.notes)
         raise MeshError(f"{str(path)!r}: {reason}{notes}") from error
 
 
-def _pieces(content: bytes, suffix: str, nearby: Nearby) -> Iterable[Piece]:
+def _pieces(content: bytes, suffix: str, resolver: FileResolver) -> Iterable[Piece]:
     if suffix in (".glb", ".gltf"):
-        return read_gltf(content, nearby, MAX_TRIANGLES)
+        return read_gltf(content, resolver, MAX_TRIANGLES)
     if suffix == ".obj":
-        return read_obj(content, nearby)
-    return read_ply(content, nearby) if suffix == ".ply" else read_stl(content, nearby)
+        return read_obj(content, resolver)
+    return read_ply(content, resolver) if suffix == ".ply" else read_stl(content, resolver)
 
 
 def _limited(pieces: Iterable[Piece]) -> list[Piece]:
@@ -126,7 +126,9 @@ def _limited(pieces: Iterable[Piece]) -> list[Piece]:
     return kept
 
 
-def _join(pieces: list[Piece], up: Up, normalise: bool, textures: Textures, nearby: Nearby) -> Mesh:
+def _join(
+    pieces: list[Piece], up: Up, normalise: bool, textures: Textures, resolver: FileResolver
+) -> Mesh:
     """One mesh of all pieces, in our axes."""
     looks, kinds = _looks(pieces)
     firsts = np.cumsum([0, *(len(piece.vertices) for piece in pieces)])
@@ -146,9 +148,9 @@ def _join(pieces: list[Piece], up: Up, normalise: bool, textures: Textures, near
     positions = torch.from_numpy(_placed(vertices[used], normalise).astype(np.float32))
     if not areas(positions[faces].numpy()).any():
         raise ValueError("expected a surface, got triangles without any area")
-    materials, uv = _materials(looks, kinds, uv, textures, nearby)
-    if nearby.notes:
-        nearby.info["note"] = "; ".join(nearby.notes)
+    materials, uv = _materials(looks, kinds, uv, textures, resolver)
+    if resolver.notes:
+        resolver.info["note"] = "; ".join(resolver.notes)
     return Mesh(
         positions,
         faces,
@@ -157,7 +159,7 @@ def _join(pieces: list[Piece], up: Up, normalise: bool, textures: Textures, near
         uv=None if uv is None else torch.from_numpy(uv),
         vertex_colors=_colors(pieces, used),
         normals=_normals(normals, up, positions, faces),
-        info=nearby.info,
+        info=resolver.info,
     )
 
 
@@ -234,7 +236,7 @@ def _materials(
     kinds: np.ndarray,
     uv: np.ndarray | None,
     textures: Textures,
-    nearby: Nearby,
+    resolver: FileResolver,
 ) -> tuple[tuple[Material, ...], np.ndarray | None]:
     """The materials, and the corners' coordinates ``[F, 3, 2]`` in their textures."""
     made = []
@@ -245,7 +247,7 @@ def _materials(
         except ValueError as error:
             if textures == "all":
                 raise
-            nearby.note(f"a texture is left out: {error}")
+            resolver.note(f"a texture is left out: {error}")
             look, texture = without_image(look), None
         if texture is not None and uv is not None and look.wrap != ("repeat", "repeat"):
             texture, uv[kinds == index] = unfolded(texture, uv[kinds == index], look.wrap)

@@ -1,7 +1,7 @@
 """A mesh with its materials, in our world, and the camera that looks at it.
 
 World: z-up, right-handed. Texture coordinates (u, v) have their origin at the lower left of the
-picture, v up, as in OBJ; outside [0, 1] the picture repeats. Colours of vertices and textures are
+image, v up, as in OBJ; outside [0, 1] the image repeats. Colours of vertices and textures are
 sRGB in [0, 1] (textures also as uint8), a material's own colour is linear, as in glTF.
 """
 
@@ -24,7 +24,7 @@ AlphaMode = Literal["opaque", "mask", "blend"]
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """What a face looks like.
+    """Holds what a face looks like.
 
     Attributes:
         color: linear RGBA in [0, 1], multiplies the texture and the vertices' colours.
@@ -102,17 +102,17 @@ class Mesh:
 
     @property
     def device(self) -> torch.device:
-        """Where the vertices are."""
+        """Tell where the vertices are."""
         return self.vertices.device
 
     @property
     def triangles(self) -> Tensor:
-        """The corners' positions ``[F, 3, 3]``."""
+        """Return the corners' positions ``[F, 3, 3]``."""
         return self.vertices[self.faces]
 
     @property
     def see_through(self) -> Tensor:
-        """Which faces may show what lies behind them: bool ``[F]``."""
+        """Tell which faces may show what lies behind them, bool ``[F]``."""
         by_material = [material.alpha != "opaque" for material in self.materials]
         table = torch.tensor(by_material, device=self.device)
         if self.face_material is None:
@@ -120,7 +120,7 @@ class Mesh:
         return table[self.face_material]
 
     def to(self, device: torch.device | str) -> Mesh:
-        """The same mesh with all its tensors on a device."""
+        """Return the same mesh with all its tensors on a device."""
         moved = {
             name: None if value is None else value.to(device)
             for name in ("vertices", "faces", "face_material", "uv", "vertex_colors", "normals")
@@ -161,7 +161,7 @@ class Camera:
 
     @classmethod
     def at(cls, pose: Pose, size: int, fov_deg: float = FOV_DEG) -> Camera:
-        """The camera of a pose."""
+        """Return the camera of a pose."""
         return cls(camera_to_world(pose), size, fov_deg)
 
 

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from zero123lib.meshes.materials import PLAIN, PLAIN_LOOK, Look, Wrap, as_shares, open_image
-from zero123lib.meshes.nearby import Nearby
+from zero123lib.meshes.resolver import FileResolver
 from zero123lib.meshes.shading import to_linear
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
@@ -70,7 +70,7 @@ def read_mtl(text: str) -> dict[str, dict[str, str]]:
     return materials
 
 
-def read_paint(entry: dict[str, str], nearby: Nearby) -> Paint:
+def read_paint(entry: dict[str, str], resolver: FileResolver) -> Paint:
     """Return what a material of an MTL file looks like."""
     color = _color(entry.get("kd", ""))
     alpha = _opacity(entry)
@@ -82,13 +82,13 @@ def read_paint(entry: dict[str, str], nearby: Nearby) -> Paint:
     texture, cut = _texture(entry["map_kd"]), None
     if "map_d" in entry:
         cut = _texture(entry["map_d"])
-        if not nearby.has(cut.name):
-            nearby.note(f"{cut.name!r}, which holds transparency, is not beside it")
+        if not resolver.has(cut.name):
+            resolver.note(f"{cut.name!r}, which holds transparency, is not beside it")
             cut = None
     wrap: Wrap = "clamp" if texture.clamp else "repeat"
     look = Look(
         (1.0, 1.0, 1.0, alpha),
-        partial(_image, nearby, texture, cut),
+        partial(_image, resolver, texture, cut),
         mode if cut is None else "blend",
         wrap=(wrap, wrap),
     )
@@ -139,15 +139,15 @@ def _texture(text: str) -> _Texture:
     return _Texture(name, pair("s", 1.0, 1.0), pair("o", 0.0, 0.0), base, gain, clamp)
 
 
-def _image(nearby: Nearby, texture: _Texture, cut: _Texture | None) -> Image.Image:
+def _image(resolver: FileResolver, texture: _Texture, cut: _Texture | None) -> Image.Image:
     """The texture's image, with the alpha of another one where there is one."""
-    image = open_image(nearby.read(texture.name), repr(texture.name))
+    image = open_image(resolver.read(texture.name), repr(texture.name))
     if texture.base != 0.0 or texture.gain != 1.0:
         shares = np.asarray(image.convert("RGB")) / 255.0 * texture.gain + texture.base
         image = Image.fromarray((shares.clip(0.0, 1.0) * 255.0).round().astype(np.uint8))
     if cut is None:
         return image
-    mask = open_image(nearby.read(cut.name), repr(cut.name))
+    mask = open_image(resolver.read(cut.name), repr(cut.name))
     own = mask.convert("RGBA").getchannel("A")
     # An image without alpha of its own says by its brightness what is there.
     alpha = own if own.getextrema() != (255, 255) else mask.convert("L")
@@ -156,10 +156,10 @@ def _image(nearby: Nearby, texture: _Texture, cut: _Texture | None) -> Image.Ima
     return image
 
 
-def names_in(rest: str, nearby: Nearby) -> Iterator[str]:
+def names_in(rest: str, resolver: FileResolver) -> Iterator[str]:
     """Yield the files that an mtllib line names: one whose name may have blanks, or several."""
     whole = rest.strip().strip('"')
-    if nearby.has(whole) or len(whole.split()) == 1:
+    if resolver.has(whole) or len(whole.split()) == 1:
         yield whole
     else:
         yield from (name.strip('"') for name in whole.split())

@@ -18,7 +18,7 @@ _PAIRS = 2**22
 
 
 def crease_normals(vertices: Tensor, faces: Tensor, crease_deg: float = CREASE_DEG) -> Tensor:
-    """Unit normals of the faces' corners: the area-weighted mean over the faces around a vertex.
+    """Return unit normals of the faces' corners: area-weighted means over a vertex's faces.
 
     Of those only the faces count whose own normal is within the crease's angle. Vertices at the
     same place are one: files repeat them along the seams of their textures.
@@ -54,7 +54,7 @@ def crease_normals(vertices: Tensor, faces: Tensor, crease_deg: float = CREASE_D
 
 
 def smooth_normals(vertices: Tensor, faces: Tensor) -> Tensor:
-    """Unit normals of the faces' corners: the area-weighted mean over all faces of a vertex.
+    """Return unit normals of the faces' corners: area-weighted means over all a vertex's faces.
 
     Args:
         vertices: ``[V, 3]``.

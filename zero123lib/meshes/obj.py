@@ -19,6 +19,7 @@ from zero123lib.meshes.colors import colors_at_vertices, is_plain
 from zero123lib.meshes.corners import number_rows
 from zero123lib.meshes.mesh import Material, Mesh
 from zero123lib.meshes.shading import to_linear, to_srgb
+from zero123lib.views.eight_bits import to_uint8
 
 _MARK = b"# zero123lib"
 # Nine digits give a float32 back to the bit.
@@ -53,7 +54,7 @@ def write_obj(path: Path, mesh: Mesh, notes: Sequence[str]) -> list[Path]:
 
 
 def dropped(mesh: Mesh) -> list[str]:
-    """What OBJ cannot hold of a mesh, in words."""
+    """Return what OBJ cannot hold of a mesh, in words."""
     found = []
     if any(material.alpha != "opaque" for material in mesh.materials):
         found.append("transparency")
@@ -121,7 +122,7 @@ def _png(material: Material) -> bytes:
         texture = texture.float() / 255.0
     if material.color != (1.0, 1.0, 1.0, 1.0):
         texture = to_srgb(to_linear(texture) * texture.new_tensor(material.color))
-    texels = (texture[..., :3].clamp(0.0, 1.0) * 255.0).round().to(torch.uint8).numpy()
+    texels = to_uint8(texture[..., :3]).numpy()
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(texels)).save(buffer, "PNG")
     return buffer.getvalue()

@@ -9,10 +9,10 @@ import numpy as np
 
 from zero123lib.meshes.materials import PLAIN_LOOK, Look, as_shares
 from zero123lib.meshes.mtl import Paint, names_in, read_mtl, read_paint
-from zero123lib.meshes.nearby import Nearby
 from zero123lib.meshes.parsing import decoded, numbers
 from zero123lib.meshes.piece import Piece, check_faces, split_by_texture
 from zero123lib.meshes.polygons import triangulate
+from zero123lib.meshes.resolver import FileResolver
 
 # Faces are read so many at a time.
 _CHUNK = 2**16
@@ -39,10 +39,10 @@ class _Lines:
     libraries: list[str] = field(default_factory=list)
 
 
-def read_obj(content: bytes, nearby: Nearby) -> list[Piece]:
+def read_obj(content: bytes, resolver: FileResolver) -> list[Piece]:
     """Read the faces of a file.
 
-    A material that is not there has the plain colour, and so have faces without one; `nearby` is
+    A material that is not there has the plain colour, and so have faces without one; `resolver` is
     told. A texture counts before colours at vertices, and those before a material's colour, unless
     all of them are white.
 
@@ -60,9 +60,9 @@ def read_obj(content: bytes, nearby: Nearby) -> list[Piece]:
     check_faces(rows[:, 0], len(vertices), first=1)
     triangles, owner = triangulate(vertices[rows[:, 0]], sizes)
     rows = rows[triangles]
-    paints, kinds = _paints(lines, nearby)
+    paints, kinds = _paints(lines, resolver)
     kinds = kinds[owner]
-    uv = _attribute(lines.vt, rows[..., 1], 2, "vt", nearby)
+    uv = _attribute(lines.vt, rows[..., 1], 2, "vt", resolver)
     bare = np.ones(len(rows), bool)
     if uv is not None:
         bare = np.isnan(uv).any((1, 2))
@@ -72,8 +72,8 @@ def read_obj(content: bytes, nearby: Nearby) -> list[Piece]:
                 uv[kinds == index] = uv[kinds == index] * paint.scale + paint.offset
     textured = np.array([paint.look.image is not None for paint in paints])
     if (textured[kinds] & bare).any():
-        nearby.note("some faces have no texture coordinates for their texture")
-    normals = _attribute(lines.vn, rows[..., 2], 3, "vn", nearby)
+        resolver.note("some faces have no texture coordinates for their texture")
+    normals = _attribute(lines.vn, rows[..., 2], 3, "vn", resolver)
     colors = _colors(values, counts)
     piece = Piece(
         vertices,
@@ -164,7 +164,7 @@ def _indices(faces: list[str]) -> np.ndarray:
 
 
 def _attribute(
-    lines: list[str], indices: np.ndarray, width: int, word: str, nearby: Nearby
+    lines: list[str], indices: np.ndarray, width: int, word: str, resolver: FileResolver
 ) -> np.ndarray | None:
     """The corners' texture coordinates or normals ``[F, 3, width]``, NaN where there are none."""
     if not len(lines) or not (indices >= 0).any():
@@ -175,7 +175,7 @@ def _attribute(
         table[:, 1] = np.nan_to_num(table[:, 1])  # a single number is u
     outside = indices >= len(table)
     if outside.any():
-        nearby.note(f"some corners have a {word} that is not in the file")
+        resolver.note(f"some corners have a {word} that is not in the file")
     table = np.concatenate([table, np.full((1, width), np.nan)])
     return table[np.where(outside | (indices < 0), len(table) - 1, indices)]
 
@@ -213,15 +213,15 @@ def _looks(paints: list[Paint], colors: np.ndarray | None) -> tuple[Look, ...]:
     )
 
 
-def _paints(lines: _Lines, nearby: Nearby) -> tuple[list[Paint], np.ndarray]:
+def _paints(lines: _Lines, resolver: FileResolver) -> tuple[list[Paint], np.ndarray]:
     """The materials in use, and which each face has ``[P]``."""
     known: dict[str, dict[str, str]] = {}
     for rest in lines.libraries:
-        for name in names_in(rest, nearby):
-            if nearby.has(name):
-                known = {**read_mtl(decoded(nearby.read(name))), **known}
+        for name in names_in(rest, resolver):
+            if resolver.has(name):
+                known = {**read_mtl(decoded(resolver.read(name))), **known}
             else:
-                nearby.note(f"the material file {name[:80]!r} is not beside it")
+                resolver.note(f"the material file {name[:80]!r} is not beside it")
     firsts = [0, *(first for first, _ in lines.uses), len(lines.faces)]
     names = ["", *(name for _, name in lines.uses)]
     used = [name for name, count in zip(names, np.diff(firsts), strict=True) if count]
@@ -229,7 +229,7 @@ def _paints(lines: _Lines, nearby: Nearby) -> tuple[list[Paint], np.ndarray]:
     for name in dict.fromkeys(used):
         entry = known.get(name, known.get(name.partition(" #")[0].strip()))
         if entry is None and name:
-            nearby.note(f"the material {name[:80]!r} is not known: it has the plain colour")
-        paints.append(Paint() if entry is None else read_paint(entry, nearby))
+            resolver.note(f"the material {name[:80]!r} is not known: it has the plain colour")
+        paints.append(Paint() if entry is None else read_paint(entry, resolver))
     order = {name: index for index, name in enumerate(dict.fromkeys(used))}
     return paints, np.repeat([order.get(name, 0) for name in names], np.diff(firsts))

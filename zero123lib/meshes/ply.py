@@ -8,10 +8,10 @@ import numpy as np
 from PIL import Image
 
 from zero123lib.meshes.materials import PLAIN_LOOK, WHITE_LOOK, Look, as_shares, open_image
-from zero123lib.meshes.nearby import Nearby
 from zero123lib.meshes.piece import Piece, check_faces, split_by_texture
 from zero123lib.meshes.ply_data import Rows, read_elements
 from zero123lib.meshes.polygons import triangulate
+from zero123lib.meshes.resolver import FileResolver
 
 _CORNERS = ("vertex_indices", "vertex_index", "vertex_indexes")
 _COORDINATES = (("s", "t"), ("u", "v"), ("texture_u", "texture_v"), ("texture_s", "texture_t"),
@@ -20,7 +20,7 @@ _COLORS = (("red", "green", "blue", "alpha"), ("r", "g", "b", "a"),
            ("diffuse_red", "diffuse_green", "diffuse_blue", "diffuse_alpha"))  # fmt: skip
 
 
-def read_ply(content: bytes, nearby: Nearby) -> list[Piece]:
+def read_ply(content: bytes, resolver: FileResolver) -> list[Piece]:
     """Read the faces of a file, and its triangle strips.
 
     A texture counts before colours at vertices, and those before colours of faces, unless all
@@ -37,14 +37,14 @@ def read_ply(content: bytes, nearby: Nearby) -> list[Piece]:
         raise ValueError("expected vertices with x, y and z, got some without")
     pieces = []
     if "face" in rows:
-        pieces += _faces(rows["face"], rows["vertex"], places, textures, nearby)
+        pieces += _faces(rows["face"], rows["vertex"], places, textures, resolver)
     if "tristrips" in rows:
-        pieces += _faces(_unrolled(rows["tristrips"]), rows["vertex"], places, textures, nearby)
+        pieces += _faces(_unrolled(rows["tristrips"]), rows["vertex"], places, textures, resolver)
     return pieces
 
 
 def _faces(
-    face: Rows, vertex: Rows, places: np.ndarray, textures: list[str], nearby: Nearby
+    face: Rows, vertex: Rows, places: np.ndarray, textures: list[str], resolver: FileResolver
 ) -> list[Piece]:
     sizes, corners = _corners(face)
     corners = check_faces(corners, len(places))
@@ -55,9 +55,9 @@ def _faces(
     colors, at_faces, kinds = _colors(vertex), _colors(face), None
     looks = [PLAIN_LOOK if colors is None else WHITE_LOOK]
     if textures and uv is None:
-        nearby.note("the faces have no texture coordinates for their texture")
+        resolver.note("the faces have no texture coordinates for their texture")
     if textures and uv is not None:
-        looks += [Look(image=partial(_open, nearby, name)) for name in textures]
+        looks += [Look(image=partial(_open, resolver, name)) for name in textures]
         number = face.single.get("texnumber", np.zeros(len(sizes)))[owner]
         # What points beyond the textures, or has no coordinates, has none.
         has = (number >= 0) & (number < len(textures)) & np.isfinite(uv).all((1, 2))
@@ -149,5 +149,5 @@ def _palette(colors: np.ndarray) -> tuple[Look, np.ndarray]:
     return Look(image=lambda: image), np.repeat(uv[:, None], 3, axis=1)
 
 
-def _open(nearby: Nearby, name: str) -> Image.Image:
-    return open_image(nearby.read(name), repr(name))
+def _open(resolver: FileResolver, name: str) -> Image.Image:
+    return open_image(resolver.read(name), repr(name))

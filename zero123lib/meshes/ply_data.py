@@ -39,7 +39,7 @@ class _Element:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """What the file has of an element.
+    """Holds what the file has of an element.
 
     Attributes:
         single: values of the properties that are one number per row ``[N]``.
@@ -126,7 +126,6 @@ def _read(data: np.ndarray, start: int, element: _Element, text: bool) -> tuple[
         raise _short(element)
     listed = [one for one in element.properties if one.length is not None]
     counts = np.zeros((element.count, len(listed)), np.int64)
-    starts = np.full(element.count, start)
     if listed and element.count:
         starts, counts, end = _row_starts(data, start, element, text)
     else:

@@ -32,7 +32,7 @@ BACKENDS = get_args(RasterBackend)
 # same place are one layer.
 _BEHIND = 1e-5
 # PyTorch3D gives a pixel on the edge between two faces to neither, a hole, unless edges have a
-# width: this is its square, where the picture is 2 wide.
+# width: this is its square, where the image is 2 wide.
 _EDGE = 1e-12
 # PyTorch3D's bins hold a list of faces each; beyond this memory it goes without bins.
 _BIN_BYTES = 512 * 2**20
@@ -40,7 +40,7 @@ _BIN_BYTES = 512 * 2**20
 
 @dataclass(frozen=True, eq=False)
 class Fragments:
-    """What the pixels see, in layers from front to back.
+    """Holds what the pixels see, in layers from front to back.
 
     There are as many layers as needed, at least one: behind a face whose material is opaque there
     is none, and at most as many as were asked for.
@@ -61,12 +61,12 @@ Rasterizer = Callable[[Camera], Fragments]
 
 
 def rasterize(mesh: Mesh, camera: Camera, backend: str = "auto", layers: int = 1) -> Fragments:
-    """What one camera sees of a mesh: see `rasterizer`."""
+    """Return what one camera sees of a mesh: see `rasterizer`."""
     return rasterizer(mesh, backend, layers)(camera)
 
 
 def rasterizer(mesh: Mesh, backend: str = "auto", layers: int = 1, threads: int = 0) -> Rasterizer:
-    """A function from a camera to `Fragments`, for several cameras of one mesh.
+    """Return a function from a camera to `Fragments`, for several cameras of one mesh.
 
     Args:
         mesh: of one device; the fragments lie on it, too.
@@ -98,7 +98,7 @@ def rasterizer(mesh: Mesh, backend: str = "auto", layers: int = 1, threads: int 
 
 
 def choose_backend(backend: str, device: torch.device) -> Backend:
-    """The backend of that name, or the one that "auto" means for a mesh on `device`."""
+    """Return the backend of that name, or the one that "auto" means for a mesh on `device`."""
     if backend not in BACKENDS:
         raise ValueError(f"backend: expected one of {', '.join(BACKENDS)}, got {backend!r}")
     if backend == "open3d" or backend == "pytorch3d":
@@ -120,7 +120,7 @@ def check_backend(backend: Backend) -> None:
 
 
 def meet(triangles: Tensor, origins: Tensor, directions: Tensor) -> Tensor:
-    """Where rays meet the planes of triangles (Möller and Trumbore 1997), kept inside them.
+    """Tell where rays meet the planes of triangles (Möller and Trumbore 1997), kept inside them.
 
     Computed in float64: seen edge-on, a triangle's weights lose many digits.
 

@@ -1,6 +1,6 @@
-"""A mesh refined against pictures, shape and colours together, by differentiable rasterising.
+"""A mesh refined against images, shape and colours together, by differentiable rasterising.
 
-As in the second stage of DreamGaussian (Tang et al. 2023, section 3.3), with pictures given. Three
+As in the second stage of DreamGaussian (Tang et al. 2023, section 3.3), with images given. Three
 things move vertices: silhouettes (see `silhouette`), colours, through the points at which pixels
 see their faces, and regularisers, which hold the shape together. Topology stays. Either rasteriser
 does: PyTorch3D, on a GPU, or Open3D.
@@ -34,8 +34,9 @@ from zero123lib.meshes.rasterize import (
 from zero123lib.meshes.settings import RefineSettings as RefineSettings
 from zero123lib.meshes.shading import look_up, to_linear, to_srgb
 from zero123lib.meshes.silhouette import EdgeTensors, coverage, edges_of
-from zero123lib.meshes.texture_views import check_views, check_worth
+from zero123lib.meshes.texture_views import check_view_weights, check_views
 from zero123lib.views.cameras import rays
+from zero123lib.views.eight_bits import to_uint8
 
 _BETAS = (0.9, 0.99)
 
@@ -64,9 +65,9 @@ def refine(
     *,
     seed: int = 0,
     backend: str = "auto",
-    worth: Tensor | None = None,
+    view_weights: Tensor | None = None,
 ) -> Iterator[Refinement]:
-    """Refine a mesh against pictures; colours are compared unlit.
+    """Refine a mesh against images; colours are compared unlit.
 
     Vertices at one place move as one, so that seams stay closed.
 
@@ -74,11 +75,11 @@ def refine(
         mesh: of one opaque material; its texture is refined where it has one, else its vertices'
             colours. float32.
         images: sRGB with straight alpha in [0, 1] ``[V, S, S, 4]``.
-        cameras: of the pictures, each of their size, with the whole mesh before it.
+        cameras: of the images, each of their size, with the whole mesh before it.
         settings: see `RefineSettings`.
-        seed: of the order of pictures.
+        seed: of the order of images.
         backend: of `rasterizer`.
-        worth: how much each picture counts, above 0 ``[V]``; None counts all alike.
+        view_weights: how much each image counts, above 0 ``[V]``; None counts all alike.
 
     Yields:
         After each step; the last one has the mesh.
@@ -94,14 +95,14 @@ def refine(
         raise ArgumentError("images", "alpha, which the silhouette is taken from", "none")
     if len(mesh.materials) != 1:
         raise ArgumentError("mesh", "one material", f"{len(mesh.materials)}: bake it first")
-    values = check_worth(worth, len(images)).tolist()
-    pictures = images.to(mesh.vertices)
+    values = check_view_weights(view_weights, len(images)).tolist()
+    rgba = images.to(mesh.vertices)
     model = _Model(mesh, settings.smoothness)
-    return _steps(model, pictures, cameras, values, settings, seed, backend)
+    return _steps(model, rgba, cameras, values, settings, seed, backend)
 
 
-def mended(mesh: Mesh) -> Mesh:
-    """A refined mesh without faces that have lost their area, as closed as it was."""
+def fixed(mesh: Mesh) -> Mesh:
+    """Return a refined mesh without faces that have lost their area, as closed as it was."""
     return clean(mesh, Cleaning(min_share=0.0, max_hole=0.0, fill_cavities=False)).mesh
 
 
@@ -163,7 +164,7 @@ class _Model:
         normals = None
         if self.mesh.normals is not None:
             normals = crease_normals(vertices, self.mesh.faces)
-        texture = (opaque * 255.0).round().to(torch.uint8) if self.textured else None
+        texture = to_uint8(opaque) if self.textured else None
         return replace(
             self.mesh,
             vertices=vertices,
@@ -177,13 +178,13 @@ def _steps(
     model: _Model,
     images: Tensor,
     cameras: Sequence[Camera],
-    worth: Sequence[float],
+    view_weights: Sequence[float],
     settings: RefineSettings,
     seed: int,
     backend: str,
 ) -> Iterator[Refinement]:
     draw = torch.Generator().manual_seed(seed)
-    shaping = _Descent(model.raw, settings.vertex_rate)
+    shaping = _AdamUniform(model.raw, settings.vertex_rate)
     coloring = torch.optim.Adam([model.colors], settings.color_rate, betas=_BETAS)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(coloring, settings.steps)
     order: list[int] = []
@@ -200,8 +201,8 @@ def _steps(
         look = rasterizer(Mesh(positions.detach(), model.faces), backend)
         for view in these:
             camera = cameras[view]
-            color, mask = _picture_losses(model, positions, images[view], look(camera), camera)
-            share = worth[view] / count
+            color, mask = _image_losses(model, positions, images[view], look(camera), camera)
+            share = view_weights[view] / count
             losses["color"] = losses.get("color", 0.0) + settings.color * share * color
             losses["mask"] = losses.get("mask", 0.0) + settings.mask * share * mask
         torch.stack(list(losses.values())).sum().backward()
@@ -227,7 +228,7 @@ class _Diffused(torch.autograd.Function):
 
 
 def diffusion(edges: EdgeTensors, count: int, reach: float) -> Callable[[Tensor], Tensor]:
-    """(I + reach^2 L)^-1 for values of vertices ``[count, 3]``, L the graph's Laplacian.
+    """Return (I + reach^2 L)^-1 for values of vertices ``[count, 3]``, L the graph's Laplacian.
 
     Reach is in edges. Steps in what it is applied to are smooth on the surface, however fine the
     mesh (Nicolet et al. 2021, "Large steps in inverse rendering of geometry").
@@ -246,7 +247,7 @@ def diffusion(edges: EdgeTensors, count: int, reach: float) -> Callable[[Tensor]
     return solve
 
 
-class _Descent:
+class _AdamUniform:
     """Adam with one length of steps for all numbers, as in Nicolet et al.: smooth gradients make
     smooth steps."""
 
@@ -270,7 +271,7 @@ class _Descent:
             self._values -= share * self._rate * mean / length
 
 
-def _picture_losses(
+def _image_losses(
     model: _Model, positions: Tensor, image: Tensor, fragments: Fragments, camera: Camera
 ) -> tuple[Tensor, Tensor]:
     """Mean squared errors of colour, over pixels of the object that the mesh covers, and mask."""

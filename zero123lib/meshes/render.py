@@ -1,4 +1,4 @@
-"""A picture of a mesh: rasterise, shade, composite, and average the samples of each pixel."""
+"""An image of a mesh: rasterise, shade, composite, and average the samples of each pixel."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from torch import Tensor
 
 from zero123lib.meshes.mesh import Camera, Mesh
 from zero123lib.meshes.rasterize import Fragments, rasterizer
+from zero123lib.meshes.settings import MAX_SAMPLES_PER_SIDE
 from zero123lib.meshes.shading import LAMBERT, Light, shade, to_srgb
 
 # So many surfaces behind each other are composited where materials let see through.
 LAYERS = 8
-MAX_SAMPLES_PER_SIDE = 8192
 
 
 @dataclass(frozen=True, eq=False)
 class Rendering:
-    """What a camera sees of a mesh, before a transparent background.
+    """Holds what a camera sees of a mesh, before a transparent background.
 
     Attributes:
         color: sRGB with straight alpha ``[S, S, 4]`` in [0, 1]; alpha is the share of the pixel
@@ -45,14 +45,14 @@ def render(
     supersample: int = 3,
     backend: str = "auto",
 ) -> Rendering:
-    """One picture of a mesh: see `renderer`."""
+    """Render one image of a mesh: see `renderer`."""
     return renderer(mesh, supersample, backend)(camera, light)
 
 
 def renderer(
     mesh: Mesh, supersample: int = 3, backend: str = "auto", threads: int = 0
 ) -> Callable[[Camera, Light], Rendering]:
-    """A function from a camera and a light to a `Rendering`, for several pictures of one mesh.
+    """Return a function from a camera and a light to a `Rendering`, for several images.
 
     Args:
         supersample: samples along a pixel's side; 1 has jagged edges.

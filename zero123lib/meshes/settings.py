@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from zero123lib._errors import ArgumentError
+from zero123lib._config import Count, NonNegative, settings
 
 # Texels along a texture's side.
 MIN_SIZE, MAX_SIZE = 16, 8192
+# Of a rendered image, pixels times supersampling.
+MAX_SAMPLES_PER_SIDE = 8192
 
 
-@dataclass(frozen=True)
+@settings
 class RefineSettings:
-    """How a mesh is refined.
+    """Says how a mesh is refined.
 
     Attributes:
         steps: of Adam (Kingma and Ba 2015).
@@ -28,22 +28,13 @@ class RefineSettings:
         normals: weight of `refine.normal_loss`.
     """
 
-    steps: int = 200
-    views_per_step: int = 4
-    vertex_rate: float = 5e-3
-    smoothness: float = 0.05
-    color_rate: float = 0.02
-    color: float = 1.0
-    mask: float = 1.0
-    laplacian: float = 0.02
-    edges: float = 0.01
-    normals: float = 0.01
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "views_per_step"):
-            if getattr(self, name) < 1:
-                raise ArgumentError(name, "at least 1", str(getattr(self, name)))
-        names = ("vertex_rate", "smoothness", "color_rate", "color", "mask", "laplacian", "edges")
-        for name in (*names, "normals"):
-            if not 0.0 <= getattr(self, name) < float("inf"):
-                raise ArgumentError(name, "at least 0", str(getattr(self, name)))
+    steps: Count = 200
+    views_per_step: Count = 4
+    vertex_rate: NonNegative = 5e-3
+    smoothness: NonNegative = 0.05
+    color_rate: NonNegative = 0.02
+    color: NonNegative = 1.0
+    mask: NonNegative = 1.0
+    laplacian: NonNegative = 0.02
+    edges: NonNegative = 0.01
+    normals: NonNegative = 0.01

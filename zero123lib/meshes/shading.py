@@ -55,7 +55,7 @@ PHONG = Light(ambient=0.5, diffuse=0.4, specular=0.3)
 def shade(
     mesh: Mesh, fragments: Fragments, camera: Camera, light: Light = LAMBERT
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Light and colour of fragments.
+    """Return the light and colour of fragments.
 
     Normals are turned towards the camera: a face has the same colour from both its sides.
 
@@ -81,7 +81,7 @@ def shade(
 
 
 def base_color(mesh: Mesh, faces: Tensor, weights: Tensor) -> Tensor:
-    """Linear RGBA ``[N, 4]`` of points on faces ``[N]`` at corner weights ``[N, 3]``, unlit."""
+    """Return linear RGBA ``[N, 4]`` of points, by faces ``[N]`` and corner weights ``[N, 3]``."""
     if mesh.vertex_colors is None:
         color = weights.new_ones(len(faces), 4)
     else:
@@ -98,9 +98,9 @@ def base_color(mesh: Mesh, faces: Tensor, weights: Tensor) -> Tensor:
 
 
 def look_up(texture: Tensor, uv: Tensor) -> Tensor:
-    """Linear RGBA ``[N, 4]`` of a texture at ``[N, 2]``, bilinear, repeating.
+    """Return linear RGBA ``[N, 4]`` of a texture at ``[N, 2]``, bilinear, repeating.
 
-    A texel's colour is that at its centre: of a picture of width w the first column's is at
+    A texel's colour is that at its centre: of an image of width w the first column's is at
     u = 0.5 / w. Texels are made linear before they are mixed.
 
     Args:
@@ -125,7 +125,7 @@ def look_up(texture: Tensor, uv: Tensor) -> Tensor:
 
 
 def to_linear(color: Tensor) -> Tensor:
-    """Linear of sRGB ``[..., 3|4]`` in [0, 1] (IEC 61966-2-1); alpha stays as it is."""
+    """Convert sRGB ``[..., 3|4]`` in [0, 1] to linear (IEC 61966-2-1); alpha stays as it is."""
     rgb = color[..., :3]
     curved = ((rgb.clamp(min=0.04045) + 0.055) / 1.055) ** 2.4
     linear = torch.where(rgb <= 0.04045, rgb / 12.92, curved)
@@ -133,7 +133,7 @@ def to_linear(color: Tensor) -> Tensor:
 
 
 def to_srgb(color: Tensor) -> Tensor:
-    """sRGB of linear ``[..., 3|4]``, clipped to [0, 1]; alpha stays as it is."""
+    """Convert linear ``[..., 3|4]`` to sRGB, clipped to [0, 1]; alpha stays as it is."""
     rgb = color[..., :3].clamp(0.0, 1.0)
     # The clamp keeps the power's slope finite where the other branch is taken.
     curved = 1.055 * rgb.clamp(min=0.0031308) ** (1.0 / 2.4) - 0.055

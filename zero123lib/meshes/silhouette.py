@@ -2,7 +2,7 @@
 
 Rasterisers say which pixels are covered, a step function. Here the pixels along a silhouette are
 covered by the area that a straight edge leaves them: one half where the edge runs through a pixel's
-centre, more or less by its distance in pixels. That is exact for an edge along the picture's axes,
+centre, more or less by its distance in pixels. That is exact for an edge along the image's axes,
 and gives vertices of the edge a gradient on either rasteriser.
 """
 
@@ -42,7 +42,7 @@ class EdgeTensors:
 
 
 def edges_of(faces: Tensor) -> EdgeTensors:
-    """The edges of faces ``[F, 3]``."""
+    """Return the edges of faces ``[F, 3]``."""
     ends = torch.stack([faces, faces.roll(-1, 1)], -1).flatten(0, 1).sort(-1).values
     unique, sides = torch.unique(ends, dim=0, return_inverse=True)
     order = torch.argsort(sides, stable=True)
@@ -52,7 +52,7 @@ def edges_of(faces: Tensor) -> EdgeTensors:
 
 
 def contour(positions: Tensor, faces: Tensor, edges: EdgeTensors, centre: Tensor) -> Tensor:
-    """Which edges may be on the silhouette seen from `centre` ``[3]``: bool ``[E]``.
+    """Tell which edges may be on the silhouette seen from `centre` ``[3]``: bool ``[E]``.
 
     Those of one face alone, and those between a face that looks at the camera and one that looks
     away.
@@ -68,7 +68,7 @@ def contour(positions: Tensor, faces: Tensor, edges: EdgeTensors, centre: Tensor
 def coverage(
     positions: Tensor, faces: Tensor, edges: EdgeTensors, camera: Camera, covered: Tensor
 ) -> Tensor:
-    """The share of each pixel that the mesh covers ``[S, S]``, differentiable.
+    """Return the share of each pixel that the mesh covers ``[S, S]``, differentiable.
 
     Args:
         positions: ``[P, 3]``.

@@ -6,24 +6,24 @@ import re
 
 import numpy as np
 
-from zero123lib.meshes.nearby import Nearby
 from zero123lib.meshes.parsing import numbers
 from zero123lib.meshes.piece import Piece
+from zero123lib.meshes.resolver import FileResolver
 
 _HEAD = 84
 _FACET = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
 _CORNER = re.compile(rb"\bvertex\s+(\S+\s+\S+\s+\S+)", re.IGNORECASE)
 
 
-def read_stl(content: bytes, nearby: Nearby) -> list[Piece]:
+def read_stl(content: bytes, resolver: FileResolver) -> list[Piece]:
     """Read the triangles of a file; each has vertices of its own, as in the file.
 
-    What follows the last triangle of a binary file is passed over, and `nearby` is told.
+    What follows the last triangle of a binary file is passed over, and `resolver` is told.
 
     Raises:
         ValueError: the file is damaged, or shorter than it says.
     """
-    corners = _from_text(content) if _is_text(content) else _from_binary(content, nearby)
+    corners = _from_text(content) if _is_text(content) else _from_binary(content, resolver)
     vertices = corners.reshape(-1, 3).astype(np.float64)
     return [Piece(vertices, np.arange(len(vertices)).reshape(-1, 3))]
 
@@ -42,7 +42,7 @@ def _promised(content: bytes) -> int:
     return int.from_bytes(content[_HEAD - 4 : _HEAD], "little")
 
 
-def _from_binary(content: bytes, nearby: Nearby) -> np.ndarray:
+def _from_binary(content: bytes, resolver: FileResolver) -> np.ndarray:
     """Corners ``[F, 3, 3]``."""
     if len(content) < _HEAD:
         raise ValueError(f"expected an STL file of at least {_HEAD} bytes, got {len(content)}")
@@ -51,7 +51,7 @@ def _from_binary(content: bytes, nearby: Nearby) -> np.ndarray:
         raise ValueError(f"expected {count} triangles, as its header says, got {there}")
     rest = len(content) - _HEAD - count * _FACET.itemsize
     if rest:
-        nearby.note(f"{rest} bytes follow the last of its {count} triangles")
+        resolver.note(f"{rest} bytes follow the last of its {count} triangles")
     return np.frombuffer(content, _FACET, count, _HEAD)["corners"]
 
 

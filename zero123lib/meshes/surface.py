@@ -21,14 +21,14 @@ class Surface:
     """Faces and what belongs to them.
 
     Attributes:
-        places: float64 ``[P, 3]``, no two the same.
+        positions: float64 ``[P, 3]``, no two the same.
         faces: int64 ``[F, 3]``.
-        colors: of the places ``[P, 4]``, as of `Mesh.vertex_colors`.
+        colors: of the positions ``[P, 4]``, as of `Mesh.vertex_colors`.
         uv, normals: of the corners ``[F, 3, D]``.
         kinds: material of each face ``[F]``.
     """
 
-    places: np.ndarray
+    positions: np.ndarray
     faces: np.ndarray
     colors: np.ndarray | None = None
     uv: np.ndarray | None = None
@@ -37,20 +37,20 @@ class Surface:
 
     @property
     def triangles(self) -> np.ndarray:
-        return self.places[self.faces]
+        return self.positions[self.faces]
 
     def take(self, chosen: np.ndarray) -> Surface:
-        """Only some faces, by number or as bool ``[F]``."""
+        """Take only some faces, by number or as bool ``[F]``."""
         parts = {
             field.name: None if value is None else value[chosen]
             for field in fields(self)
-            if field.name not in ("places", "colors")
+            if field.name not in ("positions", "colors")
             for value in [getattr(self, field.name)]
         }
         return replace(self, **parts)
 
     def turned(self, which: np.ndarray) -> Surface:
-        """Some faces, bool ``[F]``, wound the other way."""
+        """Wind some faces, bool ``[F]``, the other way."""
         if not which.any():
             return self
         parts = {}
@@ -65,10 +65,10 @@ class Surface:
         return replace(self, **parts)
 
     def with_faces(self, faces: np.ndarray) -> Surface:
-        """With more faces between the places there are, looking like those around them."""
+        """Add faces between the positions there are, looking like those around them."""
         if not len(faces):
             return self
-        corner = first_corners(torch.from_numpy(self.faces), len(self.places)).numpy()[faces]
+        corner = first_corners(torch.from_numpy(self.faces), len(self.positions)).numpy()[faces]
         parts = {"faces": np.concatenate([self.faces, faces])}
         if self.uv is not None:
             parts["uv"] = np.concatenate([self.uv, self.uv.reshape(-1, 2)[corner]])
@@ -80,7 +80,7 @@ class Surface:
 
 
 def from_mesh(mesh: Mesh) -> Surface:
-    """The surface of a mesh; vertices at the same place are one, with the mean of their colours."""
+    """Return a mesh's surface; vertices at one place are one, with the mean of their colours."""
     vertices = mesh.vertices.detach().cpu().numpy().astype(np.float64)
     faces = mesh.faces.cpu().numpy()
     place, firsts = weld(vertices, faces)
@@ -100,14 +100,14 @@ def from_mesh(mesh: Mesh) -> Surface:
 
 
 def to_mesh(surface: Surface, like: Mesh, normals: Tensor | None) -> Mesh:
-    """The mesh of a surface, with the materials of another one, on the CPU."""
+    """Return the mesh of a surface, with the materials of another one, on the CPU."""
     used, faces = np.unique(surface.faces, return_inverse=True)
 
     def tensor(value: np.ndarray | None) -> Tensor | None:
         return None if value is None else torch.from_numpy(np.ascontiguousarray(value))
 
     return Mesh(
-        torch.from_numpy(surface.places[used].astype(np.float32)),
+        torch.from_numpy(surface.positions[used].astype(np.float32)),
         torch.from_numpy(faces.reshape(-1, 3)),
         like.to("cpu").materials,
         tensor(surface.kinds),
@@ -119,7 +119,7 @@ def to_mesh(surface: Surface, like: Mesh, normals: Tensor | None) -> Mesh:
 
 
 def without_slivers(surface: Surface) -> Surface:
-    """Faces without area taken out, and no crack left where they were.
+    """Take out faces without area, leaving no crack where they were.
 
     The neighbour beyond a flat face's longest side is cut in two at the face's third corner, which
     lies on that side. Where nothing lies beyond it, or several faces do, it just goes, and so do
@@ -149,7 +149,7 @@ def _flipped(surface: Surface, flat: np.ndarray) -> tuple[Surface, bool]:
     a = faces[flat, longest]
     c = faces[flat, (longest + 1) % 3]
     b = faces[flat, (longest + 2) % 3]
-    ends = np.zeros(len(surface.places), bool)
+    ends = np.zeros(len(surface.positions), bool)
     ends[a] = ends[b] = ends[c] = True
     near = np.flatnonzero(ends[faces].any(1))
     owners: dict[tuple[int, int], list[int]] = {}
@@ -181,7 +181,7 @@ def _half(surface: Surface, face: int, a: int, b: int, c: int, side: int) -> Sur
     one = surface.take(np.array([face]))
     k, j = (int(np.flatnonzero(one.faces[0] == vertex)[0]) for vertex in (a, c))
     moved, other = (j, k) if side else (k, j)
-    along = np.linalg.norm(surface.places[[b, c]] - surface.places[a], axis=1)
+    along = np.linalg.norm(surface.positions[[b, c]] - surface.positions[a], axis=1)
     # From the corner that moves towards the other one, to b.
     share = along[0] / along[1] if moved == k else 1.0 - along[0] / along[1]
     parts = {"faces": one.faces.copy()}

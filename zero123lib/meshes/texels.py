@@ -42,14 +42,14 @@ class Texels:
     overlap: float
 
     def points(self, mesh: Mesh) -> Tensor:
-        """Where the texels with a face are in the world ``[N, 3]``, in the order of rows."""
+        """Tell where the texels with a face are in the world ``[N, 3]``, in the order of rows."""
         near = self.face_ids >= 0
         triangles = mesh.vertices[mesh.faces[self.face_ids[near]]]
         return (self.barycentrics[near].unsqueeze(-1) * triangles).sum(1)
 
 
 def locate(uv: Tensor, size: int) -> Texels:
-    """The texels of an atlas.
+    """Return the texels of an atlas.
 
     Where several faces are within reach, a texel belongs to the nearest, then to the first.
 
@@ -97,7 +97,7 @@ def locate(uv: Tensor, size: int) -> Texels:
 
 
 def nearest(corners: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Where points are on triangles, in the plane.
+    """Tell where points are on triangles, in the plane.
 
     Args:
         corners: ``[N, 3, 2]``.
@@ -147,7 +147,7 @@ def filled(texture: Tensor, known: Tensor) -> Tensor:
 
 
 def expand(counts: Tensor) -> tuple[Tensor, Tensor]:
-    """For each of ``sum(counts)`` items, whose it is and its number among those."""
+    """Tell of each of ``sum(counts)`` items whose it is, and its number among those."""
     whose = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
     starts = counts.cumsum(0) - counts
     return whose, torch.arange(len(whose), device=counts.device) - starts[whose]

@@ -18,6 +18,7 @@ from zero123lib.meshes.atlas import unwrap
 from zero123lib.meshes.mesh import Material, Mesh
 from zero123lib.meshes.shading import base_color, to_srgb
 from zero123lib.meshes.texels import Texels, filled, locate
+from zero123lib.views.eight_bits import to_uint8
 
 ColorFn = Callable[[Tensor], Tensor]
 
@@ -53,7 +54,7 @@ def bake(mesh: Mesh, color_fn: ColorFn, size: int = 1024, *, chunk: int = 2**18)
 
 
 def with_vertex_colors(mesh: Mesh, color_fn: ColorFn, *, chunk: int = 2**18) -> Mesh:
-    """The light option: each vertex gets the colour of its place; textures go.
+    """Give each vertex the colour of its place, the light option; textures go.
 
     Raises:
         ValueError: the colours have another shape or are not finite.
@@ -64,7 +65,7 @@ def with_vertex_colors(mesh: Mesh, color_fn: ColorFn, *, chunk: int = 2**18) -> 
 
 
 def surface_colors(mesh: Mesh) -> ColorFn:
-    """The colours of a mesh as a function of points near it: those of its nearest point, unlit.
+    """Return a mesh's unlit colours as a function of points: those of its nearest point.
 
     For textures that are to be baked anew, after a mesh was cleaned or decimated. Alpha plays no
     part.
@@ -91,7 +92,7 @@ def surface_colors(mesh: Mesh) -> ColorFn:
 
 
 def atlas_texels(mesh: Mesh, size: int) -> Texels:
-    """The texels of a mesh's texture.
+    """Return the texels of a mesh's texture.
 
     Raises:
         ValueError: it has no coordinates, or they overlap or leave [0, 1].
@@ -108,7 +109,7 @@ def atlas_texels(mesh: Mesh, size: int) -> Texels:
 
 
 def colors_at(color_fn: ColorFn, points: Tensor, chunk: int) -> Tensor:
-    """Colours ``[N, 3]`` of points, clipped to [0, 1].
+    """Return colours ``[N, 3]`` of points, clipped to [0, 1].
 
     Raises:
         ValueError: they have another shape or are not finite.
@@ -127,8 +128,8 @@ def colors_at(color_fn: ColorFn, points: Tensor, chunk: int) -> Tensor:
 
 
 def textured(mesh: Mesh, texture: Tensor) -> Mesh:
-    """The mesh with sRGB ``[S, S, 3]`` in [0, 1] as its only, opaque, uint8 texture."""
+    """Return the mesh with sRGB ``[S, S, 3]`` in [0, 1] as its only, opaque, uint8 texture."""
     opaque = torch.cat([texture, torch.ones_like(texture[..., :1])], dim=-1)
-    rounded = (opaque.detach().clamp(0.0, 1.0) * 255.0).round().to(torch.uint8)
+    rounded = to_uint8(opaque)
     material = Material(texture=rounded)
     return replace(mesh, materials=(material,), face_material=None, vertex_colors=None)

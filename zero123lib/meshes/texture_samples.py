@@ -27,18 +27,18 @@ _STEP = 3.0
 
 @dataclass(frozen=True)
 class ViewFit:
-    """How pictures become a texture.
+    """Says how images become a texture.
 
     Attributes:
-        steps: of the descent, all pictures each; 0 leaves each texel the mean of its pixels. None
-            takes as many as bring the texture nearest to pictures that it was not made from.
+        steps: of the descent, all images each; 0 leaves each texel the mean of its pixels. None
+            takes as many as bring the texture nearest to images that it was not made from.
         sharpness: a pixel counts as much as its surface's cosine towards the camera to this power.
-            High takes each texel from the picture that shows it best, low from the mean of all.
+            High takes each texel from the image that shows it best, low from the mean of all.
         least_cosine: surfaces seen flatter than this do not count.
         edge_px: pixels nearer than this to a silhouette count less.
         robust: pixels whose error, in sRGB, is above this count less, by as much, so that
-            pictures that disagree do not blur (Charbonnier et al. 1994).
-        least_weight: texels that all pictures together show less than this, a pixel within a
+            images that disagree do not blur (Charbonnier et al. 1994).
+        least_weight: texels that all images together show less than this, a pixel within a
             silhouette being 1, are filled from around.
         supersample: samples along a pixel's side.
     """
@@ -67,7 +67,7 @@ class ViewFit:
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """What the pixels of pictures show of a texture.
+    """Holds what the pixels of images show of a texture.
 
     Attributes:
         texels: indices of texels, row after row of the texture ``[P, K]``.
@@ -86,11 +86,11 @@ class Samples:
     views: Tensor
 
     def predicted(self, texture: Tensor) -> Tensor:
-        """Colours of the pixels ``[P, C]`` by those of the texels ``[T, C]``, both linear."""
+        """Return colours of pixels ``[P, C]`` by those of texels ``[T, C]``, both linear."""
         return F.embedding_bag(self.texels, texture, per_sample_weights=self.shares, mode="sum")
 
-    def returner(self, count: int) -> Callable[[Tensor], Tensor]:
-        """The transpose of `predicted`: values of pixels ``[P, C]`` to texels ``[count, C]``."""
+    def adjoint(self, count: int) -> Callable[[Tensor], Tensor]:
+        """Return the transpose of `predicted`: of pixels ``[P, C]`` to texels ``[count, C]``."""
         flat = self.texels.flatten()
         order = torch.argsort(flat, stable=True)
         pixel = torch.div(order, self.texels.shape[1], rounding_mode="floor")
@@ -98,10 +98,10 @@ class Samples:
         counts = torch.bincount(flat, minlength=count)
         starts = counts.cumsum(0) - counts
 
-        def give_back(values: Tensor) -> Tensor:
+        def scattered(values: Tensor) -> Tensor:
             return F.embedding_bag(pixel, values, starts, per_sample_weights=shares, mode="sum")
 
-        return give_back
+        return scattered
 
     def those(self, pixels: Tensor) -> Samples:
         """Keep some pixels, by a mask ``[P]``."""
@@ -116,7 +116,7 @@ def sample_views(
     fit: ViewFit,
     backend: str,
 ) -> Samples:
-    """What pictures show of a texture of that size: see `Samples`."""
+    """Return what images show of a texture of that size: see `Samples`."""
     solid = replace(mesh, materials=(Material(),), face_material=None)
     look = rasterizer(solid, backend)
     parts = []
@@ -130,12 +130,12 @@ def sample_views(
         *(torch.cat([getattr(part, one.name) for part in parts]) for one in fields(Samples))
     )
     if not len(joined.inner):
-        raise ArgumentError("images", "pictures that show the mesh", "none that does")
+        raise ArgumentError("images", "some that show the mesh", "none that does")
     return joined
 
 
 def footprint(uv: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """The four texels that a bilinear look-up mixes, and their shares: both ``[N, 4]``.
+    """Return the four texels that a bilinear look-up mixes, and their shares: both ``[N, 4]``.
 
     As in `shading.look_up`, but at the borders of the texture the last texel goes on.
     """
@@ -156,7 +156,7 @@ def footprint(uv: Tensor, size: int) -> tuple[Tensor, Tensor]:
 def edge_weights(
     valid: Tensor, depths: Tensor, cosine: Tensor, focal: float, edge_px: float
 ) -> Tensor:
-    """How much pixels count by their distance to silhouettes ``[S, S]``, 0 to 1.
+    """Tell how much pixels count by their distance to silhouettes ``[S, S]``, 0 to 1.
 
     A silhouette is where `valid` ends, and where the depths of two neighbours' samples are farther
     apart than one surface explains.
@@ -194,7 +194,7 @@ def _samples(
     fit: ViewFit,
     number: int,
 ) -> Samples:
-    """The samples of one picture."""
+    """The samples of one image."""
     factor = fit.supersample
     side = fine.size // factor
     face_ids, weights = fragments.face_ids[0], fragments.barycentrics[0]

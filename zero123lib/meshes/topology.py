@@ -40,13 +40,13 @@ class Edges:
 
     @property
     def opposed(self) -> np.ndarray:
-        """Of each edge whether its half edges run both ways equally often, bool ``[E]``."""
+        """Tell of each edge whether its half edges run both ways equally often, bool ``[E]``."""
         ways = np.bincount(self.of, np.where(self.forward, 1.0, -1.0), len(self.counts))
         return ways == 0.0
 
 
 def edges(faces: np.ndarray) -> Edges:
-    """The edges of faces ``[F, 3]``."""
+    """Return the edges of faces ``[F, 3]``."""
     start, end = faces.ravel(), np.roll(faces, -1, axis=1).ravel()
     low, high = np.minimum(start, end), np.maximum(start, end)
     span = int(faces.max(initial=0)) + 1
@@ -114,7 +114,7 @@ def _near_pairs(points: np.ndarray, reach: np.ndarray) -> np.ndarray:
 
 
 def vertex_components(faces: np.ndarray, vertices: int) -> np.ndarray:
-    """Numbers of the parts that hang together by vertices, of each face ``[F]``."""
+    """Return the numbers of the parts that hang together by vertices, of each face ``[F]``."""
     ones = np.ones(2 * len(faces), bool)
     start, end = faces[:, :2].T.ravel(), faces[:, 1:].T.ravel()
     graph = coo_array((ones, (start, end)), shape=(vertices, vertices))
@@ -142,7 +142,7 @@ class Shells:
 
 
 def shells(faces: np.ndarray, areas: np.ndarray) -> Shells:
-    """The shells of faces ``[F, 3]`` with areas ``[F]``.
+    """Return the shells of faces ``[F, 3]`` with areas ``[F]``.
 
     A face and its other side are two nodes of a graph. Over an edge that both faces run through
     in opposite ways, sides go with like sides, over others with the opposite ones. A shell then
@@ -173,19 +173,19 @@ def shells(faces: np.ndarray, areas: np.ndarray) -> Shells:
 
 
 def distinct(faces: np.ndarray) -> np.ndarray:
-    """Which faces ``[F, 3]`` have three different corners, bool ``[F]``."""
+    """Tell which faces ``[F, 3]`` have three different corners, bool ``[F]``."""
     a, b, c = faces.T
     return (a != b) & (b != c) & (c != a)
 
 
 def first_of_each(faces: np.ndarray) -> np.ndarray:
-    """Numbers of the faces ``[F, 3]`` without those on the same places as an earlier one."""
+    """Return the numbers of faces ``[F, 3]`` that lie on the positions of no earlier one."""
     _, firsts = number_rows(list(np.sort(faces, axis=1).T))
     return np.sort(firsts)
 
 
 def slivers(triangles: np.ndarray) -> np.ndarray:
-    """Which triangles ``[F, 3, 3]`` have no area: all but no height above their longest side."""
+    """Tell which triangles ``[F, 3, 3]`` have no area: all but no height on the longest side."""
     return 2.0 * areas(triangles) <= _FLAT * _longest_squared(triangles)
 
 
@@ -196,14 +196,16 @@ def _longest_squared(triangles: np.ndarray) -> np.ndarray:
 
 
 def areas(triangles: np.ndarray) -> np.ndarray:
-    """Areas ``[F]`` of triangles ``[F, 3, 3]``."""
+    """Return areas ``[F]`` of triangles ``[F, 3, 3]``."""
     a, b, c = np.moveaxis(triangles, 1, 0)
     return 0.5 * np.linalg.norm(np.cross(b - a, c - a), axis=1)
 
 
 def volumes(triangles: np.ndarray) -> np.ndarray:
-    """Signed volumes ``[F]`` of the tetrahedra of triangles ``[F, 3, 3]`` and the origin: their
-    sum over a closed surface is its volume, above 0 where faces are wound to be seen from outside
-    (Zhang and Chen 2001)."""
+    """Return signed volumes ``[F]`` of the tetrahedra of triangles ``[F, 3, 3]`` and the origin.
+
+    Their sum over a closed surface is its volume, above 0 where faces are wound to be seen from
+    outside (Zhang and Chen 2001).
+    """
     a, b, c = np.moveaxis(triangles, 1, 0)
     return np.einsum("ij,ij->i", a, np.cross(b, c)) / 6.0

@@ -1,1 +1,1 @@
-"""From one picture to a field and a mesh: recipes, the engine that runs them, its files."""
+"""From one image to a field and a mesh: recipes, the engine that runs them, its files."""

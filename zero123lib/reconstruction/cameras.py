@@ -17,12 +17,12 @@ from zero123lib.reconstruction.recipes import Recipe
 from zero123lib.reconstruction.schedules import at_milestone
 from zero123lib.reconstruction.schema import Views
 from zero123lib.views.cameras import FOV_DEG
-from zero123lib.views.poses import Pose
+from zero123lib.views.poses import Pose, elevation_on_sphere_deg
 
 
 @dataclass(frozen=True)
-class Shot:
-    """A camera with its field of view, degrees."""
+class OrbitCamera:
+    """A camera on a sphere around the object, with its field of view in degrees."""
 
     pose: Pose
     fov_deg: float = FOV_DEG
@@ -41,10 +41,10 @@ def equal_distance(distance: float, fov_deg: float, other_fov_deg: float = FOV_D
     )
 
 
-def input_shot(recipe: Recipe, elevation_deg: float) -> Shot:
-    """The camera that took the picture, at azimuth 0."""
+def input_camera(recipe: Recipe, elevation_deg: float) -> OrbitCamera:
+    """The camera that took the image, at azimuth 0."""
     data = recipe.data
-    return _shot(recipe, elevation_deg, 0.0, data.default_camera_distance, data.default_fovy_deg)
+    return _camera(recipe, elevation_deg, 0.0, data.default_camera_distance, data.default_fovy_deg)
 
 
 def ring_poses(views: Views, condition: Pose) -> list[Pose]:
@@ -56,7 +56,7 @@ def ring_poses(views: Views, condition: Pose) -> list[Pose]:
     ]
 
 
-def random_shots(recipe: Recipe, step: int, generator: torch.Generator) -> list[Shot]:
+def random_cameras(recipe: Recipe, step: int, generator: torch.Generator) -> list[OrbitCamera]:
     """The novel views' cameras of a step, drawn as threestudio draws them (``data/uncond.py``).
 
     Elevations are uniform in half of the steps and uniform on the sphere in the others; azimuths,
@@ -70,15 +70,14 @@ def random_shots(recipe: Recipe, step: int, generator: torch.Generator) -> list[
     low, high = camera.elevation_range
     even = float(torch.rand((), generator=generator)) < 0.5
     u = torch.rand(count, 4, generator=generator, dtype=torch.float64)
-    if even:
-        elevations = low + (high - low) * u[:, 0]
-    else:
-        bottom, top = (math.sin(math.radians(one)) for one in (low, high))
-        elevations = torch.rad2deg(torch.asin(bottom + (top - bottom) * u[:, 0]))
+    elevations = low + (high - low) * u[:, 0]
+    if not even:
+        shares = u[:, 0].tolist()
+        elevations = torch.tensor([elevation_on_sphere_deg(one, (low, high)) for one in shares])
     spans = (camera.azimuth_range, camera.camera_distance_range, camera.fovy_range)
     others = [a + (b - a) * u[:, i] for i, (a, b) in enumerate(spans, 1)]
     columns = zip(*(column.tolist() for column in (elevations, *others)), strict=True)
-    return [_shot(recipe, *row) for row in columns]
+    return [_camera(recipe, *row) for row in columns]
 
 
 def pose_at(eye: Tensor) -> Pose:
@@ -89,9 +88,9 @@ def pose_at(eye: Tensor) -> Pose:
     return Pose(math.degrees(elevation), math.degrees(azimuth), math.hypot(across, z))
 
 
-def _shot(
+def _camera(
     recipe: Recipe, elevation_deg: float, azimuth_deg: float, distance: float, fov_deg: float
-) -> Shot:
+) -> OrbitCamera:
     if recipe.embedded.camera == "trained":
         distance, fov_deg = equal_distance(distance, fov_deg), FOV_DEG
-    return Shot(Pose(elevation_deg, azimuth_deg, distance), fov_deg)
+    return OrbitCamera(Pose(elevation_deg, azimuth_deg, distance), fov_deg)

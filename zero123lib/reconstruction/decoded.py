@@ -11,7 +11,7 @@ from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.fields.fitting import FitSettings, Fitting
 from zero123lib.fields.volume import render_camera
 from zero123lib.fields.voxels import VoxelField
-from zero123lib.reconstruction.pictures import InputView
+from zero123lib.reconstruction.input_view import InputView
 from zero123lib.reconstruction.recipes import Recipe
 from zero123lib.views.cameras import camera_to_world
 from zero123lib.views.poses import Pose
@@ -28,15 +28,15 @@ def decoded_field(
         latents: colours are the model's latents.
         seed: of the rays that are drawn.
     """
-    radius, fov_deg = view.shot.pose.radius, view.shot.fov_deg
-    poses = [view.shot.pose] + [
+    radius, fov_deg = view.camera.pose.radius, view.camera.fov_deg
+    poses = [view.camera.pose] + [
         Pose(elevation, 360 * i / _AZIMUTHS, radius)
         for elevation in _ELEVATIONS_DEG
         for i in range(_AZIMUTHS)
     ]
     cameras = camera_to_world(poses)
     size, device = pipe.latent_shape[-1], latents.raw_density.device
-    pictures = [view.rgba]
+    images = [view.rgba]
     for camera in cameras[1:]:
         with torch.no_grad():
             seen = render_camera(latents, camera.to(device), size, fov_deg, background=0.0)
@@ -44,7 +44,7 @@ def decoded_field(
         alpha = functional.interpolate(
             seen.opacity[None, None].cpu(), decoded.shape[-2:], mode="bilinear"
         )
-        pictures.append(torch.cat([decoded, alpha], 1)[0].permute(1, 2, 0))
+        images.append(torch.cat([decoded, alpha], 1)[0].permute(1, 2, 0))
     field = VoxelField(replace(latents.settings, channels=3, bounds="unit"))
     with torch.no_grad():
         field.raw_density.copy_(latents.raw_density)
@@ -56,7 +56,7 @@ def decoded_field(
         half_extent=field.half_extent,
         density_rate=0.0,
     )
-    fitting = Fitting(torch.stack(pictures), cameras, fov_deg, settings, seed=seed, field=field)
+    fitting = Fitting(torch.stack(images), cameras, fov_deg, settings, seed=seed, field=field)
     while not fitting.finished:
         fitting.advance()
     return fitting.field

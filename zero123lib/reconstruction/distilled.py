@@ -1,6 +1,6 @@
 """The stage `sds`: a field that looks like the input from there, and right to the model elsewhere.
 
-In every step the input's camera sees the field, which is compared with the picture, and some random
+In every step the input's camera sees the field, which is compared with the image, and some random
 cameras see it, about which the model is asked (threestudio, ``systems/zero123.py``; the losses and
 their names are its own, but for the two on depth, which the official recipe has).
 """
@@ -22,11 +22,17 @@ from zero123lib.diffusion.sds import Guidance
 from zero123lib.fields import regularisers
 from zero123lib.fields.occupancy import OccupancyGrid
 from zero123lib.fields.voxels import VoxelField, VoxelSettings
-from zero123lib.reconstruction.cameras import Shot, pose_at, random_shots
-from zero123lib.reconstruction.pictures import InputView
+from zero123lib.reconstruction.cameras import OrbitCamera, pose_at, random_cameras
+from zero123lib.reconstruction.input_view import InputView
 from zero123lib.reconstruction.recipes import Recipe
+from zero123lib.reconstruction.rendered_views import (
+    NORMAL_LOSSES,
+    RenderedViews,
+    depth_roughness,
+    regularization_losses,
+    render_views,
+)
 from zero123lib.reconstruction.schedules import C, at_milestone
-from zero123lib.reconstruction.seen import NORMAL_LOSSES, Seen, depth_roughness, looks, see
 from zero123lib.reconstruction.start import first_field
 from zero123lib.views.cameras import camera_to_world
 
@@ -60,14 +66,14 @@ class Distilling:
         """
         self._recipe, self._view, self._device = recipe, view, pipe.device
         self._guidance = Guidance(
-            pipe, view.prepared, condition_elevation_deg=view.shot.pose.elevation_deg
+            pipe, view.prepared, condition_elevation_deg=view.camera.pose.elevation_deg
         )
         # Cameras are drawn on the CPU, what a rendering needs where it is rendered.
-        shots, draws = (int(one) for one in np.random.SeedSequence(seed).generate_state(2))
-        self._shots = torch.Generator().manual_seed(shots)
+        cameras, draws = (int(one) for one in np.random.SeedSequence(seed).generate_state(2))
+        self._camera_draws = torch.Generator().manual_seed(cameras)
         self._draws = torch.Generator(self._device).manual_seed(draws)
         self._latent = recipe.embedded.field.latent
-        self.total, self.step = recipe.content.trainer.max_steps, 0
+        self.total, self.step = recipe.trainer.max_steps, 0
         if field is None:
             channels = self._guidance.latent_shape[0] if self._latent else 3
             field = first_field(recipe, view, channels)
@@ -111,7 +117,7 @@ class Distilling:
             "settings": asdict(self.field.settings),
             "field": self.field.state_dict(),
             "optimizer": self._optimizer.state_dict(),
-            "shots": self._shots.get_state(),
+            "cameras": self._camera_draws.get_state(),
             "draws": self._draws.get_state(),
             "occupancy": self._occupancy.cells,
         }
@@ -122,7 +128,7 @@ class Distilling:
         self.field.load_state_dict(state["field"])
         self._begin(state["occupancy"].to(self._device))
         self._optimizer.load_state_dict(state["optimizer"])
-        self._shots.set_state(state["shots"])
+        self._camera_draws.set_state(state["cameras"])
         self._draws.set_state(state["draws"])
         self.step = state["step"]
 
@@ -165,45 +171,45 @@ class Distilling:
             (self._guidance.latent_shape[1],) * 2 if self._latent else (size, size),
             mode="area",
         )[0]
-        seen = self._see([self._view.shot], target.shape[-1], weights)
+        seen = self._see([self._view.camera], target.shape[-1], weights)
         losses = []
         if weights["rgb"]:
-            picture = self._decoded(seen.colors)[0] if self._latent else seen.colors[0]
-            wanted = self._on_white(picture.shape[0])
-            losses.append(("rgb", (picture - wanted).square().mean()))
+            image = self._decoded(seen.colors)[0] if self._latent else seen.colors[0]
+            wanted = self._on_white(image.shape[0])
+            losses.append(("rgb", (image - wanted).square().mean()))
         if weights["mask"]:
             losses.append(("mask", (seen.opacity[0] - target[3]).square().mean()))
         if weights["depth_smooth_input"]:
             losses.append(("depth_smooth_input", depth_roughness(seen.depth)))
-        return losses + looks(seen, self.field, weights, self._draws)
+        return losses + regularization_losses(seen, self.field, weights, self._draws)
 
     def _novel_losses(self, weights: Mapping[str, float]) -> list[tuple[str, Tensor]]:
         recipe = self._recipe
-        shots = random_shots(recipe, self.step, self._shots)
+        cameras = random_cameras(recipe, self.step, self._camera_draws)
         camera, guidance = recipe.data.random_camera, recipe.guidance
         size = at_milestone(camera.height, camera.resolution_milestones, self.step)
         if self._latent:
             size = self._guidance.latent_shape[1]
-        seen = self._see(shots, size, weights)
+        seen = self._see(cameras, size, weights)
         losses = []
         if weights["sds"]:
-            losses.append(("sds", self._distilled(seen, shots, guidance.guidance_scale)))
+            losses.append(("sds", self._distilled(seen, cameras, guidance.guidance_scale)))
         if weights["sparsity"]:
             losses.append(("sparsity", regularisers.sparsity(seen.opacity)))
         if weights["depth_smooth"]:
             losses.append(("depth_smooth", depth_roughness(seen.depth)))
         if weights["near_view"]:
-            losses.append(("near_view", self._near_view(seen, shots, size)))
-        return losses + looks(seen, self.field, weights, self._draws)
+            losses.append(("near_view", self._near_view(seen, cameras, size)))
+        return losses + regularization_losses(seen, self.field, weights, self._draws)
 
-    def _distilled(self, seen: Seen, shots: list[Shot], scale: float) -> Tensor:
+    def _distilled(self, seen: RenderedViews, cameras: list[OrbitCamera], scale: float) -> Tensor:
         guidance, embedded = self._recipe.guidance, self._recipe.embedded
         share = (C(guidance.min_step_percent, self.step), C(guidance.max_step_percent, self.step))
         clip = guidance.grad_clip
         ask = self._guidance.distil if self._latent else self._guidance
         found = ask(
             seen.colors.permute(0, 3, 1, 2),
-            [shot.pose.relative_to(self._view.shot.pose) for shot in shots],
+            [camera.pose.relative_to(self._view.camera.pose) for camera in cameras],
             timesteps=(min(share), max(share)),
             guidance_scale=scale,
             variant=embedded.variant,
@@ -213,21 +219,23 @@ class Distilling:
         )
         return found.loss
 
-    def _near_view(self, seen: Seen, shots: list[Shot], size: int) -> Tensor:
-        """How much the picture and depth change as eyes move a little (the official recipe)."""
+    def _near_view(self, seen: RenderedViews, cameras: list[OrbitCamera], size: int) -> Tensor:
+        """How much the image and depth change as eyes move a little (the official recipe)."""
         shift = self._recipe.embedded.near_view_shift
         moved = []
-        for shot in shots:
-            way = functional.normalize(torch.randn(3, generator=self._shots), dim=0)
-            eye = camera_to_world(shot.pose)[:3, 3] + shift * way
-            moved.append(Shot(pose_at(eye), shot.fov_deg))
+        for camera in cameras:
+            way = functional.normalize(torch.randn(3, generator=self._camera_draws), dim=0)
+            eye = camera_to_world(camera.pose)[:3, 3] + shift * way
+            moved.append(OrbitCamera(pose_at(eye), camera.fov_deg))
         near = self._see(moved, size, {})
         return (near.colors - seen.colors).abs().mean() + (near.depth - seen.depth).abs().mean()
 
-    def _see(self, shots: list[Shot], size: int, weights: Mapping[str, float]) -> Seen:
-        return see(
+    def _see(
+        self, cameras: list[OrbitCamera], size: int, weights: Mapping[str, float]
+    ) -> RenderedViews:
+        return render_views(
             self.field,
-            shots,
+            cameras,
             size,
             self._recipe.embedded.field.samples,
             background=self._white,
@@ -237,19 +245,19 @@ class Distilling:
         )
 
     def _on_white(self, size: int) -> Tensor:
-        picture = self._view.on_white.to(self._device).permute(2, 0, 1)[None]
-        sized = functional.interpolate(picture, (size, size), mode="area")
+        image = self._view.on_white.to(self._device).permute(2, 0, 1)[None]
+        sized = functional.interpolate(image, (size, size), mode="area")
         return sized[0].permute(1, 2, 0)
 
     def _decoded(self, latents: Tensor) -> Tensor:
-        """Pictures ``[B, S, S, 3]`` in [0, 1] of latents ``[B, h, w, C]``, with gradient."""
+        """Images ``[B, S, S, 3]`` in [0, 1] of latents ``[B, h, w, C]``, with gradient."""
         pipe = self._guidance.pipe
         unscaled = latents.permute(0, 3, 1, 2) / pipe.vae.config["scaling_factor"]
-        pictures = cast(Any, pipe.vae.decode(unscaled.to(pipe.vae.dtype))).sample.float()
-        return (pictures.permute(0, 2, 3, 1) + 1) / 2
+        images = cast(Any, pipe.vae.decode(unscaled.to(pipe.vae.dtype))).sample.float()
+        return (images.permute(0, 2, 3, 1) + 1) / 2
 
     def _white_latents(self) -> Tensor:
-        """What the model has for a white picture, pixel by pixel, ``[h w, C]``."""
+        """What the model has for a white image, pixel by pixel, ``[h w, C]``."""
         vae, size = self._guidance.pipe.vae, self._guidance.pipe.image_size
         white = torch.ones(1, 3, size, size, device=self._device, dtype=vae.dtype)
         with torch.no_grad():

@@ -19,17 +19,17 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from torch import Tensor
 
 from zero123lib._errors import ArgumentError
+from zero123lib._files import MAKING, held_folder
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.meshes.load import load_mesh
 from zero123lib.reconstruction import outputs
 from zero123lib.reconstruction.distilled import Distilling
-from zero123lib.reconstruction.faults import ReconstructionError, check_filled, check_losses
+from zero123lib.reconstruction.faults import ReconstructionError, Stage, check_filled, check_losses
 from zero123lib.reconstruction.fitted import FittingViews, MakingViews
-from zero123lib.reconstruction.pictures import input_view
+from zero123lib.reconstruction.input_view import input_view
 from zero123lib.reconstruction.posed import PosedViews
 from zero123lib.reconstruction.progress import Finished, Progress
 from zero123lib.reconstruction.recipes import Recipe
@@ -44,8 +44,6 @@ from zero123lib.reconstruction.state import (
 )
 from zero123lib.reconstruction.subject import Photo, Posed, Subject
 from zero123lib.views.images import ImageSource, Prepared
-
-Stage = MakingViews | FittingViews | Distilling
 
 _PREVIEW_PX = 96
 _EMPTY_CHECK_STEPS = 25
@@ -65,7 +63,7 @@ def reconstruct(
     resume: bool = False,
     stop: Callable[[], bool] | None = None,
 ) -> Iterator[Progress | Finished]:
-    """Make a field of the pictured object, step by step.
+    """Make a field of the object in the image, step by step.
 
     Arguments are checked at once; work is done as the iterator is advanced. The world is z-up, the
     input's camera at azimuth 0 and ``input_elevation_deg``.
@@ -76,7 +74,7 @@ def reconstruct(
         pipe: the model, on the device to work on.
         out: folder to write; None keeps all in memory.
         seed: of all that is drawn; None is the recipe's.
-        input_elevation_deg: of the camera that took the picture; None is the recipe's.
+        input_elevation_deg: of the camera that took the image; None is the recipe's.
         max_steps: of optimisation in all stages together; the result is that of a stopped run.
         resume: go on from the checkpoint in ``out``, if there is one.
         stop: asked between steps; True ends the run with what is there, its mesh unrefined.
@@ -85,7 +83,7 @@ def reconstruct(
         An iterator of :class:`Progress`, whose last item is :class:`Finished`.
 
     Raises:
-        ValueError: an argument is out of range or the picture is of no use; nothing was written.
+        ValueError: an argument is out of range or the image is of no use; nothing was written.
         ReconstructionError: while advancing: the loss diverged, or the field turned empty.
         OSError: a file could not be written.
     """
@@ -135,7 +133,7 @@ def reconstruct_views(
 
 
 def _checked_seed(recipe: Recipe, seed: int | None) -> int:
-    seed = recipe.content.seed if seed is None else seed
+    seed = recipe.seed if seed is None else seed
     if seed < 0:
         raise ArgumentError("seed", "at least 0", str(seed))
     return seed
@@ -223,12 +221,8 @@ class _Run:
 
     def _hold(self, out: Path, held: ExitStack) -> None:
         """Make the folder and keep other runs out of it."""
-        out.mkdir(parents=True, exist_ok=True)
-        try:
-            held.enter_context(FileLock(out / ".lock", timeout=0))
-        except Timeout as error:
-            raise ArgumentError("out", f"one run at a time in {str(out)!r}", "a second") from error
-        for left in out.glob(".making-*"):  # by a run that was killed while it wrote
+        held.enter_context(held_folder(out))
+        for left in out.glob(f"{MAKING}*"):  # by a run that was killed while it wrote
             left.unlink(missing_ok=True)
 
     def _names(self) -> list[str]:
@@ -254,7 +248,7 @@ class _Run:
             return MakingViews(recipe, subject.view, subject.pipe, self.seed)
         before = self.stages[-1] if self.stages else None
         if isinstance(before, MakingViews):
-            views = PosedViews.of_input(recipe, subject.view, before.pictures, before.poses)
+            views = PosedViews.of_input(recipe, subject.view, before.images, before.poses)
             return self._fitting(views)
         field = None if before is None else before.field
         return Distilling(recipe, subject.view, subject.pipe, self.seed, field)
@@ -288,7 +282,7 @@ class _Run:
             state.losses[name] = losses
             state.seconds[name] = before + time.perf_counter() - started
             last = stage.step == stage.total
-            every = self.recipe.content.checkpoint.every_n_train_steps
+            every = self.recipe.checkpoint.every_n_train_steps
             if isinstance(stage, MakingViews):
                 due = time.perf_counter() - self._saved_at > _SAVE_VIEWS_S
             else:
@@ -333,7 +327,7 @@ class _Run:
         every = self.recipe.embedded.preview_every
         if stage.field is None or not every or stage.step % every:
             return None
-        return outputs.preview(stage.field, self.subject.shot, _PREVIEW_PX, self.subject.pipe)
+        return outputs.preview(stage.field, self.subject.camera, _PREVIEW_PX, self.subject.pipe)
 
     def _finish(self, ended: str) -> Iterator[Progress | Finished]:
         """The result and its files."""
@@ -341,7 +335,7 @@ class _Run:
         field = self.stages[-1].field
         assert field is not None, "the last stage of a recipe has a field"
         first = self.stages[0]
-        made = (first.pictures, first.poses) if isinstance(first, MakingViews) else None
+        made = (first.images, first.poses) if isinstance(first, MakingViews) else None
         writing = outputs.Outputs(
             self.recipe, self.subject, field, made, seed=self.seed, stop=self.stop
         )

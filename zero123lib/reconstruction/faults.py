@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-import torch
-
 from zero123lib._errors import RunError
+from zero123lib.fields.occupancy import evaluate
 from zero123lib.reconstruction.distilled import LEAST_DENSITY, Distilling
 from zero123lib.reconstruction.fitted import FittingViews, MakingViews
 from zero123lib.reconstruction.recipes import Recipe
@@ -52,9 +51,7 @@ def check_filled(stage: Stage, kept: str) -> None:
     """
     if stage.field is None:
         return
-    nodes = stage.field.nodes().reshape(-1, 3)
-    with torch.no_grad():
-        most = max(float(stage.field.density(part).max()) for part in nodes.split(1 << 18))
+    most = float(evaluate(stage.field.density, stage.field.nodes()).max())
     if most <= LEAST_DENSITY:
         hint = (
             "raise system.guidance.embedded.fit.mask"

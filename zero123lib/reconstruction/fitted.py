@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
+from dataclasses import fields
 from typing import Any
 
 import torch
 
 from zero123lib.diffusion.pipeline import Zero123Pipeline
-from zero123lib.fields.fitting import FitSettings, Fitting, Schedule
-from zero123lib.fields.levels import silhouette_level
+from zero123lib.fields.fitting import FitSettings, Fitting
+from zero123lib.fields.levels import silhouette_iso_level
 from zero123lib.fields.occupancy import evaluate
 from zero123lib.fields.silhouettes import Silhouette, with_silhouette
 from zero123lib.fields.voxels import VoxelField
 from zero123lib.reconstruction.cameras import ring_poses
-from zero123lib.reconstruction.pictures import InputView, made_views
+from zero123lib.reconstruction.input_view import InputView, made_views
 from zero123lib.reconstruction.posed import PosedViews
 from zero123lib.reconstruction.recipes import Recipe
 from zero123lib.reconstruction.schedules import C
@@ -29,15 +30,15 @@ class MakingViews:
     """Views made so far. One step is some of them.
 
     Attributes:
-        pictures: ``[N, 3, S, S]`` in [0, 1] on white, in the order of `poses`.
+        images: ``[N, 3, S, S]`` in [0, 1] on white, in the order of `poses`.
         poses: of all.
     """
 
     name = "views"
 
     def __init__(self, recipe: Recipe, view: InputView, pipe: Zero123Pipeline, seed: int) -> None:
-        self.poses = ring_poses(recipe.embedded.views, view.shot.pose)
-        self.pictures = torch.zeros(0, 3, pipe.image_size, pipe.image_size)
+        self.poses = ring_poses(recipe.embedded.views, view.camera.pose)
+        self.images = torch.zeros(0, 3, pipe.image_size, pipe.image_size)
         self._recipe, self._view, self._pipe, self._seed = recipe, view, pipe, seed
         self._making = None
         self.field = None
@@ -45,7 +46,7 @@ class MakingViews:
     @property
     def step(self) -> int:
         """Views made."""
-        return len(self.pictures)
+        return len(self.images)
 
     @property
     def total(self) -> int:
@@ -59,21 +60,21 @@ class MakingViews:
                 self._pipe,
                 self._pipe.encode(self._view.prepared),
                 self._recipe,
-                self._view.shot,
+                self._view.camera,
                 self.poses,
                 self._seed,
                 self.step,
             )
-        self.pictures = torch.cat([self.pictures, next(self._making)])
+        self.images = torch.cat([self.images, next(self._making)])
         return {}
 
     def state_dict(self) -> dict[str, Any]:
         """All that changes."""
-        return {"pictures": self.pictures}
+        return {"images": self.images}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what :meth:`state_dict` gave."""
-        self.pictures, self._making = state["pictures"], None
+        self.images, self._making = state["images"], None
 
 
 class FittingViews:
@@ -132,42 +133,22 @@ class FittingViews:
         self._fitting.load_state_dict(state)
 
     def _shaping(self) -> Fitting:
-        fit, voxels = self._recipe.embedded.fit, self._recipe.embedded.field
-        settings = FitSettings(
-            steps=fit.steps,
-            resolutions=voxels.resolutions,
-            milestones=voxels.milestones,
-            rays=fit.rays,
-            samples=voxels.samples,
-            half_extent=voxels.half_extent,
-            density_rate=fit.density_rate,
-            color_rate=fit.color_rate,
-            rgb=_scheduled(fit.rgb),
-            mask=_scheduled(fit.mask),
-            opaque=_scheduled(fit.opaque),
-            density_variation=_scheduled(fit.density_variation),
-            color_variation=_scheduled(fit.color_variation),
-            robust=fit.robust,
-            hull_tolerance=fit.hull_tolerance,
-            hull_margin_px=fit.hull_margin_px,
-            hull_density=fit.hull_density,
-        )
-        return self._fit(settings, None)
+        return self._fit(_fit_settings(self._recipe), None)
 
     def _coloring(self, field: VoxelField) -> Fitting:
-        fit, voxels = self._recipe.embedded.fit, self._recipe.embedded.field
-        settings = FitSettings(
-            steps=fit.color_steps,
+        embedded = self._recipe.embedded
+        settings = _fit_settings(
+            self._recipe,
+            steps=embedded.fit.color_steps,
             resolutions=(field.resolution,),
             milestones=(),
-            rays=fit.rays,
-            samples=2 * voxels.samples,
-            half_extent=voxels.half_extent,
+            samples=2 * embedded.field.samples,
             density_rate=0.0,
-            color_rate=fit.color_rate,
             density_variation=0.0,
-            color_variation=_scheduled(fit.color_variation),
-            robust=fit.robust,
+            # The recipe's are for finding the density, which stays.
+            rgb=1.0,
+            mask=0.5,
+            opaque=0.0,
         )
         return self._fit(settings, field)
 
@@ -190,7 +171,7 @@ class FittingViews:
         known = 1 if views.first_is_true else len(views.images)
         masks, cameras = views.images[:known, ..., 3], views.cameras_to_world[:known]
         try:
-            level = silhouette_level(field, masks, cameras, views.fov_deg)
+            level = silhouette_iso_level(field, masks, cameras, views.fov_deg)
         except ValueError:
             return field  # empty, which the engine sees too and says
         return solid(field, level, self._silhouette)
@@ -199,7 +180,7 @@ class FittingViews:
 def solid(field: VoxelField, level: float, silhouette: Silhouette | None = None) -> VoxelField:
     """Make a field whose density rises more steeply through a level.
 
-    ``level (density / level) ^ 3``, at most :data:`_SOLID`: the surface stays where it is, but for
+    ``level (density / level) ^ 3``, at most ``_SOLID``: the surface stays where it is, but for
     what a silhouette changes of it. The old field stays.
 
     Args:
@@ -218,5 +199,12 @@ def solid(field: VoxelField, level: float, silhouette: Silhouette | None = None)
     return new
 
 
-def _scheduled(value: Any) -> Schedule:
-    return value if isinstance(value, int | float) else lambda step: C(value, step)
+def _fit_settings(recipe: Recipe, **others: Any) -> FitSettings:
+    """What a recipe says of the field and the fit, by the same names, and others in its place."""
+    said = vars(recipe.embedded.field) | vars(recipe.embedded.fit)
+    names = [one.name for one in fields(FitSettings) if one.name in said]
+    return FitSettings(**({name: _scheduled(said[name]) for name in names} | others))
+
+
+def _scheduled(value: Any) -> Any:
+    return (lambda step: C(value, step)) if isinstance(value, list) else value

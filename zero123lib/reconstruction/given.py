@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from zero123lib._errors import ArgumentError
-from zero123lib.fields.hull import silhouette_share
+from zero123lib.fields.hull import view_consensus
 from zero123lib.fields.occupancy import evaluate, lattice
 from zero123lib.reconstruction.posed import PosedViews, World
 from zero123lib.views.cameras import focal_px
 from zero123lib.views.cutout import cut_out, has_meaningful_alpha
+from zero123lib.views.errors import ImageError
 from zero123lib.views.folder import PosedImage, read_views
 from zero123lib.views.squaring import squared_about_object
 
@@ -78,7 +79,7 @@ def find_world(masks: Tensor, cameras_to_world: Tensor, fov_deg: float) -> World
     low, high = middle - nearest, middle + nearest
     for _ in range(_ROUNDS):
         points = low + (lattice(_NODES, 0.5) + 0.5) * (high - low)
-        share = evaluate(lambda p: silhouette_share(p, masks, cameras_to_world, fov_deg), points)
+        share = evaluate(lambda p: view_consensus(p, masks, cameras_to_world, fov_deg), points)
         inside = torch.linalg.vector_norm(points - middle, dim=-1) < nearest
         found = points[(share >= 1 - _TOLERANCE - 1e-6) & inside]
         if not len(found):
@@ -118,4 +119,7 @@ def looked_at(masks: Tensor, cameras_to_world: Tensor, fov_deg: float) -> Tensor
 def _cut_out(posed: PosedImage) -> PosedImage:
     if has_meaningful_alpha(posed.image):
         return posed
-    return replace(posed, image=cut_out(posed.image).image)
+    try:
+        return replace(posed, image=cut_out(posed.image).image)
+    except ImageError as error:
+        raise error.within(posed.name) from error

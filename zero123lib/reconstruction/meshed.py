@@ -20,7 +20,7 @@ from zero123lib.meshes.cleanup import clean
 from zero123lib.meshes.colors import colors_at_vertices
 from zero123lib.meshes.extract import extract
 from zero123lib.meshes.mesh import Mesh
-from zero123lib.meshes.refine import Refinement, mended, refine
+from zero123lib.meshes.refine import Refinement, fixed, refine
 from zero123lib.meshes.texture import bake, surface_colors, with_vertex_colors
 from zero123lib.meshes.texture_views import ViewFit, texture_from_views
 from zero123lib.reconstruction.posed import PosedViews
@@ -116,7 +116,7 @@ class Meshing:
                 views.cameras,
                 self._recipe.embedded.refine,
                 seed=self._seed,
-                worth=views.weights,
+                view_weights=views.weights,
             ):
                 taken.append(one)
                 yield one.step
@@ -125,7 +125,7 @@ class Meshing:
                     return
             refined = taken[-1].mesh
             assert refined is not None, "the last step has the mesh"
-            self.mesh = mended(refined.to("cpu"))
+            self.mesh = fixed(refined.to("cpu"))
         except (ValueError, RuntimeError, MissingExtraError) as error:
             # RuntimeError is PyTorch's, of a device that has not the memory, say.
             self.notes.append(f"the mesh is not refined: {error}")
@@ -148,8 +148,10 @@ class Meshing:
                 views.cameras,
                 size or _SIZE_FOR_VERTICES,
                 ViewFit(steps=self._recipe.embedded.outputs.texture_steps),
-                worth=views.weights,
+                view_weights=views.weights,
                 trusted=0 if views.first_is_true else None,
+                detail=views.detail,
+                upscale=self._recipe.embedded.outputs.texture_upscale,
             )
         except (ValueError, RuntimeError, MissingExtraError) as error:
             self.notes.append(f"the mesh has the field's colours, not the views': {error}")

@@ -2,12 +2,12 @@
 
 In the order in which they are written:
 
-field.safetensors, .json  the field: ``load_field`` reads it
-mesh.ply, mesh.glb      its surface: z-up as our world is, with colours at the vertices; and y-up
-                        as glTF is, with a texture
-views.png               the input and the model's views of it, where there are any
-turntable.gif, .mp4     the field from all around; depth.mp4 and normals.mp4 likewise
-metrics.json            how it came about, and how long it took; the last
+    field.safetensors, .json   the field: ``load_field`` reads it
+    mesh.ply, mesh.glb         its surface: z-up as our world is, with colours at the vertices;
+                               and y-up as glTF is, with a texture
+    views.png                  the input and the model's views of it, where there are any
+    turntable.gif, .mp4        the field from all around; depth.mp4 and normals.mp4 likewise
+    metrics.json               how it came about, and how long it took; the last
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ from zero123lib._errors import ArgumentError
 from zero123lib._files import whole_file, write_bytes, write_json
 from zero123lib._optional import MissingExtraError
 from zero123lib._versions import versions
+from zero123lib.diffusion.apps import bundled_networks
 from zero123lib.diffusion.pipeline import Zero123Pipeline
-from zero123lib.fields.levels import silhouette_level
+from zero123lib.fields.levels import silhouette_iso_level
 from zero123lib.fields.voxels import VoxelField, VoxelSettings
 from zero123lib.meshes.export import write_mesh
 from zero123lib.meshes.mesh import Mesh
 from zero123lib.reconstruction import videos
-from zero123lib.reconstruction.cameras import Shot
+from zero123lib.reconstruction.cameras import OrbitCamera
 from zero123lib.reconstruction.decoded import decoded_field
 from zero123lib.reconstruction.meshed import Meshing
 from zero123lib.reconstruction.posed import PosedViews
@@ -117,7 +118,7 @@ class Outputs:
         if out is not None:
             self._write_views(out)
             film: list[videos.Frame] = []
-            for frame in videos.turn(self.field, subject.shot, wanted):
+            for frame in videos.turn(self.field, subject.camera, wanted):
                 film.append(frame)
                 yield before_film + len(film), total
             self._write_film(out, film)
@@ -127,7 +128,7 @@ class Outputs:
         """The density whose surface has the silhouettes that are known."""
         masks, cameras, fov_deg = self._subject.silhouettes
         try:
-            return silhouette_level(self.field, masks, cameras, fov_deg, between=_LEVELS)
+            return silhouette_iso_level(self.field, masks, cameras, fov_deg, between=_LEVELS)
         except ValueError as error:
             self.notes.append(f"no surface: {error}")
             return None
@@ -147,18 +148,22 @@ class Outputs:
             steps: stage -> steps taken and steps in all.
         """
         recipe, subject = self._recipe, self._subject
-        pipe, pose = subject.pipe, subject.shot.pose
+        pipe, pose = subject.pipe, subject.camera.pose
         camera = {
             "elevation_deg": pose.elevation_deg,
             "azimuth_deg": pose.azimuth_deg,
             "radius": pose.radius,
-            "fov_deg": subject.shot.fov_deg,
+            "fov_deg": subject.camera.fov_deg,
         }
         return {
             "ended": ended,
             "recipe": recipe.name,
             "model": None if pipe is None else pipe.model_name,
             "model_licence": None if pipe is None else pipe.licence,
+            "networks": bundled_networks(
+                subject.view.prepared.method if isinstance(subject, Photo) else None,
+                recipe.embedded.outputs.texture_upscale,
+            ),
             "seed": seed,
             "input_camera": camera if isinstance(subject, Photo) else None,
             "world": None if isinstance(subject, Photo) else asdict(subject.views.world),
@@ -231,7 +236,7 @@ class Outputs:
             return
         images, poses = self._made
         view = self._subject.view
-        labels = ["input", *(camera_label(one.relative_to(view.shot.pose)) for one in poses)]
+        labels = ["input", *(camera_label(one.relative_to(view.camera.pose)) for one in poses)]
         made = to_pils(images * 2 - 1) if len(images) else []
         sheet = contact_sheet([view.prepared.image, *made], labels=labels[: len(made) + 1])
         with whole_file(out / "views.png") as scratch:
@@ -260,11 +265,13 @@ class Outputs:
         return {**counts, "refined": self._refined}
 
 
-def preview(field: VoxelField, shot: Shot, size: int, pipe: Zero123Pipeline | None) -> Tensor:
+def preview(
+    field: VoxelField, camera: OrbitCamera, size: int, pipe: Zero123Pipeline | None
+) -> Tensor:
     """Render ``[H, W, 3]`` in [0, 1] for progress; what shows latents is decoded by the model."""
     if field.settings.bounds == "unit" or pipe is None:
-        return look(field, shot, size, normals=False).rgb.cpu()
-    latents = look(field, shot, pipe.latent_shape[-1], normals=False).rgb
+        return look(field, camera, size, normals=False).rgb.cpu()
+    latents = look(field, camera, pipe.latent_shape[-1], normals=False).rgb
     return ((pipe.decode(latents.permute(2, 0, 1)[None])[0] + 1) / 2).permute(1, 2, 0).cpu()
 
 

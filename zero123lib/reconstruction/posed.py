@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from zero123lib.meshes.mesh import Camera
-from zero123lib.reconstruction.pictures import InputView, cut_from_white
+from zero123lib.reconstruction.input_view import InputView
 from zero123lib.reconstruction.recipes import Recipe
 from zero123lib.views.cameras import camera_to_world
+from zero123lib.views.images import alpha_from_white
 from zero123lib.views.poses import Pose
 
 # Where the input is to count nothing.
@@ -53,6 +54,7 @@ class PosedViews:
         first_is_true: whether the first image is the input, and a model made the others of it. They
             are guesses, and where they contradict the input, it decides.
         world: where that of the images as they came lies; what is made goes back there.
+        detail: the first image at more pixels ``[D, D, 4]``, where there are more.
     """
 
     images: Tensor
@@ -61,6 +63,7 @@ class PosedViews:
     weights: Tensor
     first_is_true: bool = False
     world: World = World()
+    detail: Tensor | None = None
 
     @property
     def cameras(self) -> list[Camera]:
@@ -83,9 +86,10 @@ class PosedViews:
         weights = torch.ones(1 + len(made))
         weights[0] = max(recipe.embedded.fit.input_weight, _LEAST_WEIGHT)
         return cls(
-            torch.cat([view.rgba[None], cut_from_white(made, darkness)]),
-            camera_to_world([view.shot.pose, *poses[: len(made)]]),
-            view.shot.fov_deg,
+            torch.cat([view.rgba[None], alpha_from_white(made, darkness)]),
+            camera_to_world([view.camera.pose, *poses[: len(made)]]),
+            view.camera.fov_deg,
             weights,
             first_is_true=True,
+            detail=view.detail,
         )

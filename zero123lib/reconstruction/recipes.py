@@ -9,71 +9,60 @@ alone live in ``system.guidance.embedded``.
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 import yaml
 
+from zero123lib._config import settings
 from zero123lib._errors import ArgumentError
 from zero123lib._optional import require
+from zero123lib._words import nearest
 from zero123lib.reconstruction.files import RECIPES as RECIPES
 from zero123lib.reconstruction.files import check_overrides, find_recipe
 from zero123lib.reconstruction.files import recipe_names as recipe_names
 from zero123lib.reconstruction.known import IGNORED, TYPES
 from zero123lib.reconstruction.schedules import largest
-from zero123lib.reconstruction.schema import Content, Data, Embedded, Guidance, Loss, Optimizer
+from zero123lib.reconstruction.schema import Content, Embedded, Guidance, Loss, Optimizer
 
 EXTRA = "recon"
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """A recipe that was read.
+@settings
+class Recipe(Content):
+    """A recipe that was read: what the embedded engine goes by, and what it came with.
 
     Attributes:
-        content: what the embedded engine goes by.
         ignored: keys of threestudio's that it does not use.
         text: the whole as YAML, overrides and interpolations done.
     """
 
-    content: Content
-    ignored: tuple[str, ...]
-    text: str
-
-    @property
-    def name(self) -> str:
-        """What the recipe calls itself."""
-        return self.content.name
-
-    @property
-    def data(self) -> Data:
-        """``data``."""
-        return self.content.data
+    ignored: tuple[str, ...] = ()
+    text: str = ""
 
     @property
     def guidance(self) -> Guidance:
         """``system.guidance``."""
-        return self.content.system.guidance
+        return self.system.guidance
 
     @property
     def embedded(self) -> Embedded:
         """``system.guidance.embedded``."""
-        return self.content.system.guidance.embedded
+        return self.system.guidance.embedded
 
     @property
     def loss(self) -> Loss:
         """``system.loss``."""
-        return self.content.system.loss
+        return self.system.loss
 
     @property
     def optimizer(self) -> Optimizer:
         """``system.optimizer``."""
-        return self.content.system.optimizer
+        return self.system.optimizer
 
     @property
     def steps(self) -> int:
@@ -81,7 +70,7 @@ class Recipe:
         fit = self.embedded.fit
         counts = {
             "views": fit.steps + fit.color_steps,
-            "sds": self.content.trainer.max_steps,
+            "sds": self.trainer.max_steps,
         }
         return sum(counts[stage] for stage in self.embedded.stages)
 
@@ -101,7 +90,7 @@ def read_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     kept: dict[str, Any] = {}
     ignored: list[str] = []
     _sort(tree, Content, "", kept, ignored, tree)
-    return Recipe(_built(Content, kept), tuple(ignored), _yaml(tree))
+    return Recipe(**kept, ignored=tuple(ignored), text=_yaml(tree))
 
 
 def resolved(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -157,7 +146,7 @@ def _sort(
             raise ArgumentError(
                 place,
                 f"a key that is known in {path or 'a recipe'}",
-                f"{key!r}{_nearest(str(key), [*mine, *passed, *sections])}",
+                f"{key!r}{nearest(str(key), [*mine, *passed, *sections])}",
             )
 
 
@@ -175,60 +164,13 @@ def _passed_over(value: Any, place: str, tree: Mapping[str, Any]) -> list[str]:
             raise ArgumentError(
                 f"{place}.{key}",
                 f"a key that is known in {place}",
-                f"{key!r}{_nearest(str(key), known)}",
+                f"{key!r}{nearest(str(key), known)}",
             )
     return [f"{place}.{key}" for key in value or {}]
 
 
-def _nearest(key: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(key, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
 def _parent(path: str) -> str:
     return path.rpartition(".")[0]
-
-
-def _built(kind: type, content: Mapping[str, Any], path: str = "") -> Any:
-    """A section with values of its types, and defaults for what is not there."""
-    omegaconf = _omegaconf()
-    node = omegaconf.OmegaConf.structured(kind)
-    hints = get_type_hints(kind)
-    values = {}
-    for name in content:
-        place, hint = f"{path}.{name}" if path else name, hints[name]
-        if is_dataclass(hint):
-            values[name] = _built(cast(type, hint), content[name], place)
-            continue
-        try:
-            value = omegaconf.OmegaConf.merge(node, {name: content[name]})[name]
-        except omegaconf.errors.OmegaConfBaseException as error:
-            raise ArgumentError(place, _described(hint), repr(content[name])) from error
-        values[name] = tuple(value) if get_origin(hint) is tuple else _plain(value)
-    try:
-        return kind(**values)
-    except ArgumentError as error:
-        raise error.within(path) from error
-
-
-def _plain(value: Any) -> Any:
-    """Lists of plain values for those of OmegaConf's."""
-    config = _omegaconf().OmegaConf
-    return config.to_container(value) if config.is_config(value) else value
-
-
-def _described(hint: Any) -> str:
-    """An annotation in words."""
-    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
-    inside = get_args(hint)
-    if get_origin(hint) is Literal:
-        return f"one of {', '.join(inside)}"
-    if get_origin(hint) is tuple:
-        count = "" if inside[-1] is Ellipsis else f"{len(inside)} "
-        return f"a list of {count}entries, each {_described(inside[0])}"
-    if inside:
-        return " or ".join("null" if one is type(None) else _described(one) for one in inside)
-    return names[hint]
 
 
 def _yaml(tree: Mapping[str, Any]) -> str:

@@ -14,14 +14,37 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
 
 from zero123lib._errors import ArgumentError
 
-Schedule = float | int | Sequence[float | int]
+
+def _bounded(most: float) -> AfterValidator:
+    """Hold a setting to schedules that never leave [0, ``most``]."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, bool) or not isinstance(value, int | float | list):
+            raise ArgumentError("", "a number or a schedule", repr(value))
+        try:
+            values = [v for _, v in schedule_points(value)] if isinstance(value, list) else [value]
+        except ArgumentError as error:
+            raise error.renamed("") from error
+        if not all(0 <= one <= most for one in values) or math.inf in values:
+            wanted = "of at least 0" if most == math.inf else f"from 0 to {most:g}"
+            raise ArgumentError("", f"numbers {wanted}", str(value))
+        return value
+
+    return AfterValidator(check)
 
 
-def C(value: Schedule, step: int, epoch: int = 0) -> float:
+# As settings: a number, or a list as above.
+Schedule = Annotated[Any, _bounded(math.inf)]
+ShareSchedule = Annotated[Any, _bounded(1.0)]
+
+
+def C(value: float | Sequence[float], step: int, epoch: int = 0) -> float:
     """The value of a schedule at a step (threestudio, ``utils/misc.py: C``).
 
     Args:
@@ -42,7 +65,7 @@ def C(value: Schedule, step: int, epoch: int = 0) -> float:
     return low + (high - low) * min(max((now - start) / (end - start), 0.0), 1.0)
 
 
-def largest(value: Schedule) -> float:
+def largest(value: float | Sequence[float]) -> float:
     """The most that a schedule comes to (threestudio, ``utils/config.py: C_max``)."""
     if isinstance(value, int | float):
         return value

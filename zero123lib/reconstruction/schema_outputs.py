@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from zero123lib._errors import ArgumentError
+from pydantic import BeforeValidator, Field
+
+from zero123lib._choices import Upscale
+from zero123lib._config import Number, settings
 from zero123lib.meshes.settings import MAX_SIZE, MIN_SIZE, RefineSettings
-from zero123lib.reconstruction import checks
+
+Elevation = Annotated[Number, Field(ge=-90, le=90, description="degrees in [-90, 90]")]
+
+# What an environment says, as `${oc.env:STEPS}` does, is a text.
+Int = Annotated[int, BeforeValidator(lambda v: int(v) if isinstance(v, str) else v)]
+Whole = Annotated[Int, Field(ge=0)]
+Count = Annotated[Int, Field(ge=1)]
 
 # field: the colours of the field
 # views: those of the input and the generated views, by `texture_from_views`
 TextureSource = Literal["field", "views"]
 
 
-@dataclass(frozen=True)
+@settings
 class Outputs:
     """``embedded.outputs``: what is written at the end.
 
@@ -24,34 +32,27 @@ class Outputs:
         elevation_deg: of their cameras.
         mesh_resolution: nodes along the cube's side; 0 writes no mesh.
         mesh_level: density per world unit where the surface is; null takes the one that has the
-            picture's silhouette.
+            silhouettes that are known.
         texture_size: side of the texture in mesh.glb, texels; 0 gives it vertices' colours, as
             mesh.ply has them.
-        texture_from: see :data:`TextureSource`; of files, a mesh without has the field's colours.
+        texture_from: see :data:`TextureSource`.
         texture_steps: of the descent to the views' colours. 0 leaves each texel the mean of what
             the views show of it; many speckle it where views disagree.
+        texture_upscale: how many times larger the views are made for it, by a network.
     """
 
-    frames: int = 36
-    size: int = 160
-    elevation_deg: float = 15.0
-    mesh_resolution: int = 128
-    mesh_level: float | None = None
-    texture_size: int = 1024
+    frames: Count = 36
+    size: Int = Field(default=160, ge=8)
+    elevation_deg: Elevation = 15.0
+    mesh_resolution: Whole = 128
+    mesh_level: Number | None = None
+    texture_size: Literal[0] | Annotated[Int, Field(ge=MIN_SIZE, le=MAX_SIZE)] = 1024
     texture_from: TextureSource = "field"
-    texture_steps: int = 4
-
-    def __post_init__(self) -> None:
-        checks.least(self, frames=1, size=8, mesh_resolution=0, texture_steps=0)
-        if self.texture_size and not MIN_SIZE <= self.texture_size <= MAX_SIZE:
-            raise ArgumentError(
-                "texture_size", f"0, or {MIN_SIZE} to {MAX_SIZE} texels", str(self.texture_size)
-            )
-        if not -90 <= self.elevation_deg <= 90:
-            raise ArgumentError("elevation_deg", "degrees in [-90, 90]", f"{self.elevation_deg:g}")
+    texture_steps: Whole = 4
+    texture_upscale: Upscale = 1
 
 
-@dataclass(frozen=True)
+@settings
 class Refine(RefineSettings):
     """``embedded.refine``: the mesh's shape and colours, changed until it looks as the input and
     the generated views do.
@@ -60,9 +61,5 @@ class Refine(RefineSettings):
         steps: 0 leaves the mesh as it was extracted.
     """
 
-    steps: int = 0
-
-    def __post_init__(self) -> None:
-        checks.least(self, steps=0)
-        # The other keys are held to what they are there, also where nothing is refined.
-        RefineSettings(**{**vars(self), "steps": max(self.steps, 1)})
+    steps: Whole = 0
+    views_per_step: Count = 4

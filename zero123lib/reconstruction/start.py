@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from zero123lib.fields.hull import silhouette_share
+from zero123lib.fields.hull import view_consensus
 from zero123lib.fields.voxels import VoxelField, VoxelSettings
-from zero123lib.reconstruction.pictures import InputView
+from zero123lib.reconstruction.input_view import InputView
 from zero123lib.reconstruction.recipes import Recipe
 from zero123lib.views.cameras import camera_to_world
 
@@ -38,11 +38,11 @@ def first_field(recipe: Recipe, view: InputView, channels: int) -> VoxelField:
     if voxels.initial == "blob":
         density = functional.softplus(_BLOB_SCALE * (1 - radius / _BLOB_RADIUS))
     else:
-        inside = silhouette_share(
+        inside = view_consensus(
             nodes.reshape(-1, 3),
             view.rgba[None, ..., 3],
-            camera_to_world([view.shot.pose]),
-            view.shot.fov_deg,
+            camera_to_world([view.camera.pose]),
+            view.camera.fov_deg,
         ).reshape(radius.shape)
         density = _HULL_DENSITY * ((inside > 0.5) & (radius < _HULL_RADIUS))
     with torch.no_grad():

@@ -19,7 +19,7 @@ CHECKPOINT, METRICS = "checkpoint.pt", "metrics.json"
 # Counts up when what is in the file changes.
 _FORMAT = 1
 # What says nothing to people.
-_LONG = ("recipe", "picture", "views")
+_LONG = ("recipe", "image", "views")
 
 
 @dataclass

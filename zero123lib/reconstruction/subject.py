@@ -10,15 +10,15 @@ from torch import Tensor
 
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.fields.silhouettes import Silhouette
-from zero123lib.reconstruction.cameras import Shot
-from zero123lib.reconstruction.pictures import InputView
+from zero123lib.reconstruction.cameras import OrbitCamera
+from zero123lib.reconstruction.input_view import InputView
 from zero123lib.reconstruction.posed import PosedViews
 from zero123lib.reconstruction.recipes import Recipe
 from zero123lib.views.cameras import camera_to_world
 from zero123lib.views.poses import Pose
 
 # Where the turntable stands that shows images from all sides.
-_OVERVIEW = Shot(Pose(0.0, 0.0, 1.85))
+_OVERVIEW = OrbitCamera(Pose(0.0, 0.0, 1.85))
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +29,9 @@ class Photo:
     pipe: Zero123Pipeline
 
     @property
-    def shot(self) -> Shot:
+    def camera(self) -> OrbitCamera:
         """The image's camera."""
-        return self.view.shot
+        return self.view.camera
 
     @property
     def device(self) -> torch.device:
@@ -41,8 +41,12 @@ class Photo:
 
     @property
     def silhouettes(self) -> tuple[Tensor, Tensor, float]:
-        """What is known of the outline: alpha ``[1, S, S]``, its camera, the field of view."""
-        return self.view.rgba[None, ..., 3], camera_to_world([self.shot.pose]), self.shot.fov_deg
+        """Return the known outline as alpha ``[1, S, S]``, its camera, the field of view."""
+        return (
+            self.view.rgba[None, ..., 3],
+            camera_to_world([self.camera.pose]),
+            self.camera.fov_deg,
+        )
 
     def silhouette(self, recipe: Recipe) -> Silhouette | None:
         """Return the outline to hold to, where the recipe does, ``embedded.keep_silhouette``."""
@@ -55,8 +59,8 @@ class Photo:
         """Name what may not differ between the parts of one run."""
         return {
             "model": self.pipe.model_name,
-            "input elevation": f"{self.shot.pose.elevation_deg:g} degrees",
-            "picture": _digest(self.view.rgba, self.view.prepared.tensor),
+            "input elevation": f"{self.camera.pose.elevation_deg:g} degrees",
+            "image": _digest(self.view.rgba, self.view.prepared.tensor),
         }
 
 
@@ -69,18 +73,18 @@ class Posed:
     pipe: None = None
 
     @property
-    def shot(self) -> Shot:
+    def camera(self) -> OrbitCamera:
         """A camera that shows all of the object."""
         return _OVERVIEW
 
     @property
     def device(self) -> torch.device:
-        """The CPU: there is no model that would be elsewhere."""
+        """Return the CPU, for there is no model that would be elsewhere."""
         return torch.device("cpu")
 
     @property
     def silhouettes(self) -> tuple[Tensor, Tensor, float]:
-        """All images' outlines: alpha ``[V, S, S]``, the cameras, the field of view."""
+        """Return all images' outlines, alpha ``[V, S, S]``, the cameras, the field of view."""
         views = self.views
         return views.images[..., 3], views.cameras_to_world, views.fov_deg
 

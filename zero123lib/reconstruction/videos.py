@@ -18,9 +18,10 @@ from zero123lib._optional import require
 from zero123lib.fields.occupancy import OccupancyGrid
 from zero123lib.fields.volume import View, render_camera
 from zero123lib.fields.voxels import VoxelField
-from zero123lib.reconstruction.cameras import Shot
+from zero123lib.reconstruction.cameras import OrbitCamera
 from zero123lib.reconstruction.schema_outputs import Outputs
 from zero123lib.views.cameras import camera_to_world
+from zero123lib.views.eight_bits import to_uint8
 from zero123lib.views.folder import gif
 from zero123lib.views.poses import Pose
 
@@ -47,18 +48,18 @@ class Frame:
     normals: Tensor
 
 
-def turn(field: VoxelField, shot: Shot, wanted: Outputs) -> Iterator[Frame]:
+def turn(field: VoxelField, camera: OrbitCamera, wanted: Outputs) -> Iterator[Frame]:
     """Render the frames of a turn around a field.
 
     Args:
-        shot: how far away the cameras are, and their field of view.
+        camera: how far away the cameras are, and their field of view.
         wanted: how many frames, of what size, from what elevation.
     """
     occupancy = occupied(field)
     for index in range(wanted.frames):
-        pose = Pose(wanted.elevation_deg, 360 * index / wanted.frames, shot.pose.radius)
+        pose = Pose(wanted.elevation_deg, 360 * index / wanted.frames, camera.pose.radius)
         size = wanted.size - wanted.size % 2
-        seen = look(field, Shot(pose, shot.fov_deg), size, occupancy=occupancy)
+        seen = look(field, OrbitCamera(pose, camera.fov_deg), size, occupancy=occupancy)
         assert seen.normals is not None
         reach = field.half_extent * math.sqrt(3)
         nearness = (pose.radius + reach - seen.depth) / (2 * reach)
@@ -72,7 +73,7 @@ def turn(field: VoxelField, shot: Shot, wanted: Outputs) -> Iterator[Frame]:
 
 def look(
     field: VoxelField,
-    shot: Shot,
+    camera: OrbitCamera,
     size: int,
     *,
     normals: bool = True,
@@ -86,9 +87,9 @@ def look(
     with torch.no_grad():
         return render_camera(
             field,
-            camera_to_world(shot.pose).to(field.raw_density.device),
+            camera_to_world(camera.pose).to(field.raw_density.device),
             size,
-            shot.fov_deg,
+            camera.fov_deg,
             occupancy=occupancy or occupied(field),
             normals=normals,
             negligible=_NEGLIGIBLE,
@@ -146,5 +147,5 @@ def grey(values: Tensor) -> Tensor:
 
 
 def _bytes(frame: Tensor) -> np.ndarray:
-    levels = (frame.clamp(0, 1) * 255).round().to(torch.uint8)
+    levels = to_uint8(frame)
     return np.ascontiguousarray(levels.cpu().numpy())

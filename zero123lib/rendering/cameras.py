@@ -8,40 +8,34 @@ the object per object, for all its views.
 from __future__ import annotations
 
 import hashlib
-import math
 
 import numpy as np
 
 from zero123lib.meshes.shading import LAMBERT, Light
 from zero123lib.rendering.settings import RenderSettings
-from zero123lib.views.poses import Pose
+from zero123lib.views.poses import Pose, elevation_on_sphere_deg
 
 _CAMERAS, _LIGHT = 0, 1
 
 
 def official_poses(settings: RenderSettings, name: str) -> list[Pose]:
-    """The cameras of an object: uniform over the sphere between the two elevations.
+    """Return the cameras of an object: uniform over the sphere between the two elevations.
 
     The official script draws directions from a cube, so that they are a little denser towards its
     corners; ours have uniform azimuths and uniform sines of the elevation.
     """
     draw = _generator(settings.seed, name, _CAMERAS)
-    low, high = (math.sin(math.radians(bound)) for bound in settings.elevation_deg)
     poses = []
     for _ in range(settings.views):
         sine, azimuth, radius = draw.random(3).tolist()
-        elevation_deg = math.degrees(math.asin(low + (high - low) * sine))
-        # asin(sin(x)) leaves x by a rounding error.
-        elevation_deg = min(
-            max(elevation_deg, settings.elevation_deg[0]), settings.elevation_deg[1]
-        )
+        elevation_deg = elevation_on_sphere_deg(sine, settings.elevation_deg)
         near, far = settings.radius
         poses.append(Pose(elevation_deg, 360.0 * azimuth, near + (far - near) * radius))
     return poses
 
 
 def light_of(settings: RenderSettings, name: str) -> Light:
-    """The light of an object: `LAMBERT`, or a random one from above.
+    """Return the light of an object: `LAMBERT`, or a random one from above.
 
     The official lamp stands at U(-1, 1), U(-1, 1), U(0.5, 1.5) with a power of U(300, 600); it is
     a hundred times as large as the object, so that light comes from nearly everywhere: there is

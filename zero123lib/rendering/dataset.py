@@ -31,7 +31,7 @@ from zero123lib.rendering.objects import (
     whole_record,
 )
 from zero123lib.rendering.settings import RenderSettings
-from zero123lib.rendering.workers import spread
+from zero123lib.rendering.workers import run_pool
 
 DATASET = "dataset.json"
 FAILURES = "failures.json"
@@ -43,7 +43,7 @@ _LOCK = ".rendering.lock"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an object.
+    """Holds what became of an object.
 
     Attributes:
         source: which.
@@ -68,7 +68,7 @@ def render_dataset(
 ) -> Iterator[Outcome]:
     """Render all objects that are not there yet; yields each as it ends.
 
-    The pictures do not depend on how many workers there are, nor on the other objects. Files that
+    The images do not depend on how many workers there are, nor on the other objects. Files that
     describe the whole are written at the end, also after an exception.
 
     Args:
@@ -137,7 +137,7 @@ def _render(
             device=device,
         )
         # Closed before the lists are written: no worker may go on after that.
-        with closing(spread(work, missing, workers, timeout_s)) as ends:
+        with closing(run_pool(work, missing, workers, timeout_s)) as ends:
             for done in ends:
                 if done.reason is not None:
                     failed[done.job] = done.reason

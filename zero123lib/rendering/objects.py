@@ -26,6 +26,7 @@ from zero123lib.meshes.render import renderer
 from zero123lib.rendering.cameras import light_of, official_poses
 from zero123lib.rendering.settings import RenderSettings
 from zero123lib.views.cameras import FOV_DEG
+from zero123lib.views.eight_bits import to_uint8
 
 RECORD = "object.json"
 
@@ -43,7 +44,7 @@ class Source:
 
 
 def find_meshes(path: str | Path) -> list[Source]:
-    """The mesh file, or all mesh files below a folder, sorted by name.
+    """Return the mesh file, or all mesh files below a folder, sorted by name.
 
     An object's name is its path below the folder without the ending, "__" for "/"; where two
     would be the same, both keep their endings. Hidden files and folders are passed over.
@@ -128,7 +129,7 @@ def render_object(
 
 
 def whole_record(folder: Path, source: Source, settings: RenderSettings) -> dict[str, Any] | None:
-    """The record of a folder of views that needs no work, or None.
+    """Return the record of a folder of views that needs no work, or None.
 
     It needs none where all its files have the sizes that the record says, and the record was made
     with the same settings of a file of the same size.
@@ -177,7 +178,7 @@ def _images(
     with torch.no_grad():
         for pose in official_poses(settings, source.name):
             color = take(Camera.at(pose, settings.size), light).color
-            images.append((color * 255.0).round().to(torch.uint8).cpu().numpy())
+            images.append(to_uint8(color).cpu().numpy())
     if not any(image[..., 3].any() for image in images):
         raise MeshError(f"{str(source.path)!r}: expected something to see, got nothing in any view")
     return images

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, get_args
+from dataclasses import asdict
+from typing import Annotated, Any
 
-from zero123lib._choices import Lighting
+from pydantic import Field
+
+from zero123lib._choices import Lighting, UpAxis
+from zero123lib._config import Positive, Range, settings
 from zero123lib._errors import ArgumentError
-from zero123lib.meshes.axes import UPS
+from zero123lib.meshes.settings import MAX_SAMPLES_PER_SIDE
 
 
-@dataclass(frozen=True)
+@settings
 class RenderSettings:
-    """Everything that the pictures depend on, besides the meshes.
+    """Everything that the images depend on, besides the meshes.
 
     Attributes:
         views: cameras per object. The first ones are the same whatever the number.
-        size: pixels of a picture's side.
+        size: pixels of an image's side.
         elevation_deg: cameras are drawn between these two.
         radius: likewise, scene units; the longest side of the object's bounding box is 1.
         seed: of cameras and lights, together with the object's name.
@@ -31,52 +33,33 @@ class RenderSettings:
         ValueError: one is out of range.
     """
 
-    views: int = 12
+    # File names have three digits.
+    views: int = Field(default=12, ge=1, le=1000)
     size: int = 256
-    elevation_deg: tuple[float, float] = (-90.0, 90.0)
-    radius: tuple[float, float] = (1.5, 2.2)
-    seed: int = 0
-    supersample: int = 3
+    elevation_deg: Range[Annotated[float, Field(ge=-90, le=90)]] = (-90.0, 90.0)
+    radius: Range[Positive] = (1.5, 2.2)
+    seed: int = Field(default=0, ge=0, le=2**63 - 1)
+    supersample: int = Field(default=3, ge=1, le=16)
     light: Lighting = "random"
-    up: str = "auto"
+    up: UpAxis = "auto"
 
     def __post_init__(self) -> None:
-        # File names have three digits.
-        _check_whole("views", self.views, 1, 1000)
-        _check_whole("supersample", self.supersample, 1, 16)
-        _check_whole("seed", self.seed, 0, 2**63 - 1)
-        low, high = self.elevation_deg
-        if not -90.0 <= low <= high <= 90.0:
-            raise ArgumentError("elevation", "LOW HIGH from -90 to 90 degrees", f"{low:g} {high:g}")
-        low, high = self.radius
-        if not 0.0 < low <= high < math.inf:
-            raise ArgumentError("radius", "LOW HIGH above 0", f"{low:g} {high:g}")
-        for name, names in (("light", get_args(Lighting)), ("up", UPS)):
-            if getattr(self, name) not in names:
-                raise ArgumentError(name, f"one of {', '.join(names)}", repr(getattr(self, name)))
-        # The last, as torch comes with it.
-        from zero123lib.meshes.render import MAX_SAMPLES_PER_SIDE
-
-        _check_whole("size", self.size, 8, MAX_SAMPLES_PER_SIDE // self.supersample)
+        most = MAX_SAMPLES_PER_SIDE // self.supersample
+        if not 8 <= self.size <= most:
+            raise ArgumentError("size", f"a whole number from 8 to {most}", str(self.size))
 
     def to_config(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         config = asdict(self)
         return {key: list(v) if isinstance(v, tuple) else v for key, v in config.items()}
 
     def differences(self, config: object) -> list[str]:
-        """What differs in another's `to_config`, as "views 8, now 12"."""
+        """Return what differs in another's `to_config`, as "views 8, now 12"."""
         if not isinstance(config, Mapping):
             return [f"no settings, but {type(config).__name__}"]
         mine = self.to_config()
-        names = [field.name for field in fields(self)]
         return [
-            f"{name} {config.get(name)}, now {mine[name]}"
-            for name in names
-            if config.get(name) != mine[name]
+            f"{name} {config.get(name)}, now {value}"
+            for name, value in mine.items()
+            if config.get(name) != value
         ]
-
-
-def _check_whole(name: str, value: int, low: int, high: int) -> None:
-    if not (isinstance(value, int) and low <= value <= high):
-        raise ArgumentError(name, f"a whole number from {low} to {high}", repr(value))

@@ -44,7 +44,7 @@ class _Worker(Generic[Job]):
     started: float
 
 
-def spread(
+def run_pool(
     work: Callable[[Job], Any], jobs: Sequence[Job], workers: int, timeout_s: float
 ) -> Generator[Done[Job]]:
     """Do all jobs in `workers` processes; yields them as they end, in any order.

@@ -24,7 +24,7 @@ _HIT = 1e-3
 
 
 def intersect(solid: Solid, shape: Shape, origins: Tensor, directions: Tensor) -> Tensor:
-    """Distance ``[...]`` of the first hit along each canonical ray, +inf for a miss."""
+    """Return the distance ``[...]`` of the first hit along each canonical ray, +inf for a miss."""
     if solid == "ball":
         return _hit_ball(origins, directions)
     if solid == "dome":
@@ -195,7 +195,7 @@ def _hit_bevel(half: tuple[float, float, float], o: Tensor, d: Tensor, t: Tensor
 
 
 def torus_distance(tube: float, p: Tensor) -> Tensor:
-    """Signed distance ``[...]`` of points ``[..., 3]`` to the torus."""
+    """Return the signed distance ``[...]`` of points ``[..., 3]`` to the torus."""
     x, y, z = p.unbind(-1)
     ring = (x * x + y * y).sqrt() - (1 - tube)
     return (ring * ring + z * z).sqrt() - tube

@@ -36,7 +36,7 @@ _PHASE = 0.5  # keeps the canonical faces, at +-1, away from the edges of a cell
 
 
 def blend(pattern: Pattern, frequency: float, points: Tensor) -> Tensor:
-    """Share ``[M]`` of the second colour at canonical points ``[M, 3]``."""
+    """Return the share ``[M]`` of the second colour at canonical points ``[M, 3]``."""
     return _BLENDS[pattern](points, frequency)
 
 

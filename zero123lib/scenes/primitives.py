@@ -2,21 +2,22 @@
 
 Vocabulary. A *solid* lives in its own canonical coordinates, within [-1, 1]^3, z up:
 
-* ``ball``     x^2 + y^2 + z^2 <= 1
-* ``dome``     the upper half of the ball, z >= 0
-* ``box``      max(|x|, |y|, |z|) <= 1
+* ``ball``     ``x^2 + y^2 + z^2 <= 1``
+* ``dome``     the upper half of the ball, ``z >= 0``
+* ``box``      ``max(|x|, |y|, |z|) <= 1``
 * ``round``    a box with rounded edges: the box of half sizes 1 - ``shape`` (a bevel per axis)
   plus the ellipsoid of half axes ``shape``; bevels (1, 1, s) make a capsule along z
-* ``taper``    |z| <= 1, |x| <= r(z), |y| <= s(z), linear from 1 (z = -1) to ``shape`` = (r, s)
+* ``taper``    ``|z| <= 1, |x| <= r(z), |y| <= s(z)``, linear from 1 (z = -1) to ``shape`` = (r, s)
   at z = 1: a gable for (1, 0), a pyramid for (0, 0)
-* ``frustum``  |z| <= 1 and x^2 + y^2 <= r(z)^2, r linear from 1 (z = -1) to ``shape`` (z = 1);
-  ``shape`` 1 is a cylinder, 0 a cone
+* ``frustum``  ``|z| <= 1`` and ``x^2 + y^2 <= r(z)^2``, r linear from 1 (z = -1) to ``shape``
+  (z = 1), of which 1 is a cylinder, 0 a cone
 * ``torus``    a ring about z, tube radius ``shape``, outer radius 1
 
 A part of a scene places one by an affine map. Rays are mapped into canonical coordinates
 *without* normalising the direction, so a distance t there is the distance t in the world.
 
-Shapes: points are ``[M, 3]``; :func:`intersect` also broadcasts origins against directions.
+Shapes: points are ``[M, 3]``; :func:`~zero123lib.scenes.hits.intersect` also broadcasts origins
+against directions.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ __all__ = ["Shape", "Solid", "half_extents", "inside", "intersect", "normals", "
 
 
 def normals(solid: Solid, shape: Shape, points: Tensor) -> Tensor:
-    """Outward canonical normals (not normalised) at surface points ``[M, 3]``."""
+    """Return the outward canonical normals (not normalised) at surface points ``[M, 3]``."""
     if solid == "ball":
         return points
     if solid == "dome":
@@ -78,7 +79,7 @@ def _taper_normals(top: tuple[float, ...], points: Tensor) -> Tensor:
 
 
 def inside(solid: Solid, shape: Shape, points: Tensor) -> Tensor:
-    """Whether canonical points ``[M, 3]`` lie within the solid, boundary included."""
+    """Tell whether canonical points ``[M, 3]`` lie within the solid, boundary included."""
     if solid == "ball":
         return (points * points).sum(-1) <= 1
     if solid == "dome":
@@ -99,7 +100,7 @@ def inside(solid: Solid, shape: Shape, points: Tensor) -> Tensor:
 
 
 def half_extents(solid: Solid, shape: Shape, linear: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Exact bounds ``(low, high)``, each ``[3]``, of the solid under ``linear`` ``[3, 3]``."""
+    """Return exact bounds ``(low, high)``, each ``[3]``, of a solid under ``linear``."""
     disc = np.linalg.norm(linear[:, :2], axis=1)
     whole = np.linalg.norm(linear, axis=1)
     bottom, top = -linear[:, 2], linear[:, 2]
@@ -125,7 +126,7 @@ def half_extents(solid: Solid, shape: Shape, linear: np.ndarray) -> tuple[np.nda
 
 
 def volume(solid: Solid, shape: Shape) -> float:
-    """Canonical volume, in closed form; times |det linear| it is that of the placed solid."""
+    """Return the canonical volume; times ``|det linear|`` it is that of the placed solid."""
     if solid == "ball":
         return 4 / 3 * math.pi
     if solid == "dome":

@@ -8,7 +8,6 @@ encloses it, in all views at once, and only the nearest hit of a pixel is shaded
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -21,7 +20,7 @@ from zero123lib.scenes import primitives
 from zero123lib.scenes.scene import Scene
 from zero123lib.scenes.shading import lit
 from zero123lib.views.cameras import FOV_DEG, camera_to_world, focal_px
-from zero123lib.views.poses import Pose
+from zero123lib.views.poses import Pose, elevation_on_sphere_deg
 
 Background = Literal["transparent", "white"]
 
@@ -46,14 +45,12 @@ class Rendered:
 
 
 def random_camera(random: torch.Generator) -> Pose:
-    """A camera as in training: any azimuth, radius U(1.5, 2.2), elevation -15 to 75 degrees.
+    """Return a camera as in training: any azimuth, radius U(1.5, 2.2), elevation -15 to 75 degrees.
 
     Elevations are uniform in their sine, so cameras are uniform over that band of the sphere.
     """
     u, v, w = torch.rand(3, generator=random).tolist()
-    low, high = math.sin(math.radians(-15)), math.sin(math.radians(75))
-    elevation_deg = math.degrees(math.asin(low + (high - low) * u))
-    return Pose(elevation_deg, 360 * v - 180, 1.5 + 0.7 * w)
+    return Pose(elevation_on_sphere_deg(u, (-15.0, 75.0)), 360 * v - 180, 1.5 + 0.7 * w)
 
 
 def render(
@@ -66,11 +63,13 @@ def render(
     fov_deg: float = FOV_DEG,
     device: torch.device | str = "cpu",
 ) -> Rendered:
-    """Render a scene from cameras on the official sphere (lit as in :mod:`.shading`).
+    """Render a scene from cameras on the official sphere.
+
+    Its light is that of :mod:`zero123lib.scenes.shading`.
 
     Args:
         poses: cameras outside the object; official radii are 1.5 to 2.2.
-        size: pixels along each side of the square picture.
+        size: pixels along each side of the square image.
         background: ``"transparent"`` keeps alpha; ``"white"`` composites and sets alpha to 1.
         supersample: samples per pixel along each axis.
 
@@ -141,7 +140,7 @@ def _rectangles(
 ) -> list[tuple[tuple[list[int], list[int]], tuple[int, int]]]:
     """For each part ((top rows, left columns), (height, width)) of its pixels in all N views.
 
-    The canonical cube encloses every solid, and its picture lies within the projected corners.
+    The canonical cube encloses every solid, and its image lies within the projected corners.
     Sides are those of the largest view, so that all views make one array.
     """
     frames = cameras.cpu().double().numpy()

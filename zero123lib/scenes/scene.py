@@ -36,20 +36,20 @@ class Part:
 
     @property
     def matrix(self) -> np.ndarray:
-        """``linear`` as an array ``[3, 3]``, canonical to world."""
+        """Return ``linear`` as an array ``[3, 3]``, canonical to world."""
         return np.array(self.linear, dtype=np.float64)
 
     @property
     def inverse(self) -> np.ndarray:
-        """``inv(linear)`` as an array ``[3, 3]``, world to canonical."""
+        """Return ``inv(linear)`` as an array ``[3, 3]``, world to canonical."""
         return np.linalg.inv(self.matrix)
 
     def to_canonical(self, points: Tensor) -> Tensor:
-        """World points ``[M, 3]`` in this part's canonical coordinates."""
+        """Return world points ``[M, 3]`` in this part's canonical coordinates."""
         return (points - points.new_tensor(self.offset)) @ points.new_tensor(self.inverse.T)
 
     def color_at(self, canonical: Tensor) -> Tensor:
-        """Unlit colour ``[M, 3]`` of canonical surface points ``[M, 3]``."""
+        """Return the unlit colour ``[M, 3]`` of canonical surface points ``[M, 3]``."""
         first, second = canonical.new_tensor(self.color), canonical.new_tensor(self.color2)
         if self.pattern == "plain":
             return first.expand(len(canonical), 3)
@@ -82,7 +82,7 @@ class Scene:
     seed: int | None = None
 
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """Corners ``(low, high)``, each ``[3]``, of the exact bounding box."""
+        """Return the corners ``(low, high)``, each ``[3]``, of the exact bounding box."""
         lows, highs = [], []
         for part in self.parts:
             low, high = primitives.half_extents(part.solid, part.shape, part.matrix)
@@ -91,12 +91,12 @@ class Scene:
         return np.min(lows, 0), np.max(highs, 0)
 
     def turned(self, yaw_deg: float) -> Scene:
-        """The object turned counter-clockwise (seen from above) about the vertical axis."""
+        """Return the object turned counter-clockwise (seen from above) about the vertical axis."""
         c, s = np.cos(np.deg2rad(yaw_deg)), np.sin(np.deg2rad(yaw_deg))
         return self._mapped(np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]]), np.zeros(3))
 
     def normalized(self) -> Scene:
-        """The object centred at the origin with a longest side of 1."""
+        """Return the object centred at the origin with a longest side of 1."""
         low, high = self.bounds()
         scale = 1 / (high - low).max()
         return self._mapped(np.eye(3) * scale, -(low + high) / 2 * scale)
@@ -110,7 +110,7 @@ class Scene:
         return replace(self, parts=tuple(parts))
 
     def inside(self, points: Tensor) -> Tensor:
-        """Whether world points ``[..., 3]`` lie within the object; boolean ``[...]``."""
+        """Tell whether world points ``[..., 3]`` lie within the object; boolean ``[...]``."""
         flat = points.reshape(-1, 3)
         within = torch.zeros(len(flat), dtype=torch.bool, device=points.device)
         for part in self.parts:
@@ -118,7 +118,7 @@ class Scene:
         return within.reshape(points.shape[:-1])
 
     def volume(self, cells: int = 128) -> float:
-        """Volume of the object, parts that overlap counted once, by the midpoint rule.
+        """Return the volume of the object, parts that overlap counted once, by the midpoint rule.
 
         Args:
             cells: midpoints along the longest side of the bounding box. Thin boards in line with
@@ -136,7 +136,7 @@ class Scene:
         return inside * float(step.prod())
 
     def mesh(self, detail: int = 24) -> Mesh:
-        """The surface as one watertight, outward-facing shell per part.
+        """Return the surface as one watertight, outward-facing shell per part.
 
         Shells of touching parts overlap, so the mesh as a whole has faces inside the object;
         :meth:`inside` is the exact union.

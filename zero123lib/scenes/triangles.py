@@ -10,7 +10,7 @@ from zero123lib.scenes.hits import Shape, Solid
 
 
 def triangles(solid: Solid, shape: Shape, detail: int = 24) -> tuple[np.ndarray, np.ndarray]:
-    """Watertight triangles, counter-clockwise seen from outside.
+    """Return watertight triangles, counter-clockwise seen from outside.
 
     Args:
         detail: segments around the axis (box faces are split for vertex colours).

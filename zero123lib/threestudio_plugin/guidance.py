@@ -4,7 +4,7 @@ Importing this module registers it; `zero123 threestudio install` makes threestu
 recipe of threestudio's own runs on it when its `guidance_type` alone is changed: the keys of
 `zero123-guidance` and `stable-zero123-guidance` mean the same here.
 
-Axes as threestudio has them: B views, pictures `[B, H, W, 3]` in [0, 1], angles in degrees.
+Axes as threestudio has them: B views, images `[B, H, W, 3]` in [0, 1], angles in degrees.
 """
 
 from __future__ import annotations
@@ -166,13 +166,13 @@ class Zero123LibGuidance(BaseObject):
             "max_gradient": self.grad_clip,
             "draw": draw,
         }
-        pictures = rgb.permute(0, 3, 1, 2)
+        images = rgb.permute(0, 3, 1, 2)
         if rgb_as_latents:
             size = self.guidance.latent_shape[1:]
-            latents = torch.nn.functional.interpolate(pictures, size, mode="bilinear") * 2 - 1
+            latents = torch.nn.functional.interpolate(images, size, mode="bilinear") * 2 - 1
             found = self.guidance.distil(latents, poses, **settings)
         else:
-            found = self.guidance(pictures, poses, **settings)
+            found = self.guidance(images, poses, **settings)
         if found.not_finite:
             threestudio.warn(f"{found.not_finite} of {len(poses)} views had no finite gradient")
         self._tell(found)
@@ -206,7 +206,7 @@ class Zero123LibGuidance(BaseObject):
         count = len(poses) if most < 0 else min(most, len(poses))
         denoise = guidance.denoiser(poses[:count])
         start, x = found.timesteps[:count], found.noisy[:count]
-        pictures = {
+        images = {
             "imgs_noisy": self._decode(x),
             "imgs_1orig": self._decode(found.predicted[:count]),
         }
@@ -215,17 +215,17 @@ class Zero123LibGuidance(BaseObject):
             (seen,) = denoise(x, at, [self.guidance_scale])
             x = guidance.schedule.add_noise(seen.x0, seen.eps, to)  # DDIM, eta 0
             if step == 0:
-                pictures["imgs_1step"] = self._decode(x)
-        pictures["imgs_final"] = self._decode(seen.x0)
+                images["imgs_1step"] = self._decode(x)
+        images["imgs_final"] = self._decode(seen.x0)
         levels = (start / guidance.schedule.num_train_timesteps).tolist()
         texts = [
             f"n{level:.02f}\ne{pose.elevation_deg:.01f}\na{pose.azimuth_deg:.01f}\nr{pose.radius:.02f}"
             for level, pose in zip(levels, poses[:count], strict=True)
         ]
-        return {"bs": count, "noise_levels": levels, "texts": texts, **pictures}
+        return {"bs": count, "noise_levels": levels, "texts": texts, **images}
 
     def _decode(self, latents: Tensor) -> Tensor:
-        """Pictures `[B, H, W, 3]` in [0, 1]."""
+        """Images `[B, H, W, 3]` in [0, 1]."""
         return (self.guidance.pipe.decode(latents).permute(0, 2, 3, 1) + 1) / 2
 
     def _tell(self, found: Distillation) -> None:

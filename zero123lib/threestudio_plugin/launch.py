@@ -33,7 +33,7 @@ from zero123lib.diffusion.checkpoints import sources
 from zero123lib.meshes.export import write_mesh
 from zero123lib.meshes.load import load_mesh
 from zero123lib.threestudio_plugin.clone import GUIDANCE_TYPE, Clone, open_clone
-from zero123lib.threestudio_plugin.complaints import complaint, version_notice
+from zero123lib.threestudio_plugin.diagnosis import diagnosis, version_notice
 from zero123lib.threestudio_plugin.doctor import child_environment
 from zero123lib.threestudio_plugin.settings import KEYS, check_keys
 from zero123lib.views.images import ImageSource, Preprocess, prepare
@@ -106,7 +106,7 @@ def launch(
     Args:
         recipe: a whole threestudio config.
         clone: threestudio's folder, with our hook.
-        image: the picture; it is framed here, and both the reference view and the guidance see
+        image: of the object; it is framed here, and both the reference view and the guidance see
             what lies in OUT/input.png.
         out: a folder that holds no earlier run.
         overrides: ``dotted.key=value``, handed on to threestudio.
@@ -134,11 +134,11 @@ def launch(
         )
     prepared = prepare(image, _INPUT_SIZE, preprocess)
     home.mkdir(parents=True, exist_ok=True)
-    picture, log, progress = home / "input.png", home / "threestudio.log", home / ".progress.jsonl"
-    with whole_file(picture) as scratch:
+    framed, log, progress = home / "input.png", home / "threestudio.log", home / ".progress.jsonl"
+    with whole_file(framed) as scratch:
         prepared.rgba.save(scratch)
     places = {
-        "data.image_path": str(picture),
+        "data.image_path": str(framed),
         "exp_root_dir": str(home),
         "name": "threestudio",
         "tag": "run",
@@ -304,7 +304,7 @@ class _Child:
         with self._log.open("rb") as file:
             file.seek(self._begin)
             words = file.read().decode(errors="replace")
-        why = complaint(words, self._clone, f"exit status {self._process.returncode}")
+        why = diagnosis(words, self._clone, f"exit status {self._process.returncode}")
         return f"threestudio: {why} (all it said: {self._log})"
 
 

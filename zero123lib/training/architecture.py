@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field
+
+from zero123lib._config import Count, NonNegative, Positive, Several, settings
 from zero123lib._errors import ArgumentError
-from zero123lib.training.sections import Section, above, at_least
+
+Width = Annotated[int, Field(ge=8)]
 
 
-@dataclass(frozen=True)
-class Architecture(Section):
+@settings
+class Architecture:
     """Sizes of a model like the bundled one: patch transform, UNet and CLIP tower.
 
     Attributes:
         image_size: pixels.
         patch_size: of the patch transform: its side in pixels per latent pixel.
-        gain: of the patch transform. A smooth picture's lowest coefficient grows with the patch:
+        gain: of the patch transform. A smooth image's lowest coefficient grows with the patch:
             0.5 gives patches of 16 the latents that 1 gives patches of 8.
         scaling_factor: of its latents.
         overlap: whether its patches reach into each other.
@@ -32,28 +35,27 @@ class Architecture(Section):
         prediction_type: of the scheduler; "epsilon" has no zero terminal signal-to-noise ratio.
     """
 
-    image_size: int = at_least(8, 128)
-    patch_size: int = at_least(1, 16)
-    gain: float = above(0, 0.5)
-    scaling_factor: float = above(0, 0.25)
+    image_size: Width = 128
+    patch_size: Count = 16
+    gain: Positive = 0.5
+    scaling_factor: Positive = 0.25
     overlap: bool = False
-    block_out_channels: tuple[int, ...] = at_least(8, (96, 128))
-    attended: tuple[bool, ...] = (True, True)
-    layers_per_block: int = at_least(1, 1)
-    transformer_layers_per_block: int = at_least(1, 2)
-    attention_heads: tuple[int, ...] = at_least(1, (3, 4))
-    norm_num_groups: int = at_least(1, 8)
-    clip_image_size: int = at_least(8, 64)
-    clip_patch_size: int = at_least(1, 16)
-    clip_width: int = at_least(8, 128)
-    clip_layers: int = at_least(1, 2)
-    clip_heads: int = at_least(1, 2)
-    context_width: int = at_least(8, 128)
-    pose_std: float = at_least(0, 1.5)
+    block_out_channels: Several[Width] = (96, 128)
+    attended: Several[bool] = (True, True)
+    layers_per_block: Count = 1
+    transformer_layers_per_block: Count = 2
+    attention_heads: Several[Count] = (3, 4)
+    norm_num_groups: Count = 8
+    clip_image_size: Width = 64
+    clip_patch_size: Count = 16
+    clip_width: Width = 128
+    clip_layers: Count = 2
+    clip_heads: Count = 2
+    context_width: Width = 128
+    pose_std: NonNegative = 1.5
     prediction_type: Literal["sample", "v_prediction", "epsilon"] = "sample"
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         levels = len(self.block_out_channels)
         for name in ("attended", "attention_heads"):
             if len(getattr(self, name)) != levels:

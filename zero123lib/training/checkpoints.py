@@ -28,7 +28,7 @@ from torch import Tensor
 
 from zero123lib._errors import ArgumentError
 from zero123lib._files import remove_folder, whole_folder
-from zero123lib.diffusion.checkpoints.streams import Entry, write_safetensors
+from zero123lib.diffusion.checkpoints.safetensors_files import Entry, write_safetensors
 from zero123lib.training.config_files import differences, read_config, to_yaml
 from zero123lib.training.loop import TrainState
 from zero123lib.training.processes import on_main

@@ -7,16 +7,31 @@ packaged presets write out what belongs to each.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field
+
+from zero123lib._config import (
+    Count,
+    NonNegative,
+    Number,
+    Pair,
+    Positive,
+    Several,
+    Share,
+    Whole,
+    settings,
+)  # fmt: skip
 from zero123lib._errors import ArgumentError
 from zero123lib.training.architecture import Architecture
-from zero123lib.training.sections import Section, above, at_least, within
+
+# Short of 1, as nothing would ever be averaged in.
+Decay = Annotated[Number, Field(ge=0, le=0.999999)]
+HeldOut = Annotated[Number, Field(ge=0, le=0.9)]
 
 
-@dataclass(frozen=True)
-class Initial(Section):
+@settings
+class Initial:
     """Where the weights start from: one of the first three.
 
     Attributes:
@@ -33,7 +48,6 @@ class Initial(Section):
     original_config: str | None = None
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         given = [self.source, self.image_variations, self.architecture]
         if sum(one is not None for one in given) != 1:
             raise ArgumentError(
@@ -43,31 +57,30 @@ class Initial(Section):
             )
 
 
-@dataclass(frozen=True)
-class ScenesConfig(Section):
+@settings
+class ScenesConfig:
     """Procedural scenes, see :mod:`zero123lib.training.scene_pairs`.
 
     Attributes:
         first_scene: the first object's seed.
         kinds: of objects, names in ``zero123lib.scenes.KINDS``; None for all.
         views: of an object.
-        pool_scenes: objects in the window that pairs are drawn from.
+        shuffle_buffer: objects in the window that pairs are drawn from.
         pairs_per_scene: pairs after which the window slides on by an object.
-        lanes: of the window's objects. No object is rendered twice where all processes' workers
-            together divide their number and ``lane_pairs`` is a batch (``batch.per_device``).
-        lane_pairs: pairs in a row of one lane's objects.
+        shards: of the window's objects. No object is rendered twice where all processes' workers
+            together divide their number and ``shard_pairs`` is a batch (``batch.per_device``).
+        shard_pairs: pairs in a row of one shard's objects.
     """
 
-    first_scene: int = at_least(0, 0)
-    kinds: tuple[str, ...] | None = None
-    views: int = at_least(2, 8)
-    pool_scenes: int = at_least(1, 512)
-    pairs_per_scene: float = above(0, 32.0)
-    lanes: int = at_least(1, 8)
-    lane_pairs: int = at_least(1, 32)
+    first_scene: Whole = 0
+    kinds: Several[str] | None = None
+    views: int = Field(default=8, ge=2)
+    shuffle_buffer: Count = 512
+    pairs_per_scene: Positive = 32.0
+    shards: Count = 8
+    shard_pairs: Count = 32
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if self.kinds is not None:
             # Here, as torch comes with it: a config without kinds is read before that.
             from zero123lib.scenes import check_kinds
@@ -75,8 +88,8 @@ class ScenesConfig(Section):
             check_kinds(self.kinds)
 
 
-@dataclass(frozen=True)
-class SourceConfig(Section):
+@settings
+class SourceConfig:
     """One of several sources that are mixed.
 
     Attributes:
@@ -86,17 +99,16 @@ class SourceConfig(Section):
 
     source: Literal["pairs", "scenes"] = "pairs"
     path: str | None = None
-    held_out: float = within(0, 0.9, 0.0)
-    scenes: ScenesConfig = field(default_factory=ScenesConfig)
-    weight: float = above(0, 1.0)
+    held_out: HeldOut = 0.0
+    scenes: ScenesConfig = ScenesConfig()
+    weight: Positive = 1.0
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         _check_path(self.source, self.path)
 
 
-@dataclass(frozen=True)
-class DataConfig(Section):
+@settings
+class DataConfig:
     """Where pairs come from.
 
     Attributes:
@@ -114,17 +126,16 @@ class DataConfig(Section):
 
     source: Literal["pairs", "scenes", "mixed"] = "pairs"
     path: str | None = None
-    held_out: float = within(0, 0.9, 0.0)
-    size: int | None = at_least(8, None)
-    same_camera: float = within(0, 1, 0.0)
-    mirrored: float = within(0, 1, 0.0)
-    recolored: float = within(0, 1, 0.0)
-    workers: int = within(0, 256, 4)
-    scenes: ScenesConfig = field(default_factory=ScenesConfig)
-    mixed: tuple[SourceConfig, ...] | None = None
+    held_out: HeldOut = 0.0
+    size: int | None = Field(default=None, ge=8)
+    same_camera: Share = 0.0
+    mirrored: Share = 0.0
+    recolored: Share = 0.0
+    workers: int = Field(default=4, ge=0, le=256)
+    scenes: ScenesConfig = ScenesConfig()
+    mixed: Several[SourceConfig] | None = None
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if (self.source == "mixed") != (self.mixed is not None):
             raise ArgumentError(
                 "mixed",
@@ -149,17 +160,17 @@ def _check_path(source: str, path: str | None) -> None:
         )
 
 
-@dataclass(frozen=True)
-class BatchConfig(Section):
+@settings
+class BatchConfig:
     """``size`` pairs make a step, on all processes together, at most ``per_device`` at a time on
     each: gradients are accumulated over the rest, and data and noise do not depend on the split."""
 
-    size: int = at_least(1, 1536)
-    per_device: int = at_least(1, 192)
+    size: Count = 1536
+    per_device: Count = 192
 
 
-@dataclass(frozen=True)
-class TrainedConfig(Section):
+@settings
+class TrainedConfig:
     """What is trained beside the camera projection; all else is frozen.
 
     Attributes:
@@ -172,13 +183,13 @@ class TrainedConfig(Section):
 
     unet: Literal["all", "lora"] = "all"
     image_encoder: bool = False
-    lora_rank: int = at_least(1, 16)
-    lora_alpha: float = above(0, 16.0)
+    lora_rank: Count = 16
+    lora_alpha: Positive = 16.0
     one_token: bool = True
 
 
-@dataclass(frozen=True)
-class OptimizerConfig(Section):
+@settings
+class OptimizerConfig:
     """AdamW. ``projection_factor`` times the learning rate is the camera projection's.
 
     ``muon_learning_rate`` hands the matrices and convolutions inside the networks over to Muon
@@ -186,31 +197,31 @@ class OptimizerConfig(Section):
     nothing; the ends, biases and norms stay with AdamW.
     """
 
-    learning_rate: float = above(0, 1e-4)
-    projection_factor: float = above(0, 10.0)
-    betas: tuple[float, float] = within(0, 0.999999, (0.9, 0.999))
-    epsilon: float = above(0, 1e-8)
-    weight_decay: float = at_least(0, 0.01)
-    clip_norm: float | None = above(0, None)
-    muon_learning_rate: float | None = above(0, None)
+    learning_rate: Positive = 1e-4
+    projection_factor: Positive = 10.0
+    betas: Pair[Decay] = (0.9, 0.999)
+    epsilon: Positive = 1e-8
+    weight_decay: NonNegative = 0.01
+    clip_norm: Positive | None = None
+    muon_learning_rate: Positive | None = None
 
 
-@dataclass(frozen=True)
-class ScheduleConfig(Section):
+@settings
+class ScheduleConfig:
     """The learning rate's factor: linear from ``warmup_start`` to 1 over ``warmup_steps``, times
     1 ("constant") or half a cosine from 1 to 0 over the budget ("cosine")."""
 
-    warmup_steps: int = at_least(0, 100)
-    warmup_start: float = within(0, 1, 1e-6)
+    warmup_steps: Whole = 100
+    warmup_start: Share = 1e-6
     decay: Literal["constant", "cosine"] = "constant"
 
 
-@dataclass(frozen=True)
-class BudgetConfig(Section):
+@settings
+class BudgetConfig:
     """When the run is done: whichever of the two is reached first; one is needed."""
 
-    steps: int | None = at_least(1, None)
-    minutes: float | None = above(0, None)
+    steps: Count | None = None
+    minutes: Positive | None = None
 
     def words(self) -> str:
         """Such as "2000 steps or 30 minutes"."""
@@ -218,8 +229,8 @@ class BudgetConfig(Section):
         return " or ".join(f"{value:.12g} {name}" for value, name in named if value is not None)
 
 
-@dataclass(frozen=True)
-class PerceptualConfig(Section):
+@settings
+class PerceptualConfig:
     """LPIPS between the predicted image and the target, beside the error of the latents.
 
     Attributes:
@@ -227,12 +238,12 @@ class PerceptualConfig(Section):
         from_step: the first step that has it.
     """
 
-    weight: float = at_least(0, 0.0)
-    from_step: int = at_least(0, 0)
+    weight: NonNegative = 0.0
+    from_step: Whole = 0
 
 
-@dataclass(frozen=True)
-class ObjectiveConfig(Section):
+@settings
+class ObjectiveConfig:
     """What is asked of the network; what it predicts is the scheduler's ``prediction_type``.
 
     Attributes:
@@ -244,21 +255,21 @@ class ObjectiveConfig(Section):
     """
 
     posterior: Literal["sample", "mode"] = "sample"
-    timestep_power: float = above(0, 1.0)
-    dropout: float = within(0, 1 / 3, 0.05)
+    timestep_power: Positive = 1.0
+    dropout: Number = Field(default=0.05, ge=0, le=1 / 3)
     null_token: Literal["projected", "zero"] = "projected"
-    perceptual: PerceptualConfig = field(default_factory=PerceptualConfig)
+    perceptual: PerceptualConfig = PerceptualConfig()
 
 
-@dataclass(frozen=True)
-class EmaConfig(Section):
+@settings
+class EmaConfig:
     """Limit of the running average's decay, which warms up as (1 + n) / (10 + n)."""
 
-    decay: float = within(0, 0.999999, 0.9999)
+    decay: Decay = 0.9999
 
 
-@dataclass(frozen=True)
-class ComputeConfig(Section):
+@settings
+class ComputeConfig:
     """How it is computed.
 
     Attributes:
@@ -270,8 +281,8 @@ class ComputeConfig(Section):
         gradient_checkpointing: less memory, about a third more time.
         compile: the UNet by ``torch.compile``.
         channels_last: layout of the convolutions' weights.
-        attention: "fused" kernels, or "plain" matrix products: on a CPU these are faster where a
-            picture has few latent pixels, and take memory by their number squared.
+        attention: "fused" kernels, or "plain" matrix products: on a CPU these are faster where an
+            image has few latent pixels, and take memory by their number squared.
         threads: of torch, per process; None leaves torch's choice.
     """
 
@@ -282,11 +293,11 @@ class ComputeConfig(Section):
     compile: bool = False
     channels_last: bool = False
     attention: Literal["fused", "plain"] = "fused"
-    threads: int | None = within(1, 1024, None)
+    threads: int | None = Field(default=None, ge=1, le=1024)
 
 
-@dataclass(frozen=True)
-class ValidationConfig(Section):
+@settings
+class ValidationConfig:
     """A fixed batch with fixed noise, and views sampled from it, every so many steps.
 
     Attributes:
@@ -298,26 +309,26 @@ class ValidationConfig(Section):
         steps, guidance_scale: of the sampling.
     """
 
-    every_steps: int = at_least(0, 500)
+    every_steps: Whole = 500
     path: str | None = None
-    pairs: int = at_least(1, 32)
-    views: int = at_least(0, 4)
-    steps: int = within(1, 1000, 50)
-    guidance_scale: float = at_least(0, 3.0)
+    pairs: Count = 32
+    views: Whole = 4
+    steps: int = Field(default=50, ge=1, le=1000)
+    guidance_scale: NonNegative = 3.0
 
 
-@dataclass(frozen=True)
-class SavingConfig(Section):
+@settings
+class SavingConfig:
     """Checkpoints: every so many minutes or steps, and the last ``keep_last`` kept, beside the
     one with the lowest validation loss."""
 
-    every_minutes: float | None = above(0, 10.0)
-    every_steps: int | None = at_least(1, None)
-    keep_last: int = at_least(1, 2)
+    every_minutes: Positive | None = 10.0
+    every_steps: Count | None = None
+    keep_last: Count = 2
 
 
-@dataclass(frozen=True)
-class OutputConfig(Section):
+@settings
+class OutputConfig:
     """The pipeline that comes out.
 
     Attributes:
@@ -329,31 +340,30 @@ class OutputConfig(Section):
 
     name: str | None = None
     precision: Literal["fp32", "fp16"] = "fp16"
-    max_shard_mb: int = at_least(1, 1000)
+    max_shard_mb: Count = 1000
     bundled: bool = False
 
 
-@dataclass(frozen=True)
-class TrainConfig(Section):
+@settings
+class TrainConfig:
     """A run. ``seed`` is of fresh weights, data and noise."""
 
     initial: Initial
-    seed: int = at_least(0, 0)
-    data: DataConfig = field(default_factory=DataConfig)
-    batch: BatchConfig = field(default_factory=BatchConfig)
-    trained: TrainedConfig = field(default_factory=TrainedConfig)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    budget: BudgetConfig = field(default_factory=BudgetConfig)
-    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
-    ema: EmaConfig = field(default_factory=EmaConfig)
-    compute: ComputeConfig = field(default_factory=ComputeConfig)
-    validation: ValidationConfig = field(default_factory=ValidationConfig)
-    saving: SavingConfig = field(default_factory=SavingConfig)
-    output: OutputConfig = field(default_factory=OutputConfig)
+    seed: Whole = 0
+    data: DataConfig = DataConfig()
+    batch: BatchConfig = BatchConfig()
+    trained: TrainedConfig = TrainedConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    budget: BudgetConfig = BudgetConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    ema: EmaConfig = EmaConfig()
+    compute: ComputeConfig = ComputeConfig()
+    validation: ValidationConfig = ValidationConfig()
+    saving: SavingConfig = SavingConfig()
+    output: OutputConfig = OutputConfig()
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if self.budget.steps is None and self.budget.minutes is None:
             raise ArgumentError("budget", "steps or minutes (--max-steps, --minutes)", "none")
         try:

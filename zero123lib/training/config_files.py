@@ -12,7 +12,6 @@ import yaml
 from zero123lib._errors import ArgumentError
 from zero123lib._words import nearest
 from zero123lib.training.config import TrainConfig
-from zero123lib.training.sections import build
 
 PRESETS = Path(__file__).parent / "configs"
 
@@ -46,7 +45,7 @@ def read_config(source: str | Path, overrides: Sequence[tuple[str, Any]] = ()) -
     for key, value in overrides:
         _set(content, key, value)
     content["initial"] = _initial(content.get("initial"))
-    return build(TrainConfig, content)
+    return TrainConfig(**{str(key): value for key, value in content.items()})
 
 
 def parse_override(text: str) -> tuple[str, Any]:

@@ -74,7 +74,7 @@ def _from_variations(source: str, original_config: str | None) -> Start:
 
 
 def _resize(pipe: Zero123Pipeline, size: int) -> None:
-    """Take pictures of another size: Stable Diffusion's networks have no size of their own."""
+    """Take images of another size: Stable Diffusion's networks have no size of their own."""
     unet: Any = pipe.unet
     compression = pipe.image_size // pipe.latent_shape[-1]
     if size % compression:

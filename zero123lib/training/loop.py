@@ -215,7 +215,7 @@ def _lay_channels_last(network: nn.Module) -> None:
 def train(
     state: TrainState, source: PairSource, stop: Callable[[], bool] = lambda: False
 ) -> Generator[TrainProgress]:
-    """Train in place until the budget is spent, yielding after every step.
+    """Train in place until the budget is budget_progress, yielding after every step.
 
     All processes yield at the same steps with the same numbers, ``skipped`` excepted.
 
@@ -244,7 +244,7 @@ def _steps(
     micro, accumulate = micro_batch(config, accelerator.num_processes)
     shape = state.pipe.latent_shape
     clock = time.monotonic()
-    while (done := spent(state)) < 1:
+    while (done := budget_progress(state)) < 1:
         factor = rate_factor(state.step, done, config.schedule)
         for group in state.optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor
@@ -263,7 +263,9 @@ def _steps(
                 loss += part.detach() / accumulate
                 if accelerator.sync_gradients:
                     now = time.monotonic()
-                    value, stopping, lasted = _agreed(accelerator, float(loss), stop(), now - clock)
+                    value, stopping, lasted = _all_reduced(
+                        accelerator, float(loss), stop(), now - clock
+                    )
                     norm = _clipped_norm(state)
                     _check_finite(state, value, norm)
                     clock = now
@@ -280,7 +282,7 @@ def _steps(
             learning_rate=state.optimizer.param_groups[0]["lr"],
             gradient_norm=norm,
             pairs_per_second=config.batch.size / max(lasted, 1e-9),
-            done=spent(state),
+            done=budget_progress(state),
             seconds=state.seconds,
             skipped=dataset.skipped,
             stopping=stopping,
@@ -289,8 +291,8 @@ def _steps(
             return
 
 
-def spent(state: TrainState) -> float:
-    """Fraction of the budget that is spent, 0 to 1."""
+def budget_progress(state: TrainState) -> float:
+    """Fraction of the budget that is budget_progress, 0 to 1."""
     budget = state.config.budget
     fractions = [0.0]
     if budget.steps is not None:
@@ -351,7 +353,7 @@ def _on_device(batch: Batch, device: torch.device) -> Batch:
     return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
 
 
-def _agreed(
+def _all_reduced(
     accelerator: Accelerator, loss: float, stop: bool, lasted: float
 ) -> tuple[float, bool, float]:
     """Of all processes: the mean loss, whether any is to stop, and the longest time."""

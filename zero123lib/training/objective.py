@@ -194,7 +194,7 @@ def _trains_clip(model: Any) -> bool:
 
 
 @torch.no_grad()
-def _embedding(pipe: Zero123Pipeline, pictures: Tensor) -> Tensor:
+def _embedding(pipe: Zero123Pipeline, images: Tensor) -> Tensor:
     clip: Any = pipe.image_encoder
-    with torch.autocast(pictures.device.type, enabled=False):
-        return clip_embedding(clip, pictures.to(clip.dtype)).float()
+    with torch.autocast(images.device.type, enabled=False):
+        return clip_embedding(clip, images.to(clip.dtype)).float()

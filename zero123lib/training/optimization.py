@@ -57,7 +57,7 @@ def rate_factor(step: int, done: float, config: ScheduleConfig) -> float:
 
     Args:
         step: n, steps done before this one.
-        done: fraction of the budget that is spent, 0 to 1.
+        done: fraction of the budget that is budget_progress, 0 to 1.
     """
     factor = 1.0
     if step < config.warmup_steps:
@@ -68,8 +68,10 @@ def rate_factor(step: int, done: float, config: ScheduleConfig) -> float:
 
 
 def ema_decay(updates: int, limit: float) -> float:
-    """The average's decay at its update number ``updates``, the first being 1: ``(1 + n) /
-    (10 + n)`` up to the limit (official ``ldm/modules/ema.py``, LitEma)."""
+    """Return the average's decay at its update number ``updates``, the first being 1.
+
+    It is ``(1 + n) / (10 + n)`` up to the limit (official ``ldm/modules/ema.py``, LitEma).
+    """
     return min(limit, (1 + updates) / (10 + updates))
 
 

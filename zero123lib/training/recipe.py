@@ -19,7 +19,7 @@ class TrainedModel(nn.Module):
     """The networks with weights to train: one forward pass from noise and conditions to output.
 
     Args:
-        image_encoder: None where CLIP is frozen, and embeddings come in place of pictures.
+        image_encoder: None where CLIP is frozen, and embeddings come in place of images.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class TrainedModel(nn.Module):
         Args:
             latents: ``[B, 2C, h, w]``, noisy and concatenated.
             timesteps: ``[B]``.
-            condition: CLIP embeddings ``[B, D]``, or pictures ``[B, 3, H, W]`` in [-1, 1] where
+            condition: CLIP embeddings ``[B, D]``, or images ``[B, 3, H, W]`` in [-1, 1] where
                 CLIP is trained.
             pose: ``[B, 4]``.
             keep_embedding, keep_token: 0 or 1, ``[B]``: CLIP's embedding, and what the projection

@@ -12,21 +12,21 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from zero123lib._errors import ArgumentError, RunError
-from zero123lib._files import clear_unfinished
+from zero123lib._files import clear_unfinished, held_folder
 from zero123lib._optional import require
 from zero123lib._signals import StopRequest, stop_on_signals
+from zero123lib._words import count
 from zero123lib.training import checkpoints
 from zero123lib.training.config import TrainConfig
 from zero123lib.training.data import training_pairs, validation_pairs
 from zero123lib.training.loop import (
     TrainProgress,
     TrainState,
+    budget_progress,
     micro_batch,
-    spent,
     start,
     train,
 )
@@ -60,22 +60,13 @@ def run_training(out: Path, config: TrainConfig, resume: bool) -> None:
             held.callback(state.accelerator.end_training)
             try:
                 if main:
-                    _hold(out, held)
+                    held.enter_context(held_folder(out))
                 _Run(out, state, request, held).go(resume)
                 # gloo's thread lets go of the last broadcast's tensors, for which it wants the
                 # interpreter; who takes the group apart before that waits for it for ever.
                 state.accelerator.wait_for_everyone()
             except (FloatingPointError, OSError) as error:
                 raise TrainingError(_told(out, error) if main else "") from error
-
-
-def _hold(out: Path, held: ExitStack) -> None:
-    """Make the folder and keep other runs out of it."""
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        held.enter_context(FileLock(out / ".lock", timeout=0))
-    except Timeout as error:
-        raise ArgumentError("out", f"one run at a time in {str(out)!r}", "a second") from error
 
 
 def _told(out: Path, error: Exception) -> str:
@@ -107,7 +98,7 @@ class _Run:
         stopped = self._loop(source)
         if self.skipped:
             name, reason = next(iter(self.skipped.items()))
-            samples = f"{len(self.skipped)} corrupt sample{'' if len(self.skipped) == 1 else 's'}"
+            samples = count(len(self.skipped), "corrupt sample")
             self._say(f"skipped {samples}, such as {name}: {reason}")
         if stopped:
             signal = self.request.signal
@@ -122,7 +113,7 @@ class _Run:
         weights = sum(weight.numel() for weight in state.trained.values()) / 1e6
         processes = state.accelerator.num_processes
         micro, accumulate = micro_batch(config, processes)
-        shares = f"{processes} process{'' if processes == 1 else 'es'} x {accumulate} x {micro}"
+        shares = f"{count(processes, 'process')} x {accumulate} x {micro}"
         return (
             f"training {weights:.2f} M weights on {state.accelerator.device}, "
             f"{config.compute.precision}; {config.batch.size} pairs a step "
@@ -132,7 +123,8 @@ class _Run:
 
     def _held_out(self) -> Any:
         config = self.state.config
-        if config.validation.path is None and config.data.source == "pairs":
+        known = [one for one in config.data.sources if one.source == "pairs" and not one.held_out]
+        if config.validation.path is None and known:
             self._say(
                 "validation.path is null: validation is on other pairs of the training objects"
             )
@@ -143,7 +135,11 @@ class _Run:
         state, config = self.state, self.state.config
         silent = None if self.main else True
         with tqdm(
-            total=1.0, initial=spent(state), desc=self.out.name, bar_format=_BAR, disable=silent
+            total=1.0,
+            initial=budget_progress(state),
+            desc=self.out.name,
+            bar_format=_BAR,
+            disable=silent,
         ) as bar:
             for progress in train(state, source, self.request):
                 bar.set_postfix_str(

@@ -2,10 +2,11 @@
 
 Rendering an object costs more than training on a pair, so each object's views serve many pairs.
 Pair n takes an object from a window that slides on by one object every ``pairs_per_scene`` pairs
-and holds ``pool_scenes`` of them; the window starts out smaller, so that a run starts soon.
+and holds ``shuffle_buffer`` of them; the window starts out smaller, so that a run starts soon.
 
-Its objects stand in lanes, and some pairs in a row are of one lane's objects: processes and workers
-that take turns batch by batch then meet different objects, and none renders what another does.
+Its objects stand in shards, and some pairs in a row are of one shard's objects: processes and
+workers that take turns batch by batch then meet different objects, and none renders what another
+does.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch import Tensor
 from zero123lib.datasets.batches import Batch, Pair, check_numbers, check_source, collate, pair_pose
 from zero123lib.scenes import HELD_OUT_SEED, random_camera, random_scene, render
 from zero123lib.training.config import ScenesConfig
+from zero123lib.views.eight_bits import to_uint8
 from zero123lib.views.poses import Encoding, Pose
 
 # What a number is drawn for; see zero123lib.datasets.drawing.
@@ -34,7 +36,7 @@ class ScenePairs:
 
     Args:
         config: its window and views.
-        size: pixels of the pictures.
+        size: pixels of the images.
         encoding: of the poses.
         seed: of all that is drawn but the objects, whose seeds count up from ``first_scene``.
         held_out: take held-out objects, for validation, and none of training's.
@@ -60,7 +62,7 @@ class ScenePairs:
 
     @property
     def skipped(self) -> Mapping[str, str]:
-        """Nothing: what is drawn is never corrupt."""
+        """Return nothing, for what is drawn is never corrupt."""
         return {}
 
     def batches(self, first: int, step: int, batch_size: int) -> Iterator[Batch]:
@@ -78,39 +80,39 @@ class ScenePairs:
 
     def window(self, pair: int) -> tuple[int, int]:
         """First and last index of the objects that a pair may be of."""
-        first = max(_FIRST_SCENES, 4 * self.config.lanes)
-        last = min(first, self.config.pool_scenes) - 1
+        first = max(_FIRST_SCENES, 4 * self.config.shards)
+        last = min(first, self.config.shuffle_buffer) - 1
         last += int(pair / self.config.pairs_per_scene)
-        return max(0, last + 1 - self.config.pool_scenes), last
+        return max(0, last + 1 - self.config.shuffle_buffer), last
 
     def candidates(self, pair: int) -> range:
-        """The indices of the objects that a pair may be of: one lane of the window."""
+        """The indices of the objects that a pair may be of: one shard of the window."""
         oldest, last = self.window(pair)
-        lanes = min(self.config.lanes, self.config.pool_scenes)
-        lane = pair // self.config.lane_pairs % lanes
-        return range(oldest + (lane - oldest) % lanes, last + 1, lanes)
+        shards = min(self.config.shards, self.config.shuffle_buffer)
+        shard = pair // self.config.shard_pairs % shards
+        return range(oldest + (shard - oldest) % shards, last + 1, shards)
 
     def _pair(self, pair: int) -> Pair:
         random = np.random.default_rng((self.seed, _PAIR, pair))
         index = int(random.choice(self.candidates(pair)))
         condition, target = random.permutation(self.config.views)[:2].tolist()
-        pictures, poses = self._scene_views(index)
+        images, poses = self._scene_views(index)
         return Pair(
-            pictures[condition].float() / 127.5 - 1,
-            pictures[target].float() / 127.5 - 1,
+            images[condition].float() / 127.5 - 1,
+            images[target].float() / 127.5 - 1,
             pair_pose(poses[condition], poses[target], self.encoding),
         )
 
     def _scene_views(self, index: int) -> tuple[Tensor, list[Pose]]:
-        """Pictures uint8 ``[views, 3, S, S]`` on white, and their cameras."""
+        """Images uint8 ``[views, 3, S, S]`` on white, and their cameras."""
         if index not in self._views:
             key = np.random.SeedSequence((self.seed, _CAMERAS, index)).generate_state(1)
             random = torch.Generator().manual_seed(int(key[0]))
             poses = [random_camera(random) for _ in range(self.config.views)]
             scene = random_scene(self.scene_seed(index), kinds=self.config.kinds)
             rgba = render(scene, poses, self.size, background="white", supersample=2).rgba
-            pictures = (rgba[..., :3] * 255).round().to(torch.uint8).permute(0, 3, 1, 2)
-            self._views[index] = pictures.contiguous(), poses
+            images = to_uint8(rgba[..., :3]).permute(0, 3, 1, 2)
+            self._views[index] = images.contiguous(), poses
         return self._views[index]
 
     def scene_seed(self, index: int) -> int:

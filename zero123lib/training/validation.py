@@ -65,17 +65,17 @@ class Validation:
         rows = []
         with _averaged(state):
             for index in range(min(config.views, config.pairs)):
-                pictures = [self.batch[name][index] for name in ("condition", "target")]
+                images = [self.batch[name][index] for name in ("condition", "target")]
                 pose, elevation_deg = decoded(pipe, self.batch["pose"][index])
                 made = pipe.views(
-                    pipe.encode(pipe.prepare(pictures[0])),
+                    pipe.encode(pipe.prepare(images[0])),
                     [pose],
                     num_inference_steps=config.steps,
                     guidance_scale=config.guidance_scale,
                     generator=torch.Generator().manual_seed(index),
                     condition_elevation_deg=elevation_deg,
                 )
-                rows.append(torch.cat([*pictures, made[0].cpu()], -1))
+                rows.append(torch.cat([*images, made[0].cpu()], -1))
         return ((torch.cat(rows, -2) + 1) / 2).clamp(0, 1)
 
 

@@ -1,1 +1,1 @@
-"""What a view is: poses, cameras and pictures. Needs torch, numpy and Pillow only."""
+"""What a view is: poses, cameras and images. Needs torch, numpy and Pillow only."""

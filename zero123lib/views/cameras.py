@@ -6,10 +6,10 @@ Everything is vectorised over leading axes `[...]` and keeps the device and floa
                       Blender's: x right, y up, and the camera looks along -z. Our own form.
     OpenCV            camera-to-world with x right, y down, looking along +z.
     PyTorch3D         (R [..., 3, 3], T [..., 3]) world-to-camera for row vectors,
-                      x_camera = x_world @ R + T, with x left, y up, z into the picture.
+                      x_camera = x_world @ R + T, with x left, y up, z into the image.
     transforms.json   OpenGL camera-to-world, see :mod:`zero123lib.views.transforms`.
 
-Pictures are square; pixel (column, row) covers [column, column + 1] x [row, row + 1], its
+Images are square; pixel (column, row) covers [column, column + 1] x [row, row + 1], its
 centre is at +0.5, row 0 is the top. The field of view 49.13 degrees is a 35 mm lens on a
 32 mm sensor.
 """
@@ -27,12 +27,12 @@ from .poses import Pose
 
 FOV_DEG = 49.13
 
-# Nearer to a pole than this share of the radius, the azimuth is read from the picture's right.
+# Nearer to a pole than this share of the radius, the azimuth is read from the image's right.
 _POLE = 1e-6
 
 
 def focal_px(size: int, fov_deg: float = FOV_DEG) -> float:
-    """Focal length in pixels of a square picture of `size` pixels."""
+    """Return the focal length in pixels of a square image of `size` pixels."""
     if not size >= 1:
         raise ValueError(f"size: expected at least 1 pixel, got {size}")
     if not 0.0 < fov_deg < 180.0:
@@ -41,13 +41,13 @@ def focal_px(size: int, fov_deg: float = FOV_DEG) -> float:
 
 
 def intrinsics(size: int, fov_deg: float = FOV_DEG) -> Tensor:
-    """Pinhole matrix K, float32 [3, 3], in pixels: OpenCV camera coordinates to the picture."""
+    """Return the pinhole matrix K, float32 [3, 3], pixels: OpenCV camera to image."""
     focal = focal_px(size, fov_deg)
     return torch.tensor([[focal, 0.0, size / 2], [0.0, focal, size / 2], [0.0, 0.0, 1.0]])
 
 
 def spherical_to_camera(elevation_deg: Tensor, azimuth_deg: Tensor, radius: Tensor) -> Tensor:
-    """OpenGL camera-to-world of cameras that look at the origin with +z up.
+    """Return the OpenGL camera-to-world of cameras that look at the origin with +z up.
 
     A closed form without a cross product: at the poles up is the limit along the orbit, so
     the matrix is continuous (and differentiable) in all three arguments.
@@ -76,7 +76,7 @@ def camera_to_world(poses: Pose) -> Tensor: ...
 @overload
 def camera_to_world(poses: Sequence[Pose]) -> Tensor: ...
 def camera_to_world(poses: Pose | Sequence[Pose]) -> Tensor:
-    """OpenGL camera-to-world matrices, float32: [4, 4] of one pose, [N, 4, 4] of a sequence."""
+    """Return OpenGL camera-to-world, float32: [4, 4] of one pose, [N, 4, 4] of a sequence."""
     if isinstance(poses, Pose):
         return camera_to_world([poses])[0]
     table = torch.tensor(
@@ -87,9 +87,9 @@ def camera_to_world(poses: Pose | Sequence[Pose]) -> Tensor:
 
 
 def pose_from_camera(c2w: Tensor, tolerance_deg: float | None = 1.0) -> Pose:
-    """The pose of one OpenGL camera-to-world matrix.
+    """Return the pose of one OpenGL camera-to-world matrix.
 
-    Exactly over a pole the centre has no azimuth; there it comes from the picture's right.
+    Exactly over a pole the centre has no azimuth; there it comes from the image's right.
 
     Args:
         c2w: [4, 4] or [3, 4].
@@ -116,13 +116,13 @@ def pose_from_camera(c2w: Tensor, tolerance_deg: float | None = 1.0) -> Pose:
 
 
 def pose_from_world_to_camera(w2c: Tensor) -> Pose:
-    """The pose of one official `.npy` camera (`ldm/data/simple.py: get_T`).
+    """Return the pose of one official `.npy` camera (`ldm/data/simple.py: get_T`).
 
     centre = -R^T T; theta = atan2(sqrt(x^2 + y^2), z); phi = atan2(y, x). The files use
     Blender's camera axes; only the centre is read, so they play no part except over a pole.
 
     Args:
-        w2c: [3, 4] world-to-camera [R | T] for column vectors.
+        w2c: [3, 4] world-to-camera ``[R | T]`` for column vectors.
     """
     w2c = _matrix("w2c", w2c, ((3, 4), (4, 4)))
     rotation, translation = w2c[:3, :3], w2c[:3, 3]
@@ -130,16 +130,16 @@ def pose_from_world_to_camera(w2c: Tensor) -> Pose:
 
 
 def rotation_angle_deg(a: Tensor, b: Tensor) -> Tensor:
-    """Angle in degrees, shape [...], of the turn between rotations [..., 3, 3].
+    """Return the angle in degrees, shape [...], of the turn between rotations [..., 3, 3].
 
-    From the chord |a - b|_F = 2 sqrt(2) sin(angle / 2), which stays exact at small angles.
+    From the chord ``|a - b|_F = 2 sqrt(2) sin(angle / 2)``, which stays exact at small angles.
     """
     chord = torch.linalg.matrix_norm(a - b) / (2.0 * math.sqrt(2.0))
     return torch.rad2deg(2.0 * torch.asin(chord.clamp(max=1.0)))
 
 
 def rays(c2w: Tensor, size: int, fov_deg: float = FOV_DEG) -> tuple[Tensor, Tensor]:
-    """One ray through the centre of each pixel of a square picture.
+    """Return one ray through the centre of each pixel of a square image.
 
     Args:
         c2w: OpenGL camera-to-world [..., 4, 4].
@@ -147,7 +147,7 @@ def rays(c2w: Tensor, size: int, fov_deg: float = FOV_DEG) -> tuple[Tensor, Tens
 
     Returns:
         Origins [..., H, W, 3] and unit directions [..., H, W, 3], both in the world; row 0 is
-        the top of the picture. Origins are an expanded view: clone before writing to them.
+        the top of the image. Origins are an expanded view: clone before writing to them.
     """
     steps = torch.arange(size, dtype=c2w.dtype, device=c2w.device)
     slope = (steps + 0.5 - 0.5 * size) / focal_px(size, fov_deg)
@@ -160,17 +160,17 @@ def rays(c2w: Tensor, size: int, fov_deg: float = FOV_DEG) -> tuple[Tensor, Tens
 
 
 def opengl_to_opencv(c2w: Tensor) -> Tensor:
-    """Camera-to-world [..., 4, 4] with the camera's y and z axes turned to OpenCV's."""
+    """Return camera-to-world [..., 4, 4] with the camera's y and z axes turned to OpenCV's."""
     return _flip_columns(c2w, (1.0, -1.0, -1.0))
 
 
 def opencv_to_opengl(c2w: Tensor) -> Tensor:
-    """Camera-to-world [..., 4, 4] with the camera's y and z axes turned to OpenGL's."""
+    """Return camera-to-world [..., 4, 4] with the camera's y and z axes turned to OpenGL's."""
     return _flip_columns(c2w, (1.0, -1.0, -1.0))
 
 
 def to_pytorch3d(c2w: Tensor) -> tuple[Tensor, Tensor]:
-    """PyTorch3D's (R [..., 3, 3], T [..., 3]) of OpenGL camera-to-world [..., 4, 4].
+    """Return PyTorch3D's (R [..., 3, 3], T [..., 3]) of OpenGL camera-to-world [..., 4, 4].
 
     Row vectors: x_camera = x_world @ R + T, so R's columns are the camera's left, up and
     forward in the world.
@@ -181,7 +181,7 @@ def to_pytorch3d(c2w: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def from_pytorch3d(rotation: Tensor, translation: Tensor) -> Tensor:
-    """OpenGL camera-to-world [..., 4, 4] of PyTorch3D's R [..., 3, 3] and T [..., 3]."""
+    """Return the OpenGL camera-to-world [..., 4, 4] of PyTorch3D's R [..., 3, 3] and T [..., 3]."""
     centre = -torch.einsum("...j,...ij->...i", translation, rotation)
     return _flip_columns(_assemble(rotation, centre), (-1.0, 1.0, -1.0))
 

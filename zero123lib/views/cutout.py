@@ -1,7 +1,8 @@
 """Cut the object out of its background, and say by which means.
 
-The image's own transparency comes first; then rembg, when it is installed and its model is
-on disk (nothing here ever downloads one); then a classical segmentation (`segment.py`).
+The image's own transparency comes first, or a mask that is given; then a small network that comes
+with the library (`segment.py`). rembg's larger ones are used when asked for, where it is installed
+and its model is on disk: nothing here ever downloads one.
 """
 
 from __future__ import annotations
@@ -19,23 +20,25 @@ from PIL import Image
 from zero123lib._errors import ArgumentError
 from zero123lib._optional import require
 
+from . import u2net
 from .errors import ImageError
 from .framing import composite
-from .loading import ImageSource, load_image
+from .loading import FIRST_FRAME, MASKED, ImageSource, load_image
 from .segment import foreground
 
-# auto: the first of the next three that applies
+# auto: the first of the next two that applies
 # alpha: the image's own transparency
-# rembg: a neural network, soft dependency
-# classical: what differs from the colours along the image's edge
+# u2netp: the network that comes with the library
+# rembg: a larger network, soft dependency
 # none: everything is foreground
-CutOutMethod = Literal["auto", "alpha", "rembg", "classical", "none"]
+CutOutMethod = Literal["auto", "alpha", "u2netp", "rembg", "none"]
 
 # What to tell users of a cut-out's `method`.
 HOW = {
     "alpha": "cut out by its own transparency",
+    "mask": "cut out by the mask given",
+    "u2netp": f"cut out by {u2net.NAME}",
     "rembg": "cut out by rembg",
-    "classical": "cut out by colour (classical segmentation)",
     "none": "taken as it is",
 }
 
@@ -52,11 +55,11 @@ class CutOut:
 
     Attributes:
         image: RGBA, the size of the source, soft straight (not premultiplied) alpha.
-        method: what made the alpha: "alpha", "rembg", "classical" or "none".
+        method: what made the alpha: "alpha", "mask", "u2netp", "rembg" or "none".
     """
 
     image: Image.Image
-    method: Literal["alpha", "rembg", "classical", "none"]
+    method: Literal["alpha", "mask", "u2netp", "rembg", "none"]
 
     @property
     def foreground_fraction(self) -> float:
@@ -65,7 +68,7 @@ class CutOut:
 
 
 def cut_out(image: ImageSource, method: CutOutMethod = "auto") -> CutOut:
-    """The object of an image as RGBA with soft alpha.
+    """Return the object of an image as RGBA with soft alpha.
 
     Args:
         image: anything that `load_image` takes.
@@ -82,28 +85,62 @@ def cut_out(image: ImageSource, method: CutOutMethod = "auto") -> CutOut:
 
 
 def cut_out_loaded(image: Image.Image, method: CutOutMethod = "auto") -> CutOut:
-    """`cut_out` of what `load_image` returned, or of a smaller copy, however small.
+    """Cut out what `load_image` returned, or a smaller copy, however small: see `cut_out`.
 
     Raises:
-        as `cut_out` does.
+        ImageError, MissingExtraError, ValueError: as for `cut_out`.
     """
     if method not in get_args(CutOutMethod):
         names = ", ".join(repr(name) for name in get_args(CutOutMethod))
         raise ArgumentError("method", f"one of {names}", repr(method))
     if method == "alpha" and image.mode != "RGBA":
         raise ImageError("image", "an image with transparency", "an opaque one")
+    if method in ("auto", "alpha") and image.info.get(MASKED):
+        return CutOut(image, "mask")
     if method == "alpha" or (method == "auto" and has_meaningful_alpha(image)):
         return CutOut(image, "alpha")
     opaque = composite(image)
     if method == "none":
         return CutOut(opaque.convert("RGBA"), "none")
-    if method == "rembg" or (method == "auto" and rembg_model() is not None):
+    if method == "rembg":
         return CutOut(_with_alpha(opaque, _rembg_alpha(opaque)), "rembg")
-    return CutOut(_with_alpha(opaque, foreground(np.asarray(opaque) / 255.0)), "classical")
+    return CutOut(_with_alpha(opaque, foreground(np.asarray(opaque, np.float32) / 255)), "u2netp")
+
+
+def masked(image: ImageSource, mask: ImageSource) -> Image.Image:
+    """Give an image the alpha of a mask, for all that takes images.
+
+    Args:
+        image: anything that `load_image` takes; its own transparency is put on white.
+        mask: the same size; its alpha where it has any, else its brightness, white being the
+            object.
+
+    Returns:
+        RGBA, the size of the image.
+
+    Raises:
+        ImageError: one of them cannot be read, the sizes differ, or the mask is nowhere at least
+            half white.
+    """
+    loaded = load_image(image)
+    opaque = composite(loaded)
+    try:
+        given = load_image(mask)
+    except ArgumentError as error:
+        raise error.renamed("mask") from error
+    if given.size != opaque.size:
+        expected = f"the image's {opaque.width} x {opaque.height} pixels"
+        raise ImageError("mask", expected, f"{given.width} x {given.height}")
+    alpha = given.getchannel("A") if has_meaningful_alpha(given) else given.convert("L")
+    if np.asarray(alpha).max() < 128:
+        raise ImageError("mask", "white where the object is", "one that is dark all over")
+    opaque.putalpha(alpha)
+    opaque.info.update({FIRST_FRAME: loaded.info.get(FIRST_FRAME), MASKED: True})
+    return opaque
 
 
 def has_meaningful_alpha(image: Image.Image) -> bool:
-    """Whether at least 1 % of an RGBA image is more transparent than not, but not all alike."""
+    """Tell whether 1 % or more of an RGBA image is more transparent than not, but not all alike."""
     if image.mode != "RGBA":
         return False
     alpha = np.asarray(image.getchannel("A"))
@@ -111,7 +148,7 @@ def has_meaningful_alpha(image: Image.Image) -> bool:
 
 
 def rembg_model() -> Path | None:
-    """The file of the rembg network that would be used; None when rembg or every file lacks.
+    """Return the file of the rembg network that would be used; None when rembg or every file lacks.
 
     Looks where rembg itself does: `U2NET_HOME`, else `.u2net` in `XDG_DATA_HOME` or the home.
     """
@@ -157,7 +194,7 @@ def _with_alpha(opaque: Image.Image, alpha: np.ndarray) -> Image.Image:
         raise ImageError(
             "image",
             "an object that stands out from its background",
-            "none: give an image with transparency, or cut the object out first",
+            "none: give a mask, or an image with transparency",
         )
     cut = opaque.copy()
     cut.putalpha(Image.fromarray(np.rint(alpha * 255.0).astype(np.uint8)))

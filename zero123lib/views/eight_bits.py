@@ -58,6 +58,11 @@ def from_array(array: np.ndarray, max_pixels: int) -> Image.Image:
     return image.convert("RGB") if image.mode == "L" else image
 
 
+def to_uint8(values: Tensor) -> Tensor:
+    """Round values in [0, 1] to 8 bits; what is beyond is clamped."""
+    return (values.detach().clamp(0.0, 1.0) * 255.0).round().byte()
+
+
 def _eight_bits(values: np.ndarray) -> np.ndarray:
     """uint8 of values of any type that has a scale."""
     if values.dtype == np.uint8:
@@ -86,7 +91,7 @@ def _from_16_bits(values: np.ndarray) -> np.ndarray:
     return np.rint(values / 257.0).astype(np.uint8)
 
 
-def mend_transparent_key(image: Image.Image) -> None:
+def fix_transparent_key(image: Image.Image) -> None:
     """Bring a PNG's transparent colour to the 8 bits that Pillow gives the pixels themselves.
 
     Pillow leaves it at the file's own depth, so that no pixel has it. To be called before the

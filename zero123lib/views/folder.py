@@ -6,14 +6,13 @@
     transforms.json         the cameras (see `transforms`), the size, what made it
 
 The last lists the first; the others are for people. :func:`view_files` makes the content, which
-:func:`zero123lib._files.write_folder` writes; :func:`read_views` reads any folder with a
+``zero123lib._files.write_folder`` writes; :func:`read_views` reads any folder with a
 transforms.json, of any make.
 """
 
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from zero123lib._errors import ArgumentError
+from zero123lib._files import json_bytes
 
 from .eight_bits import to_8_bit_srgb
 from .listings import LISTING, find_image, find_listing
@@ -53,11 +53,6 @@ class PosedImage:
     camera_to_world: Tensor
     pinhole: Pinhole
 
-    @property
-    def opaque(self) -> bool:
-        """Whether nothing of the image is transparent: the object has not been cut out."""
-        return self.image.getchannel("A").getextrema() == (255, 255)
-
 
 def view_files(
     images: Sequence[Image.Image],
@@ -84,14 +79,15 @@ def view_files(
     names = [f"{index:03d}.png" for index in range(len(images))]
     files = {name: png(image) for name, image in zip(names, images, strict=True)}
     if condition is not None:
-        files[SHEET] = png(contact_sheet([condition, *images], labels=labels))
+        # Beside views that were enlarged, the input as large.
+        shown = condition.resize(images[0].size, Image.Resampling.LANCZOS)
+        files[SHEET] = png(contact_sheet([shown, *images], labels=labels))
     if animation:
         files[ANIMATION] = gif(animation)
     width, height = images[0].size
     origin = {} if made_by is None else {"made_by": dict(made_by)}
     listing = {**origin, "w": width, "h": height, **transforms_json(names, cameras)}
-    text = json.dumps(listing, indent=2, allow_nan=False) + "\n"
-    return {**files, LISTING: text.encode()}
+    return {**files, LISTING: json_bytes(listing)}
 
 
 def read_views(place: str | Path, max_side: int | None = None) -> list[PosedImage]:
@@ -142,7 +138,7 @@ def _read(path: Path, mode: str, max_side: int | None) -> Image.Image:
 def png(image: Image.Image) -> bytes:
     """Encode an image as a PNG file."""
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
+    image.save(buffer, "PNG")
     return buffer.getvalue()
 
 

@@ -59,7 +59,7 @@ def recenter(
     if alpha.max() == 0:
         raise ImageError("rgba", "something visible", "an empty image")
     solid, specks = object_and_specks(alpha)
-    left, top, right, bottom = _box(solid)
+    left, top, right, bottom = bounding_box(solid)
     specks[top:bottom, left:right] = False  # within the object's box they may be its own
     if specks.any():
         rgba = rgba.copy()
@@ -78,6 +78,12 @@ def recenter(
     canvas = Image.new("RGBA", (size, size))
     canvas.paste(part, (columns[0], rows[0]))
     return canvas
+
+
+def object_px(rgba: Image.Image) -> int:
+    """Return the longest side of the object in an RGBA image, as `recenter` sees it."""
+    left, top, right, bottom = bounding_box(object_and_specks(np.asarray(rgba.getchannel("A")))[0])
+    return max(right - left, bottom - top)
 
 
 def official_frame(rgba: Image.Image) -> tuple[Image.Image, Image.Image]:
@@ -101,8 +107,10 @@ def official_frame(rgba: Image.Image) -> tuple[Image.Image, Image.Image]:
     pixels = np.array(rgba.convert("RGB"))
     pixels[~mask] = 255
     return (
-        _on_official_canvas(Image.fromarray(pixels).crop(_box(mask)), 255),
-        _on_official_canvas(Image.fromarray(mask.astype(np.uint8) * 255).crop(_box(mask)), 0),
+        _on_official_canvas(Image.fromarray(pixels).crop(bounding_box(mask)), 255),
+        _on_official_canvas(
+            Image.fromarray(mask.astype(np.uint8) * 255).crop(bounding_box(mask)), 0
+        ),
     )
 
 
@@ -113,7 +121,7 @@ def _on_official_canvas(crop: Image.Image, fill: int) -> Image.Image:
     return canvas
 
 
-def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
+def bounding_box(mask: np.ndarray) -> tuple[int, int, int, int]:
     """Left, top, right, bottom of the true pixels of a mask [H, W]; right and bottom exclusive."""
     columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1

@@ -25,10 +25,18 @@ from .cutout import (
     cut_out,
     cut_out_loaded,
     has_meaningful_alpha,
+    masked,
     rembg_model,
 )
 from .errors import ImageError
-from .framing import FOREGROUND_RATIO, check_ratio, composite, official_frame, recenter
+from .framing import (
+    FOREGROUND_RATIO,
+    check_ratio,
+    composite,
+    object_px,
+    official_frame,
+    recenter,
+)
 from .loading import FIRST_FRAME, MAX_PIXELS, MIN_SIDE_PX, ImageSource, load_image
 from .sheet import contact_sheet
 
@@ -36,17 +44,20 @@ __all__ = [
     "FOREGROUND_RATIO",
     "MAX_PIXELS",
     "MIN_SIDE_PX",
+    "MOST_DARKNESS",
     "CutOut",
     "CutOutMethod",
     "ImageError",
     "ImageSource",
     "Prepared",
     "Preprocess",
+    "alpha_from_white",
     "composite",
     "contact_sheet",
     "cut_out",
     "has_meaningful_alpha",
     "load_image",
+    "masked",
     "prepare",
     "recenter",
     "rembg_model",
@@ -59,17 +70,21 @@ __all__ = [
 # official: the framing of the official demo: hard mask, at most 200 of 256 px, never enlarged
 # none: the image is already square and framed; what is see-through is put on white. At 256 px,
 #     what the official demo makes of a square image without its preprocessing
-# The official demo's own cut-out looks at colours alone and drops the image's transparency.
+# The official demo's own cut-out is given RGB alone, without the image's transparency.
 # Here transparency comes first in all of them, and the numbers are the official ones from there.
 # The official demo first bounds the image, `raw_im.thumbnail([1536, 1536])`.
-_WORKING_SIDE_PX = 1536
+WORKING_SIDE_PX = 1536
+# The most of `Prepared.detail`, which a texture has texels for.
+_DETAIL_PX = 1024
 # A condition that is nowhere so many 8-bit levels from white shows nothing.
 _LEAST_LEVELS = 8
+# What is this much darker than white is object, whatever the object.
+MOST_DARKNESS = 0.3
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """What the model is conditioned on, and how it came about.
+    """Holds what the model is conditioned on, and how it came about.
 
     Attributes:
         image: RGB, size x size, on white: `tensor` in 8 bits.
@@ -79,6 +94,8 @@ class Prepared:
         preprocess: how it was framed; "none" also for a tensor given as it is.
         foreground_fraction: mean of the framed alpha, in [0, 1].
         first_frame: whether the file has more frames, of which this is the first.
+        detail: RGBA, square: the same framing at the pixels that the source has, for textures; None
+            of tensors and of "official".
     """
 
     image: Image.Image
@@ -88,10 +105,11 @@ class Prepared:
     preprocess: Preprocess
     foreground_fraction: float
     first_frame: bool = False
+    detail: Image.Image | None = None
 
     @property
     def how(self) -> str:
-        """What to tell of it in words, such as "cut out by its own transparency"."""
+        """Return what to tell of it in words, such as "cut out by its own transparency"."""
         return HOW[self.method] + (", the first of its frames" if self.first_frame else "")
 
 
@@ -137,10 +155,12 @@ def _framed(
 ) -> Prepared:
     if preprocess == "none":
         _check_square(image)
-    image.thumbnail((_WORKING_SIDE_PX, _WORKING_SIDE_PX), Image.Resampling.LANCZOS)
+    original = image.copy() if max(image.size) > WORKING_SIDE_PX else image
+    image.thumbnail((WORKING_SIDE_PX, WORKING_SIDE_PX), Image.Resampling.LANCZOS)
     if preprocess == "none":
         rgba = _resized(image.convert("RGBA"), size)
-        return _prepared(_on_white(rgba), rgba, "none", preprocess)
+        detail = _resized(original.convert("RGBA"), _detail_px(original.width, size))
+        return replace(_prepared(_on_white(rgba), rgba, "none", preprocess), detail=detail)
     cut = cut_out_loaded(image, method)
     if preprocess == "official":
         framed, mask = (_resized(part, size) for part in official_frame(cut.image))
@@ -148,7 +168,29 @@ def _framed(
         rgba.putalpha(mask)
         return _prepared(to_tensor(framed), rgba, cut.method, preprocess)
     rgba = recenter(cut.image, size, ratio)
-    return _prepared(_on_white(rgba), rgba, cut.method, preprocess)
+    detail = _detail(original, cut, size, ratio)
+    return replace(_prepared(_on_white(rgba), rgba, cut.method, preprocess), detail=detail)
+
+
+def _detail(original: Image.Image, cut: CutOut, size: int, ratio: float) -> Image.Image:
+    """The framed object at the pixels of the original, of which the cut-out may be smaller."""
+    rgba = cut.image
+    scale = original.width / rgba.width
+    whole = _detail_px(scale * object_px(rgba) / ratio, size)
+    if scale > 1:
+        part = rgba.getchannel("A").getbbox() or (0, 0, *rgba.size)
+        left, top, right, bottom = (round(scale * edge) for edge in part)
+        alpha = rgba.getchannel("A").crop(part)
+        rgba = original.crop((left, top, right, bottom))
+        if cut.method not in ("alpha", "mask"):
+            rgba = composite(rgba)
+            rgba.putalpha(alpha.resize(rgba.size, Image.Resampling.BICUBIC))
+    return recenter(rgba, whole, ratio)
+
+
+def _detail_px(there: float, size: int) -> int:
+    """Pixels of an image's detail: about as there are, in multiples of the model's, bounded."""
+    return size * max(1, min(round(there / size), _DETAIL_PX // size))
 
 
 def to_tensor(image: Image.Image) -> Tensor:
@@ -191,6 +233,25 @@ def _on_white(rgba: Image.Image) -> Tensor:
     alpha = values[..., 3:]
     mixed = alpha * values[..., :3] + (1.0 - alpha)
     return torch.from_numpy(mixed * 2.0 - 1.0).permute(2, 0, 1).contiguous()
+
+
+def alpha_from_white(images: Tensor, opaque_darkness: float = MOST_DARKNESS) -> Tensor:
+    """Give images on white an alpha: ``rgb alpha + 1 - alpha`` is the image again.
+
+    Alpha rises with the darkness of the darkest channel, to 1 at `opaque_darkness`. It is no less
+    than what leaves colours of at least 0.
+
+    Args:
+        images: ``[..., 3, H, W]`` in [0, 1].
+        opaque_darkness: how much darker than white all that is object is.
+
+    Returns:
+        ``[..., H, W, 4]``, straight alpha.
+    """
+    rgb = images.movedim(-3, -1).float()
+    alpha = ((1 - rgb.amin(-1, keepdim=True)) / opaque_darkness).clamp(0, 1)
+    straight = 1 - (1 - rgb) / alpha.clamp_min(1e-6)
+    return torch.cat([torch.where(alpha > 0, straight, 1.0).clamp(0, 1), alpha], -1)
 
 
 def _is_condition(tensor: Tensor) -> bool:

@@ -25,9 +25,9 @@ from zero123lib._optional import MissingExtraError, require
 from .eight_bits import (
     MIN_SIDE_PX,
     check_size,
+    fix_transparent_key,
     from_array,
     from_tensor,
-    mend_transparent_key,
     to_8_bit_srgb,
 )
 from .errors import ImageError
@@ -66,6 +66,8 @@ MAX_BYTES = 512 * 2**20
 LEAST_ALPHA = 64
 # The key of an image's `info` that is True where only the first of several frames was read.
 FIRST_FRAME = "first_frame"
+# In `info` of an image whose alpha somebody gave: it says what the object is, whatever it is like.
+MASKED = "masked"
 
 # Pillow's remarks on damaged metadata and on sizes that are refused here would stand beside our one
 # line. Appended: whoever has asked for them still sees them.
@@ -107,6 +109,7 @@ def load_image(
     elif isinstance(image, Image.Image):
         with _image_errors(name or "a Pillow image", max_pixels):
             upright = _marked(_decoded(image, max_pixels), bool(image.info.get(FIRST_FRAME)))
+            upright.info.update({MASKED: True} if image.info.get(MASKED) else {})
     elif isinstance(image, (str, os.PathLike)):
         shown = name or _shown(image)
         upright = _read(_existing_file(image, shown), shown, max_pixels)
@@ -163,7 +166,7 @@ def _read(file: Path | io.BytesIO, name: str, max_pixels: int) -> Image.Image:
     with _image_errors(name, max_pixels):
         try:
             with Image.open(file, formats=FORMATS) as image:
-                mend_transparent_key(image)
+                fix_transparent_key(image)
                 # The other images of an MPO are a camera's previews and depths of the first.
                 several = getattr(image, "is_animated", False) and image.format != "MPO"
                 return _marked(_decoded(image, max_pixels), several)

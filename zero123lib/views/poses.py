@@ -1,7 +1,7 @@
 """Where a camera is, and how one camera lies to another.
 
 World: z-up, right-handed; the object is centred at the origin, longest side 1.
-`Pose` is a camera on a sphere that looks at the origin, with +z up in its picture:
+`Pose` is a camera on a sphere that looks at the origin, with +z up in its image:
 
     elevation_deg   angle above the xy-plane, up is positive, in [-90, 90]
     azimuth_deg     angle in the xy-plane from +x, counter-clockwise seen from above
@@ -96,11 +96,11 @@ class Pose:
 
     @property
     def polar_deg(self) -> float:
-        """Angle from +z, degrees in [0, 180]."""
+        """Return the angle from +z, degrees in [0, 180]."""
         return 90.0 - self.elevation_deg
 
     def moved(self, by: RelativePose) -> Pose:
-        """The target camera that lies `by` away from this condition camera.
+        """Return the target camera that lies `by` away from this condition camera.
 
         Raises:
             ValueError: the move goes over a pole or through the origin.
@@ -112,7 +112,7 @@ class Pose:
         )
 
     def relative_to(self, condition: Pose) -> RelativePose:
-        """This camera minus `condition`; azimuth in (-180, 180]."""
+        """Return this camera minus `condition`; azimuth in (-180, 180]."""
         return RelativePose(
             self.elevation_deg - condition.elevation_deg,
             wrap_azimuth_deg(self.azimuth_deg - condition.azimuth_deg),
@@ -145,13 +145,13 @@ def absolute_poses(
 
 
 def wrap_azimuth_deg(azimuth_deg: float) -> float:
-    """The same direction in (-180, 180] degrees."""
+    """Return the same direction in (-180, 180] degrees."""
     wrapped = math.remainder(azimuth_deg, 360.0)
     return 180.0 if wrapped == -180.0 else wrapped
 
 
 def zero123_vector(elevation_deg: Tensor, azimuth_deg: Tensor, radius: Tensor) -> Tensor:
-    """Pose vector of Zero-1-to-3 (article, section 3.2; official `ldm/data/simple.py: get_T`).
+    """Return the pose vector of Zero-1-to-3 (section 3.2; official `ldm/data/simple.py: get_T`).
 
     Args:
         elevation_deg, azimuth_deg: target minus condition, degrees, shapes [...].
@@ -170,7 +170,7 @@ def zero123_vector(elevation_deg: Tensor, azimuth_deg: Tensor, radius: Tensor) -
 def stable_zero123_vector(
     elevation_deg: Tensor, azimuth_deg: Tensor, condition_elevation_deg: Tensor
 ) -> Tensor:
-    """Pose vector of Stable-Zero123: the radius gives way to the condition's polar angle.
+    """Return Stable-Zero123's pose vector: the radius gives way to the condition's polar angle.
 
     Args:
         elevation_deg, azimuth_deg: target minus condition, degrees, shapes [...].
@@ -184,12 +184,19 @@ def stable_zero123_vector(
     return zero123_vector(elevation_deg, azimuth_deg, torch.deg2rad(90.0 - condition_elevation_deg))
 
 
+def check_encoding(encoding: str) -> None:
+    """Raise ArgumentError unless it is the name of an encoding."""
+    if encoding not in get_args(Encoding):
+        names = " or ".join(repr(name) for name in get_args(Encoding))
+        raise ArgumentError("encoding", names, repr(encoding))
+
+
 def encode_poses(
     poses: Sequence[RelativePose],
     encoding: Encoding = "zero123",
     condition_elevation_deg: float | None = None,
 ) -> Tensor:
-    """Pose vectors as the named checkpoint family expects them.
+    """Return pose vectors as the named checkpoint family expects them.
 
     Args:
         poses: N relative poses.
@@ -203,9 +210,7 @@ def encode_poses(
     Raises:
         ValueError: unknown encoding, or stable-zero123 without the condition's elevation.
     """
-    if encoding not in get_args(Encoding):
-        names = " or ".join(repr(name) for name in get_args(Encoding))
-        raise ArgumentError("encoding", names, repr(encoding))
+    check_encoding(encoding)
     import torch
 
     table = torch.tensor(
@@ -237,7 +242,7 @@ PRESET_NAMES: tuple[Preset, ...] = get_args(Preset)
 
 
 def preset_pose(name: str, generator: torch.Generator | None = None) -> RelativePose:
-    """The camera of a button of the official demo, one of `PRESET_NAMES`.
+    """Return the camera of a button of the official demo, one of `PRESET_NAMES`.
 
     Args:
         name: which.
@@ -252,14 +257,29 @@ def preset_pose(name: str, generator: torch.Generator | None = None) -> Relative
 
 
 def camera_label(pose: RelativePose) -> str:
-    """Where a view's camera is, in a few words: "45°, 20° up"."""
+    """Tell where a view's camera is, in a few words: "45°, 20° up"."""
     azimuth, elevation = round(pose.azimuth_deg, 1), round(pose.elevation_deg, 1)
     height = f", {abs(elevation):g}° {'up' if elevation > 0 else 'down'}" if elevation else ""
     return f"{azimuth:g}°{height}"
 
 
+def elevation_on_sphere_deg(share: float, bounds_deg: tuple[float, float]) -> float:
+    """Return the elevation, degrees, below which a share of a band of the sphere's area lies.
+
+    Of uniform shares the cameras are uniform over the band between the two elevations.
+
+    Args:
+        share: in [0, 1].
+        bounds_deg: lower and upper elevation.
+    """
+    low, high = (math.sin(math.radians(bound)) for bound in bounds_deg)
+    elevation_deg = math.degrees(math.asin(low + (high - low) * share))
+    # asin(sin(x)) leaves x by a rounding error.
+    return min(max(elevation_deg, bounds_deg[0]), bounds_deg[1])
+
+
 def random_pose(generator: torch.Generator | None = None) -> RelativePose:
-    """The official demo's "random" button (`gradio_new.py`).
+    """Draw a camera as the official demo's "random" button does (`gradio_new.py`).
 
     Polar delta asin(U[-1, 1]) * 160 / pi, so within 80 degrees and dense near 0 as on a sphere;
     azimuth delta U[-150, 150]; no zoom.
@@ -274,7 +294,7 @@ def random_pose(generator: torch.Generator | None = None) -> RelativePose:
 
 
 def orbit(count: int, elevation_deg: float = 0.0, radius: float = 0.0) -> list[RelativePose]:
-    """`count` cameras evenly around the object, the first at azimuth 0, counter-clockwise.
+    """Return `count` cameras evenly around the object, the first at azimuth 0, counter-clockwise.
 
     Args:
         count: how many, at least 1.

@@ -16,7 +16,7 @@ def contact_sheet(
     labels: Sequence[str] | None = None,
     gap_px: int = 4,
 ) -> Image.Image:
-    """All images on one white sheet, row by row.
+    """Return all images on one white sheet, row by row.
 
     Args:
         images: at least one; each is centred in a cell of the largest width and height.

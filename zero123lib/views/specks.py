@@ -30,12 +30,12 @@ def object_and_specks(alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     highest = alpha.max()
     solid, seen = alpha >= _SOLID * highest, alpha >= _SEEN * highest
     nothing = np.zeros_like(solid)
-    parts = _parts(seen)
+    parts = connected_parts(seen)
     if parts.max() == 1:
         return solid, nothing
     largest = np.bincount(parts[solid]).argmax()
     reach = max(1, round(_GAP / 2 * longest_side(find_objects(parts)[largest - 1])))
-    parts = _parts(np.asarray(maximum_filter(seen, 2 * reach + 1), bool))
+    parts = connected_parts(np.asarray(maximum_filter(seen, 2 * reach + 1), bool))
     areas = np.bincount(parts[solid], minlength=parts.max() + 1)
     boxes = find_objects(np.where(solid, parts, 0), parts.max())
     sides = np.array([0, *map(longest_side, boxes)])
@@ -47,7 +47,7 @@ def object_and_specks(alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return solid & ~specks, specks
 
 
-def _parts(mask: np.ndarray) -> np.ndarray:
+def connected_parts(mask: np.ndarray) -> np.ndarray:
     """Connected parts [H, W] of a mask, over corners too, labelled from 1."""
     from scipy.ndimage import label
 

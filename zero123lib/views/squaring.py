@@ -39,11 +39,11 @@ def squared(images: Sequence[PosedImage], size: int | None = None) -> tuple[Tens
     sides = {one.image.size for one in images}
     if len(sides) == 1 and all(_is_square(one.pinhole) for one in images) and size is None:
         angles = [_angle_deg(0.5 * one.pinhole.width / one.pinhole.fl_x) for one in images]
-        return torch.stack([to_tensor(one.image) for one in images]), angles
+        return torch.stack([_rgba(one.image) for one in images]), angles
     size = size or max(max(one) for one in sides)
     slopes = [_slope(one.pinhole, (0, 0, *one.image.size)) for one in images]
     made = [_seen(one, size, slope) for one, slope in zip(images, slopes, strict=True)]
-    return torch.stack([to_tensor(one) for one in made]), [_angle_deg(one) for one in slopes]
+    return torch.stack([_rgba(one) for one in made]), [_angle_deg(one) for one in slopes]
 
 
 def squared_about_object(images: Sequence[PosedImage], size: int) -> tuple[Tensor, float]:
@@ -69,11 +69,11 @@ def squared_about_object(images: Sequence[PosedImage], size: int) -> tuple[Tenso
     if not slopes:
         raise ArgumentError("views", "an object in the images' alpha", "none in any of them")
     slope = max(slopes) * (1.0 + 2.0 * _MARGIN)
-    made = [to_tensor(_seen(one, size, slope)) for one in images]
+    made = [_rgba(_seen(one, size, slope)) for one in images]
     return torch.stack(made), _angle_deg(slope)
 
 
-def to_tensor(image: Image.Image) -> Tensor:
+def _rgba(image: Image.Image) -> Tensor:
     """Return an RGBA image as ``[H, W, 4]`` in [0, 1]."""
     return torch.from_numpy(np.asarray(image, np.float32) / 255)
 

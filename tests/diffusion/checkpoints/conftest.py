@@ -147,9 +147,9 @@ def original() -> Original:
 
 @pytest.fixture(scope="session")
 def views(scheduler: DDIMScheduler) -> Callable[[Any], Tensor]:
-    """Two views of a fixed picture by a pipeline, or by networks."""
+    """Two views of a fixed image by a pipeline, or by networks."""
     torch.manual_seed(7)
-    picture = torch.rand(3, SIZE, SIZE) * 2 - 1
+    image = torch.rand(3, SIZE, SIZE) * 2 - 1
     poses = [RelativePose(azimuth_deg=40), RelativePose(elevation_deg=-20, radius=0.3)]
 
     def make(model: Any) -> Tensor:
@@ -159,7 +159,7 @@ def views(scheduler: DDIMScheduler) -> Callable[[Any], Tensor]:
         model.set_progress_bar_config(disable=True)
         generator = torch.Generator().manual_seed(3)
         call = {"num_inference_steps": 2, "generator": generator, "output_type": "pt"}
-        return model(picture, poses, **call).images
+        return model(image, poses, **call).images
 
     return make
 

@@ -19,7 +19,7 @@ from safetensors.torch import save
 
 from zero123lib.diffusion.checkpoints.archives import MAX_INDEX_BYTES
 from zero123lib.diffusion.checkpoints.errors import DamagedCheckpointError, UnsafeCheckpointError
-from zero123lib.diffusion.checkpoints.headers import MAX_HEADER_BYTES
+from zero123lib.diffusion.checkpoints.safetensors_files import MAX_HEADER_BYTES
 from zero123lib.diffusion.checkpoints.weights import open_tensors
 
 

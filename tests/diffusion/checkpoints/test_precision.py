@@ -42,9 +42,9 @@ def load(original: Any, files: Path) -> Callable[..., Any]:
 
 def latents(pipe: Any, poses: list[RelativePose], noise: Tensor, **options: Any) -> Tensor:
     torch.manual_seed(0)
-    picture = torch.rand(3, 32, 32) * 2 - 1
+    image = torch.rand(3, 32, 32) * 2 - 1
     call = {"num_inference_steps": 6, "output_type": "latent", **options}
-    return pipe(picture, poses, latents=noise, **call).images
+    return pipe(image, poses, latents=noise, **call).images
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

@@ -19,7 +19,6 @@ import torch
 from safetensors.torch import save, save_file
 from torch import Tensor
 
-from zero123lib.diffusion.checkpoints import allowed
 from zero123lib.diffusion.checkpoints.errors import (
     CheckpointError,
     DamagedCheckpointError,
@@ -116,7 +115,7 @@ def test_lengths_of_headers_do_not_pass_for_text(tmp_path: Path) -> None:
         assert open_tensors(tmp_path / "x")["w"].tolist() == [97, 98, 99]
 
 
-def test_opening_registers_nothing_for_good_and_runs_in_threads(tmp_path: Path) -> None:
+def test_opening_runs_in_threads(tmp_path: Path) -> None:
     save_lightning(state(), tmp_path / "x.ckpt")
     (tmp_path / "bad.ckpt").write_bytes(b"PK\3\4 not a zip")
     counts = []
@@ -131,9 +130,6 @@ def test_opening_registers_nothing_for_good_and_runs_in_threads(tmp_path: Path) 
     with pytest.raises(DamagedCheckpointError):
         open_tensors(tmp_path / "bad.ckpt")
     assert counts == [len(state())] * 8
-    known = torch.serialization.get_safe_globals()
-    names = {entry[1] for entry in known if isinstance(entry, tuple)}
-    assert not names & (allowed.INERT | allowed.INERT_DICTS)
 
 
 def archive(*members: tuple[str, bytes]) -> bytes:

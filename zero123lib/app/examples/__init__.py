@@ -1,4 +1,4 @@
-"""The example pictures of the app, rendered from this project's own scenes.
+"""The example images of the app, rendered from this project's own scenes.
 
     python -m zero123lib.app.examples
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from zero123lib.scenes import HELD_OUT_SEED, random_scene, render
+from zero123lib.views.eight_bits import to_uint8
 from zero123lib.views.poses import Pose
 
 FOLDER = Path(__file__).parent
@@ -31,11 +32,11 @@ EXAMPLES = (
 )
 
 
-def example_picture(kind: str, number: int, azimuth_deg: float) -> Image.Image:
-    """One object on a transparent background, RGBA."""
+def example_image(kind: str, number: int, azimuth_deg: float) -> Image.Image:
+    """Draw one object on a transparent background, RGBA."""
     scene = random_scene(HELD_OUT_SEED + number, kind)
     rgba = render(scene, [Pose(ELEVATION_DEG, azimuth_deg)], SIZE_PX).rgba[0]
-    return Image.fromarray((rgba * 255).round().byte().numpy())
+    return Image.fromarray(to_uint8(rgba).numpy())
 
 
 def write_examples(folder: Path) -> list[Path]:
@@ -44,11 +45,11 @@ def write_examples(folder: Path) -> list[Path]:
     files = []
     for kind, number, azimuth_deg in EXAMPLES:
         file = folder / f"{kind}.png"
-        example_picture(kind, number, azimuth_deg).save(file, optimize=True)
+        example_image(kind, number, azimuth_deg).save(file, optimize=True)
         files.append(file)
     return files
 
 
 def example_files() -> list[str]:
-    """The rendered examples that ship with the app."""
+    """Return the rendered examples that ship with the app."""
     return [str(FOLDER / f"{kind}.png") for kind, _, _ in EXAMPLES]

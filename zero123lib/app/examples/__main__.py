@@ -1,4 +1,4 @@
-"""`python -m zero123lib.app.examples`: render the example pictures again."""
+"""`python -m zero123lib.app.examples`: render the example images again."""
 
 from __future__ import annotations
 

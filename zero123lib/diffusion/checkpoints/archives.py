@@ -1,8 +1,8 @@
-"""The zip archive of torch.save: where its records lie, checked before torch sees the file.
+"""The zip archive of torch.save: where its records lie.
 
 An archive holds one folder, with the pickle ``data.pkl`` and a record ``data/<key>`` per storage,
-all as they are, not compressed, so that they can be mapped. Its index, a zip file's central
-directory, is at the end. Section numbers are those of PKWARE's APPNOTE.TXT.
+all as they are, not compressed, so that they can be mapped. Section numbers are those of PKWARE's
+APPNOTE.TXT.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import struct
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from zero123lib.diffusion.checkpoints.errors import (
     DamagedCheckpointError,
@@ -23,9 +23,7 @@ from zero123lib.diffusion.checkpoints.errors import (
 # and its optimizer's states, takes 0.8 MB; objects in memory may take sixty times as much.
 MAX_INDEX_BYTES = 2**23
 
-_END = struct.Struct("<4s4H2LH")  # 4.3.16
-_LOCATOR = struct.Struct("<4sLQL")  # 4.3.15
-_END_64 = struct.Struct("<4sQ2H2L4Q")  # 4.3.14
+_END_BYTES = 22  # 4.3.16, without a comment
 _HEADER = struct.Struct("<4s5H3L2H")  # 4.3.7
 _ENCRYPTED, _UTF_8 = 0x1, 0x800  # 4.4.4
 
@@ -36,6 +34,18 @@ class Archive:
 
     pickle: bytes
     records: dict[str, tuple[int, int]]
+
+
+class _Bounded:
+    """A file of which no more is read at once than an index may take."""
+
+    def __init__(self, file: BinaryIO, source: Path) -> None:
+        self._file, self._source = file, source
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, length: int = _END_BYTES) -> bytes:
+        _require(length <= MAX_INDEX_BYTES, self._source, f"whose index takes {length} bytes")
+        return self._file.read(length)
 
 
 def read_archive(file: BinaryIO, source: Path) -> Archive:
@@ -50,54 +60,45 @@ def read_archive(file: BinaryIO, source: Path) -> Archive:
         UnsafeCheckpointError: its index contradicts itself, or what it holds is compressed.
         UnsupportedCheckpointError: it is a program, or of a machine with another byte order.
     """
-    index = _index_offset(file, source)
-    try:
-        with zipfile.ZipFile(file) as archive:
-            entries = sorted(archive.infolist(), key=lambda entry: entry.header_offset)
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
-        raise _damaged(source, "whose index cannot be read") from error
-    if not entries:
-        raise _damaged(source, "which is an empty zip archive")
-    folder = _folder(entries, source)
-    records, end = {}, 0
-    for entry in entries:
-        apart = end <= entry.header_offset < index
-        _require(apart, source, "whose entries overlap, or lie outside of it")
-        start = _data_offset(file, entry, source)
-        end = start + entry.file_size
-        records[entry.filename.removeprefix(folder)] = (start, entry.file_size)
-    _require(end <= index, source, "whose entries overlap, or lie outside of it")
-    return _archive(file, records, source)
-
-
-def _index_offset(file: BinaryIO, source: Path) -> int:
-    """Where the index begins, which ends where the file's last record begins."""
-    end = file.seek(0, 2) - _END.size
-    signature, *_, length, offset, comment = _unpack(_END, file, end)
-    if signature != b"PK\5\6" or comment:
+    file.seek(max(0, file.seek(0, 2) - _END_BYTES))
+    end = file.read()
+    if end[:4] != b"PK\5\6" or end[-2:] != b"\0\0":
         raise _damaged(source, "which ends without its index, so a download stopped half-way")
-    signature, _, end_64, _ = _unpack(_LOCATOR, file, end - _LOCATOR.size)
-    if signature == b"PK\6\7":
-        end -= _LOCATOR.size + _END_64.size
-        signature, *_, length, offset = _unpack(_END_64, file, end)
-        agrees = signature == b"PK\6\6" and end == end_64
-        _require(agrees, source, "whose index contradicts itself")
-    _require(offset + length == end, source, "whose index contradicts itself")
-    _require(length <= MAX_INDEX_BYTES, source, f"whose index takes {length} bytes")
-    return offset
-
-
-def _unpack(record: struct.Struct, file: BinaryIO, offset: int) -> tuple:
-    if offset < 0:
-        return record.unpack(bytes(record.size))
-    file.seek(offset)
-    return record.unpack(file.read(record.size).ljust(record.size, b"\0"))
-
-
-def _folder(entries: list[zipfile.ZipInfo], source: Path) -> str:
-    """The one folder that all entries are in, with its slash."""
+    bounded: Any = _Bounded(file, source)
+    try:
+        with zipfile.ZipFile(bounded) as archive:
+            entries = sorted(archive.infolist(), key=lambda entry: entry.header_offset)
+            index = archive.start_dir
+    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError, struct.error) as error:
+        if isinstance(error, UnsafeCheckpointError):
+            raise
+        raise _unsafe(source, "whose index contradicts itself") from error
     names = [entry.filename for entry in entries]
-    folder = names[0].partition("/")[0] + "/"
+    folder = names[0].partition("/")[0] + "/" if names else ""
+    _check_entries(entries, folder, source)
+    records, start = {}, 0
+    for entry in entries:
+        inside = start <= entry.header_offset < index
+        _require(inside, source, "whose entries overlap, or lie outside of it")
+        offset = _data_offset(file, entry, source)
+        start = offset + entry.file_size
+        records[entry.filename.removeprefix(folder)] = (offset, entry.file_size)
+    _require(start <= index, source, "whose entries overlap, or lie outside of it")
+    if "data.pkl" not in records:
+        raise _damaged(source, "which is a zip archive without torch.save's data.pkl")
+    if _read(file, records, "byteorder", source) not in (b"", b"little"):
+        raise UnsupportedCheckpointError(
+            "source",
+            "little-endian weights",
+            f"{str(source)!r}, which was saved on a machine of another byte order; "
+            "save it as safetensors there",
+        )
+    return Archive(_read(file, records, "data.pkl", source), records)
+
+
+def _check_entries(entries: list[zipfile.ZipInfo], folder: str, source: Path) -> None:
+    """Raise unless all entries are in the folder, as they are, each of its own name."""
+    names = [entry.filename for entry in entries]
     if folder + "constants.pkl" in names:
         raise UnsupportedCheckpointError(
             "source",
@@ -113,36 +114,22 @@ def _folder(entries: list[zipfile.ZipInfo], source: Path) -> str:
     )
     advice = "load it where you trust it, and save it again with torch.save or as safetensors"
     _require(stored, source, f"which was compressed or encrypted after torch.save; {advice}")
-    # torch finds records without regard to case, and ends names at a zero byte.
+    # torch finds records without regard to case.
     distinct = len({name.lower() for name in names}) == len(names)
-    whole = all(entry.filename == entry.orig_filename for entry in entries)
-    _require(distinct and whole, source, "which has two entries of one name")
+    _require(distinct, source, "which has two entries of one name")
     if not all(name.startswith(folder) for name in names):
         raise _damaged(source, "which is a zip archive, but not one of torch.save")
-    return folder
 
 
 def _data_offset(file: BinaryIO, entry: zipfile.ZipInfo, source: Path) -> int:
     """Where an entry's data begin, behind a header of their own."""
-    signature, *_, name_length, extra_length = _unpack(_HEADER, file, entry.header_offset)
+    file.seek(entry.header_offset)
+    header = file.read(_HEADER.size).ljust(_HEADER.size, b"\0")
+    signature, *_, name_length, extra_length = _HEADER.unpack(header)
     encoding = "utf-8" if entry.flag_bits & _UTF_8 else "cp437"
     same = file.read(name_length) == entry.filename.encode(encoding)
-    agrees = signature == b"PK\3\4" and same
-    _require(agrees, source, "whose entries contradict its index")
+    _require(signature == b"PK\3\4" and same, source, "whose entries contradict its index")
     return entry.header_offset + _HEADER.size + name_length + extra_length
-
-
-def _archive(file: BinaryIO, records: dict[str, tuple[int, int]], source: Path) -> Archive:
-    if "data.pkl" not in records:
-        raise _damaged(source, "which is a zip archive without torch.save's data.pkl")
-    if _read(file, records, "byteorder", source) not in (b"", b"little"):
-        raise UnsupportedCheckpointError(
-            "source",
-            "little-endian weights",
-            f"{str(source)!r}, which was saved on a machine of another byte order; "
-            "save it as safetensors there",
-        )
-    return Archive(_read(file, records, "data.pkl", source), records)
 
 
 def _read(file: BinaryIO, records: dict[str, tuple[int, int]], name: str, source: Path) -> bytes:
@@ -154,7 +141,11 @@ def _read(file: BinaryIO, records: dict[str, tuple[int, int]], name: str, source
 
 def _require(condition: bool, source: Path, got: str) -> None:
     if not condition:
-        raise UnsafeCheckpointError("source", "an archive of torch.save", f"{str(source)!r}, {got}")
+        raise _unsafe(source, got)
+
+
+def _unsafe(source: Path, got: str) -> UnsafeCheckpointError:
+    return UnsafeCheckpointError("source", "an archive of torch.save", f"{str(source)!r}, {got}")
 
 
 def _damaged(source: Path, got: str) -> DamagedCheckpointError:

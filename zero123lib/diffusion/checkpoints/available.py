@@ -6,10 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from zero123lib.diffusion.checkpoints import hub, web
-from zero123lib.diffusion.checkpoints.fetching import MODELS, bundled_models, on_disk
-from zero123lib.diffusion.checkpoints.named import NAMED, Precision, Source
-from zero123lib.diffusion.checkpoints.sources import Found, card_licence, find
+from zero123lib.diffusion.checkpoints.hub import cached, partial_bytes
+from zero123lib.diffusion.checkpoints.named import NAMED, Precision
+from zero123lib.diffusion.checkpoints.sources import (
+    MODELS,
+    Found,
+    bundled_models,
+    card_licence,
+    find,
+)
 
 
 @dataclass(frozen=True)
@@ -46,14 +51,32 @@ def available_models(cache_dir: str | Path | None = None) -> list[Available]:
         cache_dir: of huggingface_hub; its own unless told.
     """
     arguments = {} if cache_dir is None else {"cache_dir": cache_dir}
-    return [
-        *map(_bundled, bundled_models()),
-        *(
-            _published(name, source, arguments)
-            for name, model in NAMED.items()
-            for source in model.sources
-        ),
-    ]
+    rows = []
+    for name in bundled_models():
+        folder = MODELS / name
+        nbytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        licence = card_licence(folder) or "not stated"
+        # Those that ship have half precision, so that a clone stays small.
+        rows.append(
+            Available(name, name, "zero123lib", "float16", nbytes, "measured", licence, folder)
+        )
+    for name, model in NAMED.items():
+        for source in model.sources:
+            path = cached(source, arguments)
+            rows.append(
+                Available(
+                    name,
+                    source.name,
+                    source.publisher,
+                    source.precision,
+                    source.nbytes,
+                    "stated" if source.stated else "computed",
+                    model.licence,
+                    path,
+                    partial_bytes(source, arguments) if path is None else 0,
+                )
+            )
+    return rows
 
 
 def fetch_model(
@@ -77,30 +100,3 @@ def fetch_model(
     """
     variant = "fp16" if precision == "float16" else None
     return find(source, variant, precision, original, **hub)
-
-
-def _bundled(name: str) -> Available:
-    folder = MODELS / name
-    nbytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    licence = card_licence(folder) or "not stated"
-    # Those that ship have half precision, so that a clone stays small.
-    return Available(name, name, "zero123lib", "float16", nbytes, "measured", licence, folder)
-
-
-def _published(name: str, source: Source, arguments: dict[str, Any]) -> Available:
-    path, partial = on_disk(source, arguments), 0
-    if path is None and source.on_the_web:
-        partial = web.partial_address(source.name, arguments)
-    elif path is None:
-        partial = hub.partial_bytes(source.place, arguments)
-    return Available(
-        name,
-        source.name,
-        source.publisher,
-        source.precision,
-        source.nbytes,
-        "stated" if source.stated else "computed",
-        NAMED[name].licence,
-        path,
-        partial,
-    )

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from inspect import signature
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import diffusers
 import torch
@@ -25,6 +26,7 @@ from zero123lib.diffusion.checkpoints.errors import (
     UnsupportedCheckpointError,
 )
 from zero123lib.diffusion.checkpoints.limits import brief, network_config, scheduler_config
+from zero123lib.diffusion.checkpoints.named import Layout
 from zero123lib.diffusion.model import CameraProjection
 from zero123lib.diffusion.patches import PatchAutoencoder
 
@@ -37,16 +39,17 @@ NETWORKS: dict[str, tuple[type[Any], ...]] = {
 }
 
 
-# diffusers: a folder with one subfolder per part;  original: one file, as the official code has it
-Layout = Literal["diffusers", "original"]
-
-
 @dataclass(frozen=True, eq=False)
 class Part:
     """One network without memory, and its weights by the network's own names for them."""
 
     network: nn.Module
     weights: Mapping[str, Tensor]
+
+    @cached_property
+    def shapes(self) -> dict[str, torch.Size]:
+        """The shape of each weight that the network has, by name, in its order."""
+        return {name: weight.shape for name, weight in self.network.state_dict().items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +115,8 @@ def check_fit(parts: Mapping[str, Part], source: Path) -> None:
         parts: one per name of :data:`NETWORKS`.
         source: what error messages name.
     """
-    unet, vae, clip, projection = (_config(parts[name]) for name in NETWORKS)
+    networks: list[Any] = [parts[name].network for name in NETWORKS]
+    unet, vae, clip, projection = (network.config for network in networks)
     width, latents = clip.projection_dim, unet["out_channels"]
     vae_in, vae_out = vae.get("in_channels", 3), vae.get("out_channels", 3)
     for fits, wanted, got in (
@@ -139,7 +143,7 @@ def check_fit(parts: Mapping[str, Part], source: Path) -> None:
         ),
         (
             (vae_in, vae_out, clip.num_channels) == (3, 3, 3),
-            "VAE and CLIP of pictures with 3 channels",
+            "VAE and CLIP of images with 3 channels",
             f"{vae_in} and {vae_out}, and {clip.num_channels}",
         ),
         (
@@ -150,10 +154,6 @@ def check_fit(parts: Mapping[str, Part], source: Path) -> None:
     ):
         if not fits:
             raise MismatchedCheckpointError("source", wanted, f"{got} in {str(source)!r}")
-
-
-def _config(part: Part) -> Any:
-    return part.network.config
 
 
 def make_scheduler(config: Mapping[str, Any], source: Path) -> Any:
@@ -177,21 +177,19 @@ def make_scheduler(config: Mapping[str, Any], source: Path) -> Any:
         scheduler: Any = kind.from_config(arguments)  # pyright: ignore[reportAttributeAccessIssue]
         # What DDIM makes of all of the config is what models use; of what this class has of it, the
         # same must come out, or the class means something else by its betas.
+        ddim: Any = diffusers.DDIMScheduler
         own = {
             key: arguments[key] for key in signature(kind.__init__).parameters if key in arguments
         }
         noise, expected, used = (
-            one.alphas_cumprod.double() for one in (scheduler, _ddim(own), _ddim(scheduler.config))
+            one.alphas_cumprod.double()
+            for one in (scheduler, ddim.from_config(own), ddim.from_config(dict(scheduler.config)))
         )
         if not torch.allclose(noise, expected, atol=1e-6) or not used.isfinite().all():
             raise ValueError("its noise is not that of its betas")
     except Exception as error:  # whatever a constructor says of its arguments
         raise _unmade(name, source, error) from error
     return scheduler
-
-
-def _ddim(config: Mapping[str, Any]) -> Any:
-    return diffusers.DDIMScheduler.from_config(dict(config))
 
 
 def _unmade(name: str, source: Path, error: Exception) -> MismatchedCheckpointError:

@@ -20,8 +20,6 @@ from huggingface_hub.file_download import http_get
 
 from zero123lib._files import sync, sync_folder
 
-_CHUNK = 1 << 20
-
 _logger = logging.getLogger(__name__)
 
 
@@ -56,10 +54,14 @@ class Remote:
         """Return the file that holds what has come of it so far."""
         return self.path.with_name(f"{self.path.name}.incomplete")
 
+    @property
+    def held(self) -> int:
+        """Count the bytes that an earlier attempt left."""
+        return self.partial.stat().st_size if self.partial.is_file() else 0
+
     def to_come(self) -> int:
         """Count the bytes that are still to download; 0 where the size is unknown."""
-        here = self.partial.stat().st_size if self.partial.is_file() else 0
-        return max((self.nbytes or 0) - here, 0)
+        return max((self.nbytes or 0) - self.held, 0)
 
 
 def readable(nbytes: float) -> str:
@@ -71,17 +73,16 @@ def readable(nbytes: float) -> str:
     return f"{nbytes:.3g} GB"
 
 
-def free_bytes(folder: Path) -> int:
-    """Return the free space of the disk that a folder is on, or will be once it is made."""
+def check_room(needed: int, folder: Path) -> int:
+    """Raise DownloadError unless the disk that a folder is or will be on has room.
+
+    Returns:
+        Its free bytes.
+    """
     there = folder.absolute()
     while not there.exists():
         there = there.parent
-    return shutil.disk_usage(there).free
-
-
-def check_room(needed: int, folder: Path) -> int:
-    """Raise DownloadError unless the disk has room; return its free bytes."""
-    free = free_bytes(folder)
+    free = shutil.disk_usage(there).free
     if needed > free:
         raise DownloadError(
             f"it needs {readable(needed)} in {str(folder)!r}, where {readable(free)} are free"
@@ -125,8 +126,7 @@ def fetch_file(remote: Remote, headers: Mapping[str, str], anew: bool = False) -
 
 
 def _download(remote: Remote, headers: Mapping[str, str]) -> None:
-    held = remote.partial.stat().st_size if remote.partial.is_file() else 0
-    if remote.nbytes is not None and held > remote.nbytes:
+    if remote.nbytes is not None and remote.held > remote.nbytes:
         remote.partial.unlink()  # of another file
     check_room(remote.to_come(), remote.path.parent)
     try:
@@ -155,13 +155,11 @@ def _check(remote: Remote) -> None:
     """Raise unless what came has the checksum that it should; what has not is deleted."""
     if remote.sha256 is None:
         return
-    digest = hashlib.sha256()
     with remote.partial.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    if digest.hexdigest() != remote.sha256:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != remote.sha256:
         remote.partial.unlink()
         raise DownloadError(
-            f"{remote.name} came with the sha256 {digest.hexdigest()[:12]}..., expected "
+            f"{remote.name} came with the sha256 {digest[:12]}..., expected "
             f"{remote.sha256[:12]}...; it is deleted, and the same command begins anew"
         )

@@ -7,170 +7,141 @@ leaves a beginning there, which the next attempt goes on with.
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from zero123lib.diffusion.checkpoints import names
-from zero123lib.diffusion.checkpoints.build import check_names, checked
+from zero123lib.diffusion.checkpoints.build import checked_names, read_weight
 from zero123lib.diffusion.checkpoints.canonical import Checkpoint
 from zero123lib.diffusion.checkpoints.original import SETTINGS_KEY, original_origins
-from zero123lib.diffusion.checkpoints.streams import Entry, write_safetensors
+from zero123lib.diffusion.checkpoints.safetensors_files import Entry, write_safetensors
 
 
-def save_part(
-    checkpoint: Checkpoint,
-    name: str,
-    folder: Path,
-    dtype: torch.dtype | None,
-    max_shard_bytes: int,
-) -> Generator[tuple[str, int]]:
-    """Write a part's config and weights as diffusers and transformers do.
+@dataclass(frozen=True)
+class WeightsFile:
+    """A safetensors file to write: its tensors are made one by one, when their turns come."""
+
+    name: str
+    entries: dict[str, Entry]
+    metadata: dict[str, str] = field(default_factory=lambda: {"format": "pt"})
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors."""
+        return sum(entry.nbytes for entry in self.entries.values())
+
+    def write(self, folder: Path) -> Iterator[int]:
+        """Write it, unless it is there; yields the bytes of tensors that are done since."""
+        path = folder / self.name
+        if path.exists():
+            yield self.nbytes
+            return
+        path.parent.mkdir(exist_ok=True)
+        partial = path.with_name(f"{path.name}.partial")
+        yield from write_safetensors(partial, self.entries, self.metadata)
+        partial.replace(path)
+
+
+def part_files(
+    checkpoint: Checkpoint, part: str, dtype: torch.dtype | None, max_shard_bytes: int
+) -> list[WeightsFile]:
+    """The weights of a part as diffusers and transformers name them, in the network's order.
 
     Args:
-        checkpoint: read weight by weight.
-        name: of the part.
-        folder: that exists; shards that are there already are left as they are.
+        checkpoint: read weight by weight, while files are written.
+        part: its name.
         dtype: of the weights; None keeps each as it is.
         max_shard_bytes: of one file.
-
-    Yields:
-        The file at hand and the bytes that were written.
     """
-    check_names(checkpoint, name)
-    network: Any = checkpoint.parts[name].network
-    if name == "image_encoder":
+    shards: list[dict[str, Entry]] = [{}]
+    filled = 0
+    for weight in checked_names(checkpoint, part):
+        entry = _entry(checkpoint, {"whole": (part, weight)}, dtype)
+        if shards[-1] and filled + entry.nbytes > max_shard_bytes:
+            shards.append({})
+            filled = 0
+        shards[-1][weight] = entry
+        filled += entry.nbytes
+    stem, count = f"{part}/{_stem(part)}", len(shards)
+    if count == 1:
+        return [WeightsFile(f"{stem}.safetensors", shards[0])] if shards[0] else []
+    return [
+        WeightsFile(f"{stem}-{index:05d}-of-{count:05d}.safetensors", shard)
+        for index, shard in enumerate(shards, 1)
+    ]
+
+
+def save_config(checkpoint: Checkpoint, part: str, files: list[WeightsFile], folder: Path) -> None:
+    """Write what a part's subfolder holds beside its weights: a config, and an index of shards."""
+    network: Any = checkpoint.parts[part].network
+    if part == "image_encoder":
         network.config.architectures = [type(network).__name__]
-        network.config.save_pretrained(folder)
+        network.config.save_pretrained(folder / part)
     else:
-        network.save_config(folder)
-    stem = "model" if name == "image_encoder" else "diffusion_pytorch_model"
-    groups = _groups(checkpoint, name, dtype, max_shard_bytes)
-    places = {}
-    for index, weights in enumerate(groups, 1):
-        many = f"-{index:05d}-of-{len(groups):05d}" if len(groups) > 1 else ""
-        file = f"{stem}{many}.safetensors"
-        entries = {weight: _entry(checkpoint, name, weight, dtype) for weight in weights}
-        for count in _save(folder / file, entries, {"format": "pt"}):
-            yield file, count
-        places |= dict.fromkeys(weights, file)
-    if len(groups) > 1:
-        total = sum(_entry(checkpoint, name, weight, dtype).nbytes for weight in places)
+        network.save_config(folder / part)
+    if len(files) > 1:
+        total = sum(file.nbytes for file in files)
+        places = {weight: Path(file.name).name for file in files for weight in file.entries}
         content = {"metadata": {"total_size": total}, "weight_map": places}
-        index_file = folder / f"{stem}.safetensors.index.json"
-        index_file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        index = folder / part / f"{_stem(part)}.safetensors.index.json"
+        index.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def save_original(
-    checkpoint: Checkpoint, out: Path, settings: Mapping[str, Any], dtype: torch.dtype | None
-) -> Generator[tuple[str, int]]:
-    """Write one ``.safetensors`` file in the layout of the official code.
+def _stem(part: str) -> str:
+    return "model" if part == "image_encoder" else "diffusion_pytorch_model"
 
-    The UNet's weights are written twice, as weights and as their running average: the official
+
+def original_file(
+    checkpoint: Checkpoint, name: str, settings: Mapping[str, Any], dtype: torch.dtype | None
+) -> WeightsFile:
+    """One file in the layout of the official code.
+
+    The UNet's weights are there twice, as weights and as their running average: the official
     code samples with the average, and with random numbers where a file has none.
 
     Args:
-        checkpoint: with an ``AutoencoderKL``; read weight by weight.
-        out: the file.
+        checkpoint: with an ``AutoencoderKL``; read weight by weight, while the file is written.
+        name: of the file.
         settings: of the pipeline, kept in the file's metadata.
         dtype: of the weights; None keeps each as it is.
-
-    Yields:
-        The file and the bytes that were written.
     """
-    metadata = {"format": "pt", SETTINGS_KEY: json.dumps(dict(settings))}
-    for count in _save(out, original_entries(checkpoint, dtype), metadata):
-        yield out.name, count
-
-
-def original_entries(checkpoint: Checkpoint, dtype: torch.dtype | None) -> dict[str, Entry]:
-    """All tensors of a file in the original layout, unread."""
     networks = {name: part.network for name, part in checkpoint.parts.items()}
     taken: dict[str, dict[names.Take, tuple[str, str]]] = {}
     for part, origins in original_origins(networks).items():
-        check_names(checkpoint, part)
-        for weight, origin in origins.items():
+        for weight in checked_names(checkpoint, part):
+            origin = origins[weight]
             taken.setdefault(origin.name, {})[origin.take] = part, weight
-    entries = {name: _joined_entry(checkpoint, places, dtype) for name, places in taken.items()}
+    entries = {name: _entry(checkpoint, places, dtype) for name, places in taken.items()}
     unet = [name for name in entries if name.startswith(names.UNET)]
     entries |= {names.ema_name(name): entries[name] for name in unet}
-    for name, constant in {
-        "decay": torch.tensor(0.9999),
-        "num_updates": torch.tensor(0, dtype=torch.int32),
-    }.items():
-        entries[f"{names.EMA}{name}"] = Entry((), constant.dtype, lambda c=constant: c)
-    return entries
+    decay, updates = torch.tensor(0.9999), torch.tensor(0, dtype=torch.int32)
+    entries[f"{names.EMA}decay"] = Entry((), decay.dtype, lambda: decay)
+    entries[f"{names.EMA}num_updates"] = Entry((), updates.dtype, lambda: updates)
+    metadata = {"format": "pt", SETTINGS_KEY: json.dumps(dict(settings))}
+    return WeightsFile(name, entries, metadata)
 
 
-def part_bytes(checkpoint: Checkpoint, dtype: torch.dtype | None) -> int:
-    """What the weights of all parts will take on the disk."""
-    return sum(
-        _entry(checkpoint, name, weight, dtype).nbytes
-        for name, part in checkpoint.parts.items()
-        for weight in part.weights
-    )
-
-
-def _entry(checkpoint: Checkpoint, name: str, weight: str, dtype: torch.dtype | None) -> Entry:
-    tensor = checkpoint.parts[name].weights[weight]
-    return Entry(
-        tuple(tensor.shape),
-        dtype or tensor.dtype,
-        lambda: _read(checkpoint, name, weight, dtype),
-    )
-
-
-def _joined_entry(
+def _entry(
     checkpoint: Checkpoint, places: Mapping[names.Take, tuple[str, str]], dtype: torch.dtype | None
 ) -> Entry:
-    def read() -> Tensor:
-        return names.joined(
-            {take: _read(checkpoint, *place, dtype) for take, place in places.items()}
-        )
-
+    """A tensor that is joined of weights, each given by its part and its name there."""
+    part, weight = next(iter(places.values()))
+    dtype = dtype or checkpoint.parts[part].weights[weight].dtype
     # Of the shape that joining makes, without reading anything.
     empty = names.joined(
         {
-            take: checkpoint.parts[part].network.state_dict()[weight]
+            take: torch.empty(checkpoint.parts[part].shapes[weight], device="meta")
             for take, (part, weight) in places.items()
         }
     )
-    part, weight = next(iter(places.values()))
-    return Entry(tuple(empty.shape), dtype or checkpoint.parts[part].weights[weight].dtype, read)
-
-
-def _groups(
-    checkpoint: Checkpoint, name: str, dtype: torch.dtype | None, max_shard_bytes: int
-) -> list[list[str]]:
-    """A part's weights in files of at most so many bytes, in the network's order."""
-    groups: list[list[str]] = []
-    filled = 0
-    for weight in checkpoint.parts[name].network.state_dict():
-        size = _entry(checkpoint, name, weight, dtype).nbytes
-        if not groups or filled + size > max_shard_bytes:
-            groups.append([])
-            filled = 0
-        groups[-1].append(weight)
-        filled += size
-    return groups
-
-
-def _read(checkpoint: Checkpoint, name: str, weight: str, dtype: torch.dtype | None) -> Tensor:
-    part = checkpoint.parts[name]
-    empty = part.network.state_dict()[weight]
-    tensor = checked(checkpoint, name, weight, part.weights[weight], empty)
-    if dtype is None or dtype == tensor.dtype:
-        return tensor
-    return checked(checkpoint, name, weight, tensor.to(dtype), empty)
-
-
-def _save(path: Path, entries: Mapping[str, Entry], metadata: Mapping[str, str]) -> Iterable[int]:
-    if path.exists():
-        yield sum(entry.nbytes for entry in entries.values())
-        return
-    partial = path.with_name(f"{path.name}.partial")
-    yield from write_safetensors(partial, entries, metadata)
-    partial.replace(path)
+    return Entry(
+        tuple(empty.shape),
+        dtype,
+        lambda: names.joined(
+            {take: read_weight(checkpoint, *place, dtype) for take, place in places.items()}
+        ),
+    )

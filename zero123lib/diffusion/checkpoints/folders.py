@@ -9,14 +9,12 @@ read by itself.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from zero123lib.diffusion.checkpoints.canonical import (
-    NETWORKS,
     Checkpoint,
     Part,
     check_fit,
@@ -30,7 +28,7 @@ from zero123lib.diffusion.checkpoints.errors import (
 from zero123lib.diffusion.checkpoints.foreign import refuse_foreign_folder
 from zero123lib.diffusion.checkpoints.limits import checked_settings
 from zero123lib.diffusion.checkpoints.names import as_linear
-from zero123lib.diffusion.checkpoints.parts import PROJECTIONS, weight_files
+from zero123lib.diffusion.checkpoints.parts import PARTS, PROJECTIONS, weight_files
 from zero123lib.diffusion.checkpoints.weights import open_tensors
 
 # AutoencoderKL as diffusers saved it before 0.18 (2023).
@@ -55,13 +53,24 @@ def read_folder(
     """
     index = _json(folder / "model_index.json")
     refuse_foreign_folder(index, folder)
-    parts = {}
-    for name in NETWORKS:
-        place = _projection(folder) if name == "camera_projection" else folder / name
-        parts[name] = read_part(name, place, variant, folder, use_safetensors)
+    projection = next((name for name in PROJECTIONS if (folder / name).is_dir()), None)
+    if projection is None:
+        raise MismatchedCheckpointError(
+            "source",
+            f"a camera projection in one of {', '.join(PROJECTIONS)}",
+            f"none in {str(folder)!r}",
+        )
+    parts = {
+        name: read_part(name, folder / place, variant, folder, use_safetensors)
+        for name, place in zip(PARTS, (*PARTS[:-1], projection), strict=True)
+    }
     check_fit(parts, folder)
     scheduler = read_scheduler(folder)
     settings = checked_settings(index, folder / "model_index.json")
+    # The layer that takes the encoded pose says its encoding where the index does not.
+    layer: Any = parts["camera_projection"].network
+    if layer.config["encoding"] is not None:
+        settings.setdefault("encoding", layer.config["encoding"])
     return Checkpoint(folder, parts, scheduler, settings)
 
 
@@ -83,56 +92,34 @@ def read_part(
     # The kxic ports save no config with the projection; its sizes are then the published ones.
     config = _json(place / "config.json", absent={} if name == "camera_projection" else None)
     network = empty_network(name, config, folder)
-    weights: Mapping[str, Tensor] = {}
-    if network.state_dict():
-        names = [one for one in _names_in(place) if not (use_safetensors and one.endswith(".bin"))]
-        files = weight_files(name, names, variant, folder)
-        weights = _Shards([place / file for file in files], name, folder)
+    if not network.state_dict():
+        return Part(network, {})
+    try:
+        names = [path.name for path in place.iterdir()]
+    except OSError as error:
+        raise DamagedCheckpointError(
+            "source", "a readable folder", f"{str(place)!r}: {error.strerror}"
+        ) from error
+    names = [one for one in names if not (use_safetensors and one.endswith(".bin"))]
+    weights: dict[str, Tensor] = {}
+    for file in weight_files(name, names, variant, folder):
+        for saved, tensor in open_tensors(place / file).items():
+            # A buffer that transformers saved before 4.31, and that is no weight.
+            if saved.endswith("embeddings.position_ids"):
+                continue
+            current = _current_name(saved, name)
+            if current in weights:
+                raise MismatchedCheckpointError(
+                    "source", f"each weight of {name} once", f"{current} twice in {str(folder)!r}"
+                )
+            # The old attention of the VAE could be saved as a convolution of width 1.
+            weights[current] = tensor if saved == current else as_linear(tensor)
     return Part(network, weights)
 
 
 def read_scheduler(folder: Path) -> Any:
     """The scheduler of a folder."""
     return make_scheduler(_json(folder / "scheduler" / "scheduler_config.json"), folder)
-
-
-def _names_in(place: Path) -> list[str]:
-    try:
-        return sorted(path.name for path in place.iterdir())
-    except OSError as error:
-        raise DamagedCheckpointError(
-            "source", "a readable folder", f"{str(place)!r}: {error.strerror}"
-        ) from error
-
-
-class _Shards(Mapping[str, Tensor]):
-    """The tensors of several files as one mapping, under today's names."""
-
-    def __init__(self, paths: Iterable[Path], part: str, folder: Path) -> None:
-        self._places: dict[str, tuple[Mapping[str, Tensor], str]] = {}
-        for tensors in map(open_tensors, paths):
-            for saved in tensors:
-                # A buffer that transformers saved before 4.31, and that is no weight.
-                if saved.endswith("embeddings.position_ids"):
-                    continue
-                name = _current_name(saved, part)
-                if name in self._places:
-                    raise MismatchedCheckpointError(
-                        "source", f"each weight of {part} once", f"{name} twice in {str(folder)!r}"
-                    )
-                self._places[name] = (tensors, saved)
-
-    def __getitem__(self, name: str) -> Tensor:
-        tensors, saved = self._places[name]
-        tensor = tensors[saved]
-        # The old attention of the VAE could be saved as a convolution of width 1.
-        return tensor if saved == name else as_linear(tensor)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
-
-    def __len__(self) -> int:
-        return len(self._places)
 
 
 def _current_name(name: str, part: str) -> str:
@@ -144,17 +131,6 @@ def _current_name(name: str, part: str) -> str:
         place, _, old = stem.rpartition(".")
         return f"{place}.{_OLD_ATTENTION.get(old, old)}.{leaf}"
     return name
-
-
-def _projection(folder: Path) -> Path:
-    for name in PROJECTIONS:
-        if (folder / name).is_dir():
-            return folder / name
-    raise MismatchedCheckpointError(
-        "source",
-        f"a camera projection in one of {', '.join(PROJECTIONS)}",
-        f"none in {str(folder)!r}",
-    )
 
 
 def _json(path: Path, absent: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -1,18 +1,20 @@
-"""Models of the Hugging Face Hub, in its own cache: what is there, what is missing, bringing that.
+"""Models of the Hugging Face Hub and of plain addresses: what of them is here, and bringing them.
 
 Everything small is left to huggingface_hub. Large files are brought into its cache first, by
-:mod:`~zero123lib.diffusion.checkpoints.downloads`, under the names that it knows them by.
+:mod:`~zero123lib.diffusion.checkpoints.downloads`, under the names that it knows them by; files of
+plain addresses into its folder for other libraries' files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from huggingface_hub import (
     HfApi,
+    get_session,
     hf_hub_url,
     snapshot_download,
     try_to_load_from_cache,
@@ -31,100 +33,128 @@ from huggingface_hub.errors import (
 from huggingface_hub.file_download import repo_folder_name
 from huggingface_hub.utils import build_hf_headers
 
-from zero123lib.diffusion.checkpoints.downloads import DownloadError, Remote, fetch_file
+from zero123lib.diffusion.checkpoints.downloads import (
+    DownloadError,
+    OfflineError,
+    Remote,
+    fetch_file,
+)
+from zero123lib.diffusion.checkpoints.named import Place
 from zero123lib.diffusion.checkpoints.parts import has_weights, wanted_files
 
 # Told, before anything large is downloaded, what is to come and into which folder.
 Announce = Callable[[int, Path], Any]
 
 
-def cached_folder(repository: str, arguments: Mapping[str, Any]) -> Path | None:
-    """Return the diffusers folder of a repository in the cache, if all its weights are there."""
-    index = _cached(repository, "model_index.json", arguments)
-    return index.parent if index is not None and has_weights(index.parent) else None
+def cached(place: Place, arguments: Mapping[str, Any], whole: bool = True) -> Path | None:
+    """Return the file or the diffusers folder of a place, if it is on this disk.
+
+    Args:
+        place: where it is from.
+        arguments: of huggingface_hub, of which ``cache_dir`` and ``revision`` matter.
+        whole: take a folder only with the weights of all parts.
+    """
+    if place.on_the_web:
+        path = _address(place, arguments).path
+        return path if path.is_file() else None
+    found = _cached(place.place, place.file or "model_index.json", arguments)
+    if found is None or place.file:
+        return found
+    return found.parent if has_weights(found.parent) or not whole else None
 
 
-def cached_file(repository: str, file: str, arguments: Mapping[str, Any]) -> Path | None:
-    """Return a file of a repository in the cache, if it is there."""
-    return _cached(repository, file, arguments)
-
-
-def partial_bytes(repository: str, arguments: Mapping[str, Any]) -> int:
-    """Count the bytes of a repository's downloads that broke off and can be gone on with."""
-    found = _blobs(repository, arguments).glob("*.incomplete")
+def partial_bytes(place: Place, arguments: Mapping[str, Any]) -> int:
+    """Count the bytes of a place's downloads that broke off and can be gone on with."""
+    if place.on_the_web:
+        return _address(place, arguments).held
+    found = _blobs(place.place, arguments).glob("*.incomplete")
     # huggingface_hub's own have a second dot in their names, and are never gone on with.
     return sum(path.stat().st_size for path in found if path.name.count(".") == 1)
 
 
-def fetch_folder(
-    repository: str, variant: str | None, announce: Announce, arguments: Mapping[str, Any]
+def fetch(
+    place: Place, variant: str | None, announce: Announce, arguments: Mapping[str, Any]
 ) -> Path:
-    """Bring the files of a repository that make up a pipeline, without what duplicates them.
+    """Bring the file of a place, or those of its folder that make up a pipeline, without doubles.
 
     Args:
-        repository: ``owner/name``.
-        variant: of the weights.
+        place: where from.
+        variant: of the weights, for a folder.
         announce: told of the download before it begins; not where nothing large is missing.
-        arguments: of huggingface_hub's downloads: ``cache_dir``, ``revision``, ``token`` and
-            ``force_download``.
+        arguments: of huggingface_hub's downloads: ``cache_dir``, ``revision``, ``token``,
+            ``local_files_only`` and ``force_download``.
 
     Raises:
         DownloadError: it cannot be had; the message is the reason.
     """
-    return _fetch(repository, lambda names: wanted_files(names, variant), announce, arguments)
-
-
-def fetch_one(repository: str, file: str, announce: Announce, arguments: Mapping[str, Any]) -> Path:
-    """Bring one file of a repository; see :func:`fetch_folder`."""
-
-    def only(names: Sequence[str]) -> list[str]:
-        if file not in names:
-            raise DownloadError(f"{repository} has no file {file}")
-        return [file]
-
-    return _fetch(repository, only, announce, arguments) / file
-
-
-def _fetch(
-    repository: str,
-    choose: Callable[[Sequence[str]], list[str]],
-    announce: Announce,
-    arguments: Mapping[str, Any],
-) -> Path:
-    anew = bool(arguments.get("force_download"))
-    where = {key: arguments[key] for key in ("cache_dir", "revision", "token") if key in arguments}
+    offline = {"local_files_only": arguments.get("local_files_only")}
+    offline["HF_HUB_OFFLINE"] = hub_constants.HF_HUB_OFFLINE
+    for name in filter(offline.get, offline):
+        raise OfflineError(f"downloads are switched off ({name})")
     try:
-        commit, files = _listing(repository, arguments)
-        wanted = choose(list(files))
-        here = {**arguments, "revision": commit}
-        missing = [
-            files[name]
-            for name in wanted
-            if files[name].sha256
-            and (anew or not (files[name].path.is_file() or _cached(repository, name, here)))
-        ]
-        if missing:
-            announce(sum(remote.to_come() for remote in missing), missing[0].path.parent)
-        for remote in missing:
-            fetch_file(remote, build_hf_headers(token=arguments.get("token")), anew)
-        small = [name for name in wanted if not files[name].sha256]
-        if anew and small:
-            snapshot_download(repository, allow_patterns=small, force_download=True, **where)
-        return Path(snapshot_download(repository, allow_patterns=wanted, **where))
+        if place.on_the_web:
+            return _fetch_address(place, announce, arguments)
+        return _fetch_repository(place, variant, announce, arguments)
     except DownloadError:
         raise
     except Exception as error:  # whatever the transport raises
-        raise DownloadError(reason(error, repository)) from error
+        at = place.name if place.on_the_web else f"https://huggingface.co/{place.place}"
+        raise DownloadError(_reason(error, at)) from error
+
+
+def _fetch_address(place: Place, announce: Announce, arguments: Mapping[str, Any]) -> Path:
+    remote, anew = _address(place, arguments), bool(arguments.get("force_download"))
+    if remote.path.is_file() and not anew:
+        return remote.path
+    answer = get_session().head(remote.url, follow_redirects=True)
+    if answer.status_code != 200:
+        raise DownloadError(f"{remote.url} answers with status {answer.status_code}")
+    length = answer.headers.get("Content-Length")
+    remote = _address(place, arguments, int(length) if length else None)
+    if remote.nbytes is not None:
+        announce(remote.to_come(), remote.path.parent)
+    return fetch_file(remote, {}, anew)
+
+
+def _address(place: Place, arguments: Mapping[str, Any], nbytes: int | None = None) -> Remote:
+    parts = urlsplit(place.name)
+    assets = Path(arguments.get("cache_dir") or hub_constants.HF_ASSETS_CACHE).expanduser()
+    file = parts.path.rpartition("/")[2]
+    path = assets / "zero123lib" / parts.netloc.replace(":", "-") / file
+    return Remote(file, place.name, path, nbytes)
+
+
+def _fetch_repository(
+    place: Place, variant: str | None, announce: Announce, arguments: Mapping[str, Any]
+) -> Path:
+    repository, anew = place.place, bool(arguments.get("force_download"))
+    where = {key: arguments[key] for key in ("cache_dir", "revision", "token") if key in arguments}
+    commit, files = _listing(repository, arguments)
+    if place.file and place.file not in files:
+        raise DownloadError(f"{repository} has no file {place.file}")
+    wanted = [place.file] if place.file else wanted_files(files, variant)
+    here = {**arguments, "revision": commit}
+    missing = [
+        files[name]
+        for name in wanted
+        if files[name].sha256
+        and (anew or not (files[name].path.is_file() or _cached(repository, name, here)))
+    ]
+    if missing:
+        announce(sum(remote.to_come() for remote in missing), missing[0].path.parent)
+    for remote in missing:
+        fetch_file(remote, build_hf_headers(token=arguments.get("token")), anew)
+    small = [name for name in wanted if not files[name].sha256]
+    if anew and small:
+        snapshot_download(repository, allow_patterns=small, force_download=True, **where)
+    folder = Path(snapshot_download(repository, allow_patterns=wanted, **where))
+    return folder / place.file if place.file else folder
 
 
 def _listing(repository: str, arguments: Mapping[str, Any]) -> tuple[str, dict[str, Remote]]:
     """Return the commit and its files; large ones, which the Hub keeps apart, have a sha256."""
-    info = HfApi().model_info(
-        repository,
-        revision=arguments.get("revision"),
-        files_metadata=True,
-        token=arguments.get("token"),
-    )
+    asked = {key: arguments.get(key) for key in ("revision", "token")}
+    info = HfApi().model_info(repository, files_metadata=True, **asked)
     if info.sha is None:
         raise DownloadError(f"the Hub does not say which commit of {repository} it has")
     blobs, files = _blobs(repository, arguments), {}
@@ -151,9 +181,8 @@ def _cached(repository: str, name: str, arguments: Mapping[str, Any]) -> Path | 
     return Path(found) if isinstance(found, str) else None
 
 
-def reason(error: BaseException, place: str) -> str:
-    """Say in one line why a repository or an address could not be had, and what to do about it."""
-    page = place if "://" in place else f"https://huggingface.co/{place}"
+def _reason(error: BaseException, page: str) -> str:
+    """Say in one line why what is at a page could not be had, and what to do about it."""
     log_in = "log in with `hf auth login`, or set HF_TOKEN"
     match error:
         case GatedRepoError():
@@ -165,7 +194,7 @@ def reason(error: BaseException, place: str) -> str:
         case OfflineModeIsEnabled():
             return "downloads are switched off (HF_HUB_OFFLINE)"
         case LocalEntryNotFoundError() if error.__cause__ is not None:
-            return reason(error.__cause__, place)
+            return _reason(error.__cause__, page)
         case EntryNotFoundError():
             return f"a file is not at {page} any more"
         case HfHubHTTPError() if error.response.status_code == 401:

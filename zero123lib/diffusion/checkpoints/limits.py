@@ -12,11 +12,13 @@ from collections.abc import Iterator, Mapping
 from inspect import signature
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from diffusers import DDIMScheduler
+from pydantic import BeforeValidator, Field
 from transformers import CLIPVisionModelWithProjection
 
+from zero123lib._config import check_value
 from zero123lib._errors import ArgumentError
 from zero123lib.diffusion.arguments import is_whole
 from zero123lib.diffusion.checkpoints.errors import (
@@ -141,44 +143,28 @@ def scheduler_config(kind: type, config: Mapping[str, Any], source: Path) -> dic
     return {key: value for key, (value, _) in kept.items()}
 
 
-# The pipeline's own settings, and what each may be.
-SETTINGS: dict[str, tuple[Any, str]] = {
-    "encoding": (
-        lambda value: value in get_args(Encoding),
-        " or ".join(map(repr, get_args(Encoding))),
-    ),
-    "model_name": (lambda value: isinstance(value, str), "a text"),
-    "licence": (lambda value: isinstance(value, str), "a text"),
-    "num_inference_steps": (
-        lambda value: is_whole_in(value, 1, 1000),
-        "a whole number from 1 to 1000",
-    ),
-    "guidance_scale": (lambda value: is_number(value, 0), "a number of at least 0"),
-    "foreground_ratio": (
-        lambda value: is_number(value, 0) and 0 < value <= 1,
-        "a number above 0 and at most 1",
-    ),
-    "domain": (lambda value: isinstance(value, str), "a text"),
-    "domain_statistics": (
-        lambda value: (
-            isinstance(value, dict)
-            and value.keys() == {"own_view_lpips"}
-            and is_number(value["own_view_lpips"])
-        ),
-        "{'own_view_lpips': a number}",
-    ),
-    "scene_kinds": (
-        lambda value: (
-            isinstance(value, list)
-            and 0 < len(value) <= 1000
-            and all(isinstance(kind, str) and len(kind) <= 100 for kind in value)
-        ),
-        "a list of short texts",
-    ),
-}
+# numpy's whole numbers are some, too; the library's settings are strict beyond that.
+_Whole = BeforeValidator(lambda value: int(value) if is_whole(value) else value)
+_Text = Annotated[str | None, Field(description="a text")]
 
-# Those that a model need not have.
-_UNSTATED = ("model_name", "licence", "domain", "domain_statistics", "scene_kinds")
+# The pipeline's own settings, and what each may be.
+SETTINGS: dict[str, Any] = {
+    "encoding": Encoding,
+    "model_name": _Text,
+    "licence": _Text,
+    "num_inference_steps": Annotated[int, _Whole, Field(ge=1, le=1000)],
+    "guidance_scale": Annotated[float, Field(ge=0, le=1e9, description="a number of at least 0")],
+    "foreground_ratio": Annotated[float, Field(gt=0, le=1)],
+    "domain": _Text,
+    "domain_statistics": Annotated[
+        dict[Literal["own_view_lpips"], float] | None,
+        Field(min_length=1, description="{'own_view_lpips': a number}"),
+    ],
+    "scene_kinds": Annotated[
+        list[Annotated[str, Field(max_length=100)]] | None,
+        Field(min_length=1, max_length=1000, description="a list of short texts"),
+    ],
+}
 
 
 def checked_settings(settings: Mapping[str, Any], source: Path) -> dict[str, Any]:
@@ -192,19 +178,18 @@ def checked_settings(settings: Mapping[str, Any], source: Path) -> dict[str, Any
         MismatchedCheckpointError: one is not what it can be.
     """
     known = {name: settings[name] for name in SETTINGS if settings.get(name) is not None}
-    for name, value in known.items():
-        fits, wanted = SETTINGS[name]
-        if not fits(value):
-            raise _mismatch(f"{name} to be {wanted}", value, source)
+    try:
+        check_settings(known)
+    except ArgumentError as error:
+        wanted = f"{error.name} to be {error.expected}"
+        raise _mismatch(wanted, known[error.name], source) from error
     return known
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:
     """Raise ArgumentError unless each of the pipeline's settings is what it can be."""
     for name, value in settings.items():
-        fits, wanted = SETTINGS[name]
-        if not fits(value) and not (value is None and name in _UNSTATED):
-            raise ArgumentError(name, wanted, brief(value))
+        check_value(name, SETTINGS[name], value, brief)
 
 
 def _mismatch(wanted: str, value: Any, source: Path) -> MismatchedCheckpointError:

@@ -1,82 +1,135 @@
-"""From a checkpoint to the components of a pipeline."""
+"""From what a user names to a checkpoint, and from that to the components of a pipeline."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, get_args
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import is_zipfile
 
 import torch
 from tqdm import tqdm
 
+from zero123lib._choices import AutoEncoding
 from zero123lib._errors import ArgumentError
-from zero123lib.diffusion.checkpoints.build import dtype_of, fill, nbytes
+from zero123lib.diffusion.arguments import check_choice
+from zero123lib.diffusion.checkpoints.build import fill
 from zero123lib.diffusion.checkpoints.canonical import NETWORKS, Checkpoint
-from zero123lib.diffusion.checkpoints.named import Precision
-from zero123lib.diffusion.checkpoints.sources import Found, guessed_encoding
-from zero123lib.views.poses import Encoding
+from zero123lib.diffusion.checkpoints.folders import read_folder
+from zero123lib.diffusion.checkpoints.original import read_original
+from zero123lib.diffusion.checkpoints.sources import find, guessed_encoding
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+
+DType = torch.dtype | Mapping[str, torch.dtype] | None
 
 _logger = logging.getLogger(__name__)
 
 
-def check_encoding(encoding: Any) -> None:
-    """Raise ValueError unless it is "auto" or the name of an encoding."""
-    choices = ("auto", *get_args(Encoding))
-    if encoding not in choices:
-        names = ", ".join(map(repr, choices))
-        raise ArgumentError("encoding", f"one of {names}", repr(encoding))
+@dataclass(frozen=True)
+class Wanted:
+    """What is wanted of a checkpoint; the attributes are arguments of ``from_pretrained``."""
+
+    original_config: str | Path | Mapping[str, Any] | None = None
+    encoding: str = "auto"
+    use_ema: bool = True
+    dtype: DType = None
+    variant: str | None = None
+    use_safetensors: bool | None = None
+
+    def check(self) -> None:
+        """Raise ArgumentError unless encoding, dtype and use_safetensors are what they can be."""
+        check_choice("encoding", self.encoding, AutoEncoding)
+        by_name = self.dtype if isinstance(self.dtype, Mapping) else {"default": self.dtype}
+        for name, dtype in by_name.items():
+            if name not in ("default", *NETWORKS):
+                known = f"names among default, {', '.join(NETWORKS)}"
+                raise ArgumentError("torch_dtype", known, repr(name))
+            if dtype not in (None, *DTYPES):
+                names = ", ".join(map(str, DTYPES))
+                raise ArgumentError("torch_dtype", f"one of {names}", repr(dtype))
+        if self.use_safetensors not in (None, True):
+            expected = "True or None, as pickles are read only where there is nothing else"
+            raise ArgumentError("use_safetensors", expected, repr(self.use_safetensors))
+
+    @property
+    def is_half(self) -> bool:
+        """Whether all that is asked for is in half precision."""
+        asked = self.dtype.values() if isinstance(self.dtype, Mapping) else [self.dtype]
+        return bool(asked) and all(one in (torch.float16, torch.bfloat16) for one in asked)
 
 
-def check_dtype(dtype: Any) -> None:
-    """Raise ValueError unless it is None, a precision, or a mapping of components to some."""
-    parts = dtype if isinstance(dtype, Mapping) else {"default": dtype}
-    for name, one in parts.items():
-        if name not in ("default", *NETWORKS):
+def open_model(
+    source: str | Path,
+    wanted: Wanted,
+    given: Mapping[str, Any] | None = None,
+    hub: Mapping[str, Any] | None = None,
+) -> tuple[Checkpoint, dict[str, Any]]:
+    """Bring a model to this disk and read it: its networks without memory, its weights unread.
+
+    Args:
+        source: see :func:`~zero123lib.diffusion.checkpoints.sources.find`.
+        wanted: of it.
+        given: settings of the pipeline that go before the checkpoint's.
+        hub: of huggingface_hub's downloads.
+
+    Returns:
+        The checkpoint, whose camera projection has the encoding, and the pipeline's settings.
+
+    Raises:
+        ValueError: an argument is not what it can be, there is no such model, or none to use.
+    """
+    wanted.check()
+    original = wanted.original_config is not None or not wanted.use_ema
+    precision = None
+    if wanted.dtype is not None:
+        precision = "float16" if wanted.is_half else "float32"
+    found = find(source, wanted.variant, precision, original, **(hub or {}))
+    checkpoint = read_checkpoint(found.path, wanted)
+    for notice in checkpoint.notices:
+        _logger.warning(notice)
+    stated = {"model_name": found.name, "licence": found.licence, **checkpoint.settings}
+    settings: dict[str, Any] = {**stated, **(given or {})}
+    known = settings.get("encoding") or found.encoding
+    if wanted.encoding == "auto" and known is None:
+        known = guessed_encoding(found.name)
+        _logger.warning(
+            f"encoding: nothing in {str(found.path)!r} says which pose encoding it was trained "
+            f"with; its name suggests {known!r}. Pass encoding='zero123' or 'stable-zero123' to "
+            "settle it."
+        )
+    settings["encoding"] = known if wanted.encoding == "auto" else wanted.encoding
+    layer: Any = checkpoint.parts["camera_projection"].network
+    layer.register_to_config(encoding=settings["encoding"])
+    return checkpoint, settings
+
+
+def read_checkpoint(path: Path, wanted: Wanted) -> Checkpoint:
+    """Read any checkpoint on this disk.
+
+    Raises:
+        CheckpointError: it is damaged, unsafe, of another architecture or does not fit together.
+        ValueError: there is nothing at the path, or what is wanted does not fit it.
+    """
+    if path.is_dir():
+        if wanted.original_config is not None:
             raise ArgumentError(
-                "torch_dtype", f"names among default, {', '.join(NETWORKS)}", repr(name)
+                "original_config",
+                "None for a diffusers folder, which has its own configs",
+                repr(wanted.original_config),
             )
-        if one not in (None, *DTYPES):
-            names = ", ".join(map(str, DTYPES))
-            raise ArgumentError("torch_dtype", f"one of {names}", repr(one))
-
-
-def is_half(dtype: torch.dtype | Mapping[str, torch.dtype] | None) -> bool:
-    """Whether all that is asked for is in half precision."""
-    asked = dtype.values() if isinstance(dtype, Mapping) else [dtype]
-    return bool(asked) and all(one in (torch.float16, torch.bfloat16) for one in asked)
-
-
-def wanted_precision(
-    dtype: torch.dtype | Mapping[str, torch.dtype] | None,
-) -> Precision | None:
-    """Return the precision that a named model's weights must have; None where any will do."""
-    if dtype is None:
-        return None
-    return "float16" if is_half(dtype) else "float32"
-
-
-def settled_encoding(wanted: str, settings: Mapping[str, Any], found: Found) -> str:
-    """The pose encoding: the caller's, the checkpoint's, its publisher's, or a guess."""
-    if wanted != "auto":
-        return wanted
-    known: str | None = settings.get("encoding") or found.encoding
-    if known is not None:
-        return known
-    guess: Encoding = guessed_encoding(found.name)
-    _logger.warning(
-        f"encoding: nothing in {str(found.path)!r} says which pose encoding it was trained with; "
-        f"its name suggests {guess!r}. Pass encoding='zero123' or 'stable-zero123' to settle it."
-    )
-    return guess
+        return read_folder(path, wanted.variant, wanted.use_safetensors)
+    if not path.is_file():
+        raise ArgumentError("source", "a folder or a file", f"{str(path)!r}, which is neither")
+    if wanted.use_safetensors and is_zipfile(path):
+        raise ArgumentError("use_safetensors", f"None for {str(path)!r}, a pickle", "True")
+    return read_original(path, wanted.original_config, wanted.use_ema)
 
 
 def load_components(
-    checkpoint: Checkpoint,
-    dtype: torch.dtype | Mapping[str, torch.dtype] | None,
-    device: torch.device | str,
-    given: Mapping[str, Any],
+    checkpoint: Checkpoint, dtype: DType, device: torch.device | str, given: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The pipeline's components, weights read one by one.
 
@@ -84,19 +137,20 @@ def load_components(
 
     Args:
         checkpoint: its parts' networks are filled.
-        dtype: of all, or by name with a "default".
+        dtype: of all, float32 unless told, or by name with a "default".
         device: of all.
         given: components to take in place of the checkpoint's.
 
     Raises:
         MismatchedCheckpointError: weights do not make up a network.
     """
-    read = [name for name in NETWORKS if name not in given]
-    total = sum(nbytes(checkpoint.parts[name]) for name in read)
+    by_name = dtype if isinstance(dtype, Mapping) else {"default": dtype}
+    parts = {name: part for name, part in checkpoint.parts.items() if name not in given}
+    total = sum(tensor.nbytes for part in parts.values() for tensor in part.weights.values())
     components: dict[str, Any] = {"scheduler": checkpoint.scheduler, **given}
     title = f"Loading {checkpoint.source.name}"
     with tqdm(total=total, desc=title, unit="B", unit_scale=True, delay=2, disable=None) as bar:
-        for name in read:
-            precision = dtype_of(name, dtype)
+        for name in parts:
+            precision = by_name.get(name, by_name.get("default")) or torch.float32
             components[name] = fill(checkpoint, name, precision, device, bar.update)
     return components

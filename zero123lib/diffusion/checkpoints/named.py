@@ -21,31 +21,20 @@ Layout = Literal["diffusers", "original"]
 
 
 @dataclass(frozen=True)
-class Source:
-    """A place where the weights of a model are published.
+class Place:
+    """Where weights are published.
 
     Attributes:
-        publisher: who put them there.
         place: a repository ``owner/name`` of the Hugging Face Hub, or a web address.
-        precision: of the weights.
-        nbytes: to download, rounded as the page does it.
-        stated: whether ``nbytes`` is on the source's page; else it is computed from the number of
-            parameters, 1,247,746,219.
-        licence: in the page's own words; None where it has none.
         file: the checkpoint at that place; None for a whole diffusers folder.
     """
 
-    publisher: str
     place: str
-    precision: Precision
-    nbytes: int
-    stated: bool
-    licence: str | None
     file: str | None = None
 
     @property
     def name(self) -> str:
-        """Return what to pass as a model to get this very source."""
+        """Return what to pass as a model to get this very one."""
         return f"{self.place}/{self.file}" if self.file else self.place
 
     @property
@@ -57,6 +46,26 @@ class Source:
     def on_the_web(self) -> bool:
         """Tell whether it is a plain address, and no repository of the Hub."""
         return "://" in self.place
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source(Place):
+    """A place where the weights of a named model are published.
+
+    Attributes:
+        publisher: who put them there.
+        precision: of the weights.
+        nbytes: to download, rounded as the page does it.
+        stated: whether ``nbytes`` is on the source's page; else it is computed from the number of
+            parameters, 1,247,746,219.
+        licence: in the page's own words; None where it has none.
+    """
+
+    publisher: str
+    precision: Precision = "float32"
+    nbytes: int
+    stated: bool = True
+    licence: str | None
 
 
 @dataclass(frozen=True)
@@ -76,10 +85,6 @@ class NamedModel:
     licence_stated: bool = True
 
 
-_FLOAT32 = 4_990_984_876  # 4 bytes per parameter
-_OFFICIAL = 15_500_000_000
-_STABLE = 8_580_000_000
-
 _DERIVED = "they derive from Stable Diffusion (CreativeML OpenRAIL-M)"
 _MIT = f"MIT, as the page of the weights states; {_DERIVED}"
 _XL = f"not stated with the weights; their code's is MIT, and {_DERIVED}"
@@ -88,25 +93,30 @@ _STABILITY = "Stability AI Community License: commerce within its limits on reve
 
 
 def _kxic(name: str, licence: str | None = "mit") -> Source:
-    return Source("kxic", f"kxic/{name}", "float32", _FLOAT32, False, licence)
+    nbytes = 4_990_984_876  # 4 bytes per parameter
+    place = f"kxic/{name}"
+    return Source(place, publisher="kxic", nbytes=nbytes, stated=False, licence=licence)
 
 
 def _ashawkey(name: str) -> Source:
-    return Source("ashawkey", f"ashawkey/{name}", "float16", 2_500_000_000, True, "mit")
+    place, nbytes = f"ashawkey/{name}", 2_500_000_000
+    return Source(place, publisher="ashawkey", precision="float16", nbytes=nbytes, licence="mit")
+
+
+def _columbia(place: str, file: str, licence: str | None) -> Source:
+    return Source(place, file, publisher="Columbia", nbytes=15_500_000_000, licence=licence)
 
 
 def _cvlab(file: str) -> Source:
-    place = "cvlab/zero123-weights"
-    return Source("Columbia", place, "float32", _OFFICIAL, True, "mit", file)
+    return _columbia("cvlab/zero123-weights", file, "mit")
 
 
 def _stability(file: str) -> Source:
     place, licence = "stabilityai/stable-zero123", "sai-nc-community"
-    return Source("Stability AI", place, "float32", _STABLE, True, licence, file)
+    return Source(place, file, publisher="Stability AI", nbytes=8_580_000_000, licence=licence)
 
 
-_COLUMBIA = "https://zero123.cs.columbia.edu/assets"
-_COLUMBIA_XL = Source("Columbia", _COLUMBIA, "float32", _OFFICIAL, True, None, "zero123-xl.ckpt")
+_COLUMBIA_XL = _columbia("https://zero123.cs.columbia.edu/assets", "zero123-xl.ckpt", None)
 
 # Where cvlab-columbia/zero123's README.md sends its users, Stability AI's own repository, and the
 # ports that other projects load.

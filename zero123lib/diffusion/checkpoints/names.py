@@ -8,7 +8,7 @@ diffusers has for its own single-file loading.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -172,27 +172,15 @@ def projection_origin(name: str) -> Origin:
     return Origin(PROJECTION + name.removeprefix("proj."))
 
 
-class Renamed(Mapping[str, Tensor]):
-    """Tensors of a file under other names, read one by one.
+def renamed(tensors: Mapping[str, Tensor], origins: Mapping[str, Origin]) -> dict[str, Tensor]:
+    """Views of a file's tensors under other names.
 
     Args:
         tensors: of the file, by its names.
-        origins: by the new names. Those that the file lacks are absent here too.
+        origins: by the new names. Those that the file lacks are absent from the result too.
     """
-
-    def __init__(self, tensors: Mapping[str, Tensor], origins: Mapping[str, Origin]) -> None:
-        self._tensors = tensors
-        self._origins = {name: o for name, o in origins.items() if o.name in tensors}
-
-    def __getitem__(self, name: str) -> Tensor:
-        origin = self._origins[name]
-        return origin.read(self._tensors[origin.name])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._origins)
-
-    def __len__(self) -> int:
-        return len(self._origins)
+    there = {name: origin for name, origin in origins.items() if origin.name in tensors}
+    return {name: origin.read(tensors[origin.name]) for name, origin in there.items()}
 
 
 def joined(parts: Mapping[Take, Tensor]) -> Tensor:

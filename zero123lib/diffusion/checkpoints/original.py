@@ -27,6 +27,7 @@ from zero123lib.diffusion.checkpoints.errors import MismatchedCheckpointError
 from zero123lib.diffusion.checkpoints.foreign import refuse_foreign_tensors
 from zero123lib.diffusion.checkpoints.limits import checked_settings
 from zero123lib.diffusion.checkpoints.original_config import read_configs
+from zero123lib.diffusion.checkpoints.parts import PARTS
 from zero123lib.diffusion.checkpoints.weights import open_tensors
 
 # Under these keys our own files say in their metadata what the tensors alone cannot tell.
@@ -57,37 +58,51 @@ def read_original(
         "embedding_dim": width,
         "additional_embeddings": joined - width,
     }
-    networks = {
-        name: empty_network(name, configs[name], path)
-        for name in ("unet", "vae", "image_encoder", "camera_projection")
-    }
-    origins = original_origins(networks)
-    refuse_leftovers(tensors, origins, path)
+    parts, averaged = read_parts(tensors, configs, path, use_ema)
     notices: tuple[str, ...] = ()
-    if use_ema:
-        averaged = averaged_origins(origins["unet"], tensors, path)
-        if averaged is None:
-            notices = (
-                f"{path.name} has no running average (EMA) of the UNet's weights; "
-                "the weights themselves are used",
-            )
-        else:
-            origins["unet"] = averaged
-    parts = {
-        name: Part(network, names.Renamed(tensors, origins[name]))
-        for name, network in networks.items()
-    }
+    if averaged is not None:
+        parts["unet"] = averaged
+    elif use_ema:
+        notices = (
+            f"{path.name} has no running average (EMA) of the UNet's weights; "
+            "the weights themselves are used",
+        )
     check_fit(parts, path)
     scheduler = make_scheduler(configs["scheduler"], path)
     return Checkpoint(path, parts, scheduler, _settings(path), notices, "original")
 
 
+def read_parts(
+    tensors: Mapping[str, Tensor], configs: Mapping[str, Any], path: Path, averages: bool
+) -> tuple[dict[str, Part], Part | None]:
+    """Parts of an original file, and the UNet with its running average, where the file has one.
+
+    Args:
+        tensors: of the file.
+        configs: of the parts to take, and of others.
+        path: what error messages name.
+        averages: whether to look for averages.
+
+    Raises:
+        CheckpointError: the sizes are others, or some averages are missing.
+    """
+    networks = {name: empty_network(name, configs[name], path) for name in PARTS if name in configs}
+    origins = original_origins(networks)
+    _refuse_leftovers(tensors, origins, path)
+    parts = {
+        name: Part(network, names.renamed(tensors, origins[name]))
+        for name, network in networks.items()
+    }
+    weights = _averages(origins["unet"], tensors, path) if averages else None
+    return parts, None if weights is None else Part(networks["unet"], weights)
+
+
 def original_origins(networks: Mapping[str, nn.Module]) -> dict[str, dict[str, names.Origin]]:
     """Where each weight of each network lies in an original file; of UNet and VAE at least."""
-    unet, vae = networks["unet"], networks["vae"]
-    attended = {i for i, block in enumerate(_blocks(unet)) if hasattr(block, "attentions")}
-    layers = int(_config(unet)["layers_per_block"])
-    blocks = len(_config(vae)["block_out_channels"])
+    unet: Any = networks["unet"]
+    vae: Any = networks["vae"]
+    attended = {i for i, block in enumerate(unet.up_blocks) if hasattr(block, "attentions")}
+    layers, blocks = int(unet.config["layers_per_block"]), len(vae.config["block_out_channels"])
     origins: dict[str, Callable[[str], names.Origin]] = {
         "unet": lambda name: names.unet_origin(name, layers, attended),
         "vae": lambda name: names.vae_origin(name, blocks),
@@ -100,18 +115,10 @@ def original_origins(networks: Mapping[str, nn.Module]) -> dict[str, dict[str, n
     }
 
 
-def _blocks(unet: Any) -> Any:
-    return unet.up_blocks
-
-
-def _config(network: Any) -> Any:
-    return network.config
-
-
-def averaged_origins(
+def _averages(
     origins: Mapping[str, names.Origin], tensors: Mapping[str, Tensor], path: Path
-) -> dict[str, names.Origin] | None:
-    """The UNet's origins among the averages; None where the file has none."""
+) -> dict[str, Tensor] | None:
+    """The UNet's weights among the averages; None where the file has none."""
     averaged = {name: names.Origin(names.ema_name(o.name)) for name, o in origins.items()}
     missing = [o.name for o in averaged.values() if o.name not in tensors]
     if len(missing) == len(averaged):
@@ -123,10 +130,10 @@ def averaged_origins(
             f"{str(path)!r}, which lacks {len(missing)} of {len(averaged)}, such as "
             f"{missing[0]}; use_ema=False reads the weights themselves",
         )
-    return averaged
+    return names.renamed(tensors, averaged)
 
 
-def refuse_leftovers(
+def _refuse_leftovers(
     tensors: Mapping[str, Tensor], origins: Mapping[str, Mapping[str, names.Origin]], path: Path
 ) -> None:
     """A weight of these networks that no network takes means that the sizes are wrong."""

@@ -71,7 +71,7 @@ def weight_files(name: str, found: Iterable[str], variant: str | None, folder: P
     Args:
         name: of the part.
         found: names of the files that are there.
-        variant: see :func:`read_folder`.
+        variant: see :func:`~zero123lib.diffusion.checkpoints.folders.read_folder`.
         folder: what error messages name.
 
     Raises:

@@ -7,13 +7,12 @@ model that training begins with does what the image variations do, whatever the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from zero123lib.diffusion.checkpoints import names
 from zero123lib.diffusion.checkpoints.canonical import (
@@ -25,17 +24,12 @@ from zero123lib.diffusion.checkpoints.canonical import (
 )
 from zero123lib.diffusion.checkpoints.errors import MismatchedCheckpointError
 from zero123lib.diffusion.checkpoints.folders import read_part, read_scheduler
-from zero123lib.diffusion.checkpoints.original import (
-    averaged_origins,
-    clip_config,
-    original_origins,
-    refuse_leftovers,
-)
+from zero123lib.diffusion.checkpoints.original import clip_config, read_parts
 from zero123lib.diffusion.checkpoints.original_config import read_configs
+from zero123lib.diffusion.checkpoints.parts import PARTS
 from zero123lib.diffusion.checkpoints.weights import open_tensors
 from zero123lib.diffusion.model import CameraProjection
 
-_PARTS = ("unet", "vae", "image_encoder")
 _CONV_IN = "conv_in.weight"
 _UPDATES = f"{names.EMA}num_updates"
 
@@ -72,44 +66,27 @@ def read_variations(
         ValueError: ``original_config`` is no such config.
     """
     if path.is_dir():
-        parts = {name: read_part(name, path / name, None, path) for name in _PARTS}
-        scheduler, averaged = read_scheduler(path), None
+        parts = {name: read_part(name, path / name, None, path) for name in PARTS[:-1]}
+        scheduler, average, updates = read_scheduler(path), None, 0
     else:
-        parts, averaged = _read_original(path, original_config)
-        scheduler = make_scheduler(read_configs(original_config)["scheduler"], path)
+        tensors, configs = open_tensors(path), read_configs(original_config)
+        configs["unet"] |= {"in_channels": configs["unet"]["out_channels"]}
+        configs["image_encoder"] = clip_config(tensors, path)
+        parts, average = read_parts(tensors, configs, path, averages=True)
+        scheduler = make_scheduler(configs["scheduler"], path)
+        updates = max(0, int(tensors[_UPDATES])) if _UPDATES in tensors else 0
     layout = "diffusers" if path.is_dir() else "original"
-    clip: Any = parts["image_encoder"].network.config
-    projection = {"embedding_dim": clip.projection_dim, "additional_embeddings": 4}
+    clip: Any = parts["image_encoder"].network
+    width = clip.config.projection_dim
+    projection = {"embedding_dim": width, "additional_embeddings": 4}
     parts["camera_projection"] = Part(
         empty_network("camera_projection", projection, path),
         CameraProjection(**projection).state_dict(),
     )
     parts["unet"] = _widened(parts["unet"], path)
     check_fit(parts, path)
+    averaged = None if average is None else Averaged(_widened(average, path), updates)
     return Checkpoint(path, parts, scheduler, layout=layout), averaged
-
-
-def _read_original(
-    path: Path, original_config: str | Path | Mapping[str, Any] | None
-) -> tuple[dict[str, Part], Averaged | None]:
-    tensors = open_tensors(path)
-    configs = read_configs(original_config)
-    configs["unet"] |= {"in_channels": configs["unet"]["out_channels"]}
-    configs["image_encoder"] = clip_config(tensors, path)
-    networks = {name: empty_network(name, configs[name], path) for name in _PARTS}
-    origins = original_origins(networks)
-    refuse_leftovers(tensors, origins, path)
-    averaged = averaged_origins(origins["unet"], tensors, path)
-    parts = {
-        name: Part(network, names.Renamed(tensors, origins[name]))
-        for name, network in networks.items()
-    }
-    if averaged is None:
-        return parts, None
-    again = empty_network("unet", configs["unet"], path)
-    part = _widened(Part(again, names.Renamed(tensors, averaged)), path)
-    updates = int(tensors[_UPDATES]) if _UPDATES in tensors else 0
-    return parts, Averaged(part, max(0, updates))
 
 
 def _widened(part: Part, source: Path) -> Part:
@@ -123,24 +100,9 @@ def _widened(part: Part, source: Path) -> Part:
             f"{channels} in {str(source)!r}",
         )
     config = {**network.config, "in_channels": 2 * latents}
-    return Part(empty_network("unet", config, source), _Widened(part.weights))
-
-
-class _Widened(Mapping[str, Tensor]):
-    """A UNet's weights, the first convolution's with as many channels again, zeros."""
-
-    def __init__(self, weights: Mapping[str, Tensor]) -> None:
-        self._weights = weights
-
-    def __getitem__(self, name: str) -> Tensor:
-        weight = self._weights[name]
-        # A weight of a shape that cannot be widened stays one that fits no network.
-        if name == _CONV_IN and weight.ndim == 4:
-            return torch.cat([weight, torch.zeros_like(weight)], 1)
-        return weight
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._weights)
-
-    def __len__(self) -> int:
-        return len(self._weights)
+    weights = dict(part.weights)
+    # A weight of a shape that cannot be widened stays one that fits no network.
+    if _CONV_IN in weights and weights[_CONV_IN].ndim == 4:
+        first = weights[_CONV_IN]
+        weights[_CONV_IN] = torch.cat([first, torch.zeros_like(first)], 1)
+    return Part(empty_network("unet", config, source), weights)

@@ -20,8 +20,8 @@ from zero123lib.diffusion.checkpoints.errors import (
     UnsafeCheckpointError,
     UnsupportedCheckpointError,
 )
-from zero123lib.diffusion.checkpoints.headers import LENGTH_BYTES, read_safetensors
 from zero123lib.diffusion.checkpoints.pickles import read_pickled
+from zero123lib.diffusion.checkpoints.safetensors_files import LENGTH_BYTES, read_safetensors
 
 # torch.save before 1.6 began with the pickle of this number, in protocol 2.
 _OLD_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."

@@ -16,14 +16,18 @@ from zero123lib.diffusion.schedule import Schedule
 
 
 def denoiser(
-    pipe: Zero123Pipeline, condition: Condition, context: Tensor, max_batch_size: int
+    pipe: Zero123Pipeline,
+    schedule: Schedule,
+    condition: Condition,
+    context: Tensor,
+    max_batch_size: int,
 ) -> Denoiser:
     """Make the UNet on views of one input view, at most so many views at a time.
 
     Args:
+        schedule: that the noise was added by.
         context: tokens ``[B, 1, D]``, as ``pipe.context`` makes them.
     """
-    schedule = Schedule.from_scheduler(pipe.scheduler)
 
     def denoise(x: Tensor, timesteps: Tensor, scales: Sequence[float]) -> list[Prediction]:
         outputs = guided(pipe.unet, x, timesteps, condition.concat, context, scales, max_batch_size)

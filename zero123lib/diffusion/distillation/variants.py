@@ -145,7 +145,7 @@ def ism(
     """Distil by Interval Score Matching (LucidDreamer, Liang et al. 2023, algorithm 1).
 
     DDIM inversion without the condition leads from clean latents to ``x_s`` in strides of
-    :data:`ISM_STRIDE`, and one step on to ``x_t``; the residual is
+    ``ISM_STRIDE``, and one step on to ``x_t``; the residual is
     ``eps_hat(x_t, t) - eps_hat(x_s, s; null)``. Only the noise of t = 0 is drawn.
     """
     total = schedule.num_train_timesteps

@@ -109,7 +109,7 @@ _WEIGHTS = {"car": 2.0, "house": 2.0, "chair": 2.0, "mug": 2.0, "bear": 1.5, "du
 def random_scene(
     seed: int, kind: str | None = None, *, kinds: Collection[str] | None = None
 ) -> Scene:
-    """A seeded random object: the same arguments always give the same object.
+    """Return a seeded random object: the same arguments always give the same object.
 
     Args:
         seed: any non-negative integer.

@@ -21,7 +21,7 @@ def _body(m: Maker, length: float, girth: float, leg: float, look: Look) -> floa
 
 
 def quadruped(m: Maker) -> None:
-    """A horse, a cow, a sheep or a pig: barrel, neck, muzzle, ears."""
+    """Build a horse, a cow, a sheep or a pig: barrel, neck, muzzle, ears."""
     length, leg, girth = m.u(0.34, 0.46), m.u(0.26, 0.42), m.u(0.34, 0.42)
     look: Look = m.coat()
     z = _body(m, length, girth, leg, look)
@@ -41,7 +41,7 @@ def quadruped(m: Maker) -> None:
 
 
 def cat(m: Maker) -> None:
-    """A cat sitting or standing, with pointed ears and a raised tail."""
+    """Build a cat sitting or standing, with pointed ears and a raised tail."""
     look: Look = m.coat(m.pick(("plain", "zebra", "spots", "plain")))
     if m.chance(0.5):
         m.ball((0, 0, 0.42), (0.36, 0.34, 0.46), **look)
@@ -64,7 +64,7 @@ def cat(m: Maker) -> None:
 
 
 def dog(m: Maker) -> None:
-    """A dog with hanging ears and a long muzzle."""
+    """Build a dog with hanging ears and a long muzzle."""
     look: Look = m.coat(m.pick(("plain", "spots", "plain")))
     z = _body(m, m.u(0.36, 0.5), 0.26, m.u(0.22, 0.38), look)
     length = max(abs(part.offset[0]) for part in m.parts) * 0.9
@@ -82,7 +82,7 @@ def dog(m: Maker) -> None:
 
 
 def elephant(m: Maker) -> None:
-    """Big ears, a trunk, thick legs."""
+    """Build an elephant: big ears, a trunk, thick legs."""
     grey = m.jitter("#8f939b") if m.chance(0.7) else m.main
     z = 0.72
     m.ball((0, 0, z), (0.62, 0.44, 0.46), grey)
@@ -102,7 +102,7 @@ def elephant(m: Maker) -> None:
 
 
 def giraffe(m: Maker) -> None:
-    """A long neck and patches."""
+    """Build a giraffe: a long neck and patches."""
     m.fur, m.belly = m.jitter("#b8702f"), m.jitter("#f1dcae")
     look: Look = m.coat("patches") | {"frequency": 2.0}
     z = _body(m, 0.34, 0.25, m.u(0.55, 0.7), look)
@@ -118,7 +118,7 @@ def giraffe(m: Maker) -> None:
 
 
 def bear(m: Maker) -> None:
-    """A sitting teddy bear."""
+    """Build a sitting teddy bear."""
     fur, belly = m.fur, m.belly
     m.ball((0, 0, 0.5), (0.42, 0.45, 0.5), fur)
     m.ball((0.16, 0, 0.5), (0.32, 0.33, 0.36), belly)
@@ -140,7 +140,7 @@ def bear(m: Maker) -> None:
 
 
 def rabbit(m: Maker) -> None:
-    """Long ears, a round tail."""
+    """Build a rabbit: long ears, a round tail."""
     fur = m.fur
     m.ball((0, 0, 0.42), (0.48, 0.38, 0.42), **m.coat(m.pick(("plain", "plain", "spots"))))
     m.ball((0.42, 0, 0.82), (0.3, 0.28, 0.28), fur)
@@ -156,7 +156,7 @@ def rabbit(m: Maker) -> None:
 
 
 def duck(m: Maker) -> None:
-    """A bath duck."""
+    """Build a bath duck."""
     color = m.main if m.chance(0.6) else m.jitter("#f4c531")
     wing = mix(color, m.second, 0.45)
     m.ball((0, 0, 0.4), (0.62, 0.44, 0.4), color)
@@ -171,7 +171,7 @@ def duck(m: Maker) -> None:
 
 
 def bird(m: Maker) -> None:
-    """A small bird on two legs."""
+    """Build a small bird on two legs."""
     color, breast = m.main, mix(m.second, WHITE, 0.3)
     tilt = np.array([[0.88, 0, -0.47], [0, 1, 0], [0.47, 0, 0.88]])
     m.ball((0, 0, 0.7), (0.52, 0.35, 0.35), color, rotation=tilt)
@@ -188,7 +188,7 @@ def bird(m: Maker) -> None:
 
 
 def penguin(m: Maker) -> None:
-    """A penguin: dark back, white front."""
+    """Build a penguin: dark back, white front."""
     dark = m.jitter("#2b313d") if m.chance(0.75) else m.main
     m.ball((0, 0, 0.62), (0.42, 0.46, 0.62), dark)
     m.ball((0.12, 0, 0.58), (0.36, 0.36, 0.53), WHITE)
@@ -202,7 +202,7 @@ def penguin(m: Maker) -> None:
 
 
 def fish(m: Maker) -> None:
-    """A tall fish with fins, swimming above its lowest fin."""
+    """Build a tall fish with fins, swimming above its lowest fin."""
     look: Look = {"color": m.main, "color2": m.second, "frequency": 1.4}
     look["pattern"] = m.pick(("sectors", "fade", "plain", "zebra"))
     m.ball((0, 0, 0.6), (0.68, m.u(0.24, 0.32), 0.46), **look)
@@ -220,7 +220,7 @@ def fish(m: Maker) -> None:
 
 
 def turtle(m: Maker) -> None:
-    """A patterned shell, a head, four flippers."""
+    """Build a patterned shell, a head, four flippers."""
     skin = m.jitter("#8aa04f") if m.chance(0.7) else m.second
     shell = m.jitter("#6b5a33") if m.chance(0.5) else m.main
     m.dome((0, 0, 0.22), (0.68, 0.58, m.u(0.42, 0.55)), shell, color2=mix(shell, WHITE, 0.45),
@@ -237,7 +237,7 @@ def turtle(m: Maker) -> None:
 
 
 def snowman(m: Maker) -> None:
-    """Three balls, a carrot, a hat and a scarf."""
+    """Build a snowman: three balls, a carrot, a hat and a scarf."""
     low, middle, head = m.u(0.5, 0.56), m.u(0.38, 0.44), m.u(0.28, 0.33)
     snow = mix(WHITE, (0.8, 0.87, 0.95), m.u(0, 0.5))
     m.ball((0, 0, low * 0.95), low, snow)
@@ -264,7 +264,7 @@ def snowman(m: Maker) -> None:
 
 
 def robot(m: Maker) -> None:
-    """A boxy robot with a screen on its chest."""
+    """Build a boxy robot with a screen on its chest."""
     width, depth = m.u(0.4, 0.5), m.u(0.28, 0.36)
     metal = STEEL if m.chance(0.5) else m.second
     reach = m.u(0.0, 0.4)

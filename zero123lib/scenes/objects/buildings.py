@@ -48,7 +48,7 @@ def _window(m: Maker, x: float, y: float, z: float, size: float, along: str) -> 
 
 
 def house(m: Maker) -> None:
-    """Walls, a gable or hipped roof, a door at the front, windows, a chimney."""
+    """Build a house: walls, a gable or hipped roof, a door at the front, windows, a chimney."""
     x, y, wall = m.u(0.5, 0.62), m.u(0.6, 0.8), m.u(0.34, 0.46)
     if m.chance(0.25):
         wall *= 1.7
@@ -82,7 +82,7 @@ def house(m: Maker) -> None:
 
 
 def castle(m: Maker) -> None:
-    """A keep between towers with pointed roofs, a gate at the front."""
+    """Build a keep between towers with pointed roofs, a gate at the front."""
     stone, roof = m.stone, _roof_look(m)
     look: Look = {"color": stone, "color2": mix(stone, (0, 0, 0), 0.25), "pattern": "bricks",
             "frequency": 2.0}  # fmt: skip
@@ -109,7 +109,7 @@ def castle(m: Maker) -> None:
 
 
 def lighthouse(m: Maker) -> None:
-    """A striped tapering tower with a lantern, a door at its foot."""
+    """Build a striped tapering tower with a lantern, a door at its foot."""
     height, base = m.u(1.3, 1.6), m.u(0.42, 0.5)
     m.dome((0, 0, 0), (base * 1.6, base * 1.5, 0.22), m.stone)
     m.rod((0, 0, 0.1), (0, 0, height), base, m.main, top=0.6, color2=WHITE, pattern="stripes",
@@ -124,7 +124,7 @@ def lighthouse(m: Maker) -> None:
 
 
 def windmill(m: Maker) -> None:
-    """A tower with four sails at the front."""
+    """Build a tower with four sails at the front."""
     height, base = m.u(1.0, 1.25), m.u(0.42, 0.5)
     m.rod((0, 0, 0), (0, 0, height), base, top=0.68, **_wall_look(m))
     m.dome((0, 0, height), (base * 0.76, base * 0.76, 0.32), **_roof_look(m))
@@ -145,7 +145,7 @@ def windmill(m: Maker) -> None:
 
 
 def tree(m: Maker) -> None:
-    """A broad-leaved tree, sometimes with fruit, or a fir."""
+    """Build a broad-leaved tree, sometimes with fruit, or a fir."""
     trunk = m.u(0.4, 0.65)
     green = m.jitter(m.pick(("#4f7f3a", "#6d9a3c", "#3d6b46", "#8a9c3d", "#c98a35", "#e3a0b4")))
     light = mix(green, (1, 1, 0.7), 0.25)
@@ -178,7 +178,7 @@ def tree(m: Maker) -> None:
 
 
 def cactus(m: Maker) -> None:
-    """A cactus with arms in a pot."""
+    """Build a cactus with arms in a pot."""
     green = m.jitter("#5a8f4c")
     pot: Look = m.paint(m.jitter("#c06a42")) | {"pattern": "plain"}
     m.rod((0, 0, 0.4), (0, 0, 0), 0.42, top=0.72, **pot)
@@ -194,7 +194,7 @@ def cactus(m: Maker) -> None:
 
 
 def mushroom(m: Maker) -> None:
-    """A cap with white dots; sometimes a dwarf's house."""
+    """Build a cap with white dots; sometimes a dwarf's house."""
     stem, cap = m.u(0.5, 0.75), m.u(0.58, 0.7)
     color = m.main if m.chance(0.4) else m.jitter(m.pick(("#c5372c", "#a8693c", "#d98a3a")))
     m.rod((0, 0, 0), (0, 0, stem + 0.1), m.u(0.24, 0.32), (0.94, 0.90, 0.80), top=0.75)
@@ -213,7 +213,7 @@ def mushroom(m: Maker) -> None:
 
 
 def gift(m: Maker) -> None:
-    """A wrapped box with a ribbon and a bow."""
+    """Build a wrapped box with a ribbon and a bow."""
     x, y, z = m.u(0.45, 0.6), m.u(0.45, 0.6), m.u(0.3, 0.5)
     m.box((0, 0, z), (x, y, z), **m.paint(), bevel=0.03)
     for half in ((x + 0.012, 0.1, z + 0.012), (0.1, y + 0.012, z + 0.012)):
@@ -225,7 +225,7 @@ def gift(m: Maker) -> None:
 
 
 def guitar(m: Maker) -> None:
-    """An upright guitar: two round bouts, a neck, a sound hole at the front."""
+    """Build an upright guitar: two round bouts, a neck, a sound hole at the front."""
     wood, dark = m.wood, mix(m.wood, (0, 0, 0), 0.6)
     if m.chance(0.4):
         wood = m.main
@@ -243,7 +243,7 @@ def guitar(m: Maker) -> None:
 
 
 def shoe(m: Maker) -> None:
-    """A sneaker with a sole and laces."""
+    """Build a sneaker with a sole and laces."""
     m.box((0, 0, 0.09), (0.85, 0.32, 0.09), WHITE, bevel=0.085)
     m.ball((0.4, 0, 0.18), (0.45, 0.3, 0.27), m.main)
     m.box((-0.35, 0, 0.36), (0.45, 0.29, 0.28), m.main, bevel=0.2)
@@ -259,7 +259,7 @@ def shoe(m: Maker) -> None:
 
 
 def tower(m: Maker) -> None:
-    """A stack of building blocks, each a little smaller."""
+    """Build a stack of building blocks, each a little smaller."""
     z, half = 0.0, m.u(0.48, 0.58)
     colors = [m.main, m.second, m.accent, m.hue(m.u(0, 1))]
     for level in range(int(m.rng.integers(2, 5))):
@@ -279,7 +279,7 @@ def tower(m: Maker) -> None:
 
 
 def composition(m: Maker) -> None:
-    """Solids of any kind in any pose, close together, seldom apart."""
+    """Build solids of any kind in any pose, close together, seldom apart."""
     solids: tuple[Solid, ...] = ("ball", "box", "round", "frustum", "torus", "taper", "dome")
     for _ in range(int(m.rng.integers(2, 5))):
         solid = m.pick(solids)

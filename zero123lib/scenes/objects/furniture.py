@@ -12,7 +12,7 @@ def _frame_look(m: Maker) -> Look:
 
 
 def chair(m: Maker) -> None:
-    """Four legs, a seat and a back, which shows where the front is."""
+    """Build a chair: four legs, a seat and a back, which shows where the front is."""
     width, depth, seat = m.u(0.45, 0.58), m.u(0.45, 0.55), m.u(0.7, 0.95)
     look, cushion = _frame_look(m), m.paint()
     m.legs(depth * 0.84, width * 0.84, seat, m.u(0.07, 0.1), **look)
@@ -34,7 +34,7 @@ def chair(m: Maker) -> None:
 
 
 def stool(m: Maker) -> None:
-    """A round padded seat on splayed legs."""
+    """Build a round padded seat on splayed legs."""
     height, radius = m.u(0.8, 1.3), m.u(0.42, 0.55)
     look: Look = _frame_look(m)
     for angle in np.arange(4) * np.pi / 2 + 0.785:
@@ -47,7 +47,7 @@ def stool(m: Maker) -> None:
 
 
 def table(m: Maker) -> None:
-    """A rectangular or a round table, sometimes with fruit on it."""
+    """Build a rectangular or a round table, sometimes with fruit on it."""
     length, width, height = m.u(0.75, 1.1), m.u(0.55, 0.75), m.u(0.6, 0.9)
     look: Look = _frame_look(m)
     if m.chance(0.6):
@@ -71,7 +71,7 @@ def table(m: Maker) -> None:
 
 
 def lamp(m: Maker) -> None:
-    """A table lamp: a foot, a turned body and a shade."""
+    """Build a table lamp: a foot, a turned body and a shade."""
     height, shade = m.u(0.7, 1.1), m.u(0.5, 0.7)
     m.dome((0, 0, 0), (shade * 0.6, shade * 0.6, 0.14), m.accent)
     if m.chance(0.6):
@@ -83,7 +83,7 @@ def lamp(m: Maker) -> None:
 
 
 def sofa(m: Maker) -> None:
-    """A padded sofa with cushions."""
+    """Build a padded sofa with cushions."""
     width, depth, paint = m.u(0.85, 1.15), m.u(0.42, 0.55), m.paint()
     m.legs(depth * 0.8, width * 0.85, 0.2, 0.07, **m.timber())
     m.box((0, 0, 0.28), (depth, width, 0.16), **paint)
@@ -95,7 +95,7 @@ def sofa(m: Maker) -> None:
 
 
 def bench(m: Maker) -> None:
-    """A park bench of planks on two frames."""
+    """Build a park bench of planks on two frames."""
     width, metal = m.u(0.9, 1.2), mix(BLACK, STEEL, m.u(0.1, 0.5))
     for row in range(3):
         m.box((-0.27 + 0.27 * row, 0, 0.55), (0.12, width, 0.05), **m.timber())
@@ -110,7 +110,7 @@ def bench(m: Maker) -> None:
 
 
 def bed(m: Maker) -> None:
-    """A bed with a headboard, a pillow and a blanket."""
+    """Build a bed with a headboard, a pillow and a blanket."""
     width, look = m.u(0.5, 0.75), _frame_look(m)
     m.box((0, 0, 0.25), (1.0, width, 0.14), **look)
     m.box((-1.0, 0, 0.5), (0.08, width + 0.04, 0.5), **look)
@@ -124,7 +124,7 @@ def bed(m: Maker) -> None:
 
 
 def cabinet(m: Maker) -> None:
-    """A chest of drawers or a wardrobe with knobs at the front."""
+    """Build a chest of drawers or a wardrobe with knobs at the front."""
     width, depth, height = m.u(0.5, 0.8), m.u(0.3, 0.42), m.u(0.45, 0.85)
     look: Look = m.timber() if m.chance(0.65) else {"color": m.main}
     front: Look = look | {"color": mix(look["color"], WHITE, 0.25)}
@@ -140,7 +140,7 @@ def cabinet(m: Maker) -> None:
 
 
 def clock(m: Maker) -> None:
-    """A mantel clock: a round dial in a case."""
+    """Build a mantel clock: a round dial in a case."""
     radius, time = m.u(0.42, 0.55), m.u(0, 6.28)
     look: Look = m.timber() if m.chance(0.6) else {"color": m.main}
     z = radius + 0.25
@@ -158,7 +158,7 @@ def clock(m: Maker) -> None:
 
 
 def barrel(m: Maker) -> None:
-    """Two tapering halves of staves under iron hoops."""
+    """Build two tapering halves of staves under iron hoops."""
     radius, height = m.u(0.45, 0.6), m.u(0.55, 0.75)
     staves: Look = m.timber("planks") | {"frequency": 2.4}
     for sign in (-1, 1):

@@ -83,23 +83,23 @@ class Maker:
             self.fur, self.belly = self.main, self.second
 
     def u(self, low: float, high: float) -> float:
-        """Uniform number in [low, high)."""
+        """Draw a uniform number in [low, high)."""
         return float(self.rng.uniform(low, high))
 
     def chance(self, probability: float) -> bool:
-        """True with the given probability."""
+        """Return True with the given probability."""
         return bool(self.rng.uniform() < probability)
 
     def pick(self, choices: Sequence[Choice]) -> Choice:
-        """One of the choices."""
+        """Draw one of the choices."""
         return choices[int(self.rng.integers(len(choices)))]
 
     def hue(self, hue: float) -> Color:
-        """A lively colour of the given hue (in turns)."""
+        """Return a lively colour of the given hue (in turns)."""
         return colorsys.hsv_to_rgb(hue % 1.0, self.u(0.45, 0.85), self.u(0.65, 0.98))
 
     def jitter(self, color: str, amount: float = 1.0) -> Color:
-        """A colour near the given ``#rrggbb``."""
+        """Return a colour near the given ``#rrggbb``."""
         r, g, b = (int(color[i : i + 2], 16) / 255 for i in (1, 3, 5))
         h, s, v = colorsys.rgb_to_hsv(r, g, b)
         h += float(self.rng.normal(0, 0.018)) * amount
@@ -108,7 +108,7 @@ class Maker:
         return colorsys.hsv_to_rgb(h % 1.0, min(max(s, 0), 1), min(max(v, 0), 1))
 
     def paint(self, color: Color | None = None, second: Color | None = None) -> Look:
-        """Keyword arguments of a painted part with a random pattern."""
+        """Return keyword arguments of a painted part with a random pattern."""
         pattern, frequency = self.pick(_PAINT), self.u(1.2, 2.4)
         return {
             "color": self.main if color is None else color,
@@ -119,7 +119,7 @@ class Maker:
         }
 
     def timber(self, pattern: Pattern = "wood") -> Look:
-        """Keyword arguments of a wooden part."""
+        """Return keyword arguments of a wooden part."""
         return {
             "color": self.wood,
             "color2": mix(self.wood, (0.15, 0.07, 0.02), 0.35),
@@ -128,7 +128,7 @@ class Maker:
         }
 
     def coat(self, pattern: Pattern | None = None) -> Look:
-        """Keyword arguments of an animal's body."""
+        """Return keyword arguments of an animal's body."""
         return {
             "color": self.fur,
             "color2": self.belly,
@@ -154,20 +154,20 @@ class Maker:
         self.parts.append(Part(solid, linear, (x, y, z), color, shape=shape, **pattern))
 
     def ball(self, centre: Vector, half: Vector | float, color: Color, **more) -> None:
-        """An ellipsoid; one number makes it round."""
+        """Add an ellipsoid; one number makes it round."""
         self.add(
             "ball", centre, [half] * 3 if isinstance(half, int | float) else half, color, **more
         )
 
     def dome(self, centre: Vector, half: Vector, color: Color, down: bool = False, **more) -> None:
-        """Half an ellipsoid on its flat side at ``centre``, or hanging from it."""
+        """Add half an ellipsoid on its flat side at ``centre``, or hanging from it."""
         turn = np.diag([1.0, -1.0, -1.0]) if down else None
         self.add("dome", centre, half, color, rotation=turn, **more)
 
     def box(
         self, centre: Vector, half: Vector, color: Color, bevel: float | None = None, **more
     ) -> None:
-        """A box; its edges are rounded by ``bevel``, which is moderate unless given."""
+        """Add a box; its edges are rounded by ``bevel``, which is moderate unless given."""
         least = float(min(half))
         bevel = min(0.35 * least, 0.07) if bevel is None else min(bevel, 0.999 * least)
         if bevel <= 0.005:
@@ -179,13 +179,13 @@ class Maker:
     def taper(
         self, centre: Vector, half: Vector, color: Color, top: tuple[float, float], **more
     ) -> None:
-        """A box that narrows to the shares ``top`` of its x and y: roofs, cabins."""
+        """Add a box that narrows to the shares ``top`` of its x and y: roofs, cabins."""
         self.add("taper", centre, half, color, shape=top, **more)
 
     def rod(
         self, start: Vector, end: Vector, radius: float, color: Color, top: float = 1.0, **more
     ) -> None:
-        """A (tapered) cylinder between two points; ``top`` is the end radius over the start's."""
+        """Add a (tapered) cylinder between two points; ``top``: end radius over the start's."""
         a, b = np.array(start, dtype=float), np.array(end, dtype=float)
         if top > 1:  # The canonical frustum narrows.
             a, b, radius, top = b, a, radius * top, 1 / top
@@ -193,7 +193,7 @@ class Maker:
         self.add("frustum", (a + b) / 2, half, color, rotation=frame(b - a), shape=top, **more)
 
     def pill(self, start: Vector, end: Vector, radius: float, color: Color, **more) -> None:
-        """A cylinder with round ends, whose tips are ``start`` and ``end``."""
+        """Add a cylinder with round ends, whose tips are ``start`` and ``end``."""
         a, b = np.array(start, dtype=float), np.array(end, dtype=float)
         half = max(float(np.linalg.norm(b - a)) / 2, 1.001 * radius)
         shape = (1.0, 1.0, radius / half)
@@ -205,23 +205,23 @@ class Maker:
     def ring(
         self, centre: Vector, radius: float, tube: float, color: Color, axis: str, **more
     ) -> None:
-        """A torus of the given outer radius, tube as a fraction of it, about an axis."""
+        """Add a torus of the given outer radius, tube as a fraction of it, about an axis."""
         self.add("torus", centre, [radius] * 3, color, rotation=_TURNS[axis], shape=tube, **more)
 
     def eyes(self, centre: Vector, apart: float, radius: float) -> None:
-        """Two black eyes, mirrored across y."""
+        """Add two black eyes, mirrored across y."""
         x, _, z = centre
         for side in (-1, 1):
             self.ball((x, side * apart, z), radius, BLACK)
 
     def legs(self, x: float, y: float, top: float, radius: float, **look) -> None:
-        """Four legs, slightly thinner towards the floor."""
+        """Add four legs, slightly thinner towards the floor."""
         for sx in (-1, 1):
             for sy in (-1, 1):
                 self.rod((sx * x, sy * y, top), (sx * x, sy * y, 0), radius, top=0.75, **look)
 
     def wheels(self, xs: Sequence[float], y: float, radius: float, width: float = 0.14) -> None:
-        """Pairs of wheels whose outer faces are at +-y."""
+        """Add pairs of wheels whose outer faces are at +-y."""
         for x in xs:
             for side in (-1, 1):
                 self.rod((x, side * (y - width), radius), (x, side * y, radius), radius, RUBBER)
@@ -230,7 +230,7 @@ class Maker:
 
 
 def frame(axis: np.ndarray) -> np.ndarray:
-    """A rotation whose third column is the axis' direction."""
+    """Return a rotation whose third column is the axis' direction."""
     z = axis / np.linalg.norm(axis)
     helper = np.array([1.0, 0, 0]) if abs(z[0]) < 0.9 else np.array([0, 1.0, 0])
     y = np.cross(z, helper)
@@ -239,6 +239,6 @@ def frame(axis: np.ndarray) -> np.ndarray:
 
 
 def turn_z(angle: float) -> np.ndarray:
-    """Rotation about z by an angle in radians."""
+    """Return the rotation about z by an angle in radians."""
     c, s = np.cos(angle), np.sin(angle)
     return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])

@@ -13,7 +13,7 @@ def _around(count: int, radius: float, phase: float = 0.0) -> list[tuple[float, 
 
 
 def mug(m: Maker) -> None:
-    """A mug of coffee with a handle at the front."""
+    """Build a mug of coffee with a handle at the front."""
     radius, height = m.u(0.42, 0.55), m.u(0.85, 1.1)
     top = m.u(0.95, 1.12)
     m.rod((0, 0, 0.03), (0, 0, height), radius, top=top, **m.paint())
@@ -25,7 +25,7 @@ def mug(m: Maker) -> None:
 
 
 def teapot(m: Maker) -> None:
-    """A round body, a spout at the front, a handle at the back, a lid."""
+    """Build a round body, a spout at the front, a handle at the back, a lid."""
     r = m.u(0.5, 0.6)
     paint = m.paint()
     m.ball((0, 0, r * 0.85), (r, r, r * 0.85), **paint)
@@ -37,7 +37,7 @@ def teapot(m: Maker) -> None:
 
 
 def bottle(m: Maker) -> None:
-    """A bottle with a shoulder, a label and a cap."""
+    """Build a bottle with a shoulder, a label and a cap."""
     radius, height = m.u(0.34, 0.44), m.u(0.75, 1.05)
     body = m.main if m.chance(0.5) else m.jitter(m.pick(("#3f6b45", "#7a4a24", "#4f7fa3")))
     m.rod((0, 0, 0), (0, 0, height), radius, body)
@@ -49,7 +49,7 @@ def bottle(m: Maker) -> None:
 
 
 def cake(m: Maker) -> None:
-    """Tiers of icing, cherries around, candles on top."""
+    """Build a cake: tiers of icing, cherries around, candles on top."""
     radius, z = m.u(0.6, 0.75), 0.08
     m.rod((0, 0, 0), (0, 0, 0.08), radius * 1.2, WHITE)
     paint, icing = m.paint(), mix(m.second, WHITE, 0.5)
@@ -68,7 +68,7 @@ def cake(m: Maker) -> None:
 
 
 def burger(m: Maker) -> None:
-    """Bun, lettuce, cheese and meat."""
+    """Build a burger: bun, lettuce, cheese and meat."""
     r, z = m.u(0.6, 0.7), 0.0
     bun = m.jitter("#cf8f48")
     m.dome((0, 0, 0.22), (r, r, 0.22), bun, down=True)
@@ -86,7 +86,7 @@ def burger(m: Maker) -> None:
 
 
 def icecream(m: Maker) -> None:
-    """Scoops on a waffle cone."""
+    """Build an ice cream: scoops on a waffle cone."""
     waffle = m.jitter("#d29a55")
     dark = mix(waffle, (0.3, 0.15, 0.05), 0.5)
     m.rod((0, 0, 0.95), (0, 0, 0), 0.42, waffle, top=0.12, color2=dark,
@@ -105,7 +105,7 @@ def icecream(m: Maker) -> None:
 
 
 def donut(m: Maker) -> None:
-    """A ring with icing and sprinkles, lying down."""
+    """Build a ring with icing and sprinkles, lying down."""
     dough, icing = m.jitter("#cf9450"), m.main
     m.ring((0, 0, 0.3), 0.85, 0.36, dough, "z")
     m.ring((0, 0, 0.36), 0.84, 0.345, icing, "z", color2=m.accent, pattern="spots", frequency=4.0)
@@ -114,7 +114,7 @@ def donut(m: Maker) -> None:
 
 
 def apple(m: Maker) -> None:
-    """An apple or an orange with a stem and a leaf."""
+    """Build an apple or an orange with a stem and a leaf."""
     color = m.jitter(m.pick(("#c23b2e", "#8fae3c", "#e2a13a", "#d8672f")))
     r = 0.6
     m.ball((0, 0, 0.55), (r, r, m.u(0.5, 0.58)), color,
@@ -125,7 +125,7 @@ def apple(m: Maker) -> None:
 
 
 def pineapple(m: Maker) -> None:
-    """A scaly fruit with a crown of leaves."""
+    """Build a scaly fruit with a crown of leaves."""
     skin, green = m.jitter("#d9a036"), m.jitter("#4d8a3e")
     m.ball((0, 0, 0.6), (0.45, 0.45, 0.62), skin, color2=mix(skin, (0.4, 0.2, 0.05), 0.6),
            pattern="checks", frequency=3.2)  # fmt: skip
@@ -135,7 +135,7 @@ def pineapple(m: Maker) -> None:
 
 
 def vase(m: Maker) -> None:
-    """A vase with a few flowers."""
+    """Build a vase with a few flowers."""
     r = m.u(0.36, 0.46)
     paint = m.paint()
     m.ball((0, 0, r * 1.05), (r, r, r * 1.05), **paint)
@@ -152,7 +152,7 @@ def vase(m: Maker) -> None:
 
 
 def pot(m: Maker) -> None:
-    """A cooking pot with two handles and a lid."""
+    """Build a cooking pot with two handles and a lid."""
     r, h = m.u(0.55, 0.7), m.u(0.5, 0.7)
     body = m.main if m.chance(0.6) else STEEL
     m.rod((0, 0, 0), (0, 0, h), r, body)

@@ -25,7 +25,7 @@ def _lights(m: Maker, front: float, back: float, y: float, z: float) -> None:
 
 
 def car(m: Maker) -> None:
-    """A saloon, an estate or a beetle: a body, a cabin with windows, lights."""
+    """Build a saloon, an estate or a beetle: a body, a cabin with windows, lights."""
     length, width, wheel = m.u(0.82, 0.98), m.u(0.46, 0.54), m.u(0.21, 0.26)
     body = wheel + 0.16
     paint = {"color": m.main}
@@ -51,7 +51,7 @@ def car(m: Maker) -> None:
 
 
 def truck(m: Maker) -> None:
-    """A cab in front of a box, a tank or a tipper."""
+    """Build a cab in front of a box, a tank or a tipper."""
     width, wheel = m.u(0.42, 0.5), m.u(0.2, 0.25)
     m.box((0, 0, wheel + 0.06), (1.05, width * 0.85, 0.08), DARK_GLASS)
     m.box((0.82, 0, wheel + 0.42), (0.28, width, 0.38), m.main, bevel=0.1)
@@ -75,7 +75,7 @@ def truck(m: Maker) -> None:
 
 
 def bus(m: Maker) -> None:
-    """A long body with a row of windows, or two on a double-decker."""
+    """Build a long body with a row of windows, or two on a double-decker."""
     width, double = m.u(0.36, 0.42), m.chance(0.35)
     height = 0.62 if double else 0.4
     m.box((0, 0, 0.2 + height), (1.1, width, height), m.main, bevel=0.1)
@@ -92,7 +92,7 @@ def bus(m: Maker) -> None:
 
 
 def train(m: Maker) -> None:
-    """A steam engine: a boiler, a chimney, a cab."""
+    """Build a steam engine: a boiler, a chimney, a cab."""
     brass = m.jitter("#d9b04a")
     m.wheels((-0.6, -0.1, 0.4), 0.34, 0.18)
     m.box((0, 0, 0.32), (0.92, 0.28, 0.08), m.accent)
@@ -111,7 +111,7 @@ def train(m: Maker) -> None:
 
 
 def plane(m: Maker) -> None:
-    """A plump propeller plane or a small jet."""
+    """Build a plump propeller plane or a small jet."""
     length, span = m.u(0.85, 1.0), m.u(0.85, 1.05)
     m.ball((0, 0, 0.5), (length, 0.24, 0.25), m.main, color2=m.second,
            pattern=m.pick(("plain", "two-tone", "plain")))  # fmt: skip
@@ -132,7 +132,7 @@ def plane(m: Maker) -> None:
 
 
 def helicopter(m: Maker) -> None:
-    """A glass nose, a tail, a rotor and skids."""
+    """Build a glass nose, a tail, a rotor and skids."""
     m.ball((0, 0, 0.6), (0.55, 0.36, 0.38), m.main)
     m.ball((0.22, 0, 0.62), (0.4, 0.3, 0.31), DARK_GLASS)
     m.rod((-0.35, 0, 0.68), (-1.15, 0, 0.78), 0.14, m.main, top=0.5)
@@ -149,7 +149,7 @@ def helicopter(m: Maker) -> None:
 
 
 def boat(m: Maker) -> None:
-    """A sailing boat, or a steamer with funnels."""
+    """Build a sailing boat, or a steamer with funnels."""
     m.dome((0, 0, 0.42), (1.0, 0.4, 0.42), m.main, down=True)
     m.rod((0, 0, 0), (0, 0, 0.01), 0.2, m.main)
     deck: Look = m.timber("planks") | {"frequency": 3.0}
@@ -173,7 +173,7 @@ def boat(m: Maker) -> None:
 
 
 def tractor(m: Maker) -> None:
-    """Big wheels behind, small ones in front, an open cab."""
+    """Build a tractor: big wheels behind, small ones in front, an open cab."""
     m.box((0.4, 0, 0.6), (0.5, 0.24, 0.22), m.main, bevel=0.08)
     m.box((-0.35, 0, 0.55), (0.4, 0.3, 0.2), m.main)
     m.box((-0.4, 0, 1.0), (0.28, 0.3, 0.26), GLASS, bevel=0.0)
@@ -187,7 +187,7 @@ def tractor(m: Maker) -> None:
 
 
 def rocket(m: Maker) -> None:
-    """A rocket with a porthole and three fins."""
+    """Build a rocket with a porthole and three fins."""
     height, radius = m.u(0.85, 1.1), m.u(0.3, 0.38)
     m.rod((0, 0, 0.3), (0, 0, 0.3 + height), radius, **m.paint(WHITE, m.main))
     m.dome((0, 0, 0.3 + height), (radius, radius, 0.65), m.main)

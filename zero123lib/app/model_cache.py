@@ -1,6 +1,6 @@
 """The models in memory: the app's own, and at most one other that a visitor asked for.
 
-A request names its model, so that no visitor's choice changes another's pictures. The second place
+A request names its model, so that no visitor's choice changes another's images. The second place
 goes to whoever asked last; a request that still works with the one before keeps it until it ends.
 """
 
@@ -13,7 +13,7 @@ from zero123lib.diffusion.checkpoints.sources import NAMED, bundled_models
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 
 
-class Shelf:
+class ModelCache:
     """Pipelines by the name that a request gives.
 
     Args:
@@ -36,25 +36,25 @@ class Shelf:
 
     @property
     def default_name(self) -> str:
-        """What the app's own model is called."""
+        """Return what the app's own model is called."""
         return self.default.model_name
 
     @property
     def takes_any(self) -> bool:
-        """Whether names and paths beyond `names` will do."""
+        """Tell whether names and paths beyond `names` will do."""
         return self._allowed == "any"
 
     def names(self) -> list[str]:
-        """What to offer, the app's own first."""
+        """Return what to offer, the app's own first."""
         others = [*bundled_models(), *NAMED] if self.takes_any else list(self._allowed)
         return [self.default_name, *(name for name in others if name != self.default_name)]
 
     def is_loaded(self, name: str) -> bool:
-        """Whether `get` answers at once."""
+        """Tell whether `get` answers at once."""
         return name == self.default_name or (self._other is not None and self._other[0] == name)
 
     def get(self, name: str | None) -> Zero123Pipeline:
-        """The model of that name, loaded if it is not yet; the app's own where none is named.
+        """Return the model of that name, loaded if need be; the app's own where none is named.
 
         Raises:
             ValueError: not one that this server offers, or it cannot be loaded.

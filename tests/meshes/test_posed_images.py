@@ -1,4 +1,4 @@
-"""Pictures of known cameras: read as they were written, and refused in one line."""
+"""Images of known cameras: read as they were written, and refused in one line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from zero123lib.meshes.pictured import read_pictures
+from zero123lib.meshes.posed_images import read_posed_images
 from zero123lib.views.cameras import camera_to_world
 from zero123lib.views.poses import Pose
 from zero123lib.views.transforms import transforms_json
@@ -30,8 +30,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_pictures_and_cameras_come_back(folder: Path) -> None:
-    images, cameras = read_pictures(folder)
+def test_images_and_cameras_come_back(folder: Path) -> None:
+    images, cameras = read_posed_images(folder)
     expected = np.stack([np.asarray(Image.open(folder / name)) for name in ("a.png", "b.png")])
     assert torch.equal(images, torch.from_numpy(expected.astype(np.float32)) / 255)
     for camera, pose in zip(cameras, POSES, strict=True):
@@ -39,15 +39,15 @@ def test_pictures_and_cameras_come_back(folder: Path) -> None:
         torch.testing.assert_close(camera.camera_to_world, camera_to_world(pose))
 
 
-def test_pictures_without_alpha_are_opaque(folder: Path) -> None:
+def test_images_without_alpha_are_opaque(folder: Path) -> None:
     Image.new("RGB", (6, 6), (255, 0, 51)).save(folder / "a.png")
-    images, _ = read_pictures(folder)
+    images, _ = read_posed_images(folder)
     torch.testing.assert_close(images[0], torch.tensor([1.0, 0.0, 0.2, 1.0]).expand(6, 6, 4))
 
 
 def test_images_of_other_shapes_are_brought_to_squares(folder: Path) -> None:
     Image.new("RGB", (8, 4), (255, 0, 0)).save(folder / "b.png")
-    images, cameras = read_pictures(folder)
+    images, cameras = read_posed_images(folder)
     assert images.shape == (2, 8, 8, 4) and {camera.size for camera in cameras} == {8}
     # The listed angle is that across an image, the longer side of the second.
     assert [camera.fov_deg for camera in cameras] == pytest.approx([30.0, 30.0])
@@ -74,7 +74,7 @@ def relist(name: str) -> Callable[[Path], None]:
             "got none",
         ),
         (lambda folder: (folder / "b.png").unlink(), "b.png"),
-        (lambda folder: (folder / "b.png").write_bytes(b"no picture"), "b.png"),
+        (lambda folder: (folder / "b.png").write_bytes(b"no image"), "b.png"),
         (relist("../b.png"), "expected images within"),
     ],
 )
@@ -83,4 +83,4 @@ def test_what_is_wrong_is_named(
 ) -> None:
     change(folder)
     with pytest.raises(ValueError, match=f"views: .*{complaint}"):
-        read_pictures(folder)
+        read_posed_images(folder)

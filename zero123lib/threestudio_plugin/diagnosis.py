@@ -30,7 +30,7 @@ _CAUSES = (
 )
 
 
-def complaint(words: str, clone: Clone, status: str) -> str:
+def diagnosis(words: str, clone: Clone, status: str) -> str:
     """One line.
 
     Args:

@@ -1,4 +1,4 @@
-"""Pictures as small PNGs: figures, renderings and animations with a palette of their own."""
+"""Images as small PNGs: figures, renderings and animations with a palette of their own."""
 
 from __future__ import annotations
 
@@ -7,32 +7,33 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 from zero123lib._optional import require
+from zero123lib.views.eight_bits import to_uint8
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL import Image
     from torch import Tensor
 
-    Picture = Image.Image | Tensor
+    AnyImage = Image.Image | Tensor
 
 # Of palettes: what a page of a notebook needs, and no more.
 _COLORS = 256
 
 
-def as_picture(picture: Picture) -> Image.Image:
-    """A picture as a Pillow image."""
+def as_image(image: AnyImage) -> Image.Image:
+    """Return an image as a Pillow image."""
     from PIL import Image
 
-    if isinstance(picture, Image.Image):
-        return picture
-    if picture.ndim != 3 or picture.shape[2] not in (3, 4):
-        raise ValueError(f"picture: expected [H, W, 3 or 4], got {list(picture.shape)}")
-    levels = (picture.detach().cpu().float().clamp(0, 1) * 255).round().byte()
+    if isinstance(image, Image.Image):
+        return image
+    if image.ndim != 3 or image.shape[2] not in (3, 4):
+        raise ValueError(f"image: expected [H, W, 3 or 4], got {list(image.shape)}")
+    levels = to_uint8(image.float()).cpu()
     return Image.fromarray(levels.numpy())
 
 
-def to_png(shown: Figure | Picture) -> bytes:
-    """A figure or a picture as a PNG of few colours; a picture on white."""
+def to_png(shown: Figure | AnyImage) -> bytes:
+    """Return a figure or an image as a PNG of few colours; an image on white."""
     from PIL import Image
 
     from zero123lib.views.framing import composite
@@ -40,21 +41,21 @@ def to_png(shown: Figure | Picture) -> bytes:
     if isinstance(shown, require("matplotlib.figure", "notebooks").Figure):
         buffer = io.BytesIO()
         cast("Figure", shown).savefig(buffer, format="png", facecolor="white")
-        picture = Image.open(buffer)
+        image = Image.open(buffer)
     else:
-        picture = as_picture(cast("Picture", shown))
-    return save_png([composite(picture)])
+        image = as_image(cast("AnyImage", shown))
+    return save_png([composite(image)])
 
 
-def beside(pictures: Sequence[Picture], gap_px: int = 4) -> Image.Image:
-    """Pictures side by side on white, as for the frames of an animation."""
+def beside(images: Sequence[AnyImage], gap_px: int = 4) -> Image.Image:
+    """Put images side by side on white, as for the frames of an animation."""
     from zero123lib.views.sheet import contact_sheet
 
-    return contact_sheet([as_picture(picture) for picture in pictures], len(pictures), None, gap_px)
+    return contact_sheet([as_image(image) for image in images], len(images), None, gap_px)
 
 
 def save_png(frames: Sequence[Image.Image], frame_ms: int = 0) -> bytes:
-    """A PNG, animated if there are several frames, with one dithered palette for all of them."""
+    """Return a PNG, animated if there are several frames, with one dithered palette for all."""
     import numpy as np
     from PIL import Image
 

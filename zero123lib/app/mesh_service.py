@@ -17,14 +17,14 @@ from PIL import Image
 
 from zero123lib.app import settings
 from zero123lib.app.callbacks import one_line_errors
-from zero123lib.app.sampling import borrowing
+from zero123lib.app.model_cache import ModelCache
+from zero123lib.app.sampling import with_gpu
 from zero123lib.app.sessions import WANTED, Session
-from zero123lib.app.shelf import Shelf
-from zero123lib.app.studio import INPUT_RADIUS, Studio
+from zero123lib.app.view_service import ViewService
 from zero123lib.diffusion.apps import needs_input_elevation
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.meshes.export import write_mesh
-from zero123lib.reconstruction.cameras import Shot
+from zero123lib.reconstruction.cameras import OrbitCamera
 from zero123lib.reconstruction.engine import (
     Finished,
     Progress,
@@ -33,6 +33,7 @@ from zero123lib.reconstruction.engine import (
 )
 from zero123lib.reconstruction.outputs import preview
 from zero123lib.reconstruction.recipes import read_recipe
+from zero123lib.views.eight_bits import to_uint8
 from zero123lib.views.images import Prepared
 from zero123lib.views.poses import Pose
 
@@ -45,7 +46,7 @@ CHOICES = {
 STAGES = {"views": "Making views", "fit": "Fitting", "sds": "Distilling", "outputs": "Writing"}
 FORMATS = ("glb", "obj", "ply")
 
-# The turning picture is made here; and whatever a run is stopped at has a surface.
+# The turning image is made here; and whatever a run is stopped at has a surface.
 _OVERRIDES = (
     "system.guidance.embedded.preview_every=0",
     "system.guidance.embedded.outputs.mesh_level=null",
@@ -55,13 +56,13 @@ _LIVE_PX, _LIVE_TURN_DEG, _LIVE_ELEVATION_DEG, _LIVE_EVERY_S = 96, 30.0, 15.0, 1
 
 @dataclass(frozen=True)
 class Order:
-    """What to make.
+    """Holds what to make.
 
     Attributes:
         recipe: a packaged recipe's name.
         overrides: of its keys.
         seed: of all that is drawn.
-        input_elevation_deg: of the camera that took the picture.
+        input_elevation_deg: of the camera that took the image.
         folder: to write; the run ends when the file `WANTED` is no longer in it.
     """
 
@@ -73,28 +74,28 @@ class Order:
 
 
 @dataclass(frozen=True, eq=False)
-class Grown:
-    """How far it is, in words; a picture from all around in turn; files once it is done."""
+class MeshProgress:
+    """Says how far it is, in words; an image from all around in turn; files once it is done."""
 
     words: str
-    picture: Image.Image | None = None
+    image: Image.Image | None = None
     files: dict[str, str] | None = None
 
 
 def recipe_for(choice: str, pipe: Zero123Pipeline) -> str:
-    """The packaged recipe of a choice, for a model."""
+    """Return the packaged recipe of a choice, for a model."""
     if choice == "sds":
         return "stable-zero123-sds" if needs_input_elevation(pipe) else "zero123-sds"
     return "tiny-views" if pipe.image_size < 256 else "views"
 
 
-class Solid:
+class MeshService:
     """The endpoints that make a mesh."""
 
-    def __init__(self, studio: Studio, overrides: Sequence[str] = ()) -> None:
-        self.studio = studio
+    def __init__(self, view_service: ViewService, overrides: Sequence[str] = ()) -> None:
+        self.view_service = view_service
         self.overrides = tuple(overrides)
-        self.grow = make_grower(studio.shelf)
+        self.grow = make_grower(view_service.model_cache)
 
     def reconstruct(
         self,
@@ -111,23 +112,23 @@ class Solid:
         """Make a mesh of the pictured object; `/stop` ends it early and keeps what is there.
 
         Args:
-            image: file with a picture of one object, best on a transparent background.
+            image: file that shows one object, best on a transparent background.
             recipe: quick, views or sds.
             seed: of all that is drawn.
-            input_elevation: of the picture's camera, degrees.
-            foreground_ratio: longest side of the object over the picture's; the model's own.
-            recentre: put the object in the middle at that size; else keep the picture's framing.
-            method: auto, alpha, rembg, classical or none.
+            input_elevation: of the image's camera, degrees.
+            foreground_ratio: longest side of the object over the image's; the model's own.
+            recentre: put the object in the middle at that size; else keep the image's framing.
+            method: auto, alpha, u2netp, rembg or none.
             model: which model; the app's own.
 
         Returns:
-            The latest picture of it; how long what took; the mesh as GLB, OBJ and PLY; a video of
+            The latest image of it; how long what took; the mesh as GLB, OBJ and PLY; a video of
             a turn around it.
         """
         with one_line_errors():
             if recipe not in CHOICES:
                 raise ValueError(f"recipe: expected one of {', '.join(CHOICES)}, got {recipe!r}")
-            asked = self.studio.asked(
+            asked = self.view_service.asked(
                 session,
                 image,
                 None,
@@ -151,7 +152,7 @@ class Solid:
             try:
                 yield None, "Waiting for the first step", *[None] * 4
                 for grown in self.grow(asked.model, asked.prepared, order):
-                    picture = gr.skip() if grown.picture is None else grown.picture
+                    picture = gr.skip() if grown.image is None else grown.image
                     if grown.files is None:
                         yield picture, grown.words, *nothing
                     else:
@@ -173,11 +174,11 @@ class Solid:
         return "Stopping after this step…" if session.halt() else "Nothing is being made."
 
 
-def make_grower(shelf: Shelf) -> Any:
-    """The generator of `Grown` over the models of a shelf."""
+def make_grower(model_cache: ModelCache) -> Any:
+    """Return the generator of `MeshProgress` over the models of a model_cache."""
 
-    def grow(model: str, prepared: Prepared, order: Order) -> Iterator[Grown]:
-        pipe, folder = shelf.get(model), Path(order.folder)
+    def grow(model: str, prepared: Prepared, order: Order) -> Iterator[MeshProgress]:
+        pipe, folder = model_cache.get(model), Path(order.folder)
         started = shown_at = time.monotonic()
         turn = 0
         for progress in reconstruct(
@@ -194,27 +195,27 @@ def make_grower(shelf: Shelf) -> Any:
                 return
             if time.monotonic() - shown_at < _LIVE_EVERY_S and progress.step < progress.total:
                 continue
-            picture = None
+            image = None
             if progress.field is not None and progress.stage != "outputs":
-                pose = Pose(_LIVE_ELEVATION_DEG, turn * _LIVE_TURN_DEG, INPUT_RADIUS)
-                picture = to_image(preview(progress.field, Shot(pose), _LIVE_PX, pipe))
+                pose = Pose(_LIVE_ELEVATION_DEG, turn * _LIVE_TURN_DEG)
+                image = to_image(preview(progress.field, OrbitCamera(pose), _LIVE_PX, pipe))
                 turn += 1
             shown_at = time.monotonic()
-            yield Grown(words(progress, shown_at - started), picture)
+            yield MeshProgress(words(progress, shown_at - started), image)
 
-    return borrowing(grow, lambda model, prepared, order: settings.GPU_MOST_S)
+    return with_gpu(grow, lambda model, prepared, order: settings.GPU_MOST_S)
 
 
 def words(progress: Progress, seconds: float) -> str:
-    """One line on a step."""
+    """Return one line on a step."""
     stage = STAGES.get(progress.stage, progress.stage)
     loss = progress.losses.get("total")
     loss_text = "" if loss is None else f" · loss {loss:.3f}"
     return f"**{stage}** · {progress.step} of {progress.total} · {seconds:.0f} s{loss_text}"
 
 
-def finished(end: Finished, folder: Path, seconds: float) -> Grown:
-    """The files of a run, and a table of how it went."""
+def finished(end: Finished, folder: Path, seconds: float) -> MeshProgress:
+    """Return the files of a run, and a table of how it went."""
     files = {
         kind: str(end.files[f"mesh.{kind}"]) for kind in FORMATS if f"mesh.{kind}" in end.files
     }
@@ -224,15 +225,15 @@ def finished(end: Finished, folder: Path, seconds: float) -> Grown:
     for name in ("turntable.mp4", "turntable.gif"):
         if name in end.files:
             files.setdefault("video", str(end.files[name]))
-    picture = None
+    image = None
     if "turntable.gif" in end.files:
         with Image.open(end.files["turntable.gif"]) as first:
-            picture = first.convert("RGB")
-    return Grown(stats(end, seconds), picture, files)
+            image = first.convert("RGB")
+    return MeshProgress(stats(end, seconds), image, files)
 
 
 def stats(end: Finished, seconds: float) -> str:
-    """How it ended, how long each stage took and how much memory the server has used, Markdown."""
+    """Tell in Markdown how it ended, how long each stage took and how much memory was used."""
     metrics, lines = end.metrics, ["| stage | steps | seconds |", "| --- | ---: | ---: |"]
     steps = metrics["stages"]
     for name, spent in metrics["seconds"].items():
@@ -250,7 +251,7 @@ def stats(end: Finished, seconds: float) -> str:
 
 
 def memory() -> str:
-    """Most memory that this process has used so far, and most of the GPU's."""
+    """Return the most memory that this process has used so far, and the most of the GPU's."""
     unit = 1 if sys.platform == "darwin" else 1024
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     text = f"memory at most {most / 2**30:.1f} GB"
@@ -259,6 +260,6 @@ def memory() -> str:
     return text
 
 
-def to_image(picture: torch.Tensor) -> Image.Image:
-    """Of `[H, W, 3]` in [0, 1]."""
-    return Image.fromarray((picture.clamp(0, 1) * 255).round().to(torch.uint8).numpy(force=True))
+def to_image(image: torch.Tensor) -> Image.Image:
+    """Convert `[H, W, 3]` in [0, 1] to an image."""
+    return Image.fromarray(to_uint8(image).numpy(force=True))

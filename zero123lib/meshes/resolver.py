@@ -13,10 +13,12 @@ from pathlib import Path
 from urllib.parse import unquote
 
 MAX_BYTES = 256 * 2**20
+# Of an address; a drive of Windows has one letter.
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 
 
-class Nearby:
-    """Where a mesh file lies, and what its reader has to say of it.
+class FileResolver:
+    """Says where a mesh file lies, and what its reader has to say of it.
 
     Args:
         folder: the mesh file's own.
@@ -53,12 +55,12 @@ class Nearby:
                 if size > MAX_BYTES:
                     raise ValueError(f"expected {name!r} of at most {MAX_BYTES} bytes, got {size}")
                 return path.read_bytes()
-        if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", name):
+        if _SCHEME.match(name):
             raise ValueError(f"expected a file beside it, got {name[:80]!r}, which is not fetched")
         raise ValueError(f"expected the file {name[:80]!r} beside it, and there is none")
 
     def _candidates(self, name: str) -> Iterator[Path]:
-        if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", name):
+        if _SCHEME.match(name):
             return
         for text in dict.fromkeys((name, unquote(name))):
             text = text.replace("\\", "/")

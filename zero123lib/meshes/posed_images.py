@@ -11,7 +11,7 @@ from zero123lib.views.folder import read_views
 from zero123lib.views.squaring import squared
 
 
-def read_pictures(place: str | Path) -> tuple[Tensor, list[Camera]]:
+def read_posed_images(place: str | Path) -> tuple[Tensor, list[Camera]]:
     """Read the images that a transforms.json of any make lists, and their cameras.
 
     Args:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import gradio as gr
 from PIL import Image
 
+from zero123lib._choices import Upscale
 from zero123lib.app import inputs, outputs, preparing, settings
+from zero123lib.app.model_cache import ModelCache
 from zero123lib.app.sampling import Sampling, make_noticer, make_sampler
 from zero123lib.app.sessions import Session
-from zero123lib.app.shelf import Shelf
 from zero123lib.diffusion.apps import (
     check_input_elevation,
     made_by,
@@ -24,13 +25,10 @@ from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.views.images import Prepared
 from zero123lib.views.poses import Pose, RelativePose, absolute_poses, camera_label
 
-# Of the input camera, as everywhere in the project where nobody says otherwise.
-INPUT_RADIUS = 1.85
-
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """A request's picture and settings, checked."""
+    """A request's image and settings, checked."""
 
     model: str
     pipe: Zero123Pipeline
@@ -42,22 +40,22 @@ class Asked:
 
     @property
     def source(self) -> Pose:
-        """The picture's own camera; its elevation counts as 0 where none is given."""
-        return Pose(self.input_elevation_deg or 0.0, 0.0, INPUT_RADIUS)
+        """Return the image's own camera; its elevation counts as 0 where none is given."""
+        return Pose(self.input_elevation_deg or 0.0)
 
 
-class Studio:
-    """Views of checked requests, over the models of a shelf."""
+class ViewService:
+    """Views of checked requests, over the models of a model_cache."""
 
-    def __init__(self, shelf: Shelf) -> None:
-        self.shelf = shelf
-        self.sample = make_sampler(shelf)
-        self._ask_notice = make_noticer(shelf)
+    def __init__(self, model_cache: ModelCache) -> None:
+        self.model_cache = model_cache
+        self.sample = make_sampler(model_cache)
+        self._ask_notice = make_noticer(model_cache)
         self._notices: WeakKeyDictionary[Prepared, dict[str, str | None]] = WeakKeyDictionary()
 
     def notice(self, model: str | None, prepared: Prepared) -> str | None:
-        """What the model says of a picture that is far from what it knows; it is asked once."""
-        name = model or self.shelf.default_name
+        """Return what the model says of an image that is far from what it knows; ask it once."""
+        name = model or self.model_cache.default_name
         notices = self._notices.setdefault(prepared, {})
         if name not in notices:
             notices[name] = self._ask_notice(name, prepared)
@@ -70,13 +68,18 @@ class Studio:
         ratio = pipe.config["foreground_ratio"] if ratio is None else ratio
         checked = inputs.framing(ratio, recentre, method)
         key = inputs.upload_path(image)
-        found = preparing.cut(session, lambda: inputs.picture(image), key, checked.method)
+        found = self.cut(session, image, checked.method)
         prepared = session.remember(
             "prepared",
             (key, pipe.image_size, checked),
             lambda: preparing.condition(pipe, found, checked),
         )
         return found, prepared
+
+    def cut(self, session: Session, image: Any, method: str) -> preparing.Cut:
+        """Cut the object out of an uploaded image."""
+        key = inputs.upload_path(image)
+        return preparing.cut(session, lambda: inputs.uploaded_image(image), key, method)
 
     def asked(
         self,
@@ -89,8 +92,8 @@ class Studio:
         framing: tuple,
         model: str | None,
     ) -> Asked:
-        """Check what all views have in common; numbers before the picture, which takes longer."""
-        pipe = self.shelf.get(model)
+        """Check what all views have in common; numbers before the image, which takes longer."""
+        pipe = self.model_cache.get(model)
         input_up = inputs.number_or_none("input_elevation", input_elevation, -90.0, 90.0)
         check_input_elevation(pipe, input_up, "input_elevation")
         own = pipe.config
@@ -100,24 +103,24 @@ class Studio:
         )
         seed = inputs.whole("seed", seed, 0, settings.MAX_SEED)
         _, prepared = self.prepared(session, pipe, image, framing)
-        name = model or self.shelf.default_name
+        name = model or self.model_cache.default_name
         return Asked(name, pipe, prepared, steps, guidance, seed, input_up)
 
     def one(
         self, asked: Asked, pose: RelativePose, live: bool
     ) -> Iterator[tuple[Image.Image, str]]:
-        """One view, with its caption; on the way too, if live."""
+        """Yield one view, with its caption; on the way too, if live."""
         absolute_poses(asked.source, [pose])
         started = time.perf_counter()
         for shown in self.sample(asked.model, asked.prepared, sampling(asked, [pose], 1, live)):
-            if shown.pictures is not None:
+            if shown.images is not None:
                 done = shown.step == shown.total
                 seconds = f"{time.perf_counter() - started:.1f} s" if done else "…"
                 steps = f"{shown.total} step{'s' if shown.total > 1 else ''}"
                 progress = steps if done else f"step {shown.step} of {shown.total}"
                 by = f"{asked.pipe.model_name} ({asked.pipe.licence or 'licence not stated'})"
                 caption = f"{camera_label(pose)} · {progress}, {seconds} · {by}"
-                yield shown.pictures[0], caption
+                yield shown.images[0], caption
 
     def many(
         self,
@@ -126,12 +129,13 @@ class Studio:
         poses: Sequence[RelativePose],
         seeds: int,
         transparent: bool,
+        upscale: Upscale,
         progress: gr.Progress,
     ) -> Iterator[tuple[Any, ...]]:
-        """Views as they come, then their files."""
-        if len(poses) * seeds > settings.MAX_PICTURES:
+        """Yield views as they come, then their files."""
+        if len(poses) * seeds > settings.MAX_IMAGES:
             raise ValueError(
-                f"seeds: expected at most {settings.MAX_PICTURES} pictures in all, "
+                f"seeds: expected at most {settings.MAX_IMAGES} pictures in all, "
                 f"got {len(poses)} views x {seeds} seeds"
             )
         cameras = absolute_poses(asked.source, poses)
@@ -139,23 +143,23 @@ class Studio:
         if notice:
             gr.Warning(notice)
         labels = [camera_label(pose) for pose in poses]
-        what = sampling(asked, poses, seeds, True)
-        pictures: list[Image.Image] = []
+        what = replace(sampling(asked, poses, seeds, True), upscale=upscale)
+        images: list[Image.Image] = []
         for shown in self.sample(asked.model, asked.prepared, what):
             progress((shown.step, shown.total), desc="Denoising", unit="steps")
-            if shown.pictures is None:
+            if shown.images is None:
                 continue
-            pictures = shown.pictures
+            images = shown.images
             made = outputs.Made(
-                asked.prepared.image, pictures, cameras, labels, what.seeds, origin(asked, what)
+                asked.prepared.image, images, cameras, labels, what.seeds, origin(asked, what)
             )
             if shown.step < shown.total:
-                yield (list(zip(pictures, made.captions(), strict=True)), *[gr.skip()] * 5)
+                yield (list(zip(images, made.captions(), strict=True)), *[gr.skip()] * 5)
         if transparent:
             progress(None, desc="Taking the background away")
-            pictures = [outputs.without_background(view) for view in pictures]
+            images = [outputs.without_background(view) for view in images]
         made = outputs.Made(
-            asked.prepared.image, pictures, cameras, labels, what.seeds, origin(asked, what)
+            asked.prepared.image, images, cameras, labels, what.seeds, origin(asked, what)
         )
         progress(None, desc="Writing the files")
         files = outputs.write(made, session.new_folder("views"))
@@ -163,11 +167,11 @@ class Studio:
             str(files[kind]) if kind in files else None
             for kind in ("uncertainty", "sheet", "gif", "mp4", "zip")
         ]
-        yield (list(zip(pictures, made.captions(), strict=True)), *given)
+        yield (list(zip(images, made.captions(), strict=True)), *given)
 
 
 def sampling(asked: Asked, poses: Sequence[RelativePose], seeds: int, live: bool) -> Sampling:
-    """What to sample for a request."""
+    """Return what to sample for a request."""
     few = asked.steps <= settings.PREVIEW_STEPS and asked.steps > 2 and not live
     return Sampling(
         poses,
@@ -181,12 +185,12 @@ def sampling(asked: Asked, poses: Sequence[RelativePose], seeds: int, live: bool
 
 
 def preview_steps(pipe: Zero123Pipeline) -> int:
-    """Steps of a quick preview: half of what the model wants, and few."""
+    """Return the number of steps of a quick preview: half of what the model wants, and few."""
     return max(1, min(settings.PREVIEW_STEPS, pipe.config["num_inference_steps"] // 2))
 
 
 def origin(asked: Asked, what: Sampling) -> dict[str, Any]:
-    """How views came about, for transforms.json."""
+    """Tell how views came about, for transforms.json."""
     return made_by(
         asked.pipe,
         asked.prepared,
@@ -195,11 +199,12 @@ def origin(asked: Asked, what: Sampling) -> dict[str, Any]:
         guidance_scale=what.guidance_scale,
         sampler=what.sampler,
         seeds=list(what.seeds),
+        upscale=what.upscale,
     )
 
 
 def checked_pose(elevation: Any, azimuth: Any, zoom: Any) -> RelativePose:
-    """A target camera."""
+    """Return a target camera."""
     return RelativePose(
         inputs.number("elevation", elevation, -90.0, 90.0),
         inputs.number("azimuth", azimuth, -360.0, 360.0),

@@ -12,7 +12,7 @@ from zero123lib.fields import regularisers
 from zero123lib.fields.occupancy import OccupancyGrid
 from zero123lib.fields.volume import Rendering, density_normals, render
 from zero123lib.fields.voxels import VoxelField
-from zero123lib.reconstruction.cameras import Shot
+from zero123lib.reconstruction.cameras import OrbitCamera
 from zero123lib.views.cameras import camera_to_world, rays
 
 NORMAL_LOSSES = ("orient", "normal_smooth", "3d_normal_smooth")
@@ -23,7 +23,7 @@ _NEARBY = 0.01
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class RenderedViews:
     """What B cameras see.
 
     Attributes:
@@ -41,9 +41,9 @@ class Seen:
     directions: Tensor
 
 
-def see(
+def render_views(
     field: VoxelField,
-    shots: Sequence[Shot],
+    cameras: Sequence[OrbitCamera],
     size: int,
     samples: int,
     *,
@@ -51,30 +51,30 @@ def see(
     occupancy: OccupancyGrid,
     generator: torch.Generator,
     normals: bool = False,
-) -> Seen:
-    """Square pictures of a field, with gradient.
+) -> RenderedViews:
+    """Square images of a field, with gradient.
 
     Args:
         background: ``[C]``, or ``[S S, C]`` pixel by pixel.
         generator: on the field's device; of the places along the rays.
     """
     device = field.raw_density.device
-    parts = [rays(camera_to_world(one.pose).to(device), size, one.fov_deg) for one in shots]
+    parts = [rays(camera_to_world(one.pose).to(device), size, one.fov_deg) for one in cameras]
     origins, directions = (torch.stack(part).reshape(-1, 3) for part in zip(*parts, strict=True))
     found = render(
         field,
         origins,
         directions,
         samples=samples,
-        background=background if background.ndim == 1 else background.repeat(len(shots), 1),
+        background=background if background.ndim == 1 else background.repeat(len(cameras), 1),
         occupancy=occupancy,
         generator=generator,
         normals=normals,
         normal_step=field.cell / 2,
         negligible=_NEGLIGIBLE,
     )
-    shape = (len(shots), size, size)
-    return Seen(
+    shape = (len(cameras), size, size)
+    return RenderedViews(
         found.rgb.reshape(*shape, -1),
         found.opacity.reshape(shape),
         found.depth.reshape(shape),
@@ -84,8 +84,8 @@ def see(
     )
 
 
-def looks(
-    seen: Seen, field: VoxelField, weights: Mapping[str, float], generator: torch.Generator
+def regularization_losses(
+    seen: RenderedViews, field: VoxelField, weights: Mapping[str, float], generator: torch.Generator
 ) -> list[tuple[str, Tensor]]:
     """The regularisers that have a weight, by threestudio's names, unweighted."""
     losses = []

@@ -13,10 +13,10 @@ from gradio_client.exceptions import AppError
 
 from tests.app.conftest import ENDLESS, ENOUGH, served
 from zero123lib.app.examples import example_files
+from zero123lib.app.mesh_service import CHOICES, MeshService, recipe_for
+from zero123lib.app.model_cache import ModelCache
 from zero123lib.app.sessions import Session
-from zero123lib.app.shelf import Shelf
-from zero123lib.app.solid import CHOICES, Solid, recipe_for
-from zero123lib.app.studio import Studio
+from zero123lib.app.view_service import ViewService
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.meshes.load import load_mesh
 from zero123lib.reconstruction.recipes import recipe_names
@@ -32,7 +32,7 @@ def steps(words: str) -> tuple[int, int]:
 
 def test_a_quick_recipe_gives_a_mesh_in_every_format(url: str) -> None:
     client = Client(url, verbose=False)
-    picture, stats, glb, obj, ply, video = client.predict(
+    image, stats, glb, obj, ply, video = client.predict(
         handle_file(DUCK), "quick", input_elevation=20, api_name="/reconstruct"
     )
     counts = {len(load_mesh(file).faces) for file in (glb, obj, ply)}
@@ -41,7 +41,7 @@ def test_a_quick_recipe_gives_a_mesh_in_every_format(url: str) -> None:
     assert "**Finished**" in stats
     taken, total = steps(stats)
     assert taken == total >= 30
-    assert Path(video).suffix == ".mp4" and Path(picture).exists()
+    assert Path(video).suffix == ".mp4" and Path(image).exists()
 
 
 def test_a_mesh_that_is_stopped_keeps_what_is_there_and_views_go_on(pipe: Zero123Pipeline) -> None:
@@ -86,8 +86,8 @@ def test_a_run_ends_with_its_visitor(
     copy = tmp_path / "duck.png"
     copy.write_bytes(Path(DUCK).read_bytes())
     session = Session()
-    studio = Studio(Shelf(pipe, Zero123Pipeline.from_pretrained))
-    solid = Solid(studio, ENDLESS.recipe_overrides)
+    view_service = ViewService(ModelCache(pipe, Zero123Pipeline.from_pretrained))
+    solid = MeshService(view_service, ENDLESS.recipe_overrides)
     running = solid.reconstruct(session, {"path": str(copy)})
     next(running)
     folder = session.folder

@@ -18,7 +18,7 @@ from zero123lib._errors import ArgumentError
 from zero123lib._words import count, nearest
 
 
-def complaint(error: CycloptsError, verb: str) -> Exception:
+def diagnosis(error: CycloptsError, verb: str) -> Exception:
     """Say in this project's words what is wrong with the words after a verb."""
     name = "" if error.argument is None else _spelled(error.argument)
     cause = error.__cause__ or error.__context__  # of one value, of one of several
@@ -29,7 +29,7 @@ def complaint(error: CycloptsError, verb: str) -> Exception:
             if get_origin(kind) is not Literal:
                 words = {bool: "true or false", int: "a whole number", float: "a number"}
                 return ArgumentError(name, words.get(kind, str(kind)), repr(token.value))
-            names = get_args(kind)
+            names = [str(one) for one in get_args(kind)]
             got = f"{token.value!r}{nearest(token.value, names)}"
             return ArgumentError(name, f"one of {', '.join(names)}", got)
         case UnknownOptionError(token=token, argument_collection=known):
@@ -37,7 +37,8 @@ def complaint(error: CycloptsError, verb: str) -> Exception:
             names = [one for argument in known for one in argument.names]
             return ArgumentError(word, f"an option of {verb}", f"none such{nearest(word, names)}")
         case UnknownCommandError(app=app, unused_tokens=[word, *_]) if app is not None:
-            return _no_such_verb(app, f"{word!r}{nearest(word, _verbs(app))}")
+            names = [name for name in app if name.startswith("-") == word.startswith("-")]
+            return _no_such_verb(app, f"{word!r}{nearest(word, names)}")
         case MissingArgumentError(argument=argument) if argument is not None:
             number, several = argument.token_count()
             expected = "at least 1 value" if several else count(number, "value")

@@ -1,4 +1,4 @@
-"""The input view, and what the model makes of it, as pictures with alpha."""
+"""The input view, and what the model makes of it, as images with alpha."""
 
 from __future__ import annotations
 
@@ -11,35 +11,37 @@ from torch import Tensor
 
 from zero123lib._errors import ArgumentError
 from zero123lib.diffusion.pipeline import Condition, Zero123Pipeline
-from zero123lib.reconstruction.cameras import Shot, input_shot
+from zero123lib.reconstruction.cameras import OrbitCamera, input_camera
 from zero123lib.reconstruction.recipes import Recipe
-from zero123lib.views.images import ImageSource, Prepared
+from zero123lib.views.images import MOST_DARKNESS, ImageSource, Prepared, alpha_from_white
 from zero123lib.views.poses import Pose
 
 # Views that are made at once: a stop is heard between them.
 VIEWS_AT_ONCE = 4
-# A made pixel this much darker than white is no noise of the sampler; this much is any object.
-LEAST_DARKNESS, MOST_DARKNESS = 0.08, 0.3
+# A made pixel this much darker than white is no noise of the sampler.
+LEAST_DARKNESS = 0.08
 _LEAST_PIXELS = 16
 
 
 @dataclass(frozen=True, eq=False)
 class InputView:
-    """The picture that all comes from.
+    """The image that all comes from.
 
     Attributes:
         prepared: as the model is conditioned on it.
         rgba: float32 ``[S, S, 4]`` in [0, 1], straight alpha.
-        shot: its camera.
+        camera: its camera.
+        detail: the same at more pixels, ``[D, D, 4]``; None where the photo has no more.
     """
 
     prepared: Prepared
     rgba: Tensor
-    shot: Shot
+    camera: OrbitCamera
+    detail: Tensor | None = None
 
     @property
     def darkness(self) -> float:
-        """How much darker than white the object's light parts are: what to take for all object.
+        """Tell how much darker than white the object's light parts are, to take that for object.
 
         A fifth of its pixels are lighter. Between `LEAST_DARKNESS` and `MOST_DARKNESS`.
         """
@@ -59,21 +61,26 @@ def input_view(
     pipe: Zero123Pipeline,
     elevation_deg: float,
 ) -> InputView:
-    """The picture, framed, with what is see-through in it.
+    """The image, framed, with what is see-through in it.
 
-    A picture that is opaque everywhere, as one that is framed already may be, has its white taken
+    An image that is opaque everywhere, as one that is framed already may be, has its white taken
     for see-through.
 
     Raises:
-        ValueError: the picture cannot be read, or there is no object in it.
+        ValueError: the image cannot be read, or there is no object in it.
     """
     if isinstance(image, Prepared):
         prepared = image
     else:
         prepared = pipe.prepare(image, recipe.embedded.preprocess)
     rgba = torch.from_numpy(np.array(prepared.rgba, np.float32) / 255)
+    detail = None
+    if prepared.detail is not None and prepared.detail.width > len(rgba):
+        detail = torch.from_numpy(np.array(prepared.detail, np.float32) / 255)
     if bool((rgba[..., 3] >= 254 / 255).all()):
-        rgba = cut_from_white((prepared.tensor + 1) / 2, MOST_DARKNESS)
+        rgba = alpha_from_white((prepared.tensor + 1) / 2)
+        if detail is not None:
+            detail = alpha_from_white(detail[..., :3].movedim(-1, 0))
     pixels = int((rgba[..., 3] >= 0.5).sum())
     if pixels < _LEAST_PIXELS:
         raise ArgumentError(
@@ -82,32 +89,14 @@ def input_view(
             f"{pixels} that are neither transparent nor white; cut the object out, "
             "or frame it larger",
         )
-    return InputView(prepared, rgba, input_shot(recipe, elevation_deg))
-
-
-def cut_from_white(pictures: Tensor, opaque_darkness: float) -> Tensor:
-    """Pictures on white with an alpha of their own: ``rgb alpha + 1 - alpha`` is the picture.
-
-    Alpha rises with the darkness of the darkest channel, to 1 at ``opaque_darkness``. It is no
-    less than what leaves colours of at least 0.
-
-    Args:
-        pictures: ``[..., 3, H, W]`` in [0, 1].
-
-    Returns:
-        ``[..., H, W, 4]``, straight alpha.
-    """
-    rgb = pictures.movedim(-3, -1).float()
-    alpha = ((1 - rgb.amin(-1, keepdim=True)) / opaque_darkness).clamp(0, 1)
-    straight = 1 - (1 - rgb) / alpha.clamp_min(1e-6)
-    return torch.cat([torch.where(alpha > 0, straight, 1.0).clamp(0, 1), alpha], -1)
+    return InputView(prepared, rgba, input_camera(recipe, elevation_deg), detail)
 
 
 def made_views(
     pipe: Zero123Pipeline,
     condition: Condition,
     recipe: Recipe,
-    shot: Shot,
+    camera: OrbitCamera,
     poses: Sequence[Pose],
     seed: int,
     done: int = 0,
@@ -115,7 +104,7 @@ def made_views(
     """The model's views, `VIEWS_AT_ONCE` of them after the other.
 
     Args:
-        shot: the input's camera.
+        camera: the input's camera.
         poses: absolute; the model is told how they lie to the input's.
         done: how many there are already, a multiple of `VIEWS_AT_ONCE`.
 
@@ -128,11 +117,11 @@ def made_views(
         noise = np.random.SeedSequence([seed, first]).generate_state(1)
         made = pipe.views(
             condition,
-            [pose.relative_to(shot.pose) for pose in some],
+            [pose.relative_to(camera.pose) for pose in some],
             num_inference_steps=views.steps,
             guidance_scale=recipe.guidance.guidance_scale,
             sampler=views.sampler,
             generator=torch.Generator().manual_seed(int(noise[0])),
-            condition_elevation_deg=shot.pose.elevation_deg,
+            condition_elevation_deg=camera.pose.elevation_deg,
         )
         yield ((made + 1) / 2).cpu()
