@@ -268,7 +268,7 @@ def test_a_step_solves_once_for_places_and_once_for_their_gradient(
     def anew(model, positions, *rest):
         return losses(model, model.positions(model.moved()), *rest)
 
-    monkeypatch.setattr(refining, "_picture_losses", anew)
+    monkeypatch.setattr(refining, "_image_losses", anew)
     each = last(refine(start, pictures(truth), where(), settings, backend="open3d"))
     assert len(solved) == 2 * settings.steps + 1 + (2 + 2 * 4) * settings.steps + 1
     torch.testing.assert_close(once.vertices, each.vertices, atol=1e-6, rtol=0)

@@ -100,7 +100,7 @@ def test_what_lies_within_the_objects_box_is_its_own():
 
 
 def test_the_case_with_a_speck_is_framed_as_the_one_without(shared_data: Path):
-    cases = shared_data / "cases" / "images"
+    cases = shared_data / "cases" / "pictures"
     clean, speck = (prepare(cases / f"{name}.png", 128) for name in ("plain", "speck1px"))
     assert opaque_box(clean.rgba) == opaque_box(speck.rgba) == FRAMED
     assert np.array_equal(np.asarray(clean.rgba), np.asarray(speck.rgba))
