@@ -88,7 +88,7 @@ def check_file(out: Path) -> None:
 
 
 def _check_writable(folder: Path, expected: str, out: Path | None = None) -> None:
-    """The nearest folder that is there takes files."""
+    """Check that the nearest folder that is there takes files."""
     folder = folder.absolute()
     existing = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):

@@ -23,7 +23,7 @@ _WINDOW_RADIUS = 5
 
 
 def psnr(prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Peak signal-to-noise ratio per image, dB: ``10 log10(1 / mse)``; inf where equal.
+    """Compute the peak signal-to-noise ratio per image, dB: ``10 log10(1 / mse)``; inf where equal.
 
     Args:
         prediction: ``[..., 3, H, W]`` in [0, 1].
@@ -39,7 +39,7 @@ def psnr(prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> Tens
 
 
 def ssim(prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Structural similarity per image, in [-1, 1] (Wang et al. 2004, equation 17).
+    """Compute the structural similarity per image, in [-1, 1] (Wang et al. 2004, equation 17).
 
     The mean of :func:`ssim_map`, as torchmetrics 1.9's ``structural_similarity_index_measure``
     has it with its defaults. Earlier releases leave out 5 px along the border.
@@ -58,7 +58,8 @@ def ssim(prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> Tens
 
 
 def ssim_map(prediction: Tensor, target: Tensor) -> Tensor:
-    """Structural similarity around each pixel, ``[..., H, W]``, the mean of the three channels'.
+    """Compute the structural similarity around each pixel, ``[..., H, W]``, the mean of the three
+    channels'.
 
     Wang et al. 2004, equation 13 and section III.C: a Gaussian window of 11 x 11 with sigma 1.5,
     K1 = 0.01 and K2 = 0.03; images are mirrored at their borders. L, the range of the values, is
@@ -102,7 +103,7 @@ def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def silhouette(image: Tensor, threshold: float = SILHOUETTE_THRESHOLD) -> Tensor:
-    """Where an image on white shows its object: a channel below ``1 - threshold``, boolean.
+    """Find where an image on white shows its object: a channel below ``1 - threshold``, boolean.
 
     Args:
         image: ``[..., 3, H, W]`` in [0, 1].
@@ -120,7 +121,7 @@ def silhouette(image: Tensor, threshold: float = SILHOUETTE_THRESHOLD) -> Tensor
 
 
 def silhouette_iou(prediction: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Intersection over union of two silhouettes, in [0, 1]; 1 where both are empty.
+    """Compute the intersection over union of two silhouettes, in [0, 1]; 1 where both are empty.
 
     Args:
         prediction: ``[..., H, W]`` boolean.
@@ -144,7 +145,7 @@ def silhouette_iou(prediction: Tensor, target: Tensor, mask: Tensor | None = Non
 
 
 def volume_iou(prediction: Tensor, target: Tensor) -> Tensor:
-    """Intersection over union of two solids on the same grid, in [0, 1]; 1 where both are empty.
+    """Compute the intersection over union of solids on one grid, in [0, 1]; 1 if both are empty.
 
     Args:
         prediction: ``[..., X, Y, Z]`` boolean, True inside.
@@ -167,7 +168,7 @@ def volume_iou(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def azimuth_error_deg(found_deg: Tensor, true_deg: Tensor) -> Tensor:
-    """Angle between two azimuths the short way round, degrees in [0, 180].
+    """Compute the angle between two azimuths the short way round, degrees in [0, 180].
 
     Args:
         found_deg: ``[...]``, any number of turns.
@@ -182,7 +183,7 @@ def azimuth_error_deg(found_deg: Tensor, true_deg: Tensor) -> Tensor:
 
 
 def _windowed(images: Tensor) -> Tensor:
-    """Gaussian means around each pixel of ``[..., H, W]``, mirrored at the border.
+    """Compute Gaussian means around each pixel of ``[..., H, W]``, mirrored at the border.
 
     A sum of shifted images per axis, since a convolution in double precision takes several times
     as long.

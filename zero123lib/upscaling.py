@@ -124,7 +124,7 @@ def _tiled(image: Tensor, factor: int) -> Tensor:
 
 
 def _reach(start: int, length: int) -> tuple[int, int]:
-    """Along one axis: what a tile's convolutions may see of an image."""
+    """Return what a tile's convolutions may see of an image along one axis."""
     return max(0, start - _AROUND), min(length, start + _TILE + _AROUND)
 
 

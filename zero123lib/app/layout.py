@@ -123,7 +123,7 @@ def _connect_image(
     camera: parts.Camera,
     view: parts.View,
 ) -> None:
-    """An image, or how it is framed, shown as the model is given it."""
+    """Show an image, and how it is framed, as the model is given it."""
     # The elevation goes with the image: known of an example, level unless told of one's own.
     # So does how it is cut out: an image that was fixed by hand has its own transparency.
     fresh = [source.input_elevation, source.method]
@@ -159,7 +159,7 @@ def _connect_image(
 
 
 def _connect_brush(actions: Actions, session: gr.State, source: parts.Source) -> None:
-    """The cut-out, fixed by hand: the image comes back with what was painted."""
+    """Let the cut-out be fixed by hand: the image comes back with what was painted."""
     source.fix.click(
         actions.canvas,
         [session, source.image, source.method],
@@ -183,7 +183,7 @@ def _connect_view(
     camera: parts.Camera,
     view: parts.View,
 ) -> None:
-    """A quick preview follows the camera; the full view comes when it rests."""
+    """Let a quick preview follow the camera; the full view comes when it rests."""
     place = [session, source.image, *camera.sliders(), camera.guidance_scale]
     rest = [camera.seed, source.input_elevation, *source.framing(), source.model]
     shown = [view.image, view.caption]
@@ -267,7 +267,7 @@ def _connect_mesh(
     camera: parts.Camera,
     mesh: parts.Mesh,
 ) -> None:
-    """A mesh, in a queue of its own: whoever turns an object need not wait for it."""
+    """Make a mesh in a queue of its own: whoever turns an object need not wait for it."""
     asked = [session, source.image, mesh.recipe, camera.seed, source.input_elevation]
     mesh.button.click(
         lambda: (gr.Row(visible=False), None), None, [mesh.downloads, mesh.viewer], **AT_ONCE

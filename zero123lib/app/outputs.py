@@ -48,12 +48,12 @@ class Made:
     made_by: dict[str, Any]
 
     def by_seed(self) -> list[Sequence[Image.Image]]:
-        """One list of views per seed."""
+        """Return one list of views per seed."""
         count = len(self.cameras)
         return [self.views[i * count : (i + 1) * count] for i in range(len(self.seeds))]
 
     def captions(self) -> list[str]:
-        """One line per view; the seed where there are several."""
+        """Return one line per view; the seed where there are several."""
         if len(self.seeds) == 1:
             return list(self.labels)
         return [f"{label} · seed {seed}" for seed in self.seeds for label in self.labels]
@@ -92,7 +92,7 @@ def write(made: Made, folder: Path) -> dict[str, Path]:
 
 
 def write_zip(path: Path, files: dict[str, bytes], others: Sequence[Path] = ()) -> None:
-    """A zip of contents by name, and of files by theirs."""
+    """Write a zip of contents by name, and of files by theirs."""
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in files.items():
             archive.writestr(name, content)
@@ -101,7 +101,7 @@ def write_zip(path: Path, files: dict[str, bytes], others: Sequence[Path] = ()) 
 
 
 def write_film(path: Path, views: Sequence[Image.Image]) -> None:
-    """An H.264 MP4 of views in turn, round and round for some seconds, sides made even.
+    """Write an H.264 MP4 of views in turn, round and round for some seconds, sides made even.
 
     Raises:
         MissingExtraError: imageio or imageio-ffmpeg is not there.
@@ -119,7 +119,7 @@ def write_film(path: Path, views: Sequence[Image.Image]) -> None:
 
 
 def std_over_seeds(views: Sequence[Image.Image]) -> np.ndarray:
-    """How much one camera's views by several seeds differ: `[H, W]` in [0, 0.5].
+    """Return how much one camera's views by several seeds differ: `[H, W]` in [0, 0.5].
 
     The standard deviation over the seeds, root mean square over the channels, of colours in [0, 1].
     """
@@ -128,14 +128,14 @@ def std_over_seeds(views: Sequence[Image.Image]) -> np.ndarray:
 
 
 def heat(values: np.ndarray) -> Image.Image:
-    """An image of `std_over_seeds`: dark is agreement, bright is 0.25 and more."""
+    """Return an image of `std_over_seeds`: dark is agreement, bright is 0.25 and more."""
     place = np.clip(values / _MOST_SPREAD, 0.0, 1.0) * (len(_HEAT) - 1)
     channels = [np.interp(place, range(len(_HEAT)), _HEAT[:, i]) for i in range(3)]
     return Image.fromarray(np.stack(channels, -1).round().astype(np.uint8))
 
 
 def uncertainty_sheet(made: Made) -> Image.Image:
-    """Where the seeds disagree, camera by camera, with the mean over the image."""
+    """Return where the seeds disagree, camera by camera, with the mean over the image."""
     maps = [std_over_seeds(views) for views in zip(*made.by_seed(), strict=True)]
     labels = [
         f"{label}: {values.mean():.3f}" for label, values in zip(made.labels, maps, strict=True)

@@ -122,7 +122,7 @@ def note(prepared: Prepared, notice: str | None) -> str:
 
 
 def _square(rgba: Image.Image) -> Image.Image:
-    """In the middle of a transparent square."""
+    """Put an image in the middle of a transparent square."""
     side = max(rgba.size)
     canvas = Image.new("RGBA", (side, side))
     canvas.paste(rgba, ((side - rgba.width) // 2, (side - rgba.height) // 2))

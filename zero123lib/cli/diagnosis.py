@@ -72,5 +72,5 @@ def spelled(app: App, name: str) -> str:
 
 
 def _spelled(argument: Argument) -> str:
-    """As it was written (`--zoom` for `--radius`), else by its first name."""
+    """Name it as it was written (`--zoom` for `--radius`), else by its first name."""
     return next((token.keyword for token in argument.tokens if token.keyword), argument.name)

@@ -56,7 +56,10 @@ def _listed(told: Mapping[str, str | None]) -> str:
 
 
 def _packages() -> dict[str, dict[str, str | None]]:
-    """Versions of what an extra brings, by its name, "" for what is always there; None: missing."""
+    """Return versions of what an extra brings, by its name, "" for what is always there.
+
+    None stands for what is missing.
+    """
     found: dict[str, dict[str, str | None]] = {"": {"torch": _version("torch")}}
     try:
         lines = requires("zero123lib") or []

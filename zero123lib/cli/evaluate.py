@@ -92,7 +92,7 @@ class Sweeping(Asking):
 
     @property
     def sweeps(self) -> bool:
-        """Whether curves are asked for."""
+        """Tell whether curves are asked for."""
         return bool(self.sweep_steps or self.sweep_guidance)
 
     def check(self) -> None:
@@ -103,7 +103,7 @@ class Sweeping(Asking):
             raise ArgumentError("sweep_guidance", "no --guidance beside it", "one")
 
     def settings(self, pipe: Zero123Pipeline) -> list[Setting]:
-        """One, or the grid of a sweep; what is not given is as the model recommends."""
+        """Return one, or the grid of a sweep; what is not given is as the model recommends."""
         swept = "sweep_steps" if self.sweep_steps else "num_inference_steps"
         with renaming(num_inference_steps=swept):
             return self.grid(
@@ -289,7 +289,7 @@ def reconstruction(
 
 
 def _checked_kinds(kinds: list[str] | None) -> list[str] | None:
-    """The kinds of `--kinds`; None where it was not given."""
+    """Return the kinds of `--kinds`; None where it was not given."""
     if kinds is None:
         return None
     from zero123lib.scenes import KINDS, check_kinds
@@ -375,7 +375,7 @@ def _swept(
 
 
 def _command(protocol: Sequence[str], model: Model, options: Mapping[str, Any]) -> str:
-    """The line that gives the same report, whatever the model comes to recommend."""
+    """Return the line that gives the same report, whatever the model comes to recommend."""
     from zero123lib.scenes import KINDS
 
     words = ["zero123", "evaluate", *protocol, "--model", model.model or "tiny"]

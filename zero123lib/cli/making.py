@@ -264,7 +264,7 @@ class Making:
             )
 
     def _origin(self, pipe: Zero123Pipeline, label: str, prepared: Prepared) -> dict[str, Any]:
-        """How the views came about, for transforms.json."""
+        """Return how the views came about, for transforms.json."""
         from zero123lib.diffusion.apps import made_by
 
         how = {"image": Path(label).name, "preprocess": self.source.preprocess}
@@ -296,7 +296,8 @@ class Making:
 
 
 def _folders(stems: Sequence[str], out: Path) -> list[Path]:
-    """One folder per image: ``out`` itself for a single one, else one in it by the file's name."""
+    """Return one folder per image: ``out`` itself for a single one, else one in it by the file's
+    name."""
     check_folder(out)
     if len(stems) == 1:
         return [out]
@@ -313,6 +314,6 @@ def _folders(stems: Sequence[str], out: Path) -> list[Path]:
 
 
 def _about(label: str, error: ValueError) -> str:
-    """A complaint with the file's name in it, on one line."""
+    """Return a complaint with the file's name in it, on one line."""
     text = " ".join(str(error).split())
     return text if label in text else f"{text} ({label})"

@@ -127,7 +127,7 @@ class Model:
 
 @contextmanager
 def renaming(**names: str) -> Iterator[None]:
-    """Within it, complaints of the library about an argument are about another one of ours."""
+    """Make complaints of the library about an argument complaints about another one of ours."""
     try:
         yield
     except ArgumentError as error:

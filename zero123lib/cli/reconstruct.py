@@ -150,7 +150,7 @@ def _check_without_photo(
 
 
 def _loaded(photo: str, mask: Path | None) -> Image:
-    """The image of a file, of standard input, or of a folder that has one."""
+    """Return the image of a file, of standard input, or of a folder that has one."""
     from zero123lib.views.sources import named_images
 
     named = named_images([photo])
@@ -166,7 +166,7 @@ def _of_photo(
     model: Model,
     telling: Telling,
 ) -> int:
-    """By our own engine, of one image."""
+    """Reconstruct one image by our own engine."""
     from zero123lib.diffusion.apps import check_input_elevation
     from zero123lib.diffusion.card import about_model
     from zero123lib.reconstruction.engine import reconstruct as steps_of
@@ -195,7 +195,7 @@ def _of_photo(
 
 
 def _of_views(views: Path, recipe: Recipe, run: Run, telling: Telling) -> int:
-    """By our own engine, of images that are there already."""
+    """Reconstruct images that are there already by our own engine."""
     from zero123lib.reconstruction.engine import reconstruct_views
     from zero123lib.reconstruction.given import given_views
 
@@ -251,7 +251,7 @@ def _in_threestudio(
     model: Model,
     telling: Telling,
 ) -> None:
-    """By threestudio, in a process of its own."""
+    """Reconstruct by threestudio, in a process of its own."""
     from zero123lib.threestudio_plugin.launch import Launched, launch
 
     for name in ("resume", "max_steps"):
@@ -299,7 +299,7 @@ def _terminated_as_interrupted() -> Iterator[None]:
 
 
 def _about(recipe: Recipe, run: Run, device: str) -> Iterator[str]:
-    """What is about to be done, in lines."""
+    """Say what is about to be done, in lines."""
     from zero123lib.reconstruction.state import CHECKPOINT, METRICS
 
     steps = min(recipe.steps, run.max_steps or recipe.steps)

@@ -117,7 +117,7 @@ def render(
 
 
 def _device(name: str, backend: RasterBackend) -> str:
-    """The device, after a look whether what rasterizes there is installed."""
+    """Return the device, after a look whether what rasterizes there is installed."""
     import torch
 
     from zero123lib.meshes.rasterize import check_backend, choose_backend

@@ -47,7 +47,7 @@ class Telling:
 
     @contextmanager
     def hushed(self) -> Iterator[None]:
-        """Where only errors are wanted, keep warnings of whoever is called from stderr."""
+        """Keep warnings of whoever is called from stderr where only errors are wanted."""
         before = logging.root.manager.disable
         with warnings.catch_warnings():
             if self.quiet:

@@ -218,7 +218,7 @@ def _view_facts(name: str, image: Image.Image, pose: Pose) -> ViewFacts:
 
 
 def _reach(seen: np.ndarray, radius: float) -> float | None:
-    """How far from the origin the ray through the outermost visible pixel passes it."""
+    """Return how far from the origin the ray through the outermost visible pixel passes it."""
     rows, columns = np.nonzero(seen)
     if not len(rows):
         return None

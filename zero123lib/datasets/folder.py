@@ -196,7 +196,7 @@ def write_object(folder: str | Path, images: Sequence[np.ndarray], poses: Sequen
 
 
 def _listed_objects(path: Path) -> tuple[str, ...]:
-    """What `valid_paths.json` lists: paths relative to its folder."""
+    """Return what `valid_paths.json` lists: paths relative to its folder."""
     try:
         names = json.loads(path.read_bytes())
     except ValueError as error:

@@ -62,5 +62,5 @@ def shares(weights: Sequence[float], total: int) -> list[int]:
 
 
 def _joined(batches: Sequence[Batch]) -> Batch:
-    """One batch of the pairs of several, in their order."""
+    """Return one batch of the pairs of several, in their order."""
     return {name: torch.cat([one[name] for one in batches]) for name in batches[0]}

@@ -105,7 +105,8 @@ def _write_shards(
 
 
 def _complete_views(stored: StoredObject, skipped: dict[str, str]) -> dict[str, bytes]:
-    """The files of an object's views that have both, by name; none of an object with one view."""
+    """Return the files of an object's views that have both, by name; none of an object with one
+    view."""
     views, lonely = view_files(stored.files)
     skipped.update({f"{stored.name}/{view}": reason for view, reason in lonely.items()})
     if len(views) < 2:
@@ -116,7 +117,7 @@ def _complete_views(stored: StoredObject, skipped: dict[str, str]) -> dict[str, 
 
 
 def _tar_bytes(size: int) -> int:
-    """What a file takes in a tar: a header, and its content in whole blocks."""
+    """Return what a file takes in a tar: a header, and its content in whole blocks."""
     return tarfile.BLOCKSIZE * (1 + -(-size // tarfile.BLOCKSIZE))
 
 

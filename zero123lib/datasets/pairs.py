@@ -96,7 +96,7 @@ class PairDataset(IterableDataset):
         return self._logged(first, worker.num_workers * self.step)
 
     def _logged(self, first: int, step: int) -> Iterator[Batch]:
-        """The source's batches; what it skips is told to the process that owns the loader."""
+        """Yield the source's batches; what it skips is told to the process that owns the loader."""
         told = len(self.source.skipped)
         for batch in self.source.batches(first, step, self.batch_size):
             if len(self.source.skipped) > told:

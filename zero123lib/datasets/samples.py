@@ -193,13 +193,14 @@ def world_to_camera(pose: Pose) -> np.ndarray:
 
 
 def _roll_deg(rotation: np.ndarray, w2c: Tensor) -> float:
-    """How far the image is turned about the look direction, from +z up."""
+    """Measure how far the image is turned about the look direction, from +z up."""
     pose = pose_from_world_to_camera(w2c)
     return _angle_deg(world_to_camera(pose)[1, :3], rotation[1])
 
 
 def _angle_deg(a: np.ndarray, b: np.ndarray) -> float:
-    """Angle between two vectors [3], which need not be of unit length, in [0, 180] degrees."""
+    """Compute the angle between two vectors [3], which need not be of unit length, in [0, 180]
+    degrees."""
     scale = float(np.linalg.norm(a) * np.linalg.norm(b))
     if scale < 1e-12:
         return 180.0

@@ -118,7 +118,7 @@ class ShardPairs:
                 pairs = []
 
     def _visits(self, start: int) -> Iterator[Visit]:
-        """The turns from pair `start` on, without end."""
+        """Yield the turns from pair `start` on, without end."""
         number = epoch = 0
         while True:
             total = self._total()
@@ -135,7 +135,7 @@ class ShardPairs:
             epoch += 1
 
     def _total(self) -> int | None:
-        """Objects per epoch, where the counts of all shards are known and one is above 0."""
+        """Return objects per epoch, where the counts of all shards are known and one is above 0."""
         if any(url not in self._counts for url in self.shards):
             return None
         return sum(self._counts[url] for url in self.shards) or None
@@ -143,7 +143,7 @@ class ShardPairs:
     def _epoch(
         self, epoch: int, skip: int
     ) -> Iterator[tuple[StoredObject | None, list[StoredObject | None]]]:
-        """The objects of an epoch with what the buffer holds; the first `skip` may be None."""
+        """Yield an epoch's objects with what the buffer holds; the first `skip` may be None."""
         shards = [self.shards[i] for i in self._random(ORDER, epoch).permutation(len(self.shards))]
         total = self._total()
         needed = None
@@ -155,7 +155,7 @@ class ShardPairs:
         )
 
     def _objects(self, shards: list[str], needed: set[int] | None) -> Iterator[StoredObject | None]:
-        """The objects of the shards in turn; shards without a needed one are not opened."""
+        """Yield the objects of the shards in turn; shards without a needed one are not opened."""
         place = 0
         for url in shards:
             count = self._counts.get(url)
@@ -169,7 +169,7 @@ class ShardPairs:
                 place += 1
 
     def _shard(self, url: str) -> Iterator[StoredObject | None]:
-        """The objects of a shard, as many as are known to be in it.
+        """Yield the objects of a shard, as many as are known to be in it.
 
         What is counted must not depend on how much can be read, or a shard that fails would move
         all pairs after it.
@@ -188,7 +188,7 @@ class ShardPairs:
             yield from repeat(None, count - found)
 
     def _pair(self, visit: Visit) -> Pair:
-        """The pair of a turn, or of the first usable substitute.
+        """Return the pair of a turn, or of the first usable substitute.
 
         Raises:
             ValueError: no object of the data set has two usable views.
@@ -240,7 +240,7 @@ def shuffled(
 
 
 def _taken(waiting: list[Item], random: np.random.Generator) -> Item:
-    """One item drawn from the list, which its last one takes the place of."""
+    """Return one item drawn from the list, which its last one takes the place of."""
     index = int(random.integers(len(waiting)))
     waiting[index], waiting[-1] = waiting[-1], waiting[index]
     return waiting.pop()

@@ -81,7 +81,8 @@ def read_counts(urls: tuple[str, ...]) -> dict[str, int]:
 
 
 def _index(parent: str) -> dict[str, int]:
-    """Objects per shard by its name, as the index in a folder says; empty where there is none."""
+    """Return objects per shard by its name, as the index in a folder says; empty where there is
+    none."""
     try:
         with closing(_open(f"{parent}/{INDEX}")) as file:
             content = file.read()
@@ -185,12 +186,12 @@ class _Header(tarfile.TarInfo):
 
 
 def _now(content: bytes) -> Callable[[], bytes]:
-    """A function that returns what is there already."""
+    """Return a function that returns what is there already."""
     return lambda: content
 
 
 def _later(path: str, offset: int, size: int) -> Callable[[], bytes]:
-    """A function that reads a part of a file."""
+    """Return a function that reads a part of a file."""
 
     def read() -> bytes:
         with open(path, "rb") as file:
@@ -211,10 +212,10 @@ def _is_url(text: str) -> bool:
 
 
 def _is_pattern(text: str) -> bool:
-    """Whether it is for webdataset to expand: nothing on disk has this name."""
+    """Tell whether it is for webdataset to expand: nothing on disk has this name."""
     return not Path(text).exists() and (_is_url(text) or "{" in text or "::" in text)
 
 
 def _has_siblings(url: str) -> bool:
-    """Whether other files lie beside a shard: not so for commands and signed addresses."""
+    """Tell whether other files lie beside a shard: not so for commands and signed addresses."""
     return not url.startswith("pipe:") and "?" not in url and "/" in url

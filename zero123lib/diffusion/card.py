@@ -6,7 +6,7 @@ from zero123lib.diffusion.pipeline import Zero123Pipeline
 
 
 def about_model(pipe: Zero123Pipeline) -> str:
-    """One line on a loaded model, for apps to show beside its images."""
+    """Return one line on a loaded model, for apps to show beside its images."""
     licence, known = pipe.licence, pipe.config["domain"]
     parts = [
         f"licence {licence}" if licence else "licence not stated beside its weights",

@@ -145,7 +145,7 @@ def _describe(
 
 
 def _checked_out(out: str | Path) -> Path:
-    """The final name, absolute and without links; it is free, or an empty folder."""
+    """Return the final name, absolute and without links; it is free, or an empty folder."""
     final = Path(out).resolve()
     if final.suffix in (".ckpt", ".pt", ".pth", ".bin"):
         raise ArgumentError(
@@ -191,7 +191,7 @@ def _unfinished(partial: Path, made_from: bytes) -> Iterator[None]:
 
 
 def _card(source: Path, settings: Mapping[str, Any]) -> str:
-    """A model card that says where the weights are from."""
+    """Return a model card that says where the weights are from."""
     fields = {"library_name": "diffusers", "pipeline_tag": "image-to-image"}
     licence = settings["licence"]
     if licence and " " not in licence:

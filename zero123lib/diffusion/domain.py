@@ -41,7 +41,7 @@ class DomainStatistics:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> DomainStatistics:
-        """Invert :meth:`to_config`."""
+        """Undo :meth:`to_config`."""
         return cls(**config)
 
 

@@ -97,5 +97,5 @@ def tells_azimuth(target: Tensor, ring: AzimuthSweep) -> bool:
 
 
 def _reduced(images: Tensor, ring: AzimuthSweep) -> Tensor:
-    """Averages at the ring's size, in double precision: the errors are small differences."""
+    """Return averages at the ring's size, in double precision: the errors are small differences."""
     return functional.adaptive_avg_pool2d(images.double(), ring.images.shape[-1])

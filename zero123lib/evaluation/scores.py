@@ -147,7 +147,7 @@ def _lpips(made: Tensor, targets: Tensor) -> Sequence[float | None]:
 def _azimuth_errors(
     sample: Sample, view: int, made: Tensor
 ) -> tuple[bool, Callable[[Tensor | None], Sequence[float | None]]]:
-    """Whether a view tells its azimuth, and the errors within a mask; None without a scene."""
+    """Tell whether a view tells its azimuth, and the errors within a mask; None without a scene."""
     if not isinstance(sample, SceneSample):
         return False, lambda mask: [None] * len(made)
     target = sample.targets[view]

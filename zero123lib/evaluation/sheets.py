@@ -59,7 +59,7 @@ def curves_image(curves: Curves) -> Image.Image:
 
 
 def _panel(title: str, lines: Mapping[float, Mapping[int, float]]) -> Image.Image:
-    """Lines over steps, which stand evenly; the axis of values spans what there is."""
+    """Draw lines over steps, which stand evenly; the axis of values spans what there is."""
     font = ImageFont.load_default(12)
     panel = Image.new("RGB", _PANEL, "white")
     draw = ImageDraw.Draw(panel)

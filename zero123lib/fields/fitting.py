@@ -219,7 +219,7 @@ class Fitting:
         self.step = state["step"]
 
     def _stage(self, step: int) -> int:
-        """The number of the stage that a step belongs to."""
+        """Return the number of the stage that a step belongs to."""
         return sum(step >= round(share * self.settings.steps) for share in self.settings.milestones)
 
     def _hull_field(self, resolution: int) -> VoxelField:
@@ -255,7 +255,7 @@ class Fitting:
         return field
 
     def _begin_stage(self, cells: Tensor | None = None) -> None:
-        """What is occupied, the grids around it, the rays that meet it, and a fresh optimiser."""
+        """Find what is occupied, grids around it and rays that meet it; begin a fresh optimiser."""
         s, field = self.settings, self.field
         if cells is None:
             grid = OccupancyGrid.of(

@@ -166,7 +166,7 @@ def _meetings(
 
 
 def _filling(met: _Meetings, inside: Tensor) -> tuple[Tensor, Tensor]:
-    """Which pixels are missing, and how far away what is put there is, both ``[S, S]``.
+    """Return which pixels are missing, and how far away what is put there is, both ``[S, S]``.
 
     Depths are those that differ least from the rays' own and from their neighbours' (Tikhonov).
     Both go on beyond their pixels by one, for the outline runs between them.

@@ -268,7 +268,8 @@ def _sampled(
 
 
 def _scattered(function: Callable[[Tensor], Tensor], points: Tensor, kept: Tensor | None) -> Tensor:
-    """``function`` at points ``[N, S, 3]``, at the flat places ``kept`` alone, elsewhere zero."""
+    """Return ``function`` at points ``[N, S, 3]``, at the flat places ``kept`` alone, elsewhere
+    zero."""
     if kept is None:
         return function(points)
     values = function(points.reshape(-1, 3).index_select(0, kept))

@@ -180,7 +180,7 @@ class VoxelField(nn.Module):
         return (points - (low + high) / 2) * (2 / (high - low))
 
     def _at(self, grid: Tensor, places: Tensor) -> Tensor:
-        """A grid interpolated linearly at places ``[..., 3]``, ``[..., channels]``."""
+        """Return a grid interpolated linearly at places ``[..., 3]``, ``[..., channels]``."""
         # grid_sample names the last axis first.
         values = functional.grid_sample(
             grid,

@@ -138,7 +138,7 @@ def _charts(mesh: Mesh, size: int, padding: int, limit_s: float) -> Tensor:
 
 
 def _unit(vertices: Tensor) -> Tensor:
-    """Vertices at the size that xatlas's tolerances are made for."""
+    """Return vertices at the size that xatlas's tolerances are made for."""
     vertices = vertices.double()
     low, high = vertices.amin(0), vertices.amax(0)
     return (vertices - low) / (high - low).max().clamp(min=1e-30)
@@ -157,6 +157,6 @@ def _place_the_rest(uv: Tensor, placed: Tensor, faces: Tensor, vertices: int) ->
 
 
 def _last_line(error: Exception) -> str:
-    """What a child process said last."""
+    """Return what a child process said last."""
     said = getattr(error, "stderr", b"") or str(error).encode()
     return said.decode(errors="replace").strip().rsplit("\n", 1)[-1][:200]

@@ -161,7 +161,7 @@ def clean(
 
 
 def _whole_faces(surface: Surface) -> Surface:
-    """Without faces that have no area or are there twice."""
+    """Return what is left without faces that have no area or are there twice."""
     whole = distinct(surface.faces)
     if not whole.all():
         surface = surface.take(whole)
@@ -183,7 +183,7 @@ def _large_parts(surface: Surface, min_share: float) -> Surface:
 
 
 def _oriented(surface: Surface) -> Surface:
-    """All shells wound alike, and outwards where they are closed or at least have an inside.
+    """Return all shells wound alike, and outwards where they are closed or at least have an inside.
 
     A closed shell that is inside out stays so where it is in another solid: it is a hollow.
     """
@@ -210,7 +210,7 @@ def _solid(surface: Surface) -> Surface:
 def _hollows(
     surface: Surface, shell: np.ndarray, closed: np.ndarray, volume: np.ndarray
 ) -> np.ndarray:
-    """Which shells are closed, inside out, and within a closed one that is not, bool."""
+    """Return which shells are closed, inside out, and within a closed one that is not, bool."""
     hollow = np.zeros(len(volume), bool)
     inverted = np.flatnonzero(closed & (volume < 0.0))
     solids = np.flatnonzero(closed & (volume > 0.0))
@@ -267,7 +267,7 @@ def _rounded(surface: Surface) -> Surface:
 
 
 def _thinned(surface: Surface, budget: int) -> Surface:
-    """At most so many faces; what belongs to corners is gone."""
+    """Keep at most so many faces; what belongs to corners is gone."""
     o3d: Any = require("open3d", "meshes")
     thin = _legacy(o3d, surface).simplify_quadric_decimation(budget)
     positions, faces = np.asarray(thin.vertices), np.asarray(thin.triangles).astype(np.int64)
@@ -287,7 +287,8 @@ def _legacy(o3d: Any, surface: Surface) -> Any:
 
 
 def _normals(mesh: Mesh, surface: Surface, moved: bool) -> Tensor | None:
-    """The surface's normals: its own, or new ones of the same kind where faces have moved."""
+    """Return the surface's normals: its own, or new ones of the same kind where faces have
+    moved."""
     if mesh.normals is None:
         return None
     if not moved and surface.normals is not None:
@@ -298,7 +299,8 @@ def _normals(mesh: Mesh, surface: Surface, moved: bool) -> Tensor | None:
 
 
 def _recolored(thin: Mesh, full: Mesh) -> tuple[Mesh, tuple[str, ...]]:
-    """A thinned mesh with the colours of the full one at its vertices; what is lost by that."""
+    """Return a thinned mesh with the colours of the full one at its vertices; what is lost by
+    that."""
     only = full.materials[0]
     if full.vertex_colors is None and full.face_material is None and only.texture is None:
         return replace(thin, materials=(only,)), ()
@@ -313,6 +315,6 @@ def _recolored(thin: Mesh, full: Mesh) -> tuple[Mesh, tuple[str, ...]]:
 
 
 def _means(points: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """Means ``[G, 3]`` of points ``[N, 3]`` by group ``[N]``."""
+    """Return means ``[G, 3]`` of points ``[N, 3]`` by group ``[N]``."""
     counts = np.bincount(group)
     return np.stack([np.bincount(group, axis) / counts for axis in points.T], axis=1)

@@ -44,7 +44,7 @@ def distinct_corners(mesh: Mesh, faces: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def number_rows(columns: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Number rows ``[N]``, equal ones alike, ascending with the columns.
+    """Return number rows ``[N]``, equal ones alike, ascending with the columns.
 
     Returns:
         The numbers, and the rows' first positions ``[K]``.

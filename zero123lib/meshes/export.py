@@ -94,7 +94,7 @@ def write_mesh(path: str | Path, mesh: Mesh, up: str = "auto") -> Written:
 
 
 def _turned(mesh: Mesh, up: Up) -> Mesh:
-    """The mesh in the file's axes, without gradients and in float32."""
+    """Return the mesh in the file's axes, without gradients and in float32."""
     return replace(
         mesh,
         vertices=to_file(mesh.vertices.detach().float(), up),
@@ -131,7 +131,7 @@ def _glb(trimesh: Any, mesh: Mesh, up: Up) -> bytes:
 
 
 def _part(trimesh: Any, mesh: Mesh, faces: torch.Tensor, material: Material, name: str) -> Any:
-    """The faces of one material as trimesh's, a vertex for each kind of corner."""
+    """Return the faces of one material as trimesh's, a vertex for each kind of corner."""
     corners, indices = distinct_corners(mesh, faces)
     at = mesh.faces.flatten()[corners].numpy()
     uv = None if mesh.uv is None else mesh.uv.reshape(-1, 2)[corners].numpy()
@@ -150,7 +150,8 @@ def _part(trimesh: Any, mesh: Mesh, faces: torch.Tensor, material: Material, nam
 
 
 def _unit_normals(mesh: Mesh, corners: torch.Tensor) -> np.ndarray:
-    """Normals of corners; glTF wants length 1 even of faces without area, which have none."""
+    """Return normals of corners; glTF wants length 1 even of faces without area, which have
+    none."""
     assert mesh.normals is not None
     normals = mesh.normals.reshape(-1, 3)[corners]
     length = torch.linalg.vector_norm(normals, dim=-1, keepdim=True)
@@ -172,7 +173,7 @@ def _pbr(trimesh: Any, material: Material, name: str) -> Any:
 
 
 def _exact_colors(tree: dict[str, Any], materials: Mapping[str, Material]) -> None:
-    """Colours as the numbers they are: trimesh would round both kinds to bytes."""
+    """Keep colours as the numbers they are: trimesh would round both kinds to bytes."""
     for written in tree.get("materials", []):
         factor = [float(value) for value in materials[written["name"]].color]
         written.setdefault("pbrMetallicRoughness", {})["baseColorFactor"] = factor

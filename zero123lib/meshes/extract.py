@@ -54,7 +54,7 @@ class _Grid:
 
     @property
     def axis(self) -> np.ndarray:
-        """Positions of the nodes, float64 ``[nodes]``; the empty ones stand a cell outside."""
+        """Return the nodes' positions, float64 ``[nodes]``; the empty ones stand a cell outside."""
         cell = 2.0 * self.half_extent / (self.resolution - 1)
         return (np.arange(self.nodes) - 1) * cell - self.half_extent
 
@@ -179,7 +179,7 @@ def find_level(density_fn: DensityFn, half_extent: float = HALF_EXTENT) -> float
 
 
 def _plane(density_fn: DensityFn, grid: _Grid, x: int) -> np.ndarray:
-    """Densities ``[nodes, nodes]`` of one plane across x, 0 in the empty space around the cube."""
+    """Return the densities ``[nodes, nodes]`` of a plane across x, 0 around the cube."""
     plane = np.zeros((grid.nodes, grid.nodes), np.float32)
     if x in (0, grid.nodes - 1):
         return plane
@@ -201,7 +201,8 @@ def _plane(density_fn: DensityFn, grid: _Grid, x: int) -> np.ndarray:
 
 
 def _march(slab: np.ndarray, first: int, grid: _Grid) -> tuple[np.ndarray, ...] | None:
-    """The surface in one slab: what each vertex is (see `_key`), where it is, and the faces."""
+    """Return the surface in one slab: what each vertex is (see `_key`), where it is, and the
+    faces."""
     from skimage.measure import marching_cubes
 
     signed = slab - np.float32(grid.level)
@@ -218,7 +219,8 @@ def _march(slab: np.ndarray, first: int, grid: _Grid) -> tuple[np.ndarray, ...] 
 
 
 def _key(low: np.ndarray, within: np.ndarray, first: int, grid: _Grid) -> np.ndarray:
-    """A number for the edge or cell that a vertex is in: that of its lowest node, and its axes."""
+    """Return a number for the edge or cell that a vertex is in: that of its lowest node, and its
+    axes."""
     x, y, z = low.T
     node = ((x + first) * grid.nodes + y) * grid.nodes + z
     return node * 8 + within @ np.array([1, 2, 4])
@@ -227,7 +229,7 @@ def _key(low: np.ndarray, within: np.ndarray, first: int, grid: _Grid) -> np.nda
 def _places(
     slab: np.ndarray, at: np.ndarray, low: np.ndarray, within: np.ndarray, first: int, grid: _Grid
 ) -> np.ndarray:
-    """Positions ``[N, 3]`` in the world, float64, from the densities alone."""
+    """Return positions ``[N, 3]`` in the world, float64, from the densities alone."""
     axis, cell = grid.axis, grid.axis[1] - grid.axis[0]
     positions = np.stack([axis[low[:, 0] + first], axis[low[:, 1]], axis[low[:, 2]]], axis=1)
     on_edge = within.sum(1) == 1
@@ -246,7 +248,8 @@ def _places(
 
 
 def _middles(slab: np.ndarray, low: np.ndarray, grid: _Grid) -> np.ndarray:
-    """Where in cells ``[N, 3]`` the middle vertex stands: nearer to corners close to the level."""
+    """Return where in cells ``[N, 3]`` the middle vertex stands: nearer to corners close to the
+    level."""
     corners = np.array(np.meshgrid([0, 1], [0, 1], [0, 1], indexing="ij")).reshape(3, -1).T
     nodes = low[:, None] + corners
     signed = slab[tuple(np.moveaxis(nodes, -1, 0))].astype(np.float64) - grid.level
@@ -255,7 +258,7 @@ def _middles(slab: np.ndarray, low: np.ndarray, grid: _Grid) -> np.ndarray:
 
 
 def _weld(pieces: list[tuple[np.ndarray, ...]], grid: _Grid) -> Mesh:
-    """One mesh of the slabs' surfaces, vertices in the order of their edges in the grid."""
+    """Return one mesh of the slabs' surfaces, vertices in the order of their edges in the grid."""
     sizes = np.cumsum([0, *(len(key) for key, _, _ in pieces)])
     _, firsts, number = np.unique(
         np.concatenate([key for key, _, _ in pieces]), return_index=True, return_inverse=True

@@ -71,7 +71,7 @@ def charts(mesh: Mesh) -> Tensor:
 
 
 def _beside(mesh: Mesh, texels: Texels, number: Tensor) -> Tensor:
-    """Pairs ``[N, 2]`` of texels side by side in one chart."""
+    """Return pairs ``[N, 2]`` of texels side by side in one chart."""
     chart = charts(mesh).to(number.device)[texels.face_ids.clamp(min=0)]
     pairs = []
     for axis in (0, 1):
@@ -84,7 +84,7 @@ def _beside(mesh: Mesh, texels: Texels, number: Tensor) -> Tensor:
 
 
 def _across(mesh: Mesh, number: Tensor) -> Tensor:
-    """Pairs ``[N, 2]`` of texels on both sides of seams."""
+    """Return pairs ``[N, 2]`` of texels on both sides of seams."""
     size = len(number)
     uv = mesh.uv
     assert uv is not None
@@ -113,7 +113,7 @@ def _across(mesh: Mesh, number: Tensor) -> Tensor:
 
 
 def _texel(uv: Tensor, number: Tensor) -> Tensor:
-    """The numbers of the texels at coordinates ``[N, 2]``."""
+    """Return the numbers of the texels at coordinates ``[N, 2]``."""
     size = len(number)
     column = (uv[:, 0] * size).floor().long().clamp(0, size - 1)
     row = ((1.0 - uv[:, 1]) * size).floor().long().clamp(0, size - 1)
@@ -123,7 +123,7 @@ def _texel(uv: Tensor, number: Tensor) -> Tensor:
 def _harmonic(
     links: np.ndarray, values: np.ndarray, known: np.ndarray, points: np.ndarray
 ) -> np.ndarray:
-    """Values ``[N, C]`` with those not known replaced by harmonic ones."""
+    """Return values ``[N, C]`` with those not known replaced by harmonic ones."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components, dijkstra
     from scipy.sparse.linalg import cg, splu

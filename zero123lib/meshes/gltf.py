@@ -102,7 +102,7 @@ class _Primitives:
         self._made: dict[tuple[Any, ...], Piece | None] = {}
 
     def of(self, node: Mapping[str, Any]) -> Iterator[tuple[Piece, Mapping[str, int]]]:
-        """The primitives of a node's mesh that have faces, with their attributes."""
+        """Yield the primitives of a node's mesh that have faces, with their attributes."""
         mesh = self._document.items("meshes")[node["mesh"]]
         for number, primitive in enumerate(mesh["primitives"]):
             key = (node["mesh"], number, *node.get("weights", ()))
@@ -153,7 +153,7 @@ class _Primitives:
 
 
 def _faces(document: Document, primitive: Mapping[str, Any], vertices: int) -> np.ndarray:
-    """Triangles ``[F, 3]`` of a list, a strip or a fan."""
+    """Return triangles ``[F, 3]`` of a list, a strip or a fan."""
     mode = primitive.get("mode", _TRIANGLES)
     corners = np.arange(vertices)
     if "indices" in primitive:
@@ -169,7 +169,7 @@ def _faces(document: Document, primitive: Mapping[str, Any], vertices: int) -> n
 
 
 def _srgb(colors: np.ndarray) -> np.ndarray:
-    """sRGB with alpha ``[V, 4]`` of linear colours ``[V, 3|4]``."""
+    """Return sRGB with alpha ``[V, 4]`` of linear colours ``[V, 3|4]``."""
     if not np.isfinite(colors).all():
         raise ValueError("expected finite colours, got NaN or infinity")
     alpha = colors[:, 3:4] if colors.shape[1] > 3 else np.ones((len(colors), 1))

@@ -89,7 +89,7 @@ class Document:
     def _values(
         self, where: Mapping[str, Any], kind: np.dtype, count: int, width: int
     ) -> np.ndarray:
-        """Values ``[count, width]`` at a place in a buffer view."""
+        """Return values ``[count, width]`` at a place in a buffer view."""
         view = self.items("bufferViews")[where["bufferView"]]
         stride = view.get("byteStride") or kind.itemsize * width
         need = stride * (count - 1) + kind.itemsize * width if count else 0
@@ -97,7 +97,7 @@ class Document:
         return np.ndarray((count, width), kind, content, 0, (stride, kind.itemsize))
 
     def _slice(self, view: Mapping[str, Any], start: int, length: int) -> memoryview:
-        """Bytes of a buffer view, from `start` within it."""
+        """Return bytes of a buffer view, from `start` within it."""
         content = self._buffer(view["buffer"])
         first = view.get("byteOffset", 0) + start
         whole = view.get("byteOffset", 0) + view["byteLength"]
@@ -131,7 +131,7 @@ def _is_data(uri: str) -> bool:
 
 
 def _chunks(content: bytes) -> tuple[bytes, bytes | None]:
-    """The JSON of a file, and the binary chunk of a .glb that has one."""
+    """Return the JSON of a file, and the binary chunk of a .glb that has one."""
     if content[:4] != b"glTF":
         return content, None
     if len(content) < 20 or content[16:20] != b"JSON":

@@ -90,7 +90,7 @@ def _wrap(document: Document, texture: Mapping[str, Any]) -> tuple[Wrap, Wrap]:
 
 
 def _image(document: Document, texture: Mapping[str, Any], material: str) -> Image.Image:
-    """The first of a texture's images that can be read.
+    """Return the first of a texture's images that can be read.
 
     Raises:
         ValueError: none can.

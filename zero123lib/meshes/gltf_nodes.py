@@ -133,7 +133,7 @@ def morph_weights(
 
 
 def _wide(values: np.ndarray, width: int) -> np.ndarray:
-    """Colours without alpha change none."""
+    """Return the colours that change none, with alpha where there is one."""
     return np.pad(values, ((0, 0), (0, width - values.shape[1])))
 
 
@@ -144,7 +144,7 @@ def _local(node: Mapping[str, Any]) -> np.ndarray:
 
 
 def _matrix(translation: Any, rotation: Any, scale: Any) -> np.ndarray:
-    """The matrix of a translation ``[3]``, a quaternion (x, y, z, w) and scales ``[3]``."""
+    """Return the matrix of a translation ``[3]``, a quaternion (x, y, z, w) and scales ``[3]``."""
     made = np.eye(4)
     if rotation is not None:
         x, y, z, w = np.asarray(rotation, np.float64) / (np.linalg.norm(rotation) or 1.0)

@@ -50,7 +50,8 @@ def close_holes(positions: np.ndarray, faces: np.ndarray, max_radius: float) -> 
 
 
 def _loops(starts: list[int], ends: list[int]) -> list[list[int]]:
-    """The closed ways of directed edges that pass no vertex twice; ways that end are left out."""
+    """Return the closed ways of directed edges that pass no vertex twice; ways that end are left
+    out."""
     onward: dict[int, list[int]] = defaultdict(list)
     for start, end in zip(starts, ends, strict=True):
         onward[start].append(end)
@@ -75,7 +76,7 @@ def _loops(starts: list[int], ends: list[int]) -> list[list[int]]:
 def _close(
     loop: list[int], around: np.ndarray, taken: set[tuple[int, int]]
 ) -> list[tuple[int, int, int]]:
-    """Triangles of a loop: ears are cut off, those with the shortest new edge first.
+    """Return triangles of a loop: ears are cut off, those with the shortest new edge first.
 
     Ears that would fold over the hole's plane come last. Of `taken` no edge is made anew; the
     edges made are added, or nothing is where the loop cannot be closed.

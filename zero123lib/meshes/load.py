@@ -114,7 +114,7 @@ def _pieces(content: bytes, suffix: str, resolver: FileResolver) -> Iterable[Pie
 
 
 def _limited(pieces: Iterable[Piece]) -> list[Piece]:
-    """The pieces, or ValueError as soon as they are too many."""
+    """Return the pieces, or ValueError as soon as they are too many."""
     kept, triangles = [], 0
     for piece in pieces:
         triangles += len(piece.faces)
@@ -129,7 +129,7 @@ def _limited(pieces: Iterable[Piece]) -> list[Piece]:
 def _join(
     pieces: list[Piece], up: Up, normalise: bool, textures: Textures, resolver: FileResolver
 ) -> Mesh:
-    """One mesh of all pieces, in our axes."""
+    """Return one mesh of all pieces, in our axes."""
     looks, kinds = _looks(pieces)
     firsts = np.cumsum([0, *(len(piece.vertices) for piece in pieces)])
     faces = np.concatenate([p.faces + first for p, first in zip(pieces, firsts, strict=False)])
@@ -164,7 +164,7 @@ def _join(
 
 
 def _used(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The vertices that faces use ``[V]``, and the faces as indices of those ``[F, 3]``."""
+    """Return the vertices that faces use ``[V]``, and the faces as indices of those ``[F, 3]``."""
     there = np.zeros(int(faces.max()) + 1, bool)
     there[faces] = True
     number = np.cumsum(there) - 1
@@ -172,7 +172,8 @@ def _used(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _nothing(pieces: list[Piece]) -> np.ndarray:
-    """Which faces ``[F]`` are of pieces that are scaled to nothing, beside others that are not."""
+    """Return which faces ``[F]`` are of pieces that are scaled to nothing, beside others that are
+    not."""
     if len(pieces) == 1:
         return np.zeros(len(pieces[0].faces), bool)
     sizes = [np.ptp(piece.vertices[piece.faces], axis=(0, 1)).max() for piece in pieces]
@@ -180,7 +181,7 @@ def _nothing(pieces: list[Piece]) -> np.ndarray:
 
 
 def _counted(vertices: np.ndarray, faces: np.ndarray, nothing: np.ndarray) -> np.ndarray:
-    """Which faces ``[F]`` have area, or lie within the box of those that have.
+    """Return which faces ``[F]`` have area, or lie within the box of those that have.
 
     Scenes hide parts by scaling them to nothing, wherever those are.
     """
@@ -214,7 +215,7 @@ def _placed(vertices: np.ndarray, normalise: bool) -> np.ndarray:
 
 
 def _looks(pieces: list[Piece]) -> tuple[list[Look], np.ndarray]:
-    """Each look that faces have, once, and which each face has ``[F]``."""
+    """Return each look that faces have, once, and which each face has ``[F]``."""
     order: dict[int, int] = {}
     found: list[Look] = []
     kinds = []
@@ -238,7 +239,7 @@ def _materials(
     textures: Textures,
     resolver: FileResolver,
 ) -> tuple[tuple[Material, ...], np.ndarray | None]:
-    """The materials, and the corners' coordinates ``[F, 3, 2]`` in their textures."""
+    """Return the materials, and the corners' coordinates ``[F, 3, 2]`` in their textures."""
     made = []
     budget = MAX_TEXELS // max(sum(look.image is not None for look in looks), 1)
     for index, look in enumerate(looks):
@@ -256,7 +257,7 @@ def _materials(
 
 
 def _corners(pieces: list[Piece], name: str, width: int) -> np.ndarray | None:
-    """Values of the faces' corners, float32 ``[F, 3, width]``, 0 where a piece has none."""
+    """Return values of the faces' corners, float32 ``[F, 3, width]``, 0 where a piece has none."""
     if all(getattr(piece, name) is None for piece in pieces):
         return None
     parts = [
@@ -268,7 +269,7 @@ def _corners(pieces: list[Piece], name: str, width: int) -> np.ndarray | None:
 
 
 def _colors(pieces: list[Piece], used: np.ndarray) -> torch.Tensor | None:
-    """Vertices' colours ``[V, 4]``, white where a piece has none."""
+    """Return vertices' colours ``[V, 4]``, white where a piece has none."""
     if all(piece.colors is None for piece in pieces):
         return None
     parts = [np.ones((len(p.vertices), 4)) if p.colors is None else p.colors for p in pieces]
@@ -278,7 +279,8 @@ def _colors(pieces: list[Piece], used: np.ndarray) -> torch.Tensor | None:
 def _normals(
     given: np.ndarray | None, up: Up, vertices: torch.Tensor, faces: torch.Tensor
 ) -> torch.Tensor:
-    """Unit normals ``[F, 3, 3]``: those of the files where they are of use, else made here."""
+    """Return unit normals ``[F, 3, 3]``: those of the files where they are of use, else made
+    here."""
     own = crease_normals(vertices, faces)
     if given is None:
         return own

@@ -97,7 +97,7 @@ def read_paint(entry: dict[str, str], resolver: FileResolver) -> Paint:
 
 
 def _color(text: str) -> tuple[float, float, float] | None:
-    """The linear colour of ``Kd r g b`` or ``Kd r``; None where there is none in numbers."""
+    """Return the linear colour of ``Kd r g b`` or ``Kd r``; None where there is none in numbers."""
     words = text.partition("#")[0].split()
     try:
         values = np.array([float(word) for word in words[:3]])
@@ -110,8 +110,8 @@ def _color(text: str) -> tuple[float, float, float] | None:
 
 
 def _opacity(entry: dict[str, str]) -> float:
-    """What ``d``, else ``Tr``, says; all there is where that is nothing, since writers disagree on
-    which way round Tr is."""
+    """Return what ``d``, else ``Tr``, says; all there is where that is nothing, since writers
+    disagree on which way round Tr is."""
     for word, opaque in (("d", 1.0), ("tr", 0.0)):
         found = re.findall(_NUMBER, entry.get(word, "").partition("#")[0])
         if found:
@@ -121,7 +121,7 @@ def _opacity(entry: dict[str, str]) -> float:
 
 
 def _texture(text: str) -> _Texture:
-    """The name of an image, and the options before or after it."""
+    """Return the name of an image, and the options before or after it."""
     given: dict[str, list[float]] = {}
     clamp = False
     for option in _OPTIONS.finditer(text):
@@ -140,7 +140,7 @@ def _texture(text: str) -> _Texture:
 
 
 def _image(resolver: FileResolver, texture: _Texture, cut: _Texture | None) -> Image.Image:
-    """The texture's image, with the alpha of another one where there is one."""
+    """Return the texture's image, with the alpha of another one where there is one."""
     image = open_image(resolver.read(texture.name), repr(texture.name))
     if texture.base != 0.0 or texture.gain != 1.0:
         shares = np.asarray(image.convert("RGB")) / 255.0 * texture.gain + texture.base

@@ -95,7 +95,7 @@ def _beside(folder: Path, stem: str, suffix: str, content: bytes, made: list[Pat
 
 
 def _companions(path: Path) -> set[Path]:
-    """The files beside an OBJ that was written here, none where it was not."""
+    """Return the files beside an OBJ that was written here, none where it was not."""
     found: set[Path] = set()
     if not path.is_file():
         return found
@@ -115,7 +115,8 @@ def _companions(path: Path) -> set[Path]:
 
 
 def _png(material: Material) -> bytes:
-    """The texture times the material's colour: readers ignore Kd where there is a texture."""
+    """Return the texture times the material's colour: readers ignore Kd where there is a
+    texture."""
     assert material.texture is not None
     texture = material.texture.detach().cpu()
     if texture.dtype == torch.uint8:

@@ -113,7 +113,8 @@ def _without_comments(rows: list[str]) -> list[str]:
 
 
 def _table(rows: list[str], width: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first `width` numbers of rows, NaN where a row has fewer; and how many each has."""
+    """Return the first `width` numbers of rows, NaN where a row has fewer; and how many each
+    has."""
     rows = _without_comments(rows)
     counts = np.array([len(row.split()) for row in rows], np.int64)
     values = numbers(" ".join(rows))
@@ -125,8 +126,8 @@ def _table(rows: list[str], width: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _corner_rows(lines: _Lines) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of v, vt and vn of all faces' corners ``[C, 3]``, from 0, -1 where there is none; and
-    how many corners each face has ``[P]``."""
+    """Return indices of v, vt and vn of all faces' corners ``[C, 3]``, from 0, -1 where there is
+    none; and how many corners each face has ``[P]``."""
     faces = _without_comments(lines.faces)
     sizes = np.array([len(row.split()) for row in faces], np.int64)
     chunks = [_indices(faces[at : at + _CHUNK]) for at in range(0, len(faces), _CHUNK)]
@@ -145,8 +146,8 @@ def _corner_rows(lines: _Lines) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _indices(faces: list[str]) -> np.ndarray:
-    """The numbers ``[C, 3]`` of ``v``, ``v/vt``, ``v//vn`` and ``v/vt/vn``, 0 where one is left
-    out."""
+    """Return the numbers ``[C, 3]`` of ``v``, ``v/vt``, ``v//vn`` and ``v/vt/vn``, 0 where one is
+    left out."""
     text = " ".join(faces)
     raw = np.frombuffer(text.encode(), np.uint8)
     blank, slash = raw <= ord(" "), raw == ord("/")
@@ -166,7 +167,8 @@ def _indices(faces: list[str]) -> np.ndarray:
 def _attribute(
     lines: list[str], indices: np.ndarray, width: int, word: str, resolver: FileResolver
 ) -> np.ndarray | None:
-    """The corners' texture coordinates or normals ``[F, 3, width]``, NaN where there are none."""
+    """Return the corners' texture coordinates or normals ``[F, 3, width]``, NaN where there are
+    none."""
     if not len(lines) or not (indices >= 0).any():
         return None
     table, _ = _table(lines, width)
@@ -181,7 +183,7 @@ def _attribute(
 
 
 def _colors(values: np.ndarray, counts: np.ndarray) -> np.ndarray | None:
-    """sRGB with alpha ``[V, 4]`` of vertices of six numbers and more, white of others.
+    """Return sRGB with alpha ``[V, 4]`` of vertices of six numbers and more, white of others.
 
     Six are a place and a colour. Seven have alpha last, unless that is not always 1 and the fourth
     number is: then that is the place's weight.
@@ -199,8 +201,10 @@ def _colors(values: np.ndarray, counts: np.ndarray) -> np.ndarray | None:
 
 
 def _looks(paints: list[Paint], colors: np.ndarray | None) -> tuple[Look, ...]:
-    """Of each paint the look of faces with texture coordinates, and of those without. Where it has
-    no texture, vertices' colours take its place: they would be darkened by it."""
+    """Return each paint's look of faces with texture coordinates, and of those without.
+
+    Without a texture, vertices' colours take the paint's place: they would be darkened by it.
+    """
     looks = [look for paint in paints for look in (paint.look, paint.bare)]
     if colors is None:
         return tuple(looks)
@@ -214,7 +218,7 @@ def _looks(paints: list[Paint], colors: np.ndarray | None) -> tuple[Look, ...]:
 
 
 def _paints(lines: _Lines, resolver: FileResolver) -> tuple[list[Paint], np.ndarray]:
-    """The materials in use, and which each face has ``[P]``."""
+    """Return the materials in use, and which each face has ``[P]``."""
     known: dict[str, dict[str, str]] = {}
     for rest in lines.libraries:
         for name in names_in(rest, resolver):

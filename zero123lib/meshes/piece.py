@@ -82,8 +82,8 @@ def split_by_texture(piece: Piece) -> list[Piece]:
 
 
 def _cofactors(linear: np.ndarray) -> np.ndarray:
-    """What turns normals as ``[..., 3, 3]`` turns points, but for a factor, also where it is flat:
-    det(M) times the inverse's transpose."""
+    """Return what turns normals as ``[..., 3, 3]`` turns points, but for a factor, also where it
+    is flat: det(M) times the inverse's transpose."""
     a, b, c = (linear[..., column] for column in range(3))
     return np.stack([np.cross(b, c), np.cross(c, a), np.cross(a, b)], axis=-1)
 

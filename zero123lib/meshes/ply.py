@@ -79,7 +79,7 @@ def _faces(
 
 
 def _corners(face: Rows) -> tuple[np.ndarray, np.ndarray]:
-    """How many corners each face has, and the vertices of all of them."""
+    """Return how many corners each face has, and the vertices of all of them."""
     for name in _CORNERS:
         if name in face.lists:
             return face.lists[name]
@@ -87,7 +87,7 @@ def _corners(face: Rows) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _unrolled(strips: Rows) -> Rows:
-    """The triangles of strips, of which several may be in one list with -1 between them."""
+    """Return the triangles of strips, of which several may be in one list with -1 between them."""
     lengths, corners = _corners(strips)
     corners = corners.astype(np.int64)
     begins = np.zeros(len(corners) + 1, bool)
@@ -123,7 +123,7 @@ def _coordinates(
 
 
 def _colors(rows: Rows) -> np.ndarray | None:
-    """sRGB with alpha ``[N, 4]`` in [0, 1]."""
+    """Return sRGB with alpha ``[N, 4]`` in [0, 1]."""
     for *names, alpha in _COLORS:
         columns = rows.table(names)
         if columns is not None:
@@ -135,8 +135,8 @@ def _colors(rows: Rows) -> np.ndarray | None:
 
 
 def _palette(colors: np.ndarray) -> tuple[Look, np.ndarray]:
-    """A texture with a texel for each of the faces' colours ``[F, 4]``, and the coordinates of the
-    texels' middles ``[F, 3, 2]``: the faces keep the vertices that they share."""
+    """Return a texture with a texel for each of the faces' colours ``[F, 4]``, and the coordinates
+    of the texels' middles ``[F, 3, 2]``: the faces keep the vertices that they share."""
     levels = (colors * 255.0).round().astype(np.uint8)
     kinds, number = np.unique(levels, axis=0, return_inverse=True)
     width = int(np.ceil(np.sqrt(len(kinds))))

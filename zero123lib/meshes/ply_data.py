@@ -74,7 +74,7 @@ def read_elements(content: bytes) -> tuple[dict[str, Rows], list[str]]:
 
 
 def _header(content: bytes) -> tuple[list[_Element], list[str], str, bytes]:
-    """The elements, the textures' names, numpy's sign of the byte order, and the rest."""
+    """Return the elements, the textures' names, numpy's sign of the byte order, and the rest."""
     first = re.match(rb"ply[ \t]*(\r\n|\r|\n)", content)
     end = re.search(rb"[\r\n][ \t]*end_header[ \t]*(\r\n|\r|\n|$)", content)
     if first is None or end is None:
@@ -102,7 +102,7 @@ def _header(content: bytes) -> tuple[list[_Element], list[str], str, bytes]:
 
 
 def _property(words: list[str], order: str) -> _Property:
-    """``property TYPE NAME``, or ``property list TYPE TYPE NAME``."""
+    """Read ``property TYPE NAME``, or ``property list TYPE TYPE NAME``."""
     try:
         if words[1] != "list":
             return _Property(words[2], np.dtype(order + _TYPES[words[1]]))
@@ -113,7 +113,7 @@ def _property(words: list[str], order: str) -> _Property:
 
 
 def _read(data: np.ndarray, start: int, element: _Element, text: bool) -> tuple[Rows, int]:
-    """An element's rows from a place in the data, and where they end.
+    """Return an element's rows from a place in the data, and where they end.
 
     Places and sizes are numbers in text, and bytes else.
     """
@@ -151,7 +151,8 @@ def _read(data: np.ndarray, start: int, element: _Element, text: bool) -> tuple[
 def _row_starts(
     data: np.ndarray, start: int, element: _Element, text: bool
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """Where each row begins ``[N]``, how long its lists are ``[N, L]``, and where the last ends.
+    """Return where each row begins ``[N]``, how long its lists are ``[N, L]``, and where the last
+    ends.
 
     Rows of equal lists, triangles alone say, are found at once, others one by one.
     """
@@ -203,7 +204,7 @@ def _row_starts(
 
 
 def _take(data: np.ndarray, at: np.ndarray, kind: np.dtype, text: bool) -> np.ndarray:
-    """Values ``[N]`` that begin at places in the data."""
+    """Return values ``[N]`` that begin at places in the data."""
     if text:
         values = data[at]  # all of it is float64
         if kind.kind == "f":

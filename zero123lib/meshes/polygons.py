@@ -42,7 +42,7 @@ def triangulate(points: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def _cut(points: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """The triangles ``[N, n - 2, 3]`` of polygons of equally many corners ``[N, n]``."""
+    """Return the triangles ``[N, n - 2, 3]`` of polygons of equally many corners ``[N, n]``."""
     size = at.shape[1]
     with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is refused later
         normals, turns = _turns(points[at])
@@ -63,8 +63,8 @@ def _cut(points: np.ndarray, at: np.ndarray) -> np.ndarray:
 
 
 def _turns(polygons: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Normals ``[N, 3]`` of polygons ``[N, n, 3]``, twice their area long, and how far each corner
-    turns about it ``[N, n]``, below 0 where it turns back."""
+    """Return normals ``[N, 3]`` of polygons ``[N, n, 3]``, twice their area long, and how far each
+    corner turns about it ``[N, n]``, below 0 where it turns back."""
     ahead = np.roll(polygons, -1, axis=1)
     from_first = polygons - polygons[:, :1]
     normals = np.cross(from_first, np.roll(from_first, -1, axis=1)).sum(1)
@@ -73,7 +73,8 @@ def _turns(polygons: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _flattened(polygon: np.ndarray, normal: np.ndarray) -> list[_Point]:
-    """The polygon ``[n, 3]`` along its normal's largest axis, counter-clockwise, of size 1."""
+    """Return the polygon ``[n, 3]`` along its normal's largest axis, counter-clockwise, of size
+    1."""
     axis = int(np.abs(normal).argmax())
     across, up = [(1, 2), (2, 0), (0, 1)][axis]
     flat = polygon[:, [across, up]] if normal[axis] >= 0.0 else polygon[:, [up, across]]
@@ -82,7 +83,7 @@ def _flattened(polygon: np.ndarray, normal: np.ndarray) -> list[_Point]:
 
 
 def _ears(points: list[_Point]) -> list[tuple[int, int, int]]:
-    """The triangles of a simple counter-clockwise polygon; of others any n - 2 triangles."""
+    """Return the triangles of a simple counter-clockwise polygon; of others any n - 2 triangles."""
     ring = list(range(len(points)))
     turns = [_turn(points, k - 1, k, (k + 1) % len(ring)) for k in ring]
     made = []
@@ -102,7 +103,7 @@ def _ears(points: list[_Point]) -> list[tuple[int, int, int]]:
 
 
 def _is_free(points: list[_Point], ring: list[int], at: int, inward: list[int]) -> bool:
-    """Whether no other corner lies in the triangle of a corner and its neighbours."""
+    """Tell whether no other corner lies in the triangle of a corner and its neighbours."""
     a, b, c = ring[at - 1], ring[at], ring[(at + 1) % len(ring)]
     corners = {points[a], points[b], points[c]}
     return not any(

@@ -144,7 +144,7 @@ def meet(triangles: Tensor, origins: Tensor, directions: Tensor) -> Tensor:
 
 
 def _fragments(mesh: Mesh, camera: Camera, face_ids: Tensor) -> Fragments:
-    """The fragments of face ids ``[L, S, S]``."""
+    """Return the fragments of face ids ``[L, S, S]``."""
     c2w = camera.camera_to_world.to(mesh.vertices)
     origins, directions = rays(c2w, camera.size, camera.fov_deg)
     layer, row, column = torch.nonzero(face_ids >= 0, as_tuple=True)
@@ -162,7 +162,8 @@ def _fragments(mesh: Mesh, camera: Camera, face_ids: Tensor) -> Fragments:
 
 
 def _cut_behind_opaque(face_ids: Tensor, see_through: Tensor) -> Tensor:
-    """Face ids ``[L, S, S]`` with -1 behind opaque faces, without layers that are empty then."""
+    """Return face ids ``[L, S, S]`` with -1 behind opaque faces, without layers that are empty
+    then."""
     opaque = (face_ids >= 0) & ~see_through[face_ids.clamp(min=0)]
     behind = (opaque.long().cumsum(0) - opaque.long()) > 0
     face_ids = face_ids.masked_fill(behind, -1)
@@ -234,7 +235,8 @@ def _pytorch3d(mesh: Mesh, layers: int) -> Callable[[Camera], Tensor]:
 
 
 def _one_each(face_ids: Tensor, depth: Tensor) -> Tensor:
-    """Face ids ``[L, S, S]`` without those at the depth of the one before, as next to an edge."""
+    """Return face ids ``[L, S, S]`` without those at the depth of the one before, as next to an
+    edge."""
     same = (face_ids[1:] >= 0) & (depth[1:] <= depth[:-1] * (1.0 + _BEHIND))
     face_ids = torch.cat([face_ids[:1], face_ids[1:].masked_fill(same, -1)])
     return face_ids.gather(0, torch.argsort((face_ids < 0).int(), dim=0, stable=True))

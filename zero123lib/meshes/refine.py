@@ -147,7 +147,7 @@ class _Model:
         return self.start + moved * self.extent
 
     def color(self, face_ids: Tensor, weights: Tensor) -> Tensor:
-        """sRGB ``[N, 3]`` of points on faces."""
+        """Return sRGB ``[N, 3]`` of points on faces."""
         if self.textured:
             assert self.mesh.uv is not None
             uv = (weights.unsqueeze(-1) * self.mesh.uv[face_ids]).sum(1)
@@ -157,7 +157,7 @@ class _Model:
         return to_srgb((weights.unsqueeze(-1) * corners).sum(1))
 
     def result(self) -> Mesh:
-        """The mesh as it is now."""
+        """Return the mesh as it is now."""
         vertices = self.positions(self.moved()).detach()[self.place]
         colors = self.colors.detach().clamp(0.0, 1.0)
         opaque = torch.cat([colors, torch.ones_like(colors[..., :1])], -1)
@@ -292,7 +292,7 @@ def _image_losses(
 def _regularisers(
     model: _Model, moved: Tensor, positions: Tensor, settings: RefineSettings
 ) -> dict[str, Tensor]:
-    """What holds the shape together, weighted."""
+    """Return what holds the shape together, weighted."""
     edges = model.edges
     first, second = edges.ends.unbind(1)
     before = torch.linalg.vector_norm(model.start[first] - model.start[second], dim=-1)
@@ -330,5 +330,5 @@ def normal_loss(positions: Tensor, faces: Tensor, edges: EdgeTensors) -> Tensor:
 
 
 def _length(vectors: Tensor) -> Tensor:
-    """Of vectors ``[..., 3]``, with a finite slope at 0."""
+    """Measure vectors ``[..., 3]``, with a finite slope at 0."""
     return (vectors.square().sum(-1) + 1e-24).sqrt()

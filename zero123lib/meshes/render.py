@@ -84,7 +84,7 @@ def renderer(
 def _flatten(
     fragments: Fragments, color: Tensor, alpha: Tensor, normals: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Layers from front to back, composited (Porter and Duff 1984, "over").
+    """Composite layers from front to back (Porter and Duff 1984, "over").
 
     Returns:
         Linear RGBA ``[S, S, 4]`` premultiplied by alpha; depth ``[S, S]`` and normals
@@ -103,7 +103,7 @@ def _flatten(
 
 
 def _average(rgba: Tensor, depth: Tensor, normals: Tensor, factor: int) -> Rendering:
-    """The rendering of samples ``[S * factor, S * factor, ...]``."""
+    """Return the rendering of samples ``[S * factor, S * factor, ...]``."""
     rgba = _box(rgba, factor)
     alpha = rgba[..., 3:]
     # The division undoes the premultiplication; pixels without the mesh are white.
@@ -120,6 +120,6 @@ def _average(rgba: Tensor, depth: Tensor, normals: Tensor, factor: int) -> Rende
 
 
 def _box(samples: Tensor, factor: int) -> Tensor:
-    """Means ``[S, S, C]`` over squares of samples ``[S * factor, S * factor, C]``."""
+    """Return means ``[S, S, C]`` over squares of samples ``[S * factor, S * factor, C]``."""
     size, channels = samples.shape[0] // factor, samples.shape[2]
     return samples.reshape(size, factor, size, factor, channels).mean((1, 3))

@@ -73,8 +73,10 @@ class FileResolver:
                     continue
 
     def _alike(self, path: Path) -> Iterator[Path]:
-        """Files of that name but for upper and lower case, where there is none of just that name:
-        some systems do not tell them apart."""
+        """Yield files of that name but for upper and lower case, where none has just that name.
+
+        Some systems do not tell them apart.
+        """
         if path.exists() or not path.parent.is_dir():
             return
         for other in sorted(path.parent.iterdir()):

@@ -142,7 +142,7 @@ def to_srgb(color: Tensor) -> Tensor:
 
 
 def _of_material(material: Material, color: Tensor, uv: Tensor | None) -> Tensor:
-    """The material's linear RGBA ``[N, 4]`` over the vertices' ``[N, 4]``."""
+    """Return the material's linear RGBA ``[N, 4]`` over the vertices' ``[N, 4]``."""
     color = color * color.new_tensor(material.color)
     if material.texture is not None and uv is not None:
         color = color * look_up(material.texture, uv)
@@ -158,7 +158,7 @@ def _of_material(material: Material, color: Tensor, uv: Tensor | None) -> Tensor
 def _normals(
     mesh: Mesh, faces: Tensor, weights: Tensor, triangles: Tensor, towards: Tensor
 ) -> Tensor:
-    """Unit normals ``[N, 3]``, on the camera's side of the face."""
+    """Return unit normals ``[N, 3]``, on the camera's side of the face."""
     a, b, c = triangles.unbind(1)
     flat = F.normalize(torch.linalg.cross(b - a, c - a), dim=-1, eps=1e-30)
     side = torch.where((flat * towards).sum(-1, keepdim=True) < 0.0, -1.0, 1.0)
@@ -179,5 +179,5 @@ def _lit(base: Tensor, normals: Tensor, towards: Tensor, light: Light) -> Tensor
 
 
 def _blend(weights: Tensor, corners: Tensor) -> Tensor:
-    """Values ``[N, D]`` of the corners' ``[N, 3, D]`` at weights ``[N, 3]``."""
+    """Return values ``[N, D]`` of the corners' ``[N, 3, D]`` at weights ``[N, 3]``."""
     return (weights.unsqueeze(-1) * corners).sum(1)

@@ -105,7 +105,7 @@ def coverage(
 
 
 def _border(covered: Tensor) -> Tensor:
-    """Pixels with both covered and uncovered ones among the nine around them."""
+    """Return pixels with both covered and uncovered ones among the nine around them."""
     around = covered.float()[None, None]
     most = F.max_pool2d(around, 3, 1, 1)[0, 0]
     least = -F.max_pool2d(-around, 3, 1, 1)[0, 0]
@@ -113,7 +113,7 @@ def _border(covered: Tensor) -> Tensor:
 
 
 def _nearest(segments: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Pixels, of ``[N, 2]``, and which segment ``[E, 2, 2]`` is nearest to each.
+    """Return pixels, of ``[N, 2]``, and which segment ``[E, 2, 2]`` is nearest to each.
 
     Pixels that all segments are half a pixel away from, which are covered wholly or not at all, may
     be left out. Fine meshes have many short segments: theirs are looked for around the pixels.
@@ -138,7 +138,7 @@ def _nearest(segments: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _distance(segments: Tensor, points: Tensor) -> Tensor:
-    """Of points ``[..., 2]`` to segments ``[..., 2, 2]``."""
+    """Measure from points ``[..., 2]`` to segments ``[..., 2, 2]``."""
     start, side = segments[..., 0, :], segments[..., 1, :] - segments[..., 0, :]
     towards = points - start
     along = (towards * side).sum(-1) / side.square().sum(-1).clamp(min=1e-12)

@@ -29,7 +29,7 @@ def read_stl(content: bytes, resolver: FileResolver) -> list[Piece]:
 
 
 def _is_text(content: bytes) -> bool:
-    """Whether a file is text: binary ones may begin with the word "solid", too."""
+    """Tell whether a file is text: binary ones may begin with the word "solid", too."""
     start = content[:1000].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if not start.startswith(b"solid"):
         return False
@@ -43,7 +43,7 @@ def _promised(content: bytes) -> int:
 
 
 def _from_binary(content: bytes, resolver: FileResolver) -> np.ndarray:
-    """Corners ``[F, 3, 3]``."""
+    """Return corners ``[F, 3, 3]``."""
     if len(content) < _HEAD:
         raise ValueError(f"expected an STL file of at least {_HEAD} bytes, got {len(content)}")
     count, there = _promised(content), (len(content) - _HEAD) // _FACET.itemsize
@@ -56,7 +56,7 @@ def _from_binary(content: bytes, resolver: FileResolver) -> np.ndarray:
 
 
 def _from_text(content: bytes) -> np.ndarray:
-    """Corners ``[F, 3, 3]``."""
+    """Return corners ``[F, 3, 3]``."""
     corners = numbers(b" ".join(_CORNER.findall(content)))
     if len(corners) % 9:
         raise ValueError(f"expected three corners per triangle, got {len(corners) / 3:g} in all")

@@ -141,7 +141,7 @@ def without_slivers(surface: Surface) -> Surface:
 
 
 def _flipped(surface: Surface, flat: np.ndarray) -> tuple[Surface, bool]:
-    """One round of `without_slivers`: each neighbour is cut once."""
+    """Return one round of `without_slivers`: each neighbour is cut once."""
     faces = surface.faces
     triangles = surface.triangles[flat]
     sides = np.linalg.norm(np.roll(triangles, -1, axis=1) - triangles, axis=2)
@@ -177,7 +177,7 @@ def _flipped(surface: Surface, flat: np.ndarray) -> tuple[Surface, bool]:
 
 
 def _half(surface: Surface, face: int, a: int, b: int, c: int, side: int) -> Surface:
-    """One half of a face, cut from its corner across from the edge a-c to b on that edge."""
+    """Return one half of a face, cut from its corner across from the edge a-c to b on that edge."""
     one = surface.take(np.array([face]))
     k, j = (int(np.flatnonzero(one.faces[0] == vertex)[0]) for vertex in (a, c))
     moved, other = (j, k) if side else (k, j)

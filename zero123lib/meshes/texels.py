@@ -154,7 +154,7 @@ def expand(counts: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _candidates(corners: Tensor, size: int):
-    """Pairs of faces and texels, in order of faces, that hold all within reach of each other."""
+    """Yield pairs of faces and texels, in order of faces: all within reach of each other."""
     y = corners[..., 1]
     first = (y.amin(1) - _REACH).ceil().clamp(min=0).long()
     rows = ((y.amax(1) + _REACH).floor().clamp(max=size - 1).long() - first + 1).clamp(min=0)
@@ -172,14 +172,14 @@ def _candidates(corners: Tensor, size: int):
 
 
 def _parts(counts: Tensor, limit: int) -> list[Tensor]:
-    """Indices of `counts` in pieces of about `limit` items together."""
+    """Return indices of `counts` in pieces of about `limit` items together."""
     piece = torch.div(counts.cumsum(0), limit, rounding_mode="floor")
     sizes = torch.unique_consecutive(piece, return_counts=True)[1].tolist()
     return list(torch.arange(len(counts), device=counts.device).split(sizes))
 
 
 def _span(corners: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
-    """From where to where triangles ``[N, 3, 2]`` reach in the band around a row ``[N]``."""
+    """Return from where to where triangles ``[N, 3, 2]`` reach in the band around a row ``[N]``."""
     x, y = corners.unbind(-1)
     next_x, next_y = x.roll(-1, 1), y.roll(-1, 1)
     lows, highs = [], []

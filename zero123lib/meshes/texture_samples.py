@@ -194,7 +194,7 @@ def _samples(
     fit: ViewFit,
     number: int,
 ) -> Samples:
-    """The samples of one image."""
+    """Sample one image."""
     factor = fit.supersample
     side = fine.size // factor
     face_ids, weights = fragments.face_ids[0], fragments.barycentrics[0]
@@ -225,6 +225,6 @@ def _samples(
 
 
 def _by_pixel(samples: Tensor, factor: int) -> Tensor:
-    """Values ``[S * factor, S * factor]`` of samples as ``[S, S, factor * factor]``."""
+    """Return values ``[S * factor, S * factor]`` of samples as ``[S, S, factor * factor]``."""
     side = len(samples) // factor
     return samples.reshape(side, factor, side, factor).transpose(1, 2).flatten(2)

@@ -201,7 +201,7 @@ def _descent(samples: Samples, count: int, fit: ViewFit, view_weights: Tensor) -
 
 
 def _weights(samples: Samples, fit: ViewFit, view_weights: Tensor) -> Tensor:
-    """How much pixels count ``[P, 1]``."""
+    """Return how much pixels count ``[P, 1]``."""
     return (view_weights[samples.views] * samples.inner * samples.facing**fit.sharpness).unsqueeze(
         -1
     )
@@ -236,7 +236,8 @@ def balanced(
 def _finer_samples(
     mesh: Mesh, image: Tensor, camera: Camera, size: int, fit: ViewFit, backend: str
 ) -> Samples:
-    """What an image shows, brought to pixels near the texels: else they would show its squares."""
+    """Return what an image shows, brought to pixels near the texels: else they would show its
+    squares."""
     finer = max(min(max(_FINER, len(image) // camera.size), size // camera.size), 1)
     alpha = image[..., 3:] if image.shape[-1] == 4 else torch.ones_like(image[..., :1])
     whole = torch.cat([image[..., :3] * alpha, alpha], -1).permute(2, 0, 1)[None]
@@ -250,7 +251,7 @@ def _finer_samples(
 
 
 def _compacted(samples: Samples, fine: Samples | None) -> tuple[Tensor, Samples, Samples | None]:
-    """The texels that are used, and the samples with their numbers among those."""
+    """Return the texels that are used, and the samples with their numbers among those."""
     if fine is None:
         used, compact = torch.unique(samples.texels, return_inverse=True)
         return used, replace(samples, texels=compact), None
@@ -300,5 +301,5 @@ def certainty(samples: Samples) -> Tensor:
 
 
 def _at_least(weights: Tensor) -> Tensor:
-    """Weights to divide by; where they are 0, so is what is divided."""
+    """Return weights to divide by; where they are 0, so is what is divided."""
     return weights.clamp(min=1e-20)

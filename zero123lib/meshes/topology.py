@@ -79,7 +79,7 @@ def weld(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def _reach(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """How near to each point ``[P]`` others are the same; 0 where no face has it."""
+    """Return how near to each point ``[P]`` others are the same; 0 where no face has it."""
     longest = np.sqrt(_longest_squared(points[faces]))
     size = np.full(len(points), np.inf)
     whole = longest > 0.0
@@ -90,7 +90,7 @@ def _reach(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 
 def _near_pairs(points: np.ndarray, reach: np.ndarray) -> np.ndarray:
-    """Pairs of points ``[N, 2]`` that are within the reach of both.
+    """Return pairs of points ``[N, 2]`` that are within the reach of both.
 
     Along a line that no mesh is aligned with, near points are near, and few others are. Those of
     far reach are looked at without those of less, which may be many between them.
@@ -190,7 +190,7 @@ def slivers(triangles: np.ndarray) -> np.ndarray:
 
 
 def _longest_squared(triangles: np.ndarray) -> np.ndarray:
-    """The longest sides ``[F]`` of triangles ``[F, 3, 3]``, squared."""
+    """Return the longest sides ``[F]`` of triangles ``[F, 3, 3]``, squared."""
     sides = np.array([((triangles[:, k] - triangles[:, k - 1]) ** 2).sum(1) for k in range(3)])
     return sides.max(0)
 

@@ -29,7 +29,8 @@ class OrbitCamera:
 
 
 def equal_distance(distance: float, fov_deg: float, other_fov_deg: float = FOV_DEG) -> float:
-    """How far away a camera of another field of view shows as much of the plane through the origin.
+    """Return how far away a camera of another field of view shows as much of the plane through the
+    origin.
 
     ``d tan(fov / 2)`` is half of what is seen there.
 
@@ -42,13 +43,13 @@ def equal_distance(distance: float, fov_deg: float, other_fov_deg: float = FOV_D
 
 
 def input_camera(recipe: Recipe, elevation_deg: float) -> OrbitCamera:
-    """The camera that took the image, at azimuth 0."""
+    """Return the camera that took the image, at azimuth 0."""
     data = recipe.data
     return _camera(recipe, elevation_deg, 0.0, data.default_camera_distance, data.default_fovy_deg)
 
 
 def ring_poses(views: Views, condition: Pose) -> list[Pose]:
-    """Rings of cameras around the object, as far away as the input's."""
+    """Return rings of cameras around the object, as far away as the input's."""
     return [
         Pose(elevation_deg, 360 * i / views.azimuths, condition.radius)
         for elevation_deg in views.elevations_deg
@@ -57,7 +58,8 @@ def ring_poses(views: Views, condition: Pose) -> list[Pose]:
 
 
 def random_cameras(recipe: Recipe, step: int, generator: torch.Generator) -> list[OrbitCamera]:
-    """The novel views' cameras of a step, drawn as threestudio draws them (``data/uncond.py``).
+    """Return the novel views' cameras of a step, drawn as threestudio draws them
+    (``data/uncond.py``).
 
     Elevations are uniform in half of the steps and uniform on the sphere in the others; azimuths,
     distances and fields of view are uniform.
@@ -81,7 +83,7 @@ def random_cameras(recipe: Recipe, step: int, generator: torch.Generator) -> lis
 
 
 def pose_at(eye: Tensor) -> Pose:
-    """The camera at a place ``[3]`` that looks at the origin."""
+    """Return the camera at a place ``[3]`` that looks at the origin."""
     x, y, z = eye.tolist()
     across = math.hypot(x, y)
     elevation, azimuth = math.atan2(z, across), math.atan2(y, x)

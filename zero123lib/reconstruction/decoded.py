@@ -22,7 +22,7 @@ _ELEVATIONS_DEG, _AZIMUTHS = (-10.0, 20.0, 50.0), 8
 def decoded_field(
     latents: VoxelField, pipe: Zero123Pipeline, recipe: Recipe, view: InputView, seed: int
 ) -> VoxelField:
-    """A field of the same density with colours in [0, 1].
+    """Return a field of the same density with colours in [0, 1].
 
     Args:
         latents: colours are the model's latents.

@@ -111,7 +111,7 @@ class Distilling:
         return values
 
     def state_dict(self) -> dict[str, Any]:
-        """All that changes, as tensors and numbers."""
+        """Return all that changes, as tensors and numbers."""
         return {
             "step": self.step,
             "settings": asdict(self.field.settings),
@@ -133,7 +133,7 @@ class Distilling:
         self.step = state["step"]
 
     def _refine(self) -> None:
-        """A finer grid where it is time to, and a look at what is occupied."""
+        """Refine the grid where it is time to, and look at what is occupied."""
         voxels = self._recipe.embedded.field
         stage = sum(self.step >= round(share * self.total) for share in voxels.milestones)
         if self.field.resolution < voxels.resolutions[stage]:
@@ -220,7 +220,8 @@ class Distilling:
         return found.loss
 
     def _near_view(self, seen: RenderedViews, cameras: list[OrbitCamera], size: int) -> Tensor:
-        """How much the image and depth change as eyes move a little (the official recipe)."""
+        """Return how much the image and depth change as eyes move a little (the official
+        recipe)."""
         shift = self._recipe.embedded.near_view_shift
         moved = []
         for camera in cameras:
@@ -250,14 +251,14 @@ class Distilling:
         return sized[0].permute(1, 2, 0)
 
     def _decoded(self, latents: Tensor) -> Tensor:
-        """Images ``[B, S, S, 3]`` in [0, 1] of latents ``[B, h, w, C]``, with gradient."""
+        """Return images ``[B, S, S, 3]`` in [0, 1] of latents ``[B, h, w, C]``, with gradient."""
         pipe = self._guidance.pipe
         unscaled = latents.permute(0, 3, 1, 2) / pipe.vae.config["scaling_factor"]
         images = cast(Any, pipe.vae.decode(unscaled.to(pipe.vae.dtype))).sample.float()
         return (images.permute(0, 2, 3, 1) + 1) / 2
 
     def _white_latents(self) -> Tensor:
-        """What the model has for a white image, pixel by pixel, ``[h w, C]``."""
+        """Return what the model has for a white image, pixel by pixel, ``[h w, C]``."""
         vae, size = self._guidance.pipe.vae, self._guidance.pipe.image_size
         white = torch.ones(1, 3, size, size, device=self._device, dtype=vae.dtype)
         with torch.no_grad():

@@ -175,7 +175,7 @@ def _begun(
 
 
 def _there_already(folder: Path, files: Mapping[str, Path]) -> Iterator[Finished]:
-    """The result of a run that has finished, as its files have it."""
+    """Yield the result of a run that has finished, as its files have it."""
     metrics = json.loads(files[METRICS].read_text())
     meshes = {
         name: load_mesh(files[name], normalise=False) if name in files else None
@@ -231,7 +231,7 @@ class _Run:
         return [name for stage in self.recipe.embedded.stages for name in parts[stage]]
 
     def _make(self, name: str) -> Stage:
-        """A stage as it was left, or at its beginning."""
+        """Return a stage as it was left, or at its beginning."""
         stage = self._new(name)
         saved = self.state.done.get(name)
         if saved is None and self.state.stage == name:
@@ -264,7 +264,7 @@ class _Run:
             ) from error
 
     def _take(self, stage: Stage) -> Iterator[Any]:
-        """All steps of a stage; returns how it ended."""
+        """Take all steps of a stage; return how it ended."""
         name, state = stage.name, self.state
         if name in state.done:
             return "finished"
@@ -300,7 +300,7 @@ class _Run:
         return "finished"
 
     def _steps(self) -> int:
-        """Of optimisation, so far."""
+        """Count the steps of optimisation so far."""
         return sum(one.step for one in self.stages if not isinstance(one, MakingViews))
 
     def _save(self, stage: Stage) -> None:
@@ -330,7 +330,7 @@ class _Run:
         return outputs.preview(stage.field, self.subject.camera, _PREVIEW_PX, self.subject.pipe)
 
     def _finish(self, ended: str) -> Iterator[Progress | Finished]:
-        """The result and its files."""
+        """Make the result and its files."""
         started = time.perf_counter()
         field = self.stages[-1].field
         assert field is not None, "the last stage of a recipe has a field"

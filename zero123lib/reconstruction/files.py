@@ -12,12 +12,12 @@ RECIPES = Path(__file__).parent / "configs"
 
 
 def recipe_names() -> list[str]:
-    """Names of the packaged recipes."""
+    """Return names of the packaged recipes."""
     return sorted(path.stem for path in RECIPES.glob("*.yaml"))
 
 
 def find_recipe(source: str | Path) -> Path:
-    """The file of a packaged recipe's name, or the file that is named.
+    """Return the file of a packaged recipe's name, or the file that is named.
 
     Raises:
         ValueError: there is none.

@@ -45,12 +45,12 @@ class MakingViews:
 
     @property
     def step(self) -> int:
-        """Views made."""
+        """Count the views that are made."""
         return len(self.images)
 
     @property
     def total(self) -> int:
-        """Views to make."""
+        """Count the views to make."""
         return len(self.poses)
 
     def advance(self) -> Mapping[str, float]:
@@ -69,7 +69,7 @@ class MakingViews:
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """All that changes."""
+        """Return all that changes."""
         return {"images": self.images}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -107,12 +107,12 @@ class FittingViews:
 
     @property
     def step(self) -> int:
-        """Steps taken."""
+        """Count the steps taken."""
         return self._fitting.step + (self._recipe.embedded.fit.steps if self._shaped else 0)
 
     @property
     def field(self) -> VoxelField:
-        """As it stands."""
+        """Return the field as it stands."""
         return self._fitting.field
 
     def advance(self) -> Mapping[str, float]:
@@ -122,7 +122,7 @@ class FittingViews:
         return self._fitting.advance().losses
 
     def state_dict(self) -> dict[str, Any]:
-        """All that changes."""
+        """Return all that changes."""
         return {"shaped": self._shaped, **self._fitting.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -200,7 +200,8 @@ def solid(field: VoxelField, level: float, silhouette: Silhouette | None = None)
 
 
 def _fit_settings(recipe: Recipe, **others: Any) -> FitSettings:
-    """What a recipe says of the field and the fit, by the same names, and others in its place."""
+    """Return what a recipe says of the field and the fit, by the same names, and others in its
+    place."""
     said = vars(recipe.embedded.field) | vars(recipe.embedded.fit)
     names = [one.name for one in fields(FitSettings) if one.name in said]
     return FitSettings(**({name: _scheduled(said[name]) for name in names} | others))

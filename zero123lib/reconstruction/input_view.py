@@ -51,7 +51,7 @@ class InputView:
 
     @property
     def on_white(self) -> Tensor:
-        """``[S, S, 3]``."""
+        """Return the colours on white ``[S, S, 3]``."""
         return self.rgba[..., :3] * self.rgba[..., 3:] + 1 - self.rgba[..., 3:]
 
 
@@ -61,7 +61,7 @@ def input_view(
     pipe: Zero123Pipeline,
     elevation_deg: float,
 ) -> InputView:
-    """The image, framed, with what is see-through in it.
+    """Return the image, framed, with what is see-through in it.
 
     An image that is opaque everywhere, as one that is framed already may be, has its white taken
     for see-through.
@@ -101,7 +101,7 @@ def made_views(
     seed: int,
     done: int = 0,
 ) -> Iterator[Tensor]:
-    """The model's views, `VIEWS_AT_ONCE` of them after the other.
+    """Yield the model's views, `VIEWS_AT_ONCE` at a time.
 
     Args:
         camera: the input's camera.

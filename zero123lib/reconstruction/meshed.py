@@ -160,7 +160,8 @@ class Meshing:
         self.textured = painted if size else None
 
     def _baked(self, mesh: Mesh) -> Mesh | None:
-        """The mesh with a texture of the field's colours, or of refined ones; None without."""
+        """Return the mesh with a texture of the field's colours, or of refined ones; None
+        without."""
         try:
             color = self._field.color if self.refined is None else surface_colors(mesh)
             return bake(mesh, color, self._recipe.embedded.outputs.texture_size)

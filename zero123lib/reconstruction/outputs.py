@@ -125,7 +125,7 @@ class Outputs:
         yield total, total
 
     def _found_level(self) -> float | None:
-        """The density whose surface has the silhouettes that are known."""
+        """Return the density whose surface has the silhouettes that are known."""
         masks, cameras, fov_deg = self._subject.silhouettes
         try:
             return silhouette_iso_level(self.field, masks, cameras, fov_deg, between=_LEVELS)
@@ -141,7 +141,7 @@ class Outputs:
         losses: Mapping[str, Mapping[str, float]],
         seed: int,
     ) -> dict[str, Any]:
-        """For JSON.
+        """Return what metrics.json says.
 
         Args:
             ended: ``"finished"``, ``"stopped"`` or ``"max_steps"``.
@@ -215,7 +215,7 @@ class Outputs:
         self.notes += making.notes
 
     def _in_world(self, mesh: Mesh | None) -> Mesh | None:
-        """The mesh in the world that the images came in."""
+        """Return the mesh in the world that the images came in."""
         if mesh is None or isinstance(self._subject, Photo):
             return mesh
         return replace(mesh, vertices=self._subject.views.world.back(mesh.vertices))
@@ -276,7 +276,7 @@ def preview(
 
 
 def write_field(out: Path, field: VoxelField) -> tuple[Path, Path]:
-    """``field.safetensors`` and ``field.json``, each whole or not at all."""
+    """Return ``field.safetensors`` and ``field.json``, each whole or not at all."""
     weights, settings = out / "field.safetensors", out / "field.json"
     tensors = {name: one.detach().contiguous() for name, one in field.state_dict().items()}
     write_bytes(weights, save(tensors))
@@ -285,7 +285,7 @@ def write_field(out: Path, field: VoxelField) -> tuple[Path, Path]:
 
 
 def load_field(folder: str | Path) -> VoxelField:
-    """The field of a folder that :func:`write_field` wrote.
+    """Return the field of a folder that :func:`write_field` wrote.
 
     Raises:
         ValueError: there is none, or it cannot be read.

@@ -67,7 +67,7 @@ class PosedViews:
 
     @property
     def cameras(self) -> list[Camera]:
-        """The cameras as meshes are rendered from them."""
+        """Return the cameras as meshes are rendered from them."""
         size = self.images.shape[1]
         return [Camera(one, size, self.fov_deg) for one in self.cameras_to_world]
 

@@ -46,27 +46,27 @@ class Recipe(Content):
 
     @property
     def guidance(self) -> Guidance:
-        """``system.guidance``."""
+        """Return ``system.guidance``."""
         return self.system.guidance
 
     @property
     def embedded(self) -> Embedded:
-        """``system.guidance.embedded``."""
+        """Return ``system.guidance.embedded``."""
         return self.system.guidance.embedded
 
     @property
     def loss(self) -> Loss:
-        """``system.loss``."""
+        """Return ``system.loss``."""
         return self.system.loss
 
     @property
     def optimizer(self) -> Optimizer:
-        """``system.optimizer``."""
+        """Return ``system.optimizer``."""
         return self.system.optimizer
 
     @property
     def steps(self) -> int:
-        """Of optimisation, over all stages."""
+        """Count the steps of optimisation over all stages."""
         fit = self.embedded.fit
         counts = {
             "views": fit.steps + fit.color_steps,
@@ -94,7 +94,7 @@ def read_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def resolved(source: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The content of a recipe, overrides and interpolations done, as plain values.
+    """Return the content of a recipe, overrides and interpolations done, as plain values.
 
     Raises:
         ValueError: as for :func:`read_recipe`, as far as it is about YAML and interpolations.
@@ -151,7 +151,7 @@ def _sort(
 
 
 def _passed_over(value: Any, place: str, tree: Mapping[str, Any]) -> list[str]:
-    """The keys of a section that this engine has no part of."""
+    """Return the keys of a section that this engine has no part of."""
     known = IGNORED[place]
     name = place.rpartition(".")[2]
     chosen = tree.get("system", {}).get(f"{name}_type")
@@ -179,7 +179,7 @@ def _yaml(tree: Mapping[str, Any]) -> str:
 
 
 def _line(error: Exception) -> str:
-    """The message of an error of OmegaConf's or YAML's on one line, its key first."""
+    """Return the message of an error of OmegaConf's or YAML's on one line, its key first."""
     text = str(error) or type(error).__name__
     message = " ".join(text.partition("full_key:")[0].split())
     key = getattr(error, "full_key", None)

@@ -52,7 +52,7 @@ def render_views(
     generator: torch.Generator,
     normals: bool = False,
 ) -> RenderedViews:
-    """Square images of a field, with gradient.
+    """Return square images of a field, with gradient.
 
     Args:
         background: ``[C]``, or ``[S S, C]`` pixel by pixel.
@@ -87,7 +87,7 @@ def render_views(
 def regularization_losses(
     seen: RenderedViews, field: VoxelField, weights: Mapping[str, float], generator: torch.Generator
 ) -> list[tuple[str, Tensor]]:
-    """The regularisers that have a weight, by threestudio's names, unweighted."""
+    """Return the regularisers that have a weight, by threestudio's names, unweighted."""
     losses = []
     if weights["opaque"]:
         losses.append(("opaque", regularisers.opaque(seen.opacity)))

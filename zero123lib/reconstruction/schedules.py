@@ -45,7 +45,7 @@ ShareSchedule = Annotated[Any, _bounded(1.0)]
 
 
 def C(value: float | Sequence[float], step: int, epoch: int = 0) -> float:
-    """The value of a schedule at a step (threestudio, ``utils/misc.py: C``).
+    """Return the value of a schedule at a step (threestudio, ``utils/misc.py: C``).
 
     Args:
         value: see the top of the module.
@@ -66,14 +66,14 @@ def C(value: float | Sequence[float], step: int, epoch: int = 0) -> float:
 
 
 def largest(value: float | Sequence[float]) -> float:
-    """The most that a schedule comes to (threestudio, ``utils/config.py: C_max``)."""
+    """Return the most that a schedule comes to (threestudio, ``utils/config.py: C_max``)."""
     if isinstance(value, int | float):
         return value
     return max(v for _, v in schedule_points(value))
 
 
 def schedule_points(value: Sequence[float | int]) -> list[tuple[float | int, float]]:
-    """The (step, value) pairs that the straight lines of a list run through.
+    """Return the (step, value) pairs that the straight lines of a list run through.
 
     Raises:
         ValueError: a list of another form than those at the top of the module.
@@ -95,7 +95,8 @@ def schedule_points(value: Sequence[float | int]) -> list[tuple[float | int, flo
 
 
 def at_milestone(value: Any, milestones: Sequence[int], step: int) -> int:
-    """The entry of a list that holds at a step; a number holds at all (threestudio, data/)."""
+    """Return the entry of a list that holds at a step; a number holds at all (threestudio,
+    data/)."""
     if not isinstance(value, list | tuple):
         return value
     return value[min(sum(step >= one for one in milestones), len(value) - 1)]

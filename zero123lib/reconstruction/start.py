@@ -18,7 +18,7 @@ _EMPTY = 0.01
 
 
 def first_field(recipe: Recipe, view: InputView, channels: int) -> VoxelField:
-    """A blob, or a ball cut by the input's silhouette, grey (latents: zero).
+    """Return a blob, or a ball cut by the input's silhouette, grey (latents: zero).
 
     Args:
         channels: of the colour; 3 are kept in [0, 1], another number are latents.

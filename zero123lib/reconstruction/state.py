@@ -55,7 +55,7 @@ def write_state(out: Path, state: State) -> None:
 
 
 def read_state(out: Path, expected: Mapping[str, str]) -> State | None:
-    """The state in a folder, None where there is none.
+    """Return the state in a folder, None where there is none.
 
     Raises:
         ValueError: it is of another run, or cannot be read.

@@ -30,12 +30,12 @@ class Photo:
 
     @property
     def camera(self) -> OrbitCamera:
-        """The image's camera."""
+        """Return the image's camera."""
         return self.view.camera
 
     @property
     def device(self) -> torch.device:
-        """The model's GPU, where it is on one that meshes can be refined on."""
+        """Return the model's GPU, where it is on one that meshes can be refined on."""
         device = self.pipe.device
         return device if device.type == "cuda" else torch.device("cpu")
 
@@ -74,7 +74,7 @@ class Posed:
 
     @property
     def camera(self) -> OrbitCamera:
-        """A camera that shows all of the object."""
+        """Return a camera that shows all of the object."""
         return _OVERVIEW
 
     @property

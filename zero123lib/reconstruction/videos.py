@@ -108,7 +108,7 @@ def occupied(field: VoxelField) -> OccupancyGrid:
 
 
 def write_gif(path: Path, frames: Sequence[Tensor]) -> None:
-    """An endless GIF, whole or not at all.
+    """Write an endless GIF, whole or not at all.
 
     Args:
         frames: ``[H, W, 3]`` in [0, 1].
@@ -118,7 +118,7 @@ def write_gif(path: Path, frames: Sequence[Tensor]) -> None:
 
 
 def write_mp4(path: Path, frames: Sequence[Tensor]) -> None:
-    """An MP4 (H.264) that browsers play, whole or not at all.
+    """Write an MP4 (H.264) that browsers play, whole or not at all.
 
     Args:
         frames: ``[H, W, 3]`` in [0, 1], H and W even.
@@ -142,7 +142,7 @@ def write_mp4(path: Path, frames: Sequence[Tensor]) -> None:
 
 
 def grey(values: Tensor) -> Tensor:
-    """``[H, W, 3]`` of ``[H, W]``."""
+    """Return ``[H, W, 3]`` of ``[H, W]``."""
     return values[..., None].expand(*values.shape, 3)
 
 

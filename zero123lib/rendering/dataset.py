@@ -174,7 +174,7 @@ def _check_settings(out: Path, settings: RenderSettings) -> None:
 
 
 def _write_dataset(out: Path, settings: RenderSettings) -> None:
-    """The list of all objects, of this run and of earlier ones, with where they come from."""
+    """List all objects, of this run and of earlier ones, with where they come from."""
     objects = []
     for path in sorted(out.glob(f"*/{RECORD}")):
         try:

@@ -171,7 +171,7 @@ def check_replaceable(folder: Path) -> None:
 def _images(
     mesh: Mesh, source: Source, settings: RenderSettings, backend: str, threads: int
 ) -> list[np.ndarray]:
-    """The views, uint8 ``[S, S, 4]`` with straight alpha."""
+    """Return the views, uint8 ``[S, S, 4]`` with straight alpha."""
     take = renderer(mesh, settings.supersample, backend, threads)
     light = light_of(settings, source.name)
     images = []
@@ -185,7 +185,7 @@ def _images(
 
 
 def _named(root: Path, paths: list[Path]) -> list[Source]:
-    """Names for paths below a folder, different also where a file system ignores case."""
+    """Return names for paths below a folder, different also where a file system ignores case."""
     relative = {path: path.relative_to(root) for path in paths}
     names = {path: "__".join(part.with_suffix("").parts) for path, part in relative.items()}
     taken: dict[str, int] = {}

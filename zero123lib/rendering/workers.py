@@ -115,7 +115,7 @@ def _send(pipe: Connection, job: Any) -> None:
 
 
 def _collect(worker: _Worker[Any]) -> tuple[Any, str | None] | None:
-    """(result, reason) of a worker, or None where its process is gone."""
+    """Return (result, reason) of a worker, or None where its process is gone."""
     try:
         kind, value = worker.pipe.recv()
     except (EOFError, OSError):
@@ -141,7 +141,7 @@ def _stop(worker: _Worker[Any]) -> None:
 
 
 def _serve(pipe: Connection, work: Callable[[Any], Any]) -> None:
-    """A worker process: jobs in, results out, until the pipe ends or the parent is gone."""
+    """Run a worker process: jobs in, results out, until the pipe ends or the parent is gone."""
     # Ctrl-C reaches the whole group; the parent decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -159,7 +159,7 @@ def _serve(pipe: Connection, work: Callable[[Any], Any]) -> None:
 
 
 def _result(work: Callable[[Any], Any], job: Any) -> tuple[Any, str | None]:
-    """(result, None) or (None, reason); raises what would meet the other jobs as well."""
+    """Return (result, None) or (None, reason); raises what would meet the other jobs as well."""
     try:
         return work(job), None
     except (OSError, ImportError):

@@ -41,7 +41,7 @@ def intersect(solid: Solid, shape: Shape, origins: Tensor, directions: Tensor) -
 
 
 def _rows(o: Tensor, d: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Rays ``[M, 3]`` at flat positions ``[M]`` of the broadcast origins and directions."""
+    """Return rays ``[M, 3]`` at flat positions ``[M]`` of the broadcast origins and directions."""
     return tuple(  # pyright: ignore[reportReturnType]
         torch.stack([axis.reshape(-1).index_select(0, rows) for axis in value.unbind(-1)]).T
         for value in (o.expand_as(d), d)
@@ -59,7 +59,7 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _safe(value: Tensor) -> Tensor:
-    """Away from 0, so that a ray along a face divides to a huge number and not to NaN."""
+    """Move away from 0, so that a ray along a face divides to a huge number and not to NaN."""
     return torch.where(value.abs() < _TINY, _TINY, value)
 
 
@@ -71,7 +71,7 @@ def _hit_ball(o: Tensor, d: Tensor) -> Tensor:
 
 
 def _ball_interval(o: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the ray's line is inside; upside down (enter > leave) where it misses."""
+    """Return where the ray's line is inside; upside down (enter > leave) where it misses."""
     a, b, c = _dot(d, d), _dot(o, d), _dot(o, o) - 1
     squared = b * b - a * c
     root = squared.abs().sqrt_().copysign_(squared)
@@ -170,7 +170,8 @@ def _hit_round(bevel: tuple[float, float, float], o: Tensor, d: Tensor) -> Tenso
 
 
 def _hit_bevel(half: tuple[float, float, float], o: Tensor, d: Tensor, t: Tensor) -> Tensor:
-    """Rays ``[M, 3]`` from ``t`` ``[M]``, in front of the hit, to the ball swept over a box."""
+    """Return rays ``[M, 3]`` from ``t`` ``[M]``, in front of the hit, to the ball swept over a
+    box."""
     starts, steps = o.unbind(-1), d.unbind(-1)
 
     def offset(t: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:

@@ -61,7 +61,8 @@ def normals(solid: Solid, shape: Shape, points: Tensor) -> Tensor:
 
 
 def _taper_normals(top: tuple[float, ...], points: Tensor) -> Tensor:
-    """The face with the largest signed distance, which is 0 up to rounding at the surface."""
+    """Return the face with the largest signed distance, which is 0 up to rounding at the
+    surface."""
     x, y, z = points.unbind(-1)
     slopes = [(value - 1) / 2 for value in top]
     gaps = [

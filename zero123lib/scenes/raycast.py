@@ -102,7 +102,7 @@ def render(
 
 
 def _cast(scene: Scene, cameras: Tensor, size: int, focal: float) -> tuple[Tensor, Tensor]:
-    """The number of the nearest part (-1: none) and its depth (+inf), each ``[N, S, S]``."""
+    """Return the number of the nearest part (-1: none) and its depth (+inf), each ``[N, S, S]``."""
     count = len(cameras)
     winner = torch.full((count, size, size), -1, dtype=torch.int16, device=cameras.device)
     depth = torch.full((count, size, size), torch.inf, device=cameras.device)
@@ -138,7 +138,7 @@ def _cast(scene: Scene, cameras: Tensor, size: int, focal: float) -> tuple[Tenso
 def _rectangles(
     scene: Scene, cameras: Tensor, size: int, focal: float
 ) -> list[tuple[tuple[list[int], list[int]], tuple[int, int]]]:
-    """For each part ((top rows, left columns), (height, width)) of its pixels in all N views.
+    """Return each part's ((top rows, left columns), (height, width)) of its pixels in all N views.
 
     The canonical cube encloses every solid, and its image lies within the projected corners.
     Sides are those of the largest view, so that all views make one array.
@@ -172,7 +172,7 @@ def _rectangles(
 def _shade(
     scene: Scene, cameras: Tensor, winner: Tensor, depth: Tensor, focal: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Colours of the samples that hit.
+    """Return colours of the samples that hit.
 
     Returns:
         their indices ``[K]`` into ``[N * S * S]``, part by part, their depths ``[K]`` and their

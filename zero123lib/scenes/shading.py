@@ -18,7 +18,7 @@ _FLOOR = 0.12  # how much darker its lowest points are
 def lit(
     albedo: Tensor, points: Tensor, normals: Tensor, to_camera: Tensor, light: Tensor
 ) -> Tensor:
-    """Colour of surface points, sRGB in [0, 1].
+    """Return colour of surface points, sRGB in [0, 1].
 
     A wrapped Lambert key light, a sky above and a darker ground below, and in place of ambient
     occlusion a darkening towards the centre of the object and towards its foot.

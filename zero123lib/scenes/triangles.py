@@ -105,7 +105,7 @@ def _box_triangles(splits: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _round_triangles(bevel: Shape, splits: int) -> tuple[np.ndarray, np.ndarray]:
-    """A box whose outer rows of cells are bent around the inner box."""
+    """Return a box whose outer rows of cells are bent around the inner box."""
     lattice, faces = _box_triangles(2 * splits + 1)
     cells = np.rint((lattice + 1) * (2 * splits + 1) / 2).astype(int)
     radius = np.array(bevel, dtype=float)
@@ -118,7 +118,7 @@ def _round_triangles(bevel: Shape, splits: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def _taper_triangles(top: Shape, splits: int) -> tuple[np.ndarray, np.ndarray]:
-    """A box squeezed towards its top; vertices that coincide there become one."""
+    """Return a box squeezed towards its top; vertices that coincide there become one."""
     vertices, faces = _box_triangles(splits)
     rise = (vertices[:, 2:] + 1) / 2
     vertices[:, :2] *= 1 + (np.array(top, dtype=np.float32) - 1) * rise

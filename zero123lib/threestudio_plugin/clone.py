@@ -48,7 +48,7 @@ class Clone:
 
     @property
     def has_hook(self) -> bool:
-        """Whether our file is there and ours."""
+        """Tell whether our file is there and ours."""
         return self.hook.is_file() and self.hook.read_bytes() == HOOK_TEXT.encode()
 
 
@@ -91,7 +91,8 @@ def install(folder: str | Path) -> Path:
 
 
 def _commit(git: Path) -> str | None:
-    """What HEAD is at, read from the files: git itself may be absent, or distrust the folder."""
+    """Return what HEAD is at, read from the files: git itself may be absent, or distrust the
+    folder."""
     if git.is_file():  # a worktree or submodule: "gitdir: PATH"
         git = (git.parent / git.read_text().partition("gitdir:")[2].strip()).resolve()
     head = git / "HEAD"

@@ -31,7 +31,7 @@ _CAUSES = (
 
 
 def diagnosis(words: str, clone: Clone, status: str) -> str:
-    """One line.
+    """Return one line.
 
     Args:
         words: all that threestudio said.
@@ -42,7 +42,8 @@ def diagnosis(words: str, clone: Clone, status: str) -> str:
 
 
 def version_notice(clone: Clone) -> str | None:
-    """What is to be known of a clone that the tests do not run on; None for the one they do."""
+    """Return what is to be known of a clone that the tests do not run on; None for the one they
+    do."""
     if clone.commit in (None, TESTED_COMMIT):
         return None
     checkout = f"git -C {shlex.quote(str(clone.root))} checkout {TESTED_COMMIT[:7]}"
@@ -76,7 +77,8 @@ def _cause(words: str, clone: Clone) -> str | None:
 
 
 def _known_keys(clone: Clone) -> list[str]:
-    """The fields of all its classes, and the arguments of its functions, as its source has them."""
+    """Return the fields of all its classes, and the arguments of its functions, as its source has
+    them."""
     names: set[str] = set()
     for path in sorted((clone.root / "threestudio").rglob("*.py")):
         text = path.read_text(encoding="utf-8", errors="replace")

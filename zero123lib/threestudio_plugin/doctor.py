@@ -188,7 +188,7 @@ def _python_findings(answer: dict[str, Any]) -> Iterator[Finding]:
 
 
 def _loading(clone: Clone, python: str) -> Finding:
-    """Whether threestudio's own loader registers our guidance, which prints and passes over
+    """Tell whether threestudio's own loader registers our guidance, which prints and passes over
     whatever goes wrong."""
     answer = _run(python, _LOAD.format(name=GUIDANCE_TYPE), cwd=clone.root)
     good = answer == "True"
@@ -204,7 +204,7 @@ def _probe(python: str) -> dict[str, Any] | str:
 
 
 def _run(python: str, code: str, *arguments: str, cwd: Path | None = None) -> str:
-    """What a script says after "PROBE", or in a line what went wrong."""
+    """Return what a script says after "PROBE", or in a line what went wrong."""
     try:
         done = subprocess.run(
             [python, "-c", code, *arguments],
@@ -220,12 +220,12 @@ def _run(python: str, code: str, *arguments: str, cwd: Path | None = None) -> st
 
 
 def child_environment() -> dict[str, str]:
-    """Ours, where this very zero123lib is importable, installed or not."""
+    """Return ours, where this very zero123lib is importable, installed or not."""
     paths = [str(_PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def last_line(text: str) -> str:
-    """The last line that says something, which of a traceback is the error."""
+    """Return the last line that says something, which of a traceback is the error."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1][:300] if lines else ""

@@ -201,7 +201,7 @@ class Zero123LibGuidance(BaseObject):
 
     @torch.no_grad()
     def _previews(self, found: Distillation, poses: list[RelativePose]) -> dict[str, Any]:
-        """What threestudio saves of a guidance: views with noise, one step on, and clean."""
+        """Return what threestudio saves of a guidance: views with noise, one step on, and clean."""
         guidance, most = self.guidance, self.cfg.max_items_eval
         count = len(poses) if most < 0 else min(most, len(poses))
         denoise = guidance.denoiser(poses[:count])
@@ -225,7 +225,7 @@ class Zero123LibGuidance(BaseObject):
         return {"bs": count, "noise_levels": levels, "texts": texts, **images}
 
     def _decode(self, latents: Tensor) -> Tensor:
-        """Images `[B, H, W, 3]` in [0, 1]."""
+        """Return images `[B, H, W, 3]` in [0, 1]."""
         return (self.guidance.pipe.decode(latents).permute(0, 2, 3, 1) + 1) / 2
 
     def _tell(self, found: Distillation) -> None:

@@ -217,7 +217,7 @@ def _checked(
 
 
 def _with_whole_path(override: str) -> str:
-    """A model's file is named from where we stand; threestudio stands in its clone."""
+    """Return a model's file is named from where we stand; threestudio stands in its clone."""
     key, _, value = override.partition("=")
     path = Path(value)
     named = value in (*sources.bundled_models(), *sources.NAMED)
@@ -227,7 +227,7 @@ def _with_whole_path(override: str) -> str:
 
 
 def _told(content: Mapping[str, Any], overrides: Sequence[str], key: str) -> Any:
-    """What the run is told for a dotted key; None where nothing is."""
+    """Return what the run is told for a dotted key; None where nothing is."""
     given = [text.partition("=")[2] for text in overrides if text.partition("=")[0] == key]
     if given:
         return yaml.safe_load(given[-1])
@@ -265,7 +265,7 @@ class _Child:
             )  # fmt: skip
 
     def watch(self) -> Iterator[tuple[int, dict[str, float]]]:
-        """Steps as they are finished, until it ends.
+        """Yield steps as they are finished, until it ends.
 
         Raises:
             LaunchError: it did not end well.
@@ -349,7 +349,7 @@ def _gathered(
 
 
 def _last_losses(run: Path) -> dict[str, float]:
-    """The latest finite value of each loss in Lightning's CSV logs."""
+    """Return the latest finite value of each loss in Lightning's CSV logs."""
     latest: dict[str, float] = {}
     for table in sorted(run.glob("csv_logs/version_*/metrics.csv"), key=os.path.getmtime):
         with table.open(newline="", encoding="utf-8") as file:

@@ -103,12 +103,13 @@ def _finite(value: Any) -> bool:
 
 
 def _is_list(value: Any) -> bool:
-    """A list, OmegaConf's included, which is neither a list nor a Sequence."""
+    """Return a list, OmegaConf's included, which is neither a list nor a Sequence."""
     return not isinstance(value, (str, Mapping)) and hasattr(value, "__getitem__")
 
 
 def _is_schedule(value: Any, most: float) -> bool:
-    """What threestudio's C takes: a number, [v0, v1, s1], [s0, v0, v1, s1] or that and pairs."""
+    """Return what threestudio's C takes: a number, [v0, v1, s1], [s0, v0, v1, s1] or that and
+    pairs."""
     if not _is_list(value):
         return _finite(value) and 0 <= value <= most
     numbers = list(value)

@@ -145,7 +145,7 @@ def _prune(run: Path, keep_last: int) -> None:
 
 
 def best_loss(run: Path) -> float:
-    """The lowest validation loss among a run's checkpoints; inf where there is none."""
+    """Return the lowest validation loss among a run's checkpoints; inf where there is none."""
     return min(
         (one.validation_loss for one in whole_checkpoints(run, verify=False)), default=math.inf
     )

@@ -145,7 +145,7 @@ class DataConfig:
 
     @property
     def sources(self) -> tuple[SourceConfig, ...]:
-        """All sources; the only one where they are not mixed."""
+        """Return all sources; the only one where they are not mixed."""
         if self.source == "mixed":
             return self.mixed or ()
         return (SourceConfig(self.source, self.path, self.held_out, self.scenes),)

@@ -22,7 +22,7 @@ MAY_DIFFER = ("budget.", "validation.", "saving.", "output.", "data.path", "data
 
 
 def presets() -> list[str]:
-    """Names of the packaged configs."""
+    """Return names of the packaged configs."""
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
@@ -49,7 +49,7 @@ def read_config(source: str | Path, overrides: Sequence[tuple[str, Any]] = ()) -
 
 
 def parse_override(text: str) -> tuple[str, Any]:
-    """``key.of.section=value`` as the key and YAML's value.
+    """Return ``key.of.section=value`` as the key and YAML's value.
 
     Raises:
         ValueError: it is not of that form.
@@ -65,7 +65,7 @@ def parse_override(text: str) -> tuple[str, Any]:
 
 
 def to_yaml(config: TrainConfig) -> str:
-    """The config as YAML that :func:`read_config` takes."""
+    """Return the config as YAML that :func:`read_config` takes."""
     return yaml.safe_dump(_plain(asdict(config)), sort_keys=False)
 
 
@@ -97,7 +97,7 @@ def _content(source: str | Path) -> dict[str, Any]:
 
 
 def _initial(value: Any) -> Any:
-    """The section, from a model's name alone or with an architecture by its name."""
+    """Return the section, from a model's name alone or with an architecture by its name."""
     if isinstance(value, str):
         return {"source": value}
     if isinstance(value, Mapping) and value.get("architecture") == "tiny":

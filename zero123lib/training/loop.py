@@ -64,7 +64,7 @@ class TrainState:
 
     @property
     def trained(self) -> dict[str, nn.Parameter]:
-        """The weights that are trained, by name."""
+        """Return the weights that are trained, by name."""
         inner = self.accelerator.unwrap_model(self.model)
         return {name: p for name, p in inner.named_parameters() if p.requires_grad}
 
@@ -98,7 +98,7 @@ class TrainProgress:
 
 
 def make_accelerator(config: ComputeConfig) -> Accelerator:
-    """Accelerate's view of this process, its device and the others; "auto" has been decided.
+    """Build Accelerate's view of this process, its device and the others; "auto" has been decided.
 
     Raises:
         ValueError: fp16 on a CPU.
@@ -120,7 +120,7 @@ def make_accelerator(config: ComputeConfig) -> Accelerator:
 
 
 def micro_batch(config: TrainConfig, processes: int) -> tuple[int, int]:
-    """Pairs at a time per process, and how many such make a step.
+    """Return pairs at a time per process, and how many such make a step.
 
     Raises:
         ValueError: the batch does not divide among the processes.
@@ -136,7 +136,7 @@ def micro_batch(config: TrainConfig, processes: int) -> tuple[int, int]:
 
 
 def start(config: TrainConfig) -> TrainState:
-    """The state before the first step.
+    """Return the state before the first step.
 
     Raises:
         ValueError: something in the config does not fit the model or the machine.
@@ -239,7 +239,7 @@ def train(
 def _steps(
     state: TrainState, dataset: PairDataset, batches: Iterator[Batch], stop: Callable[[], bool]
 ) -> Generator[TrainProgress, None, None]:
-    """The steps of :func:`train`, with the batches to come."""
+    """Yield the steps of :func:`train`, with the batches to come."""
     config, accelerator = state.config, state.accelerator
     micro, accumulate = micro_batch(config, accelerator.num_processes)
     shape = state.pipe.latent_shape
@@ -303,7 +303,7 @@ def budget_progress(state: TrainState) -> float:
 
 
 def _dataset(state: TrainState, source: PairSource, micro: int, accumulate: int) -> PairDataset:
-    """This process's share of the micro-batches, from the step at hand on."""
+    """Return this process's share of the micro-batches, from the step at hand on."""
     processes = state.accelerator.num_processes
     first = state.step * accumulate * processes + state.accelerator.process_index
     return PairDataset(source, first, processes, micro)
@@ -324,8 +324,11 @@ def _loader(dataset: PairDataset, workers: int, device: torch.device) -> DataLoa
 
 @contextmanager
 def _loaded(loader: DataLoader) -> Iterator[Iterator[Batch]]:
-    """The loader's batches. Its workers end with it, whatever traceback still holds them: they do
-    not hear of SIGTERM, by which an interpreter that exits would end them and wait."""
+    """Hand out the loader's batches.
+
+    Its workers end with it, whatever traceback still holds them: they do not hear of SIGTERM, by
+    which an interpreter that exits would end them and wait.
+    """
     batches: Any = iter(loader)
     try:
         yield batches
@@ -335,7 +338,8 @@ def _loaded(loader: DataLoader) -> Iterator[Iterator[Batch]]:
 
 
 def _next(batches: Iterator[Batch]) -> Batch:
-    """The next batch; an error in a worker comes without the worker's traceback around it."""
+    """Return the next batch; an error in a worker comes without the worker's traceback around
+    it."""
     try:
         return next(batches)
     except ValueError as error:
@@ -343,7 +347,7 @@ def _next(batches: Iterator[Batch]) -> Batch:
 
 
 def _pair_numbers(state: TrainState, index: int, micro: int, accumulate: int) -> range:
-    """Numbers of the pairs in this process's micro-batch ``index`` of the step at hand."""
+    """Return numbers of the pairs in this process's micro-batch ``index`` of the step at hand."""
     processes = state.accelerator.num_processes
     number = (state.step * accumulate + index) * processes + state.accelerator.process_index
     return range(number * micro, (number + 1) * micro)
@@ -356,7 +360,7 @@ def _on_device(batch: Batch, device: torch.device) -> Batch:
 def _all_reduced(
     accelerator: Accelerator, loss: float, stop: bool, lasted: float
 ) -> tuple[float, bool, float]:
-    """Of all processes: the mean loss, whether any is to stop, and the longest time."""
+    """Return of all processes: the mean loss, whether any is to stop, and the longest time."""
     if accelerator.num_processes == 1:
         return loss, stop, lasted
     mine = torch.tensor([[loss, float(stop), lasted]], device=accelerator.device)
@@ -365,7 +369,7 @@ def _all_reduced(
 
 
 def _clipped_norm(state: TrainState) -> float:
-    """The gradient's norm, before it is clipped."""
+    """Return the gradient's norm, before it is clipped."""
     limit = state.config.optimizer.clip_norm
     norm: Any = state.accelerator.clip_grad_norm_(
         state.model.parameters(), math.inf if limit is None else limit

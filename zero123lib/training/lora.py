@@ -31,12 +31,13 @@ def add_adapters(unet: UNet2DConditionModel, config: TrainedConfig, seed: int) -
 
 
 def has_adapters(unet: UNet2DConditionModel) -> bool:
-    """Whether :func:`add_adapters` was called."""
+    """Tell whether :func:`add_adapters` was called."""
     return bool(getattr(unet, "peft_config", None))
 
 
 def merged(unet: UNet2DConditionModel) -> UNet2DConditionModel:
-    """A copy with the adapters added to the weights, in float32; a plain copy without any."""
+    """Return a copy with the adapters added to the weights, in float32; a plain copy without
+    any."""
     # Weights and adapters may differ in precision; the sum is to lose nothing.
     whole: Any = cpu_copy(unet)
     if has_adapters(unet):

@@ -35,7 +35,7 @@ class MuonWithAdamW(torch.optim.AdamW):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """One step of both."""
+        """Return one step of both."""
         groups = self.param_groups
         self.param_groups = [group for group in groups if not group["muon"]]
         try:
@@ -66,8 +66,8 @@ class MuonWithAdamW(torch.optim.AdamW):
 
 
 def _overflown(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether a gradient scaler has found what is not finite: a fused optimizer is called all the
-    same, and has to skip the step itself."""
+    """Tell whether a gradient scaler has found what is not finite: a fused optimizer is called all
+    the same, and has to skip the step itself."""
     found = getattr(optimizer, "found_inf", None)
     return found is not None and bool(found)
 
@@ -98,7 +98,7 @@ def orthogonalized(matrix: Tensor) -> Tensor:
 
 
 def _factor(gram: Tensor) -> Tensor:
-    """``a + b g + c g^2``, ``[n, n]``."""
+    """Return ``a + b g + c g^2``, ``[n, n]``."""
     a, b, c = _COEFFICIENTS
     factor = b * gram + c * gram @ gram
     factor.diagonal().add_(a)

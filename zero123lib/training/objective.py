@@ -48,7 +48,7 @@ class Draws:
 def draw(
     seed: int, pairs: Sequence[int], latent_shape: tuple[int, int, int], posterior: bool
 ) -> Draws:
-    """The draws of pairs by their numbers, on the CPU so that all devices have the same."""
+    """Return the draws of pairs by their numbers, on the CPU so that all devices have the same."""
     uniforms, noises, samples = [], [], []
     for pair in pairs:
         random = np.random.default_rng((seed, _NOISE, pair))
@@ -90,7 +90,7 @@ def keep(uniform: Tensor, config: ObjectiveConfig) -> Kept:
 
 
 def timesteps(uniform: Tensor, total: int, power: float) -> Tensor:
-    """``floor(T * u ** power)`` ``[B]`` int64; uniform over 0 .. T - 1 for a power of 1."""
+    """Return ``floor(T * u ** power)`` ``[B]`` int64; uniform over 0 .. T - 1 for a power of 1."""
     return (total * uniform**power).long().clamp_max(total - 1)
 
 

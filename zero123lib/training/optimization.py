@@ -17,7 +17,7 @@ _PROJECTION = "camera_projection."
 
 
 def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
-    """AdamW over what is trained, the camera projection in a group of its own.
+    """Build AdamW over what is trained, the camera projection in a group of its own.
 
     Each group keeps the learning rate that the schedule's factor is applied to as ``base_lr``.
     """
@@ -43,14 +43,14 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Ada
 
 
 def _orthogonalized(name: str, parameter: Tensor, config: OptimizerConfig) -> bool:
-    """Whether Muon trains it: a matrix inside the UNet or the tower, not at their ends."""
+    """Tell whether Muon trains it: a matrix inside the UNet or the tower, not at their ends."""
     ends = ("conv_in", "conv_out", "embedding", _PROJECTION)
     inner = parameter.ndim >= 2 and not any(end in name for end in ends)
     return config.muon_learning_rate is not None and inner
 
 
 def rate_factor(step: int, done: float, config: ScheduleConfig) -> float:
-    """What learning rates are multiplied by at a step.
+    """Return what learning rates are multiplied by at a step.
 
     Warm-up is ``start + (1 - start) n / W`` for n < W (official ``lr_scheduler.py``,
     LambdaLinearScheduler), then 1; the cosine decay is ``(1 + cos(pi done)) / 2``.
@@ -93,13 +93,13 @@ class RunningAverage:
 
     @torch.no_grad()
     def update(self, decay: float) -> None:
-        """``average <- decay * average + (1 - decay) * weight``."""
+        """Set ``average <- decay * average + (1 - decay) * weight``."""
         for average, value in zip(self.weights.values(), self._followed, strict=True):
             average.lerp_(value, 1 - decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """The averages in the place of the weights, for as long as it lasts."""
+        """Put the averages in the place of the weights for as long as it lasts."""
         self._swap()
         try:
             yield

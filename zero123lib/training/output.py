@@ -29,7 +29,8 @@ _SETTINGS = (
 
 
 def averaged_pipeline(state: TrainState) -> Zero123Pipeline:
-    """A pipeline of its own with the averaged weights, adapters merged, on the CPU, float32."""
+    """Return a pipeline of its own with the averaged weights, adapters merged, on the CPU,
+    float32."""
     pipe = state.pipe
     with state.average.applied():
         parts: dict[str, Any] = {
@@ -118,7 +119,7 @@ def write_model(run: Path, state: TrainState) -> None:
 
 
 def _write_adapters(folder: Path, state: TrainState) -> None:
-    """The averaged adapters as peft and diffusers read them, and the projection."""
+    """Write the averaged adapters as peft and diffusers read them, and the projection."""
     pipe: Any = state.pipe
     with whole_folder(folder) as making, state.average.applied():
         try:

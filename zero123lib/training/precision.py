@@ -16,7 +16,7 @@ def on_cpu(config: ComputeConfig) -> bool:
 
 
 def with_precision(config: ComputeConfig) -> ComputeConfig:
-    """The same with "auto" decided.
+    """Return the same with "auto" decided.
 
     It is bf16 on NVIDIA GPUs and x86 processors that have instructions for it, else fp32.
     """

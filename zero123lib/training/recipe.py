@@ -42,7 +42,7 @@ class TrainedModel(nn.Module):
         keep_embedding: Tensor,
         keep_token: Tensor,
     ) -> Tensor:
-        """The UNet's output ``[B, C, h, w]``.
+        """Return the UNet's output ``[B, C, h, w]``.
 
         Args:
             latents: ``[B, 2C, h, w]``, noisy and concatenated.
@@ -61,7 +61,7 @@ class TrainedModel(nn.Module):
 
 
 def tiny_model(architecture: Architecture | None = None) -> TrainedModel:
-    """The bundled architecture with fresh weights, at the bundled size unless told."""
+    """Return the bundled architecture with fresh weights, at the bundled size unless told."""
     a = architecture or Architecture()
     clip = CLIPVisionConfig(
         hidden_size=a.clip_width,
@@ -116,7 +116,7 @@ def tiny_scheduler(
 
 
 def tiny_pipeline(architecture: Architecture, seed: int) -> Zero123Pipeline:
-    """A pipeline with fresh weights, the same for the same seed."""
+    """Return a pipeline with fresh weights, the same for the same seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = tiny_model(architecture)

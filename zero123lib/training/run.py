@@ -108,7 +108,7 @@ class _Run:
             self._finish()
 
     def _summary(self) -> str:
-        """What is about to be done, with what, and where to watch it."""
+        """Return what is about to be done, with what, and where to watch it."""
         state, config = self.state, self.state.config
         weights = sum(weight.numel() for weight in state.trained.values()) / 1e6
         processes = state.accelerator.num_processes
@@ -191,7 +191,7 @@ class _Run:
         return loss
 
     def _finish(self) -> None:
-        """The last checkpoint, and the result: the best weights, or the last without validation."""
+        """Write the last checkpoint and result: the best weights, or just the last."""
         loss = self._validate() if self.validation is not None else None
         keep = self.state.config.saving.keep_last
         best = loss is None or loss <= self.best or not (self.out / "model").exists()
@@ -224,7 +224,7 @@ class _Log:
         self.losses: list[float] = []
 
     def add(self, progress: TrainProgress) -> None:
-        """A step."""
+        """Write a step."""
         self.losses.append(progress.loss)
         if progress.step % _LOG_STEPS and progress.done < 1:
             return
@@ -240,7 +240,7 @@ class _Log:
             self.writer.add_scalar(name, value, progress.step)
 
     def validated(self, step: int, loss: float, views: Any) -> None:
-        """A validation loss, and a sheet of views if there is one."""
+        """Write a validation loss, and a sheet of views if there is one."""
         self.writer.add_scalar("validation/loss", loss, step)
         if views is not None:
             self.writer.add_image("validation/condition_target_view", views, step)

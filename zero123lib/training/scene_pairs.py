@@ -86,7 +86,7 @@ class ScenePairs:
         return max(0, last + 1 - self.config.shuffle_buffer), last
 
     def candidates(self, pair: int) -> range:
-        """The indices of the objects that a pair may be of: one shard of the window."""
+        """Return the indices of the objects that a pair may be of: one shard of the window."""
         oldest, last = self.window(pair)
         shards = min(self.config.shards, self.config.shuffle_buffer)
         shard = pair // self.config.shard_pairs % shards
@@ -104,7 +104,7 @@ class ScenePairs:
         )
 
     def _scene_views(self, index: int) -> tuple[Tensor, list[Pose]]:
-        """Images uint8 ``[views, 3, S, S]`` on white, and their cameras."""
+        """Return images uint8 ``[views, 3, S, S]`` on white, and their cameras."""
         if index not in self._views:
             key = np.random.SeedSequence((self.seed, _CAMERAS, index)).generate_state(1)
             random = torch.Generator().manual_seed(int(key[0]))
@@ -116,7 +116,7 @@ class ScenePairs:
         return self._views[index]
 
     def scene_seed(self, index: int) -> int:
-        """The seed of an object: below HELD_OUT_SEED unless they are held out."""
+        """Return the seed of an object: below HELD_OUT_SEED unless they are held out."""
         if self.held_out:
             return _VALIDATION_SEED + index
         return (self.config.first_scene + index) % HELD_OUT_SEED

@@ -30,7 +30,7 @@ class Validation:
 
     @classmethod
     def of(cls, state: TrainState, source: PairSource) -> Validation:
-        """The first pairs of a source."""
+        """Return the first pairs of a source."""
         count, shape = state.config.validation.pairs, state.pipe.latent_shape
         drawn = draw(_SEED, range(count), shape, state.config.objective.posterior == "sample")
         even = (torch.arange(count) + 0.5) / count
@@ -57,7 +57,8 @@ class Validation:
         return total / count
 
     def views(self, state: TrainState) -> Tensor:
-        """A sheet ``[3, n S, 3 S]`` in [0, 1], a row per pair: condition, target, sampled view.
+        """Return a sheet ``[3, n S, 3 S]`` in [0, 1], a row per pair: condition, target, sampled
+        view.
 
         On the first process alone.
         """
@@ -80,8 +81,8 @@ class Validation:
 
 
 def decoded(pipe: Zero123Pipeline, vector: Tensor) -> tuple[RelativePose, float | None]:
-    """The camera that an encoded pose ``[4]`` stands for, and the condition's elevation where it
-    says that in place of the radius."""
+    """Return the camera that an encoded pose ``[4]`` stands for, and the condition's elevation
+    where it says that in place of the radius."""
     polar, sine, cosine, last = vector.double().tolist()
     elevation, azimuth = -math.degrees(polar), math.degrees(math.atan2(sine, cosine))
     if pipe.config["encoding"] == "stable-zero123":
@@ -96,7 +97,7 @@ def _part(draws: Draws, part: slice) -> Draws:
 
 @contextmanager
 def _averaged(state: TrainState) -> Iterator[None]:
-    """The averaged weights in evaluation mode, for as long as it lasts."""
+    """Use the averaged weights in evaluation mode for as long as it lasts."""
     model = state.accelerator.unwrap_model(state.model)
     model.eval()
     try:

@@ -6,7 +6,7 @@ import signal
 
 
 def start_worker(index: int) -> None:
-    """Of a DataLoader's worker: Ctrl-C, which the terminal sends to all, and SIGTERM, which job
+    """Start a DataLoader's worker: Ctrl-C, which the terminal sends to all, and SIGTERM, which job
     schedulers send to all, are for its parent, which still needs batches to finish its step.
 
     The worker ends when its parent tells it or is gone.

@@ -198,7 +198,7 @@ def _pose_at(centre: Tensor, right: Tensor) -> Pose:
 
 
 def _matrix(argument: str, matrix: Tensor, shapes: tuple[tuple[int, int], ...]) -> Tensor:
-    """The matrix in float64 on the CPU, after checking its shape and that it is finite."""
+    """Return the matrix in float64 on the CPU, after checking its shape and that it is finite."""
     matrix = torch.as_tensor(matrix).detach().to("cpu", torch.float64)
     if tuple(matrix.shape) not in shapes:
         wanted = " or ".join(f"{rows}x{columns}" for rows, columns in shapes)
@@ -216,5 +216,5 @@ def _assemble(rotation: Tensor, centre: Tensor) -> Tensor:
 
 
 def _flip_columns(c2w: Tensor, signs: tuple[float, float, float]) -> Tensor:
-    """The matrix with its three axis columns scaled by +-1; the centre stays."""
+    """Return the matrix with its three axis columns scaled by +-1; the centre stays."""
     return c2w * c2w.new_tensor([*signs, 1.0])

@@ -173,7 +173,7 @@ def _rembg_alpha(opaque: Image.Image) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _rembg_session(file: Path) -> Any:
-    """A rembg session on a file at hand.
+    """Return a rembg session on a file at hand.
 
     rembg's own session compares a checksum and downloads anew when it differs; this one does not.
     """

@@ -64,7 +64,7 @@ def to_uint8(values: Tensor) -> Tensor:
 
 
 def _eight_bits(values: np.ndarray) -> np.ndarray:
-    """uint8 of values of any type that has a scale."""
+    """Return uint8 of values of any type that has a scale."""
     if values.dtype == np.uint8:
         return values
     if values.dtype == bool:
@@ -81,7 +81,7 @@ def _eight_bits(values: np.ndarray) -> np.ndarray:
 
 
 def _from_16_bits(values: np.ndarray) -> np.ndarray:
-    """uint8 of 16-bit values, scaled: 65535 becomes 255."""
+    """Return uint8 of 16-bit values, scaled: 65535 becomes 255."""
     colours = values[..., :3] if values.ndim == 3 else values
     low, high = int(colours.min()), int(colours.max())
     # Up to 255 all would be black: 8-bit values in a type that is too wide for them.

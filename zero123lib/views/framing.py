@@ -128,7 +128,7 @@ def bounding_box(mask: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def _span(middle: float, length: int, scale: float, size: int) -> tuple[int, int, float, float]:
-    """Along one axis: the canvas pixels [start, stop) that the source covers, and where they
+    """Return along one axis the canvas pixels [start, stop) that the source covers, and where they
     begin and end in the source, when source position `middle` comes to the canvas' middle."""
     start = max(0, math.floor(size / 2 - middle * scale))
     stop = min(size, math.ceil(size / 2 + (length - middle) * scale))

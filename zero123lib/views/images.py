@@ -173,7 +173,8 @@ def _framed(
 
 
 def _detail(original: Image.Image, cut: CutOut, size: int, ratio: float) -> Image.Image:
-    """The framed object at the pixels of the original, of which the cut-out may be smaller."""
+    """Return the framed object at the pixels of the original, of which the cut-out may be
+    smaller."""
     rgba = cut.image
     scale = original.width / rgba.width
     whole = _detail_px(scale * object_px(rgba) / ratio, size)
@@ -189,7 +190,8 @@ def _detail(original: Image.Image, cut: CutOut, size: int, ratio: float) -> Imag
 
 
 def _detail_px(there: float, size: int) -> int:
-    """Pixels of an image's detail: about as there are, in multiples of the model's, bounded."""
+    """Return pixels of an image's detail: about as there are, in multiples of the model's,
+    bounded."""
     return size * max(1, min(round(there / size), _DETAIL_PX // size))
 
 
@@ -255,7 +257,7 @@ def alpha_from_white(images: Tensor, opaque_darkness: float = MOST_DARKNESS) -> 
 
 
 def _is_condition(tensor: Tensor) -> bool:
-    """Whether a tensor is meant as a condition, and not as an image with its channels last."""
+    """Tell whether a tensor is meant as a condition, and not as an image with its channels last."""
     is_image = tensor.ndim == 2 or (tensor.ndim == 3 and tensor.shape[2] in (1, 3, 4))
     return tensor.is_floating_point() and not is_image
 

@@ -212,7 +212,7 @@ def _marked(image: Image.Image, several: bool) -> Image.Image:
 
 @contextmanager
 def _image_errors(name: str, max_pixels: int) -> Iterator[None]:
-    """Whatever goes wrong while decoding becomes an `ImageError` of one line."""
+    """Turn whatever goes wrong while decoding into an `ImageError` of one line."""
     try:
         yield
     except ImageError:

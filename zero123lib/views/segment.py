@@ -67,7 +67,7 @@ def _look(rgb: np.ndarray) -> np.ndarray:
 
 
 def _box(mask: np.ndarray) -> tuple[slice, slice]:
-    """Rows and columns of a mask, with a margin around."""
+    """Return rows and columns of a mask, with a margin around."""
     left, top, right, bottom = bounding_box(mask)
     margin = round(_MARGIN * max(right - left, bottom - top)) + 1
     rows, columns = (
@@ -135,7 +135,7 @@ def _k_means(points: np.ndarray, count: int) -> np.ndarray:
 
 
 def _largest(soft: np.ndarray) -> np.ndarray:
-    """Alpha ``[H, W]`` of its largest part and of what is near it, nothing elsewhere."""
+    """Return alpha ``[H, W]`` of its largest part and of what is near it, nothing elsewhere."""
     from scipy.ndimage import distance_transform_edt, find_objects
 
     height, width = _bounded(soft, _COLORS_SIDE_PX)
@@ -154,7 +154,7 @@ def _largest(soft: np.ndarray) -> np.ndarray:
 
 
 def _drawn_to_edges(soft: np.ndarray, rgb: np.ndarray) -> np.ndarray:
-    """Alpha ``[H, W]`` whose edges are the image's: guided filter, the colours its guide."""
+    """Return alpha ``[H, W]`` whose edges are the image's: guided filter, the colours its guide."""
     from scipy.ndimage import uniform_filter
 
     height, width = _bounded(rgb, _GUIDED_SIDE_PX)

@@ -83,7 +83,7 @@ def _is_solid(alpha: int) -> int:
 
 
 def _is_square(camera: Pinhole) -> bool:
-    """Whether a camera is a square pinhole with its axis in the middle."""
+    """Tell whether a camera is a square pinhole with its axis in the middle."""
     side = camera.width
     off = (camera.cx - side / 2, camera.cy - side / 2, camera.fl_x - camera.fl_y)
     return camera.height == side and max(map(abs, off)) <= _CENTRED
@@ -94,7 +94,7 @@ def _angle_deg(slope: float) -> float:
 
 
 def _slope(camera: Pinhole, box: tuple[float, float, float, float]) -> float:
-    """How far from its axis, at unit depth, a camera shows a box of its pixels."""
+    """Return how far from its axis, at unit depth, a camera shows a box of its pixels."""
     left, top, right, bottom = box
     return max(
         (camera.cx - left) / camera.fl_x,
@@ -106,7 +106,7 @@ def _slope(camera: Pinhole, box: tuple[float, float, float, float]) -> float:
 
 
 def _seen(posed: PosedImage, size: int, slope: float) -> Image.Image:
-    """What a square pinhole of a slope sees of an image; its border goes on beyond it."""
+    """Return what a square pinhole of a slope sees of an image; its border goes on beyond it."""
     camera, image = posed.pinhole, posed.image
     focal = 0.5 * size / slope
     columns = _span(camera.cx, camera.fl_x / focal, image.width, size)
@@ -121,8 +121,9 @@ def _seen(posed: PosedImage, size: int, slope: float) -> Image.Image:
 
 
 def _span(centre: float, scale: float, length: int, size: int) -> tuple[int, int, float, float]:
-    """Along one axis: the pixels [first, last) of a square that an image covers, and where in the
-    image they begin and end.
+    """Return along one axis the pixels [first, last) of a square that an image covers.
+
+    With them comes where in the image they begin and end.
 
     Args:
         centre: where in the image the square's middle is.

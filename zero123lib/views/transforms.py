@@ -187,7 +187,7 @@ def _check_lens(told: Mapping[str, Any], where: str) -> None:
 
 
 def _rigid(matrix: Any, where: str) -> Tensor:
-    """A camera-to-world matrix, float32 ``[4, 4]``."""
+    """Return a camera-to-world matrix, float32 ``[4, 4]``."""
     try:
         values = torch.tensor(matrix, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError) as error:

@@ -122,7 +122,7 @@ def _check_entries(entries: list[zipfile.ZipInfo], folder: str, source: Path) ->
 
 
 def _data_offset(file: BinaryIO, entry: zipfile.ZipInfo, source: Path) -> int:
-    """Where an entry's data begin, behind a header of their own."""
+    """Return where an entry's data begin, behind a header of their own."""
     file.seek(entry.header_offset)
     header = file.read(_HEADER.size).ljust(_HEADER.size, b"\0")
     signature, *_, name_length, extra_length = _HEADER.unpack(header)

@@ -47,7 +47,7 @@ def fill(
 
 
 def checked_names(checkpoint: Checkpoint, name: str) -> Iterable[str]:
-    """The names of a part's weights in the network's order; raise unless all of them are there."""
+    """Return a part's weights' names in the network's order; raise unless all are there."""
     part = checkpoint.parts[name]
     missing = [weight for weight in part.shapes if weight not in part.weights]
     if missing:
@@ -67,7 +67,7 @@ def read_weight(
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
 ) -> Tensor:
-    """A copy of a part's weight, of the network's shape and of finite numbers.
+    """Return a copy of a part's weight, of the network's shape and of finite numbers.
 
     Args:
         checkpoint, name: of the part.
@@ -96,7 +96,7 @@ def read_weight(
 
 
 def _finite(tensor: Tensor) -> bool:
-    """Whether all is finite, without a second tensor of its size."""
+    """Tell whether all is finite, without a second tensor of its size."""
     return tensor.numel() == 0 or all(bool(torch.isfinite(end)) for end in torch.aminmax(tensor))
 
 

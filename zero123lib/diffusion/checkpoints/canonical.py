@@ -48,7 +48,7 @@ class Part:
 
     @cached_property
     def shapes(self) -> dict[str, torch.Size]:
-        """The shape of each weight that the network has, by name, in its order."""
+        """Return the shape of each weight that the network has, by name, in its order."""
         return {name: weight.shape for name, weight in self.network.state_dict().items()}
 
 
@@ -74,7 +74,7 @@ class Checkpoint:
 
 
 def empty_network(name: str, config: Mapping[str, Any], source: Path) -> nn.Module:
-    """The network of a part, on the meta device, in evaluation mode.
+    """Return the network of a part, on the meta device, in evaluation mode.
 
     Args:
         name: one of :data:`NETWORKS`.
@@ -157,7 +157,7 @@ def check_fit(parts: Mapping[str, Part], source: Path) -> None:
 
 
 def make_scheduler(config: Mapping[str, Any], source: Path) -> Any:
-    """A diffusers scheduler from its config, which names its class.
+    """Return a diffusers scheduler from its config, which names its class.
 
     Raises:
         UnsupportedCheckpointError: diffusers has no scheduler of that name, or one without betas.

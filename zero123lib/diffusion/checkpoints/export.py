@@ -31,7 +31,7 @@ class WeightsFile:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all tensors."""
+        """Count the bytes of all tensors."""
         return sum(entry.nbytes for entry in self.entries.values())
 
     def write(self, folder: Path) -> Iterator[int]:
@@ -49,7 +49,7 @@ class WeightsFile:
 def part_files(
     checkpoint: Checkpoint, part: str, dtype: torch.dtype | None, max_shard_bytes: int
 ) -> list[WeightsFile]:
-    """The weights of a part as diffusers and transformers name them, in the network's order.
+    """Return the weights of a part as diffusers and transformers name them, in the network's order.
 
     Args:
         checkpoint: read weight by weight, while files are written.
@@ -98,7 +98,7 @@ def _stem(part: str) -> str:
 def original_file(
     checkpoint: Checkpoint, name: str, settings: Mapping[str, Any], dtype: torch.dtype | None
 ) -> WeightsFile:
-    """One file in the layout of the official code.
+    """Return one file in the layout of the official code.
 
     The UNet's weights are there twice, as weights and as their running average: the official
     code samples with the average, and with random numbers where a file has none.
@@ -128,7 +128,7 @@ def original_file(
 def _entry(
     checkpoint: Checkpoint, places: Mapping[names.Take, tuple[str, str]], dtype: torch.dtype | None
 ) -> Entry:
-    """A tensor that is joined of weights, each given by its part and its name there."""
+    """Return a tensor that is joined of weights, each given by its part and its name there."""
     part, weight = next(iter(places.values()))
     dtype = dtype or checkpoint.parts[part].weights[weight].dtype
     # Of the shape that joining makes, without reading anything.

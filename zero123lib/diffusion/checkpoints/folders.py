@@ -118,12 +118,12 @@ def read_part(
 
 
 def read_scheduler(folder: Path) -> Any:
-    """The scheduler of a folder."""
+    """Return the scheduler of a folder."""
     return make_scheduler(_json(folder / "scheduler" / "scheduler_config.json"), folder)
 
 
 def _current_name(name: str, part: str) -> str:
-    """What today's classes call a weight."""
+    """Return what today's classes call a weight."""
     if part == "camera_projection":
         return name.replace("projection.", "proj.", 1) if name.startswith("projection.") else name
     if part == "vae" and "mid_block.attentions." in name:

@@ -48,7 +48,7 @@ class Family:
 
 
 def _has(tensors: Tensors, *marks: str) -> bool:
-    """Whether the name of some tensor has one of the marks; see :class:`Family`."""
+    """Tell whether the name of some tensor has one of the marks; see :class:`Family`."""
     inside = [mark for mark in marks if mark.startswith(".")]
     return any(name.startswith(marks) or any(m in name for m in inside) for name in tensors)
 
@@ -59,7 +59,8 @@ def _size(tensors: Tensors, name: str, axis: int) -> int:
 
 
 def _component(index: Index, name: str) -> str | None:
-    """The class of a component; None where the folder has none (diffusers writes [null, null])."""
+    """Return the class of a component; None where the folder has none (diffusers writes [null,
+    null])."""
     entry = index.get(name)
     if isinstance(entry, (list, tuple)) and len(entry) == 2 and isinstance(entry[1], str):
         return entry[1]

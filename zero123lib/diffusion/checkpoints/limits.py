@@ -69,23 +69,23 @@ _brief.maxstring = _brief.maxother = 80
 
 
 def brief(value: Any) -> str:
-    """What messages show of a value that a file gave: one line, however large it is."""
+    """Return what messages show of a value that a file gave: one line, however large it is."""
     return _brief.repr(value)
 
 
 def is_number(value: Any, low: float = -1e9, high: float = 1e9) -> bool:
-    """Whether it is a finite number from low to high, and no bool."""
+    """Tell whether it is a finite number from low to high, and no bool."""
     # Compared, not converted: JSON has whole numbers beyond any float. NaN is within no bounds.
     return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
 
 
 def is_whole_in(value: Any, low: int, high: int) -> bool:
-    """Whether it is a whole number from low to high, and no bool."""
+    """Tell whether it is a whole number from low to high, and no bool."""
     return is_whole(value) and low <= value <= high
 
 
 def network_config(name: str, kind: type, config: Mapping[str, Any], source: Path) -> dict:
-    """The arguments of a network's class that a config has.
+    """Return the arguments of a network's class that a config has.
 
     Args:
         name: of the part, for messages.
@@ -110,7 +110,7 @@ def network_config(name: str, kind: type, config: Mapping[str, Any], source: Pat
 
 
 def scheduler_config(kind: type, config: Mapping[str, Any], source: Path) -> dict[str, Any]:
-    """The arguments of a scheduler's class that a config has, and those of DDIM's.
+    """Return the arguments of a scheduler's class that a config has, and those of DDIM's.
 
     A config may keep settings that only DDIM has, such as clipping, for the scheduler after it.
 
@@ -168,7 +168,8 @@ SETTINGS: dict[str, Any] = {
 
 
 def checked_settings(settings: Mapping[str, Any], source: Path) -> dict[str, Any]:
-    """The pipeline's own settings among those that a file states; the others, and None, are not.
+    """Return the pipeline's own settings among those that a file states; the others, and None, are
+    not.
 
     Args:
         settings: of ``model_index.json``, or of a weights file's metadata.
@@ -208,7 +209,8 @@ def _defaults(kind: type) -> dict[str, Any]:
 def _declared(
     hints: Mapping[str, Any], defaults: Mapping[str, Any], config: Mapping[str, Any]
 ) -> dict[str, tuple[Any, bool]]:
-    """What a class declares of a config: the value, and whether it is of the declared type."""
+    """Return what a class declares of a config: the value, and whether it is of the declared
+    type."""
     return {
         # A default may be of another type than its annotation says.
         key: (config[key], _same(config[key], defaults.get(key)) or _fits(config[key], hint))
@@ -222,7 +224,7 @@ def _same(value: Any, default: Any) -> bool:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value from JSON is of an annotated type."""
+    """Tell whether a value from JSON is of an annotated type."""
     origin, inside = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         return any(_fits(value, one) for one in inside)
@@ -243,7 +245,7 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _in_bounds(key: str, value: Any) -> bool:
-    """Whether all numbers and lists of an argument are of sizes that a network can have."""
+    """Tell whether all numbers and lists of an argument are of sizes that a network can have."""
     if key == "encoding":
         return value in (None, *get_args(Encoding))
     if isinstance(value, (list, tuple)) and len(value) > (MAX_BLOCKS if "block" in key else 64):
@@ -261,7 +263,7 @@ def _in_bounds(key: str, value: Any) -> bool:
 
 
 def _leaves(value: Any, depth: int = 0) -> Iterator[Any]:
-    """What lists hold; a list that is nested deeper than any config's counts as a leaf."""
+    """Yield what lists hold; a list that is nested deeper than any config's counts as a leaf."""
     if isinstance(value, (list, tuple)) and depth < 3:
         for item in value[: MAX_TIMESTEPS + 1]:
             yield from _leaves(item, depth + 1)

@@ -56,7 +56,7 @@ class Wanted:
 
     @property
     def is_half(self) -> bool:
-        """Whether all that is asked for is in half precision."""
+        """Tell whether all that is asked for is in half precision."""
         asked = self.dtype.values() if isinstance(self.dtype, Mapping) else [self.dtype]
         return bool(asked) and all(one in (torch.float16, torch.bfloat16) for one in asked)
 
@@ -131,7 +131,7 @@ def read_checkpoint(path: Path, wanted: Wanted) -> Checkpoint:
 def load_components(
     checkpoint: Checkpoint, dtype: DType, device: torch.device | str, given: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The pipeline's components, weights read one by one.
+    """Return the pipeline's components, weights read one by one.
 
     A bar shows when it takes long, on a terminal.
 

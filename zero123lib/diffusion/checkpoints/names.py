@@ -34,7 +34,7 @@ class Origin:
     take: Take = "whole"
 
     def read(self, original: Tensor) -> Tensor:
-        """The weight, a view of the original tensor.
+        """Return the weight, a view of the original tensor.
 
         A tensor of a shape that cannot be taken so gives one of a shape that fits no weight.
         """
@@ -51,13 +51,14 @@ class Origin:
 
 
 def as_linear(tensor: Tensor) -> Tensor:
-    """The matrix ``[O, I]`` that a 1 x 1 convolution ``[O, I, 1, 1]`` is; others as they are."""
+    """Return the matrix ``[O, I]`` that a 1 x 1 convolution ``[O, I, 1, 1]`` is; others as they
+    are."""
     return tensor[:, :, 0, 0] if tensor.shape[2:] == (1, 1) else tensor
 
 
 def ema_name(unet_name: str) -> str:
-    """Where the running average of a UNet weight lies (official ``ldm/modules/ema.py``: LitEma
-    registers buffers, whose names have no dots)."""
+    """Return where the running average of a UNet weight lies (official ``ldm/modules/ema.py``:
+    LitEma registers buffers, whose names have no dots)."""
     return EMA + unet_name.removeprefix("model.").replace(".", "")
 
 
@@ -85,7 +86,7 @@ _UNET_RESNET = {
 
 
 def unet_origin(name: str, layers_per_block: int, attended: set[int]) -> Origin:
-    """Where a UNet weight lies.
+    """Return where a UNet weight lies.
 
     Args:
         name: in ``UNet2DConditionModel``.
@@ -134,7 +135,7 @@ _VAE_PLACES = {
 
 
 def vae_origin(name: str, blocks: int) -> Origin:
-    """Where a weight of ``AutoencoderKL`` lies; its up blocks count from the coarsest,
+    """Return where a weight of ``AutoencoderKL`` lies; its up blocks count from the coarsest,
     the original ones from the finest."""
     linear = name.endswith("weight") and re.search(r"attentions\.0\.to_", name) is not None
     place = re.sub(r"down_blocks\.(\d+)", r"down.\1", name)
@@ -157,7 +158,7 @@ _CLIP_PLACES = {
 
 
 def clip_origin(name: str) -> Origin:
-    """Where a weight of ``CLIPVisionModelWithProjection`` lies."""
+    """Return where a weight of ``CLIPVisionModelWithProjection`` lies."""
     if name == "visual_projection.weight":
         return Origin(f"{CLIP}proj", "transposed")
     place = _replaced(name, _CLIP_PLACES)
@@ -168,12 +169,12 @@ def clip_origin(name: str) -> Origin:
 
 
 def projection_origin(name: str) -> Origin:
-    """Where a weight of ``CameraProjection`` lies."""
+    """Return where a weight of ``CameraProjection`` lies."""
     return Origin(PROJECTION + name.removeprefix("proj."))
 
 
 def renamed(tensors: Mapping[str, Tensor], origins: Mapping[str, Origin]) -> dict[str, Tensor]:
-    """Views of a file's tensors under other names.
+    """Return views of a file's tensors under other names.
 
     Args:
         tensors: of the file, by its names.
@@ -184,7 +185,7 @@ def renamed(tensors: Mapping[str, Tensor], origins: Mapping[str, Origin]) -> dic
 
 
 def joined(parts: Mapping[Take, Tensor]) -> Tensor:
-    """The original tensor, from all that was taken from it; inverse of :meth:`Origin.read`.
+    """Return the original tensor, from all that was taken from it; inverse of :meth:`Origin.read`.
 
     Args:
         parts: by what was taken: one, or q, k and v.

@@ -75,7 +75,8 @@ def read_original(
 def read_parts(
     tensors: Mapping[str, Tensor], configs: Mapping[str, Any], path: Path, averages: bool
 ) -> tuple[dict[str, Part], Part | None]:
-    """Parts of an original file, and the UNet with its running average, where the file has one.
+    """Return parts of an original file, and the UNet with its running average, where the file has
+    one.
 
     Args:
         tensors: of the file.
@@ -98,7 +99,8 @@ def read_parts(
 
 
 def original_origins(networks: Mapping[str, nn.Module]) -> dict[str, dict[str, names.Origin]]:
-    """Where each weight of each network lies in an original file; of UNet and VAE at least."""
+    """Return where each weight of each network lies in an original file; of UNet and VAE at
+    least."""
     unet: Any = networks["unet"]
     vae: Any = networks["vae"]
     attended = {i for i, block in enumerate(unet.up_blocks) if hasattr(block, "attentions")}
@@ -118,7 +120,7 @@ def original_origins(networks: Mapping[str, nn.Module]) -> dict[str, dict[str, n
 def _averages(
     origins: Mapping[str, names.Origin], tensors: Mapping[str, Tensor], path: Path
 ) -> dict[str, Tensor] | None:
-    """The UNet's weights among the averages; None where the file has none."""
+    """Return the UNet's weights among the averages; None where the file has none."""
     averaged = {name: names.Origin(names.ema_name(o.name)) for name, o in origins.items()}
     missing = [o.name for o in averaged.values() if o.name not in tensors]
     if len(missing) == len(averaged):
@@ -136,7 +138,7 @@ def _averages(
 def _refuse_leftovers(
     tensors: Mapping[str, Tensor], origins: Mapping[str, Mapping[str, names.Origin]], path: Path
 ) -> None:
-    """A weight of these networks that no network takes means that the sizes are wrong."""
+    """Refuse a weight of these networks that none takes: the sizes are wrong."""
     known = {origin.name for part in origins.values() for origin in part.values()}
     prefixes = (names.UNET, names.VAE, names.CLIP, names.PROJECTION)
     # The discriminator and the perceptual network that the autoencoder was trained with.
@@ -155,7 +157,7 @@ def _refuse_leftovers(
 
 
 def _settings(path: Path) -> dict[str, Any]:
-    """The pipeline's settings that a file of our own carries in its metadata."""
+    """Return the pipeline's settings that a file of our own carries in its metadata."""
     try:
         with safe_open(path, framework="numpy") as file:  # "pt" would map it all at once
             metadata = file.metadata() or {}
@@ -176,7 +178,8 @@ def _shape(tensors: Mapping[str, Tensor], name: str, ndim: int, path: Path) -> t
 
 
 def clip_config(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
-    """Sizes of OpenAI's CLIP image tower, which has heads of 64 and a fourfold hidden layer."""
+    """Return sizes of OpenAI's CLIP image tower, which has heads of 64 and a fourfold hidden
+    layer."""
     width, channels, patch, _ = _shape(tensors, f"{names.CLIP}conv1.weight", 4, path)
     positions, _ = _shape(tensors, f"{names.CLIP}positional_embedding", 2, path)
     _, projected = _shape(tensors, f"{names.CLIP}proj", 2, path)

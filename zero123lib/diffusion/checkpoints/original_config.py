@@ -59,7 +59,7 @@ _VAE_KNOWN = {
 
 
 def read_configs(original_config: str | Path | Mapping[str, Any] | None) -> dict[str, Any]:
-    """Configs of ``unet``, ``vae`` and ``scheduler``: the published ones, or the YAML's.
+    """Return configs of ``unet``, ``vae`` and ``scheduler``: the published ones, or the YAML's.
 
     Args:
         original_config: the official YAML, as a path or parsed; None for the published sizes.
@@ -207,7 +207,7 @@ def _wholes(params: Mapping[str, Any], key: str, high: int) -> list[int]:
 
 
 def _widths(params: Mapping[str, Any], base: str, factors: str) -> list[int]:
-    """Widths of the blocks: multiples of the first."""
+    """Return widths of the blocks: multiples of the first."""
     width, multiples = _whole(params, base), _wholes(params, factors, MAX_WIDTH)
     widths = [width * factor for factor in multiples]
     if not 0 < len(widths) <= MAX_BLOCKS or max(widths) > MAX_WIDTH:

@@ -101,7 +101,7 @@ def weight_files(name: str, found: Iterable[str], variant: str | None, folder: P
 
 
 def _one_set(places: Mapping[str, tuple[int, int] | None], name: str, folder: Path) -> list[str]:
-    """The file that holds all, or every shard once, in order."""
+    """Return the file that holds all, or every shard once, in order."""
     shards = {place: file for file, place in places.items() if place is not None}
     if None in places.values():
         return [file for file, place in places.items() if place is None]

@@ -108,7 +108,8 @@ class _Refusal(Exception):
 
 
 def read_pickled(file: BinaryIO, source: Path) -> dict[str, Tensor]:
-    """The tensors of an archive by name, over the file's pages: of its ``state_dict`` or its own.
+    """Return the tensors of an archive by name, over the file's pages: of its ``state_dict`` or
+    its own.
 
     Args:
         file: the archive, opened for reading.
@@ -144,7 +145,7 @@ def read_pickled(file: BinaryIO, source: Path) -> dict[str, Tensor]:
 
 
 def _named(loaded: Any, source: Path) -> dict[str, _Tensor]:
-    """Of ``state_dict``, else of the dict itself, without what is no tensor."""
+    """Take those of ``state_dict``, else of the dict itself, without what is no tensor."""
     state = loaded
     if isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
         state = loaded["state_dict"]
@@ -231,7 +232,7 @@ class _Machine:
                 _require(isinstance(top, list), wrong)
 
     def _storage(self, identity: Any) -> _Storage:
-        """The storage of a persistent id, ("storage", class, key, device, elements)."""
+        """Return the storage of a persistent id, ("storage", class, key, device, elements)."""
         refusal = _Refusal("refers to data that is no storage of plain numbers")
         if not isinstance(identity, _Tuple) or len(identity) != 5:
             raise refusal
@@ -276,7 +277,7 @@ def _tuple(items: list[Any]) -> _Tuple:
 
 
 def _called(opcode: str, maker: Any, arguments: Any) -> Any:
-    """What stands for the result of a call."""
+    """Return what stands for the result of a call."""
     _require(isinstance(maker, _Global), "calls what it made itself")
     name = maker.name
     _require(isinstance(arguments, _Tuple), f"calls {name} without a tuple of arguments")
@@ -298,7 +299,7 @@ def _called(opcode: str, maker: Any, arguments: Any) -> Any:
 
 
 def _tensor(refusal: str, storage: Any, offset: Any, shape: Any, strides: Any) -> _Tensor:
-    """A tensor that stays within what its storage holds."""
+    """Return a tensor that stays within what its storage holds."""
     _require(isinstance(storage, _Storage), refusal)
     _require(isinstance(shape, _Tuple) and isinstance(strides, _Tuple), refusal)
     counts = all(map(_is_count, (offset, *shape, *strides)))

@@ -44,7 +44,7 @@ _DTYPES = {name: dtype for dtype, name in _NAMES.items()}
 
 
 def read_safetensors(file: BinaryIO, source: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file by name, over the file's pages.
+    """Return the tensors of a safetensors file by name, over the file's pages.
 
     Args:
         file: opened for reading.
@@ -102,7 +102,7 @@ class Entry:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of its data."""
+        """Count the bytes of its data."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 

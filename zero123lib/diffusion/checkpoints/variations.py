@@ -90,7 +90,7 @@ def read_variations(
 
 
 def _widened(part: Part, source: Path) -> Part:
-    """The UNet with twice the input channels, the second half of no effect."""
+    """Return the UNet with twice the input channels, the second half of no effect."""
     network: Any = part.network
     channels, latents = network.config["in_channels"], network.config["out_channels"]
     if channels != latents:

@@ -146,7 +146,8 @@ def check_kinds(kinds: Collection[str]) -> None:
 
 @lru_cache
 def _drawn_from(kinds: frozenset[str] | None) -> tuple[list[str], np.ndarray]:
-    """Names in the order of :data:`KINDS`, and the running sum of how often each is drawn."""
+    """Return names in the order of :data:`KINDS`, and the running sum of how often each is
+    drawn."""
     if kinds is not None:
         check_kinds(kinds)
     names = [name for name in KINDS if kinds is None or name in kinds]
@@ -154,7 +155,7 @@ def _drawn_from(kinds: frozenset[str] | None) -> tuple[list[str], np.ndarray]:
 
 
 def _light(rng: np.random.Generator) -> tuple[float, float, float]:
-    """Unit direction to the key light: from any side, 40 to 65 degrees high."""
+    """Return unit direction to the key light: from any side, 40 to 65 degrees high."""
     azimuth, elevation = rng.uniform(0, 2 * np.pi), np.deg2rad(rng.uniform(40, 65))
     flat = np.cos(elevation)
     return float(flat * np.cos(azimuth)), float(flat * np.sin(azimuth)), float(np.sin(elevation))

@@ -8,7 +8,7 @@ from zero123lib.scenes.objects.maker import BLACK, ORANGE, STEEL, WHITE, Look, M
 
 
 def _body(m: Maker, length: float, girth: float, leg: float, look: Look) -> float:
-    """A barrel body on four legs; returns the height of its axis."""
+    """Return a barrel body on four legs; returns the height of its axis."""
     z = leg + girth * 0.75
     m.pill((-length - girth * 0.4, 0, z), (length + girth * 0.4, 0, z), girth, **look)
     hoof = mix(m.fur, BLACK, 0.6)

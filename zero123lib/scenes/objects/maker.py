@@ -53,7 +53,7 @@ _TURNS = {
 
 
 def mix(a: Color, b: Color, share: float) -> Color:
-    """Colour a with a share of b."""
+    """Return colour a with a share of b."""
     x, y, z = (u + (v - u) * share for u, v in zip(a, b, strict=True))
     return (x, y, z)
 
