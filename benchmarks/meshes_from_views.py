@@ -33,11 +33,11 @@ from zero123lib import Zero123Pipeline
 from zero123lib._optional import require
 from zero123lib.evaluation import evaluated_kinds, scene_samples
 from zero123lib.evaluation.mesh_images import EIGHT, mesh_images, on_white
-from zero123lib.evaluation.reconstruction import CELLS, HALF_EXTENT, chamfer, surface_points
+from zero123lib.evaluation.reconstruction import CELLS, HALF_EXTENT
 from zero123lib.fields.occupancy import lattice
 from zero123lib.meshes.inspect import facts
 from zero123lib.meshes.mesh import Camera, Mesh
-from zero123lib.metrics import psnr, volume_iou
+from zero123lib.metrics import chamfer_distance, psnr, surface_points, volume_iou
 from zero123lib.reconstruction.fitted import FittingViews, MakingViews
 from zero123lib.reconstruction.input_view import input_view
 from zero123lib.reconstruction.meshed import Meshing
@@ -153,7 +153,7 @@ def shape_scores(mesh: Mesh, scene: Scene) -> tuple[float, float]:
     buried = scene.inside(torch.from_numpy(on + 1e-3 * normals)).numpy()
     ours, _ = surface_points(mesh.vertices.double().numpy(), mesh.faces.numpy(), POINTS, 0)
     iou = float(volume_iou(found, scene.inside(points)))
-    return iou, 100 * chamfer(ours, on[~buried][:POINTS])
+    return iou, 100 * chamfer_distance(ours, on[~buried][:POINTS])
 
 
 def measure(

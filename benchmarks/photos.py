@@ -29,9 +29,9 @@ from torch import Tensor
 from zero123lib import Zero123Pipeline
 from zero123lib.app.examples import example_files
 from zero123lib.evaluation.mesh_images import mesh_images, mesh_scores, on_white
-from zero123lib.evaluation.reconstruction import chamfer, surface_points
 from zero123lib.meshes.load import load_mesh
 from zero123lib.meshes.mesh import Camera, Mesh
+from zero123lib.metrics import chamfer_distance, surface_points
 from zero123lib.reconstruction.engine import reconstruct, result
 from zero123lib.reconstruction.input_view import input_view
 from zero123lib.reconstruction.recipes import read_recipe
@@ -93,7 +93,7 @@ def to_scan(mesh: Mesh, task: Task) -> float:
         surface_points(one.vertices.double().numpy(), one.faces.numpy(), POINTS, 0)[0]
         for one in (mesh, true)
     )
-    return 100 * chamfer(a, b)
+    return 100 * chamfer_distance(a, b)
 
 
 def measure(

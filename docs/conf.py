@@ -33,8 +33,8 @@ exclude_patterns = ["docs/conf.py"]
 # What the front page shows beside itself; a page that is left out fails the build.
 CONTENTS = {
     "Use": """docs/command-line docs/images docs/app docs/reconstruction docs/fields docs/meshes
-        docs/textures docs/checkpoints docs/compatibility docs/threestudio docs/space
-        zero123lib/models/tiny/README""",
+        docs/textures docs/evaluation docs/checkpoints docs/compatibility docs/threestudio
+        docs/space zero123lib/models/tiny/README""",
     "Train": "docs/rendering docs/datasets docs/training",
     "Notebooks": "notebooks/*",
     "Reference": "docs/api/zero123lib/index CONTRIBUTING CHANGELOG",

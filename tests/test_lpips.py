@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from zero123lib.lpips import LEAST_SIDE_PX, LPIPS, lpips_alex
+from zero123lib._errors import ArgumentError
+from zero123lib.lpips import LEAST_SIDE_PX, LPIPS, TRUNKS, lpips_alex, lpips_vgg
 
 # Of the package lpips 0.1.4, net alex, float32 weights: the drawing below against its plain
 # version, against itself moved by three pixels, and against a white image.
@@ -80,3 +85,51 @@ def test_wrong_shapes_are_one_line() -> None:
         lpips_alex()(small, small)
     with pytest.raises(ValueError, match=r"prediction: expected the target's shape .*, got"):
         lpips_alex()(torch.zeros(1, 3, 64, 64), torch.zeros(2, 3, 64, 64))
+
+
+def test_vgg_needs_its_file(tmp_path: Path) -> None:
+    harmful = tmp_path / "harmful.ckpt"
+    harmful.write_bytes(pickle.dumps(Path))
+    for path, reason in ((tmp_path / "none.ckpt", "No such file"), (harmful, "it names pathlib")):
+        with pytest.raises(ArgumentError, match=rf"path: expected VGG16 with .*{reason}"):
+            lpips_vgg(path)
+
+
+def test_vgg_is_the_published_metric_on_its_own_layers(tmp_path: Path) -> None:
+    """Both layouts of the file give one network; its distance, layer by layer, is equation 1."""
+    random, trunk = torch.Generator().manual_seed(0), TRUNKS["vgg"]
+    shapes = [(out, inside, 3, 3) for inside, out, *_ in trunk.convolutions]
+    weights = [torch.randn(s, generator=random) * (2 / (9 * s[1])) ** 0.5 for s in shapes]
+    heads = [torch.rand(shapes[layer][0], generator=random) for layer in trunk.layers]
+    # torchvision's places of VGG16's convolutions, and lpips' slices up to each counted layer.
+    places, ends = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28), (4, 9, 16, 23, 30)
+    state, tree = {}, {"VGG16_0": {}}
+    for index, (place, weight) in enumerate(zip(places, weights, strict=True)):
+        slice_ = 1 + sum(place >= end for end in ends)
+        state[f"net.slice{slice_}.{place}.weight"] = weight
+        state[f"net.slice{slice_}.{place}.bias"] = torch.zeros(len(weight))
+        kernel = weight.permute(2, 3, 1, 0).numpy()
+        tree["VGG16_0"][f"Conv_{index}"] = {"kernel": kernel, "bias": np.zeros(len(weight))}
+    for index, head in enumerate(heads):
+        state[f"lin{index}.model.1.weight"] = head[None, :, None, None]
+        tree[f"NetLinLayer_{index}"] = {"Conv_0": {"kernel": head.numpy()[None, None, :, None]}}
+    torch.save(state, tmp_path / "vgg.pth")
+    (tmp_path / "vgg16.ckpt").write_bytes(pickle.dumps(tree))
+    striped, plain = drawing(32)
+    found = [
+        float(lpips_vgg(tmp_path / name)(striped, plain)) for name in ("vgg.pth", "vgg16.ckpt")
+    ]
+    assert found[0] == found[1]
+
+    x = torch.cat([striped, plain]) * 2 - 1
+    shift, scale = torch.tensor([-0.030, -0.088, -0.188]), torch.tensor([0.458, 0.448, 0.450])
+    x, expected = (x - shift[:, None, None]) / scale[:, None, None], 0.0
+    for place, weight in enumerate(weights):
+        if place in (2, 4, 7, 10):
+            x = torch.nn.functional.max_pool2d(x, 2)
+        x = torch.nn.functional.conv2d(x, weight, padding=1).relu()
+        if place in trunk.layers:
+            a, b = torch.nn.functional.normalize(x, dim=1)
+            head = heads[trunk.layers.index(place)]
+            expected += float(((a - b) ** 2 * head[:, None, None]).sum(0).mean())
+    assert found[0] == pytest.approx(expected, rel=1e-4)

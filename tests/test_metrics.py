@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from skimage.metrics import structural_similarity
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from zero123lib.metrics import (
     SILHOUETTE_THRESHOLD,
     azimuth_error_deg,
     psnr,
+    psnr_single,
     silhouette,
     silhouette_iou,
     ssim,
     ssim_map,
+    ssim_single,
+    ssim_uniform,
+    ssim_zero_padded,
 )
 
 
@@ -147,3 +153,57 @@ def test_azimuths_are_compared_the_short_way_round():
 def test_other_shapes_are_refused(call, complaint):
     with pytest.raises(ValueError, match=complaint):
         call()
+
+
+@pytest.mark.parametrize("window", [7, 11])
+@pytest.mark.parametrize("size", [(11, 16), (40, 23)])
+def test_the_uniform_window_is_that_of_scikit_image_on_eight_bits(window, size):
+    target = (random_images(7, 2, 3, *size) * 255).to(torch.uint8)
+    prediction = (target.float() * 0.8 + 20 * random_images(8, 2, 3, *size)).to(torch.uint8)
+    ours = ssim_uniform(prediction / 255, target / 255, window)
+    for index in range(2):
+        theirs: Any = structural_similarity(
+            prediction[index].numpy(), target[index].numpy(), win_size=window, channel_axis=0
+        )
+        assert float(ours[index]) == pytest.approx(float(theirs), abs=1e-5)
+
+
+def test_zero_padding_changes_the_border_alone():
+    target, prediction = (random_images(seed, 3, 32, 32).double() for seed in (9, 10))
+    assert float(ssim_zero_padded(target, target)) == pytest.approx(1)
+    flat, darker = torch.full((3, 64, 64), 0.8), torch.full((3, 64, 64), 0.4)
+    # Half of a window lies beyond an edge: means of half the values, and a contrast with black.
+    whole = float(ssim_zero_padded(darker, flat))
+    inner = (2 * 0.8 * 0.4 + 1e-4) / (0.8**2 + 0.4**2 + 1e-4)
+    assert whole != pytest.approx(inner, abs=1e-3)
+    window = torch.exp(-0.5 * ((torch.arange(11, dtype=torch.float64) - 5) / 1.5) ** 2)
+    kernel = torch.outer(window, window) / window.sum() ** 2
+
+    def mean(image):
+        kernels = kernel.expand(3, 1, 11, 11)
+        return torch.nn.functional.conv2d(image[None].double(), kernels, padding=5, groups=3)[0]
+
+    x, y = mean(prediction), mean(target)
+    xx = mean(prediction.double() ** 2) - x**2
+    yy, xy = mean(target.double() ** 2) - y**2, mean(prediction.double() * target) - x * y
+    expected = (2 * x * y + 1e-4) * (2 * xy + 9e-4)
+    expected = (expected / ((x**2 + y**2 + 1e-4) * (xx + yy + 9e-4))).mean()
+    assert float(ssim_zero_padded(prediction, target)) == pytest.approx(float(expected), abs=1e-9)
+
+
+def test_in_single_precision_it_is_torchmetrics_to_the_last_digits_on_white():
+    target = torch.ones(3, 96, 96)
+    target[:, 30:60, 30:60] = random_images(11, 3, 30, 30)
+    prediction = (target + 0.1 * random_images(12, 3, 96, 96) * (target < 1)).clamp(0, 1)
+    theirs: Any = structural_similarity_index_measure(prediction[None], target[None])
+    assert float(ssim_single(prediction, target)) == pytest.approx(float(theirs), abs=1e-6)
+
+
+def test_errors_summed_in_single_precision_are_those_of_numpy():
+    target, prediction = random_images(13, 3, 64, 64), random_images(14, 3, 64, 64)
+    pixels = [one.permute(1, 2, 0).reshape(-1, 3).numpy() for one in (target, prediction)]
+    mse = np.mean(np.mean((pixels[0] - pixels[1]) ** 2, 0))
+    assert float(psnr_single(prediction, target)) == pytest.approx(10 * np.log10(1 / mse), abs=1e-6)
+    assert float(psnr_single(prediction, target)) == pytest.approx(
+        float(psnr(prediction, target)), abs=1e-3
+    )

@@ -87,6 +87,12 @@ JOBS: dict[str, tuple[str, list[str]]] = {
         "renders --objects 1 --views 1 --steps 1 --out objects",
         ["objects/report.json"],
     ),
+    "evaluate folder": ("gso gso --out folder", ["folder/report.html"]),
+    "evaluate syncdreamer": ("gso gso --meshes --out shapes-seen", ["shapes-seen/report.json"]),
+    "evaluate eschernet": ("gso gso", []),
+    "evaluate ifusion": ("gso gso", []),
+    "evaluate free3d": ("gso gso", []),
+    "evaluate compare": ("folder folder --out compared", ["compared/comparison.json"]),
     "models list": ("", []),
     "models fetch": ("tiny", []),
     "env": ("", []),
@@ -218,6 +224,14 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     vertices = [(*corner, *(255 * value for value in corner)) for corner in corners]
     lines = ["\n".join(" ".join(map(str, row)) for row in rows) for rows in (vertices, faces)]
     (folder / "mesh.ply").write_text(CUBE.format(vertices=lines[0], faces=lines[1]))
+    (folder / "gso/cup").mkdir(parents=True)
+    for view in range(25):
+        photo.resize((256, 256)).save(folder / f"gso/cup/{view:03d}.png")
+    centred = [[value - 0.5 for value in corner] for corner in corners]
+    vertices = [(*place, *row[3:]) for place, row in zip(centred, vertices, strict=True)]
+    lines[0] = "\n".join(" ".join(map(str, row)) for row in vertices)
+    for name in ("mesh_aligned.ply", "mesh.ply"):
+        (folder / "gso/cup" / name).write_text(CUBE.format(vertices=lines[0], faces=lines[1]))
     (folder / "clone/threestudio").mkdir(parents=True)
     (folder / "clone/launch.py").write_text("def load_custom_modules():\n    pass\n")
     (folder / "clone/threestudio/__init__.py").write_text('__version__ = "0.2.3"\n')

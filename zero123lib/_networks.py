@@ -21,6 +21,11 @@ def frozen(network: Network, weights: Path, device: str | torch.device = "cpu") 
         device: where it goes.
     """
     network.load_state_dict({name: value.float() for name, value in load_file(weights).items()})
+    return put(network, device)
+
+
+def put(network: Network, device: str | torch.device = "cpu") -> Network:
+    """Put a network that has its weights on a device, frozen, for evaluation alone."""
     network.to(torch.device(device)).eval().requires_grad_(False)
     for weight in network.parameters():
         if weight.ndim == 4:  # of a convolution, in the layout that is faster everywhere

@@ -22,7 +22,7 @@ ARGUMENTS = [
     "--enable-unsafe-swiftshader",
     "--disable-background-networking",
 ]
-PATIENCE_MS = 30_000
+PATIENCE_MS = 90_000
 
 # Reconstructions that take a second and look like it.
 _EMBEDDED = "system.guidance.embedded"

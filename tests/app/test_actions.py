@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import gradio as gr
@@ -12,12 +16,12 @@ import pytest
 import torch
 from PIL import Image
 
-import app
-from zero123lib.app import callbacks, inputs, layout, outputs, sampling, settings
+from zero123lib.app import callbacks, inputs, outputs, sampling, settings
 from zero123lib.app.callbacks import Actions
 from zero123lib.app.examples import EXAMPLES, example_files, example_image
 from zero123lib.app.layout import build
-from zero123lib.app.model_cache import ModelCache
+from zero123lib.app.model_cache import ModelCache, about
+from zero123lib.app.opening import EXAMPLE, FRAMES, Opening
 from zero123lib.app.sessions import Session
 from zero123lib.diffusion.card import about_model
 from zero123lib.diffusion.pipeline import Zero123Pipeline
@@ -123,6 +127,31 @@ def test_a_session_cuts_out_once_and_its_files_go_with_it(actions: Actions, uplo
     assert not folder.exists() and session.folder is None
 
 
+def test_memory_is_bounded_over_all_visitors(actions: Actions, uploads: Path) -> None:
+    image = upload(uploads, CAR)
+    pipe, framing = actions.model_cache.default, (None, True, "auto")
+    visitors = [Session() for _ in range(settings.MAX_REMEMBERED)]
+    made = [actions.view_service.condition(one, pipe, image, framing) for one in visitors]
+    assert sum(len(one._latest) for one in visitors) <= settings.MAX_REMEMBERED
+    assert not visitors[0]._latest and visitors[-1]._latest
+    again = actions.view_service.condition(visitors[0], pipe, image, framing)
+    assert again is not made[0] and again.rgba.tobytes() == made[0].rgba.tobytes()
+    for one in visitors:
+        one.close()
+        assert not one._latest
+
+
+def test_rembg_is_not_imported_where_its_model_is_missing(
+    actions: Actions, uploads: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (uploads / "rembg.py").write_text("raise SystemExit('it was imported')")
+    monkeypatch.syspath_prepend(str(uploads))
+    monkeypatch.delitem(sys.modules, "rembg", raising=False)
+    monkeypatch.setenv("U2NET_HOME", str(uploads))
+    with pytest.raises(gr.Error, match="method: expected a rembg model on disk"):
+        actions.view(Session(), upload(uploads, CAR), method="rembg").__next__()
+
+
 def test_presets_set_the_sliders_to_the_official_cameras() -> None:
     for name, pose in PRESETS.items():
         assert callbacks.preset(name) == (pose.elevation_deg, pose.azimuth_deg, pose.radius)
@@ -130,6 +159,18 @@ def test_presets_set_the_sliders_to_the_official_cameras() -> None:
     drawn = [callbacks.preset("random") for _ in range(8)]
     assert len(set(drawn)) > 1
     assert all(-90 <= up <= 90 and -180 <= azimuth <= 180 for up, azimuth, _ in drawn)
+
+
+def test_front_is_the_images_own_camera_and_random_goes_far_from_where_one_is() -> None:
+    assert callbacks.preset("front", 20, -30, 145) == (0, 0, 0)
+    for input_up, up, azimuth in ((0, 0, 0), (20, 60, -170), (-45, -45, 10)):
+        for _ in range(40):
+            to_up, to_azimuth, zoom = callbacks.preset("random", input_up, up, azimuth)
+            here, there = (math.radians(input_up + angle) for angle in (up, to_up))
+            cosine = math.sin(here) * math.sin(there) + math.cos(here) * math.cos(there) * math.cos(
+                math.radians(azimuth - to_azimuth)
+            )
+            assert math.degrees(math.acos(min(1.0, cosine))) >= 40 and zoom == 0
 
 
 def test_the_spread_of_two_seeds_is_half_their_difference() -> None:
@@ -149,8 +190,19 @@ def test_a_late_preview_does_not_take_the_place_of_the_view(
     list(actions.show(session, picture, *here, None, None, *rest[1:]))
     assert actions.follow(session, picture, *here, *rest)[0] == gr.skip()
     image, caption = actions.follow(session, picture, *there, *rest)
-    assert isinstance(image, Image.Image) and caption.startswith("40°")
+    assert isinstance(image, Image.Image) and caption.startswith("40° right")
     assert actions.follow(session, None, *here, *rest) == (gr.skip(), gr.skip())
+
+
+def test_who_waits_for_a_view_is_told_how_many_go_first(actions: Actions, uploads: Path) -> None:
+    with actions.view_service.line.join(interactive=True) as other:
+        at_work = other.slices(range(2))
+        next(at_work)
+        shown = actions.view(Session(), upload(uploads, CAR), 0, 30)
+        assert next(shown) == (gr.skip(), "30° right · Waiting: 1 request goes first")
+        list(at_work)
+    *_, (image, caption) = shown
+    assert isinstance(image, Image.Image) and caption.startswith("30° right · 2 steps")
 
 
 def test_a_visitor_chooses_among_what_the_server_offers(pipe: Zero123Pipeline) -> None:
@@ -168,11 +220,126 @@ def test_a_visitor_chooses_among_what_the_server_offers(pipe: Zero123Pipeline) -
     small = model_cache.get("small")
     assert small is model_cache.get("small") is not pipe and asked == ["small"]
     model_cache.get("large")
+    assert model_cache.get("small") is small, "whoever works with one keeps it"
+    del small
     assert model_cache.is_loaded("large") and not model_cache.is_loaded("small")
     with pytest.raises(ValueError, match="model: expected tiny or small or large, got '../x'"):
         model_cache.get("../x")
     anything = ModelCache(pipe, load, "any")
     assert "zero123-xl" in anything.names() and anything.get("../x") is not pipe
+
+
+def test_who_has_a_model_does_not_wait_for_another_ones_download(pipe: Zero123Pipeline) -> None:
+    begun, go = Event(), Event()
+
+    def load(name: str) -> Zero123Pipeline:
+        if name == "large":
+            begun.set()
+            assert go.wait(60)
+        return copy(pipe)
+
+    model_cache = ModelCache(pipe, load, ("small", "large"))
+    small = model_cache.get("small")
+    with ThreadPoolExecutor(1) as pool:
+        large = pool.submit(model_cache.get, "large")
+        assert begun.wait(60)
+        assert model_cache.get("small") is small and model_cache.get(None) is pipe
+        go.set()
+        assert large.result() is model_cache.get("large")
+
+
+def test_the_first_films_frames_are_the_examples_whoever_asks(
+    actions: Actions, uploads: Path
+) -> None:
+    opening = Opening(actions.view_service)
+    mine = upload(uploads, CAR)
+    assert opening.film(mine) == {} == opening.film(None)
+    example = upload(uploads, str(EXAMPLE))
+    film = opening.film(example)
+    assert len(film["frames"]) == FRAMES and film["path"] == example["path"]
+    assert opening.film(mine) == {}
+
+
+def test_an_orbit_that_waits_can_be_stopped(actions: Actions, uploads: Path) -> None:
+    with actions.view_service.line.join() as other:
+        at_work = other.slices(range(2))
+        next(at_work)
+        orbit: Any = actions.orbit(Session(), upload(uploads, CAR), 2, steps=1)
+        assert next(orbit) == (gr.skip(),) * 6
+        orbit.close()
+        list(at_work)
+    with actions.view_service.line.join() as later:
+        assert list(later.wait()) == []
+
+
+def test_a_run_ends_without_taking_what_others_make_or_made() -> None:
+    session = Session()
+    with session.run() as growing:
+        with session.run() as waiting:
+            session.halt()
+        assert growing.is_dir() and not waiting.exists()
+        (growing / "mesh.glb").touch()
+    with session.run() as refused:
+        pass
+    assert (growing / "mesh.glb").exists() and not refused.exists()
+    with session.run() as next_one:
+        (next_one / "mesh.glb").touch()
+    assert next_one.is_dir() and not growing.exists()
+    session.close()
+
+
+@pytest.mark.parametrize(
+    ("strokes", "got"),
+    [
+        ({"layers": [{}] * 9}, "got 9"),
+        ({"layers": "x"}, "got 'x'"),
+        ([1], "image: expected"),
+        (3, "3"),
+    ],
+)
+def test_strokes_of_no_editor_are_one_line(
+    actions: Actions, uploads: Path, strokes: Any, got: str
+) -> None:
+    with pytest.raises(gr.Error, match=got):
+        actions.fix(Session(), upload(uploads, CAR), "auto", strokes)
+
+
+def test_a_choice_of_a_list_is_the_lists_own_value() -> None:
+    assert type(inputs.one_of("upscale", 2.0, (1, 2, 4))) is int
+
+
+def test_a_choice_tells_what_loading_it_would_bring_and_loads_nothing(
+    pipe: Zero123Pipeline, tmp_path: Path
+) -> None:
+    asked: list[str] = []
+
+    def load(name: str) -> Zero123Pipeline:
+        asked.append(name)
+        return copy(pipe)
+
+    model_cache = ModelCache(pipe, load, "any", about)
+    actions = Actions(model_cache)
+    assert "2.5 GB to download" in actions.about("zero123-xl")
+    assert "15.5 GB to download" in actions.about("cvlab/zero123-weights/105000.ckpt")
+    assert "8.58 GB to download" in actions.about("stable-zero123-c")
+    assert "Community License" in actions.about("stable-zero123-c")
+    assert "https://huggingface.co/owner/name" in actions.about("owner/name")
+    (tmp_path / "mine").mkdir()
+    assert "a folder with a model_index.json" in actions.about(str(tmp_path / "mine"))
+    (tmp_path / "mine" / "model_index.json").touch()
+    (tmp_path / "mine" / "README.md").write_text("---\nlicense: mit\n---\n")
+    (tmp_path / "mine" / "weights.safetensors").write_bytes(bytes(12_000_000))
+    assert actions.about(str(tmp_path / "mine")) == "On this disk, 12 MB. Licence: mit."
+    assert actions.about("tiny") == f"{about_model(pipe)}."
+    assert actions.about("no-such").startswith("model: expected a model's name (")
+    assert asked == []
+
+    session = Session()
+    actions.model(session, str(tmp_path / "mine"))
+    with pytest.raises(gr.Error, match="model: expected a model's name"):
+        actions.model(session, "no-such")
+    assert session.model == str(tmp_path / "mine") == asked[0]
+    assert model_cache.is_loaded(asked[0]), "a wrong name took its place"
 
 
 def test_examples_are_rendered_by_the_project() -> None:
@@ -202,7 +369,7 @@ def test_a_model_that_needs_the_inputs_elevation_asks_for_it(
         with pytest.raises(gr.Error) as caught:
             make(nothing)
         assert caught.value.message == (
-            "input_elevation: expected the elevation of the camera that took the picture, in "
+            "input_elevation: expected the elevation of the camera that took the image, in "
             "degrees, as the model told is conditioned on it, got none"
         )
     for wrong in (91, "91", "up", "nan", [1]):
@@ -230,72 +397,6 @@ def test_the_page_says_which_model_it_has(pipe: Zero123Pipeline) -> None:
     assert any(line in page for page in pages)
 
 
-def launched(monkeypatch: pytest.MonkeyPatch, *words: str) -> dict[str, Any]:
-    """What `app.py` with these arguments hands to `launch`."""
-    seen: dict[str, Any] = {}
-    monkeypatch.setattr("sys.argv", ["app.py", *words])
-    monkeypatch.setattr(gr.Blocks, "launch", lambda self, **options: seen.update(options))
-    app.main()
-    return seen
-
-
-def test_no_public_link_and_this_machine_alone_unless_asked(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    options = launched(monkeypatch)
-    assert options["share"] is False
-    assert options["server_name"] == "127.0.0.1" and options["mcp_server"] is False
-    asked = launched(monkeypatch, "--share", "--host", "0.0.0.0", "--port", "7999")
-    assert (asked["share"], asked["server_name"], asked["server_port"]) == (True, "0.0.0.0", 7999)
-
-
-def test_a_model_that_is_not_there_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        launched(monkeypatch, "--model", "huge")
-    (line,) = capsys.readouterr().err.splitlines()
-    assert stopped.value.code == 2 and line.startswith("app.py: error: --model: expected ")
-
-
-def test_visitors_may_load_anything_on_this_machine_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert settings.options(None) == settings.Options(settings.MAX_WAITING, "any")
-    assert settings.options(None, host="0.0.0.0").models == ()
-    assert settings.options(None, share=True).models == ()
-    assert settings.options("zero123-xl, a/b", 3) == settings.Options(3, ("zero123-xl", "a/b"))
-    monkeypatch.setenv("SPACE_ID", "somebody/space")
-    assert settings.options(None).models == ()
-
-
-def test_flags_and_environment_set_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[settings.Options, str]] = []
-    real = layout.build
-    monkeypatch.setattr(layout, "build", lambda pipe, o, d: seen.append((o, d)) or real(pipe, o, d))
-    flags = ["--max-queue", "3", "--models", "zero123-xl, a/b", "--host", "::1", "--device", "cpu"]
-    by_flags = launched(monkeypatch, *flags)
-    for name, value in {
-        "ZERO123_MAX_QUEUE": "3",
-        "ZERO123_MODELS": "zero123-xl, a/b",
-        "GRADIO_SERVER_NAME": "::1",
-        "ZERO123_DEVICE": "cpu",
-        "ZERO123_MCP": "0",
-    }.items():
-        monkeypatch.setenv(name, value)
-    assert launched(monkeypatch)["server_name"] == by_flags["server_name"] == "::1"
-    assert seen == [(settings.Options(3, ("zero123-xl", "a/b")), "cpu")] * 2
-    wrong = {
-        "ZERO123_MAX_QUEUE": "many",
-        "ZERO123_MODEL": "huge",
-        "ZERO123_ENCODING": "x",
-        "ZERO123_ORIGINAL_CONFIG": "no.yaml",
-        "ZERO123_DEVICE": "abacus",
-    }
-    for name, value in wrong.items():
-        with monkeypatch.context() as there, pytest.raises(SystemExit, match="2"):
-            there.setenv(name, value)
-            launched(there)
-
-
 def test_on_zerogpu_a_request_borrows_the_gpu_for_its_views_and_steps(
     pipe: Zero123Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -308,10 +409,12 @@ def test_on_zerogpu_a_request_borrows_the_gpu_for_its_views_and_steps(
     borrowed: Any = sampling.make_sampler(ModelCache(pipe, Zero123Pipeline.from_pretrained))
     function, duration = borrowed
 
-    def seconds(views: int, steps: int, guidance_scale: float = 3.0) -> int:
+    def seconds(views: int, steps: int, guidance_scale: float = 3.0, **more: Any) -> int:
         poses = [RelativePose()] * views
-        return duration("tiny", None, sampling.Sampling(poses, [0], steps, guidance_scale))
+        what = sampling.Sampling(poses, [0], steps, guidance_scale, **more)
+        return duration("tiny", None, what)
 
     assert callable(function)
     assert seconds(1, 50) < seconds(8, 50) < seconds(36, 200) == settings.GPU_MOST_S
-    assert seconds(8, 50, 1.0) < seconds(8, 50)
+    assert seconds(8, 50, 1.0) < seconds(8, 50) < seconds(8, 50, upscale=2)
+    assert seconds(8, 50, upscale=2) == seconds(8, 50, upscale=4)  # the network does the same

@@ -91,9 +91,15 @@ def test_views_are_those_of_the_library(client: Client, pipe: Zero123Pipeline) -
         assert np.array_equal(picture, np.asarray(image))
 
 
+def test_azimuths_are_a_text_or_a_list(client: Client) -> None:
+    for given in ([0, 90], "0, 90,", [0, "90"]):
+        gallery, *_ = client.predict(handle_file(CAR), given, steps=1, api_name="/views")
+        assert [item["caption"] for item in gallery] == ["0°", "90° right"]
+
+
 def test_captions_say_where_the_camera_is(client: Client) -> None:
     gallery, *_ = client.predict(handle_file(CAR), "0, 90", 20, steps=1, api_name="/views")
-    assert [item["caption"] for item in gallery] == ["0°, 20° up", "90°, 20° up"]
+    assert [item["caption"] for item in gallery] == ["0°, 20° up", "90° right, 20° up"]
 
 
 def test_clients_at_the_same_time_get_their_own_views(url: str) -> None:
@@ -119,6 +125,13 @@ def test_clients_at_the_same_time_get_their_own_views(url: str) -> None:
         ("azimuths", "left", "got 'left'"),
         ("azimuths", "", "expected 1 to 36 numbers, got 0"),
         ("azimuths", "1," * 36 + "1", "expected 1 to 36 numbers, got 37"),
+        ("azimuths", "0,,90", "finite numbers of degrees separated by commas, got ''"),
+        ("azimuths", "1e400", "got '1e400'"),
+        ("azimuths", [True], "got True"),
+        ("azimuths", {"a": 1}, "finite numbers of degrees"),
+        ("azimuths", [], "expected 1 to 36 numbers, got 0"),
+        ("azimuths", "100000", "a number from -360 to 360, got 100000"),
+        ("elevation", 10**60, "a number from -90 to 90, got 1000"),
         ("elevation", 91, "a number from -90 to 90, got 91"),
         ("elevation", "up", "a number from -90 to 90, got 'up'"),
         ("zoom", -2, "a number from -0.5 to 0.5, got -2"),
@@ -187,7 +200,7 @@ def test_an_orbit_comes_with_its_files(
     assert [item["caption"] for item in gallery] == [
         f"{label} · seed {seed}"
         for seed in (0, 1)
-        for label in ("0°, 10° up", "120°, 10° up", "240°, 10° up")
+        for label in ("0°, 10° up", "120° right, 10° up", "120° left, 10° up")
     ]
     assert Image.open(sheet).width > 2 * pipe.image_size and Image.open(unsure).mode == "RGB"
     assert getattr(Image.open(gif), "n_frames") == 3  # noqa: B009 (only animations have it)
@@ -235,8 +248,8 @@ def test_a_transparent_view_shows_the_view_and_lets_white_through(client: Client
 def test_a_quick_preview_is_close_to_the_view_and_says_where_it_is(client: Client) -> None:
     quick, caption = client.predict(handle_file(CAR), 10, 30, api_name="/preview")
     full, full_caption = client.predict(handle_file(CAR), 10, 30, api_name="/view")
-    assert caption.startswith("30°, 10° up · 1 step,") and "tiny" in caption
-    assert full_caption.startswith("30°, 10° up · 2 steps,") and "apache-2.0" in full_caption
+    assert caption.startswith("30° right, 10° up · 1 step,") and "tiny" in caption
+    assert full_caption.startswith("30° right, 10° up · 2 steps,") and "apache-2.0" in full_caption
     difference = np.asarray(Image.open(quick), float) - np.asarray(Image.open(full), float)
     assert 0 < np.abs(difference).mean() < 20
 

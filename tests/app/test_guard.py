@@ -116,6 +116,16 @@ def test_no_path_in_a_request_leads_to_a_file_of_the_server(url: str, secret: Pa
     assert b"model: expected tiny" in call(url, "preview", model)
 
 
+def test_what_is_no_image_is_one_line_whatever_it_is(url: str) -> None:
+    for wrong in ("photo.png", [1], 7, True, {"path": 3}, {"path": None}, {"url": "x"}, {}):
+        for endpoint in ("preview", "prepare", "reconstruct"):
+            rest = {"preview": REST, "prepare": [None, True, "auto", None]}.get(
+                endpoint, ["quick", 0, None, None, True, "auto", None]
+            )
+            answer = call(url, endpoint, [wrong, *rest])
+            assert b"image: expected an uploaded image" in answer, (endpoint, wrong, answer)
+
+
 def test_no_request_goes_to_another_server(
     url: str, canary: tuple[str, list[str]], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -169,6 +179,11 @@ def test_the_door_knows_what_it_closes() -> None:
         map(is_closed, ("/gradio_api/file=http://x", "/file=HTTPS%3A//x", "/gradio_api/proxy=x"))
     )
     assert not any(map(is_closed, ("/", "/gradio_api/file=/tmp/a.png", "/gradio_api/queue/join")))
+    routes = ("/dev/reload", "/runs", "/runs/", "/monitoring/key", "/profiling", "/vibe-edit")
+    assert all(is_closed(prefix + route) for route in routes for prefix in ("", "/gradio_api"))
+    for folder in ("dev", "runs", "monitoring", "profiling", "vibe-x"):
+        assert not is_closed(f"/gradio_api/file=/home/me/{folder}/a.png"), folder
+        assert not is_closed(f"/file%3D/home/me/{folder}/a.png"), folder
     assert names_address(b'{"data": [[{"\\u0070ath": "http:\\/\\/x"}]]}')
     assert not names_address(
         b'{"data": [{"path": "/tmp/a.png", "url": "http://here/file=/tmp/a"}]}'

@@ -39,6 +39,10 @@ def asked(url: str, question: Callable[[Any], Awaitable[Any]]) -> Any:
     return asyncio.run(ask())
 
 
+def pixels(data: str) -> np.ndarray:
+    return np.asarray(Image.open(BytesIO(base64.b64decode(data))))
+
+
 # Tools have no visitors: each call starts anew, as the warning says.
 @pytest.mark.filterwarnings("ignore:This MCP server includes a tool that has a gr.State")
 def test_tools_are_the_endpoints_and_make_the_librarys_views(pipe: Zero123Pipeline) -> None:
@@ -48,6 +52,12 @@ def test_tools_are_the_endpoints_and_make_the_librarys_views(pipe: Zero123Pipeli
     with served(pipe, mcp=True) as url:
         tools = asked(url, lambda session: session.list_tools()).tools
         answer = asked(url, lambda session: session.call_tool("views", {"image": data, **words}))
+        seen = asked(
+            url,
+            lambda session: session.call_tool(
+                "view", {"image": data, "elevation": 10, "azimuth": 90, "steps": 2, "seed": 7}
+            ),
+        )
         refused = asked(
             url, lambda session: session.call_tool("views", {"image": str(image), **words})
         )
@@ -67,3 +77,9 @@ def test_tools_are_the_endpoints_and_make_the_librarys_views(pipe: Zero123Pipeli
         return_dict=False,
     )
     assert np.array_equal(made, np.asarray(expected[0]))
+    # A model sees images, not addresses.
+    (given,) = [part for part in answer.content if part.type == "image"]
+    assert np.array_equal(pixels(given.data), made)
+    assert seen.content[0].type == "image" and seen.content[0].mimeType == "image/png"
+    assert pixels(seen.content[0].data).shape == made.shape
+    assert seen.content[-1].text.startswith("90° right, 10° up · 2 steps")

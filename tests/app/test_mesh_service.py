@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
-from tests.app.conftest import ENDLESS, ENOUGH, served
+from tests.app.conftest import ENDLESS, ENOUGH, SMALL, served
+from zero123lib.app import sampling
 from zero123lib.app.examples import example_files
 from zero123lib.app.mesh_service import CHOICES, MeshService, recipe_for
 from zero123lib.app.model_cache import ModelCache
@@ -62,10 +64,107 @@ def test_a_mesh_that_is_stopped_keeps_what_is_there_and_views_go_on(pipe: Zero12
     assert len(load_mesh(glb).faces) > 20
 
 
+def test_a_mesh_that_waits_is_told_its_place_and_can_be_stopped(pipe: Zero123Pipeline) -> None:
+    with served(pipe, ENDLESS) as url:
+        first, second = (Client(url, verbose=False) for _ in range(2))
+        running = first.submit(handle_file(DUCK), "quick", api_name="/reconstruct")
+        while not any(steps(words)[0] for _, words, *_ in running.outputs()):
+            assert not running.done()
+            time.sleep(0.2)
+        waiting = second.submit(handle_file(DUCK), "quick", api_name="/reconstruct")
+        while not any(
+            "Waiting: 1 request goes first" in words for _, words, *_ in waiting.outputs()
+        ):
+            assert not waiting.done()
+            time.sleep(0.2)
+        assert second.predict(api_name="/stop").startswith("Stopping")
+        _, words, glb, *_ = waiting.result(timeout=60)
+        assert words.startswith("Stopped before it began") and glb is None
+        assert not running.done() and first.predict(api_name="/stop").startswith("Stopping")
+        assert "Stopped early" in running.result(timeout=120)[1]
+
+
+@pytest.fixture
+def duck(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """An upload, for functions called without a server."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    copy = tmp_path / "duck.png"
+    copy.write_bytes(Path(DUCK).read_bytes())
+    return {"path": str(copy)}
+
+
+def service(pipe: Zero123Pipeline, overrides: tuple[str, ...]) -> MeshService:
+    model_cache = ModelCache(pipe, Zero123Pipeline.from_pretrained)
+    return MeshService(ViewService(model_cache), overrides)
+
+
+def test_the_mesh_comes_before_the_video_and_stop_skips_that(
+    pipe: Zero123Pipeline, duck: dict[str, str]
+) -> None:
+    solid, session = service(pipe, SMALL.recipe_overrides), Session()
+    answers = list(solid.reconstruct(session, duck))
+    with_mesh = [answer for answer in answers if isinstance(answer[2], str)]
+    assert len(with_mesh[0][2:]) == 4 and with_mesh[0][5] is None
+    assert len(load_mesh(with_mesh[0][2]).faces) > 20 and "Stop skips it" in with_mesh[0][1]
+    assert "Finished**" in answers[-1][1] and Path(answers[-1][5]).stat().st_size > 100
+
+    skipped = []
+    for answer in solid.reconstruct(session, duck):
+        skipped.append(answer)
+        if isinstance(answer[2], str):
+            solid.stop(session)
+    assert "Finished, without a video" in skipped[-1][1] and skipped[-1][5] is None
+    assert Path(skipped[-1][2]).exists() and len(skipped) < len(answers)
+    assert session.folder is not None and len(list(session.folder.glob("mesh-*"))) == 1
+
+
+def lends(monkeypatch: pytest.MonkeyPatch, seconds: float, taken_at: str = "never") -> None:
+    """Have a GPU lent for so long; it is taken away once a run says so."""
+
+    class Spaces:
+        @staticmethod
+        def GPU(duration: Any) -> Any:
+            def lent(function: Any) -> Any:
+                def until_then(*arguments: Any) -> Iterator[Any]:
+                    for grown in function(*arguments):
+                        yield grown
+                        if taken_at in grown.words:
+                            raise RuntimeError("GPU task aborted")
+
+                return until_then
+
+            return lent
+
+    monkeypatch.setattr(sampling, "SPACES", Spaces)
+    monkeypatch.setattr(sampling, "GPU_MOST_S", seconds)
+
+
+def test_a_run_longer_than_its_lease_of_a_gpu_ends_with_what_is_there(
+    pipe: Zero123Pipeline, duck: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lends(monkeypatch, 3.0)
+    solid = service(pipe, ENDLESS.recipe_overrides)
+    *_, (_, words, glb, *_, video) = solid.reconstruct(Session(), duck)
+    assert len(load_mesh(glb).faces) > 20 and Path(video).exists()
+    assert "Ended early, with the GPU's time" in words
+
+
+def test_a_lease_that_ends_in_the_video_leaves_the_mesh(
+    pipe: Zero123Pipeline, duck: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lends(monkeypatch, 600.0, taken_at="video 2 of")
+    solid = service(pipe, SMALL.recipe_overrides)
+    *_, (_, words, glb, *_, video) = solid.reconstruct(Session(), duck)
+    assert len(load_mesh(glb).faces) > 20 and video is None
+    assert "but for the video" in words
+
+
 def test_wrong_input_is_one_line(url: str) -> None:
     client = Client(url, verbose=False)
     wrong: tuple[tuple[dict[str, Any], str], ...] = (
         ({"recipe": "magic"}, "recipe: expected one of quick, views, sds, got 'magic'"),
+        ({"recipe": [1]}, r"recipe: expected one of quick, views, sds, got '\[1\]'"),
+        ({"recipe": None}, "recipe: expected one of quick, views, sds, got 'None'"),
         ({"seed": -1}, "seed: expected a whole number from 0"),
         ({"input_elevation": 91}, "input_elevation: expected a number from -90 to 90"),
     )
@@ -79,16 +178,9 @@ def test_every_choice_is_a_packaged_recipe(pipe: Zero123Pipeline, told: Zero123P
     assert names < {*recipe_names()} and "stable-zero123-sds" in names
 
 
-def test_a_run_ends_with_its_visitor(
-    pipe: Zero123Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    copy = tmp_path / "duck.png"
-    copy.write_bytes(Path(DUCK).read_bytes())
+def test_a_run_ends_with_its_visitor(pipe: Zero123Pipeline, duck: dict[str, str]) -> None:
     session = Session()
-    view_service = ViewService(ModelCache(pipe, Zero123Pipeline.from_pretrained))
-    solid = MeshService(view_service, ENDLESS.recipe_overrides)
-    running = solid.reconstruct(session, {"path": str(copy)})
+    running = service(pipe, ENDLESS.recipe_overrides).reconstruct(session, duck)
     next(running)
     folder = session.folder
     assert folder is not None and folder.exists()

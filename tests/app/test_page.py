@@ -17,7 +17,9 @@ from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.app.conftest import CHROMIUM, ENDLESS, PATIENCE_MS, served
+from zero123lib.app import layout
 from zero123lib.app.examples import example_files
+from zero123lib.app.settings import Options
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 
 PHONE: dict[str, Any] = {
@@ -46,6 +48,7 @@ def opened(browser: Browser, url: str, **device: Any) -> Iterator[Page]:
     page.on("request", lambda r: elsewhere.append(r.url) if is_elsewhere(r.url, url) else None)
     page.goto(url)
     expect(page.locator("#globe canvas")).to_be_visible()
+    expect(page.locator("#view img")).to_be_visible()  # it has begun, with its own example
     yield page
     context.close()
     assert complaints == [] and elsewhere == []
@@ -61,6 +64,7 @@ def number(page: Page, label: str) -> Locator:
 
 def choose_example(page: Page) -> None:
     page.locator("#examples button").first.click()
+    expect(page.locator("#picture img")).to_have_attribute("src", re.compile("bear"))
     expect(page.locator("#caption")).to_contain_text("Your picture")
     expect(page.locator("#view img")).to_be_visible()
 
@@ -90,7 +94,7 @@ def test_the_object_is_turned_by_hand(browser: Browser, url: str) -> None:
         expect(page.locator("#globe output")).to_have_text("30° right, 24° up")
         expect(number(page, "Azimuth")).to_have_value("30")
         expect(number(page, "Elevation")).to_have_value("24")
-        expect(page.locator("#caption")).to_contain_text("30°, 24° up · 2 steps")
+        expect(page.locator("#caption")).to_contain_text("30° right, 24° up · 2 steps")
         assert image.get_attribute("src") != before
         expect(image).to_have_attribute("alt", "The object seen from 30° right, 24° up")
 
@@ -105,7 +109,7 @@ def test_the_object_is_turned_by_hand(browser: Browser, url: str) -> None:
             page.keyboard.press(key)
         expect(page.locator("#globe output")).to_have_text("55° left, 33° up, closer")
         expect(number(page, "Zoom")).to_have_value("-0.05")
-        expect(page.locator("#caption")).to_contain_text("-55°, 33° up · 2 steps")
+        expect(page.locator("#caption")).to_contain_text("55° left, 33° up, closer · 2 steps")
         page.keyboard.press("Home")
         expect(page.locator("#globe output")).to_have_text("0°, 0°")
 
@@ -122,7 +126,7 @@ def test_the_globe_is_not_held_back_by_sliders_that_follow(browser: Browser, url
               }
             }"""
         )
-        expect(page.locator("#caption")).to_contain_text("60° · 2 steps")
+        expect(page.locator("#caption")).to_contain_text("60° right · 2 steps")
         expect(page.locator("#globe output")).to_have_text("60° right, 0°")
         expect(number(page, "Azimuth")).to_have_value("60")
         page.get_by_role("button", name="Left").click()  # once it rests, the sliders lead again
@@ -219,7 +223,7 @@ def test_a_preset_of_an_example_on_a_phone(browser: Browser, url: str) -> None:
         view, globe = (page.locator(part).bounding_box() for part in ("#view", "#globe"))
         assert view is not None and globe is not None and view["y"] < globe["y"]
         page.get_by_role("button", name="Left").click()
-        expect(page.locator("#caption")).to_contain_text("-90° · 2 steps")
+        expect(page.locator("#caption")).to_contain_text("90° left · 2 steps")
         expect(number(page, "Azimuth")).to_have_value("-90")
         expect(page.locator("#globe output")).to_have_text("90° left, 0°")
 
@@ -248,13 +252,78 @@ def test_fingers_turn_and_zoom_and_do_not_scroll_the_page(browser: Browser, url:
         before = page.evaluate("scrollY")
         touch(page, globe, [(0, 0), (20, -10), (50, -40)])
         expect(page.locator("#globe output")).to_have_text("30° right, 24° up")
-        expect(page.locator("#caption")).to_contain_text("30°, 24° up · 2 steps")
+        expect(page.locator("#caption")).to_contain_text("30° right, 24° up · 2 steps")
         touch(page, globe, [(-20, 0), (-30, 0), (-45, 0)], [(20, 0), (30, 0), (45, 0)])
         expect(page.locator("#globe output")).to_have_text("30° right, 24° up, closer")
         expect(number(page, "Zoom")).to_have_value("-0.2")
         assert page.evaluate("scrollY") == before
         touch(page, view, [(0, 0), (25, 20), (50, 40)])  # the hand that holds the object
         expect(page.locator("#globe output")).to_have_text("0°, 48° up, closer")
+
+
+def test_a_camera_is_offered_where_there_is_one(browser: Browser, url: str) -> None:
+    with opened(browser, url, **DESKTOP) as page:
+        camera = page.get_by_label("Capture from camera")
+        expect(camera).to_be_hidden()
+        page.evaluate(
+            """() => {
+              navigator.mediaDevices.enumerateDevices = async () => [{ kind: "videoinput" }];
+              navigator.mediaDevices.dispatchEvent(new Event("devicechange"));
+            }"""
+        )
+        expect(camera).to_be_visible()
+
+
+def test_a_model_is_chosen_by_load_alone(
+    browser: Browser, pipe: Zero123Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def load(name: str, device: str) -> Zero123Pipeline:
+        asked.append(name)
+        if "<" in name:
+            raise ValueError(f"model: expected weights that fit, got {name!r}")
+        mine = Zero123Pipeline.from_pretrained("tiny")
+        mine.register_to_config(model_name="mine")
+        return mine
+
+    monkeypatch.setattr(layout, "load_pipeline", load)
+    strange = tmp_path / "a <strange> name"
+    for folder in (strange, tmp_path / "mine"):
+        folder.mkdir()
+        (folder / "model_index.json").touch()
+    with served(pipe, Options(models="any")) as url, opened(browser, url, **DESKTOP) as page:
+        choose_example(page)
+        page.get_by_text("Model", exact=True).click()
+        about, caption = page.locator("#about"), page.locator("#caption")
+
+        def choose(name: str) -> None:
+            weights = page.get_by_label("Weights")
+            weights.fill(name)
+            weights.press("Enter")
+
+        choose("zero123-xl")
+        expect(about).to_contain_text("2.5 GB to download")
+        choose("no-such")
+        expect(about).to_contain_text("model: expected a model's name")
+        page.get_by_role("button", name="Left").click()
+        expect(caption).to_contain_text("90° left · 2 steps")
+        expect(caption).to_contain_text("tiny")
+        assert asked == []
+        choose(str(strange))
+        expect(about).to_contain_text("On this disk")
+        page.get_by_role("button", name="Load", exact=True).click()
+        expect(page.locator(".toast-body")).to_have_count(1)
+        expect(page.locator(".toast-body")).to_contain_text("a <strange> name")
+        page.get_by_role("button", name="Right").click()
+        expect(caption).to_contain_text("90° right · 2 steps")
+        assert asked == [str(strange)]
+        choose(str(tmp_path / "mine"))
+        page.get_by_role("button", name="Load", exact=True).click()
+        expect(page.locator("#head")).to_contain_text("mine")
+        page.get_by_role("button", name="Left").click()
+        expect(caption).to_contain_text("90° left · 2 steps")
+        expect(caption).to_contain_text("mine")
 
 
 def test_a_model_that_needs_the_inputs_elevation_is_told_it(

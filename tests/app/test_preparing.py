@@ -7,8 +7,11 @@ import pytest
 from PIL import Image, ImageColor
 
 from zero123lib._errors import ArgumentError
-from zero123lib.app.preparing import DROP, KEEP, Cut, canvas, fixed, nothing
-from zero123lib.views.images import CutOut
+from zero123lib.app import preparing
+from zero123lib.app.preparing import DROP, KEEP, Cut, Framing, canvas, fixed, nothing
+from zero123lib.app.sessions import Session
+from zero123lib.diffusion.pipeline import Zero123Pipeline
+from zero123lib.views.images import FOREGROUND_RATIO, WORKING_SIDE_PX, CutOut
 
 
 def cut() -> Cut:
@@ -17,7 +20,7 @@ def cut() -> Cut:
     alpha = np.zeros((60, 80), np.uint8)
     alpha[20:40, 20:60] = 255
     rgba.putalpha(Image.fromarray(alpha))
-    return Cut(image, CutOut(rgba, "u2netp"))
+    return Cut(image, CutOut(rgba, "u2netp"), rgba)
 
 
 def stroke(color: str, box: tuple[int, int, int, int], size=(160, 120)) -> Image.Image:
@@ -46,3 +49,21 @@ def test_where_nothing_was_found_all_is_pale_and_can_be_kept() -> None:
     assert np.asarray(canvas(found)).min() > np.asarray(canvas(cut())).min()
     alpha = np.asarray(fixed(found, [stroke(KEEP, (40, 40, 80, 80))]).getchannel("A"))
     assert alpha[25:35, 25:35].min() == 255 and alpha[:15].max() == 0
+
+
+@pytest.mark.parametrize("clear", [True, False])
+def test_textures_get_the_uploads_own_pixels_as_on_the_command_line(
+    pipe: Zero123Pipeline, clear: bool
+) -> None:
+    y, x = np.mgrid[0:2000, 0:3000]
+    inside = np.hypot(x - 1400, y - 900) < 420
+    stripes = np.where(inside, 127 + 120 * np.sin(x / 1.2), 235)
+    photo = np.dstack([*[stripes] * 3, 255 * inside]).astype(np.uint8)
+    upload = Image.fromarray(photo if clear else photo[..., :3])
+    found = preparing.cut(Session(), upload.copy, "upload", "auto")
+    assert max(*found.image.size, *found.pixels.size) <= WORKING_SIDE_PX  # what is remembered
+    prepared = preparing.condition(pipe, found, Framing(FOREGROUND_RATIO, True, "auto"))
+    wanted = pipe.prepare(upload, foreground_ratio=FOREGROUND_RATIO)
+    assert prepared.detail is not None and wanted.detail is not None
+    assert np.array_equal(np.asarray(prepared.detail), np.asarray(wanted.detail))
+    assert np.asarray(prepared.detail)[512, 300:700, 0].std() > 60  # half of them were too few

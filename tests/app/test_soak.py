@@ -19,7 +19,7 @@ from tests.app.conftest import served
 from zero123lib.app.examples import example_files
 from zero123lib.app.settings import Options
 from zero123lib.diffusion.pipeline import Zero123Pipeline
-from zero123lib.views.poses import RelativePose
+from zero123lib.views.poses import RelativePose, camera_label
 
 CLIENTS, PLACES, REQUESTS = 32, 8, 500
 # What the process may have gained after 450 more requests; a leaked image each would be more.
@@ -36,7 +36,7 @@ def resident_mb() -> float:
 
 def preview(client: Client, image: str, azimuth: float) -> np.ndarray:
     picture, caption = client.predict(handle_file(image), 0, azimuth, api_name="/preview")
-    assert caption.startswith(f"{azimuth:g}°")
+    assert caption.startswith(camera_label(RelativePose(azimuth_deg=azimuth)))
     return np.asarray(Image.open(picture).convert("RGB"))
 
 

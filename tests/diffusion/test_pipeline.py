@@ -10,13 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from diffusers import DDIMScheduler
 from PIL import Image
 from torch import Tensor
 
+from zero123lib.diffusion.apps import view_labels
 from zero123lib.diffusion.model import clip_embedding, disable_one_token
 from zero123lib.diffusion.pipeline import Zero123Pipeline
-from zero123lib.views.images import to_pil
+from zero123lib.upscaling import upscaled
+from zero123lib.views.images import composite, to_pil
 from zero123lib.views.poses import RelativePose, encode_poses
 
 MakePipeline = Callable[..., Zero123Pipeline]
@@ -205,16 +208,14 @@ def test_latents_are_divided_by_the_scaling_factor(pipe: Any) -> None:
     assert torch.allclose(pipe.decode(latents), expected, atol=1e-5)
 
 
-def test_every_kind_of_image_gives_the_same_views(
-    pipe: Any, picture: Tensor, tmp_path: Path
-) -> None:
-    image = to_pil(picture)
-    image.save(tmp_path / "image.png")
-    kinds = [image, tmp_path / "image.png", str(tmp_path / "image.png"), np.asarray(image)]
+def test_every_kind_of_image_gives_the_same_views(pipe: Any, image: Tensor, tmp_path: Path) -> None:
+    pil = to_pil(image)
+    pil.save(tmp_path / "image.png")
+    kinds = [pil, tmp_path / "image.png", str(tmp_path / "image.png"), np.asarray(pil)]
     first, *others = (latents_of(pipe, kind, POSES[:1], preprocess="none") for kind in kinds)
     assert all(torch.equal(other, first) for other in others)
     # 8 bits are what the tensor has on top.
-    assert torch.allclose(latents_of(pipe, picture, POSES[:1]), first, atol=0.1)
+    assert torch.allclose(latents_of(pipe, image, POSES[:1]), first, atol=0.1)
 
 
 def test_preprocessing_frames_the_object(make_pipeline: MakePipeline) -> None:
@@ -308,6 +309,38 @@ def test_views_are_samples_decoded(pipe: Any, image: Tensor) -> None:
     expected = pipe(image, POSES[:2], generator=seeded(), output_type="pt", **options).images
     assert torch.equal((made + 1) / 2, expected)
     assert [(step.index, step.total) for step in seen] == [(0, 3), (1, 3), (2, 3)]
+
+
+def test_an_enlarged_view_at_the_own_camera_is_the_photo(
+    make_pipeline: MakePipeline,
+) -> None:
+    pipe: Any = make_pipeline()
+    y, x = np.mgrid[0:400, 0:400]
+    inside = np.hypot(x - 200, y - 200) < 150
+    stripes = 127 + 100 * np.sin(x / 4)
+    photo = Image.fromarray(np.dstack([*[stripes] * 3, 255 * inside]).astype(np.uint8))
+    poses = [RelativePose(), RelativePose(0, 1), RelativePose(0, -360), RelativePose(0, 0, 0.01)]
+
+    def views(upscale: int, given: Any = photo) -> Tensor:
+        noise = torch.Generator().manual_seed(0)
+        options: dict[str, Any] = {"generator": noise, "num_inference_steps": 1}
+        return pipe(given, poses, upscale=upscale, output_type="pt", **options).images
+
+    made, size = views(2), 2 * pipe.image_size
+    prepared = pipe.prepare(photo)
+    own = composite(prepared.detail).resize((size, size), Image.Resampling.LANCZOS)
+    wanted = torch.from_numpy(np.array(own)).permute(2, 0, 1) / 255
+    torch.testing.assert_close(made[[0, 2]], wanted.expand(2, -1, -1, -1), atol=1e-5, rtol=0)
+    # Nowhere else, not in what the model itself made, and not of what has no more pixels.
+    close = {"atol": 1e-5, "rtol": 0}
+    torch.testing.assert_close(made[[1, 3]], upscaled(views(1), 2)[[1, 3]], **close)
+    assert not torch.isclose(F.avg_pool2d(made[:1], 2), views(1)[:1], atol=0.02).all()
+    small = prepared.tensor
+    torch.testing.assert_close(views(2, small), upscaled(views(1, small), 2), **close)
+    # A sheet says which they are.
+    labels = view_labels(prepared, poses, 2)
+    assert [label.endswith("the photo") for label in labels] == [True, False, True, False]
+    assert not any("photo" in label for label in view_labels(prepared, poses))
 
 
 def test_guidance_zero_makes_no_conditional_pass(

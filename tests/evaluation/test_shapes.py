@@ -6,17 +6,11 @@ import json
 import math
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from zero123lib.cli import main
-from zero123lib.evaluation.reconstruction import (
-    ball_radius,
-    chamfer,
-    score_recipe,
-    surface_points,
-)
+from zero123lib.evaluation.reconstruction import ball_radius, score_recipe
 from zero123lib.scenes import KINDS
 from zero123lib.training.recipe import Architecture, tiny_pipeline
 from zero123lib.views.cameras import camera_to_world, rays
@@ -40,23 +34,6 @@ def test_the_ball_of_a_balls_silhouette_is_that_ball(radius: float, distance: fl
     origins, directions = rays(camera_to_world(Pose(10.0, 20.0, distance)), 256)
     nearest = torch.linalg.cross(origins, directions).norm(dim=-1)
     assert ball_radius((nearest < radius).float(), distance) == pytest.approx(radius, rel=0.01)
-
-
-def test_chamfer_of_points_that_were_moved() -> None:
-    line = np.stack([np.arange(50.0), np.zeros(50), np.zeros(50)], -1)
-    assert chamfer(line, line) == 0
-    assert chamfer(line, line + np.array([0, 0.25, 0])) == pytest.approx(0.25)
-    assert chamfer(line, line[:1]) == pytest.approx((0 + 24.5) / 2)
-
-
-def test_surface_points_lie_on_their_triangles_evenly() -> None:
-    vertices = np.array([[0, 0, 0], [2, 0, 0], [0, 2, 0], [0, 0, 5], [0, 1, 5], [1, 0, 5.0]])
-    points, normals = surface_points(vertices, np.array([[0, 1, 2], [3, 4, 5]]), 20_000, 0)
-    low = points[:, 2] == 0
-    assert low.mean() == pytest.approx(0.8, abs=0.01)  # areas 2 and 1/2
-    assert np.allclose(points[low].mean(0), [2 / 3, 2 / 3, 0], atol=0.02)
-    assert (points[:, :2] >= 0).all() and (points[low, :2].sum(1) <= 2).all()
-    assert np.allclose(normals[low], [0, 0, 1]) and np.allclose(normals[~low], [0, 0, -1])
 
 
 # The first two objects, and their hull's and ball's IoU, which have nothing to do with the model.

@@ -121,6 +121,8 @@ def test_a_run_is_followed_and_its_outputs_come_home(
     assert metrics == json.loads(json.dumps(end.metrics))
     assert metrics["losses"] == {"loss": 1.5, "loss_sds": 0.5} and metrics["model"] == "tiny"
     assert metrics["threestudio"]["commit"] == TESTED_COMMIT
+    assert (metrics["cut_out"], metrics["networks"]) == ("alpha", [])
+    assert end.how == "cut out by its own transparency"
     # threestudio's world is ours: PLY z-up as it was, GLB y-up, both the same once read.
     for name in ("mesh.ply", "mesh.glb"):
         mesh = load_mesh(out / name, normalise=False)

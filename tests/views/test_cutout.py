@@ -13,9 +13,8 @@ from PIL import Image
 from small_networks import cut_out_iou, photographs
 
 from zero123lib._optional import MissingExtraError
-from zero123lib.views import cutout
-from zero123lib.views.cutout import cut_out, has_meaningful_alpha, masked, rembg_model
-from zero123lib.views.images import prepare
+from zero123lib.views import cutout, segment
+from zero123lib.views.cutout import cut_out, has_meaningful_alpha, rembg_model
 from zero123lib.views.loading import ImageError
 
 
@@ -153,7 +152,17 @@ def test_photographs_of_things_in_rooms_are_cut_out(name):
     assert alpha[inside] == 1 and alpha[outside] < 0.02 and 0.4 < alpha.mean() < 0.75
 
 
-@pytest.mark.parametrize("what", ["sky", "noise", "grass"])
+def masonry(rng: np.random.Generator) -> np.ndarray:
+    """Courses of bricks in many reds ``[480, 640, 3]``, in [0, 1]."""
+    y, x = np.mgrid[0:480, 0:640]
+    x = x + 40 * (y // 40 % 2)
+    reds = (0.6, 0.28, 0.2) * (0.7 + 0.5 * rng.random((12, 9, 1)))[y // 40, x // 80]
+    mortar = (y % 40 < 4) | (x % 80 < 4)
+    wall = np.where(mortar[..., None], (0.75, 0.73, 0.7), reds)
+    return np.clip(wall + 0.03 * rng.standard_normal((480, 640, 3)), 0, 1)
+
+
+@pytest.mark.parametrize("what", ["sky", "noise", "grass", "gravel", "brick", "masonry"])
 def test_a_photograph_of_no_object_is_refused(what):
     import skimage.data
 
@@ -161,29 +170,62 @@ def test_a_photograph_of_no_object_is_refused(what):
     photo = {
         "sky": np.broadcast_to((0.3, 0.5, 0.8) + 0.2 * y, (120, 160, 3)),
         "noise": np.random.default_rng(0).random((120, 160, 3)),
-        "grass": np.repeat(skimage.data.grass()[..., None] / 255, 3, 2),
-    }[what]
+        "masonry": masonry(np.random.default_rng(0)),
+    }.get(what)
+    if photo is None:
+        photo = np.repeat(getattr(skimage.data, what)()[..., None] / 255, 3, 2)
     with pytest.raises(ImageError, match="image: expected an object that stands out"):
         cut_out(np.rint(photo * 255).astype(np.uint8))
 
 
-def test_a_mask_is_what_is_cut_out():
-    photo = over(disc(), (0.8, 0.1, 0.1), np.full(3, 0.6))
-    mask = np.rint(disc(radius=0.2) * 255).astype(np.uint8)
-    rgba = masked(photo, mask)
-    assert np.array_equal(np.asarray(rgba), np.dstack([photo, mask]))
-    see_through = Image.fromarray(np.dstack([photo, mask]))
-    assert np.array_equal(np.asarray(masked(photo, see_through)), np.asarray(rgba))
-    assert cut_out(rgba).method == "mask"
-    whole = masked(photo, np.full_like(mask, 255))  # all of it, and no network asked
-    assert cut_out(whole).method == "mask" and np.asarray(whole)[..., 3].min() == 255
-    assert prepare(whole, 96).how == "cut out by the mask given"
-    with pytest.raises(ImageError, match="mask: expected an image file"):
-        masked(photo, "/no/such.png")
-    with pytest.raises(ImageError, match="mask: expected the image's 96 x 96 pixels, got 48 x 48"):
-        masked(photo, mask[::2, ::2])
-    with pytest.raises(ImageError, match="mask: expected white where the object is"):
-        masked(photo, np.minimum(mask, 90))
+def test_haze_beside_the_object_is_dropped_and_what_is_sure_near_it_kept():
+    soft = np.zeros((256, 256), np.float32)
+    soft[60:200, 60:160] = 1.0
+    soft[100:180, 160:200] = 0.4  # haze along its side
+    soft[20:50, 60:120] = 0.6  # haze above
+    soft[20:60, 140:142] = 0.4  # a hair
+    soft[205:215, 100:140] = 1.0  # a part of it, a gap away
+    drawn = segment._largest(soft)
+    assert np.array_equal(drawn[60:200, 60:160], soft[60:200, 60:160])
+    assert np.array_equal(drawn[205:215, 100:140], soft[205:215, 100:140])
+    assert np.array_equal(drawn[:60, 138:144], soft[:60, 138:144])
+    assert drawn[100:180, 163:].max() == 0 and drawn[:50, :130].max() == 0
+    assert drawn[120, 161] == np.float32(0.4)  # as an edge may be soft
+
+
+@pytest.mark.parametrize("shape", [(400, 24), (24, 400), (3, 900), (900, 3), (1, 40), (1, 1)])
+def test_no_aspect_is_too_much(shape):
+    photo = np.full((*shape, 3), 190, np.uint8)
+    edges = [length // 3 if length > 3 else 0 for length in shape]
+    middle = tuple(slice(edge, length - edge) for edge, length in zip(edges, shape, strict=True))
+    photo[middle] = (180, 20, 20)
+    image = Image.fromarray(photo)
+    assert segment.foreground(image).size == image.size
+    soft = np.zeros(shape, np.float32)
+    soft[middle] = 1
+    alpha = (
+        np.asarray(segment._drawn_to_edges(segment._largest(soft), photo / np.float32(255), image))
+        / 255
+    )
+    assert np.abs(alpha - soft).mean() < 0.25 and alpha[middle].mean() > 0.5
+
+
+def test_strips_are_the_whole(monkeypatch):
+    rng = np.random.default_rng(0)
+    photo = Image.fromarray(rng.integers(0, 255, (150, 700, 3), np.uint8))
+    soft = np.linspace(0, 1, 70, dtype=np.float32)[None].repeat(15, 0)
+    guide = segment._values(photo)
+    whole = segment._drawn_to_edges(soft, guide, photo)
+    monkeypatch.setattr(segment, "_STRIP_PX", 700 * 7)
+    assert np.array_equal(
+        np.asarray(segment._drawn_to_edges(soft, guide, photo)), np.asarray(whole)
+    )
+    # Rows are made one by one as torch makes them all together.
+    lines = rng.random((15, 70, 4), np.float32)
+    together = segment._resized(segment._resized(lines, 150, 70), 150, 700)
+    strips = [segment._strip(lines, top, top + 30, 150) for top in range(0, 150, 30)]
+    made = segment._resized(np.concatenate(strips), 150, 700)
+    assert np.allclose(made, together, atol=1e-5)
 
 
 def test_the_teapot_on_grey_is_cut_out_with_its_handle_open(shared_data: Path):

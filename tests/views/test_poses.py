@@ -138,10 +138,18 @@ def test_every_button_has_its_pose():
 
 @pytest.mark.parametrize(
     ("azimuth", "elevation", "label"),
-    [(45, 0, "45°"), (-90, 20.04, "-90°, 20° up"), (0, -90, "0°, 90° down")],
+    [
+        (45, 0, "45° right"),
+        (-90, 20.04, "90° left, 20° up"),
+        (0, -90, "0°, 90° down"),
+        (225, 0, "135° left"),
+        (-180, 5, "180°, 5° up"),
+        (-179.97, 0, "180°"),
+    ],
 )
-def test_camera_labels(azimuth, elevation, label):
+def test_camera_labels_say_the_side(azimuth, elevation, label):
     assert camera_label(RelativePose(elevation, azimuth)) == label
+    assert camera_label(RelativePose(elevation, azimuth, -0.1)) == f"{label}, closer"
 
 
 def test_random_pose_follows_the_official_distribution():

@@ -7,8 +7,9 @@ visitor, which Gradio adds itself.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import gradio as gr
@@ -18,20 +19,25 @@ from PIL import Image
 from zero123lib._choices import Upscale
 from zero123lib._optional import MissingExtraError
 from zero123lib.app import inputs, preparing, settings
+from zero123lib.app.line import BusyError
 from zero123lib.app.model_cache import ModelCache
 from zero123lib.app.sessions import Session
 from zero123lib.app.view_service import ViewService, checked_pose, preview_steps
+from zero123lib.app.words import shown
 from zero123lib.diffusion.card import about_model
 from zero123lib.views.images import CutOutMethod, ImageError
-from zero123lib.views.poses import RelativePose, orbit, preset_pose
+from zero123lib.views.poses import Pose, RelativePose, orbit, preset_pose
+
+# So far the button "random" goes at least.
+RANDOM_AT_LEAST_DEG = 40.0
 
 
 class Actions:
     """The endpoints over the models of a model_cache."""
 
-    def __init__(self, model_cache: ModelCache) -> None:
+    def __init__(self, model_cache: ModelCache, places: int = settings.MAX_WAITING) -> None:
         self.model_cache = model_cache
-        self.view_service = ViewService(model_cache)
+        self.view_service = ViewService(model_cache, places)
 
     def prepare(
         self,
@@ -63,7 +69,8 @@ class Actions:
                 session, pipe, image, (foreground_ratio, recentre, method)
             )
             notice = self.view_service.notice(model, prepared)
-        return preparing.before_after(found), preparing.note(prepared, notice), prepared.rgba
+        before_after = preparing.before_after(found)
+        return before_after, shown(preparing.note(prepared, notice)), prepared.rgba
 
     def canvas(self, session: Session, image: Any, method: str) -> Any:
         """Show the image for the brush that fixes its cut-out."""
@@ -73,12 +80,9 @@ class Actions:
 
     def fix(self, session: Session, image: Any, method: str, strokes: Any) -> tuple[Any, ...]:
         """Give the image the transparency that was painted, as a new one."""
-        layers = []
         with one_line_errors():
-            for layer in (strokes or {}).get("layers") or []:
-                with suppress(ImageError):  # of a layer without paint
-                    layers.append(inputs.uploaded_image(layer))
-            fixed = preparing.fixed(self._cut(session, image, method), layers)
+            painted = inputs.painted_layers(strokes)
+            fixed = preparing.fixed(self._cut(session, image, method), painted)
         return fixed, "alpha", gr.Group(visible=False)
 
     def _cut(self, session: Session, image: Any, method: str) -> preparing.Cut:
@@ -147,7 +151,7 @@ class Actions:
         recentre: bool = True,
         method: str = "auto",
         model: str | None = None,
-    ) -> Iterator[tuple[Image.Image, str]]:
+    ) -> Iterator[tuple[Any, str]]:
         """Show the object from one other camera, in full quality, as it comes out of the noise.
 
         Args:
@@ -197,7 +201,7 @@ class Actions:
         self,
         session: Session,
         image: dict[str, Any] | None,
-        azimuths: str = settings.DEFAULT_AZIMUTHS,
+        azimuths: str | list[float] = settings.DEFAULT_AZIMUTHS,
         elevation: float = 0.0,
         zoom: float = 0.0,
         guidance_scale: float | None = None,
@@ -217,7 +221,8 @@ class Actions:
 
         Args:
             image: file that shows one object, best on a transparent background.
-            azimuths: degrees to the right of the image's camera, separated by commas.
+            azimuths: degrees to the right of the image's camera, from -360 to 360; a list, or a
+                text with commas between.
             elevation: degrees above the image's camera.
             zoom: distance to add; positive is farther.
             guidance_scale: how closely to follow the image; 1 is no guidance; the model's own.
@@ -310,6 +315,7 @@ class Actions:
 
     def model(
         self,
+        session: Session,
         model: str | None = None,
         progress: gr.Progress = gr.Progress(track_tqdm=True),  # noqa: B008
     ) -> str:
@@ -323,21 +329,48 @@ class Actions:
         """
         with one_line_errors():
             name = model or self.model_cache.default_name
-            if not self.model_cache.is_loaded(name):
-                progress(0.0, desc=f"Loading {name}")
-            return about_model(self.model_cache.get(model)) + "."
+            if not (isinstance(name, str) and self.model_cache.is_loaded(name)):
+                progress(0.0, desc=f"Loading {str(name)[:80]}")
+            about = f"{about_model(self.model_cache.get(name))}."
+            session.model = name
+            return shown(about)
+
+    def about(self, name: Any) -> str:
+        """Tell the page what loading a model would bring; nothing is fetched."""
+        try:
+            return shown(self.model_cache.about(name))
+        except ValueError as error:
+            return shown(str(error))
 
 
-def preset(name: str, input_elevation: float = 0.0) -> tuple[float, float, float]:
-    """Return the elevation, azimuth and zoom of a button; "random" draws anew.
+def preset(
+    name: str, input_elevation: float = 0.0, elevation: float = 0.0, azimuth: float = 0.0
+) -> tuple[float, float, float]:
+    """Return the elevation, azimuth and zoom of a button.
 
+    "random" draws anew, at least 40 degrees away from the camera at this elevation and azimuth.
     The camera stops straight above and straight below, wherever the image's own is.
     """
+    if name == "front":
+        return 0, 0, 0
     generator = torch.Generator()
     generator.seed()
-    pose = preset_pose(name, generator)
-    up = max(-90.0 - input_elevation, min(90.0 - input_elevation, pose.elevation_deg))
-    return max(-90, min(90, round(up))), round(pose.azimuth_deg), pose.radius
+    here = Pose(max(-90.0, min(90.0, input_elevation + elevation)), azimuth)
+    while True:
+        pose = preset_pose(name, generator)
+        up = max(-90.0 - input_elevation, min(90.0 - input_elevation, pose.elevation_deg))
+        to = max(-90, min(90, round(up))), round(pose.azimuth_deg), pose.radius
+        there = Pose(max(-90.0, min(90.0, input_elevation + to[0])), to[1])
+        if name != "random" or angle_between_deg(here, there) >= RANDOM_AT_LEAST_DEG:
+            return to
+
+
+def angle_between_deg(a: Pose, b: Pose) -> float:
+    """Return the angle between the directions of two cameras, degrees in [0, 180]."""
+    up_a, up_b = math.radians(a.elevation_deg), math.radians(b.elevation_deg)
+    around = math.radians(a.azimuth_deg - b.azimuth_deg)
+    cosine = math.sin(up_a) * math.sin(up_b) + math.cos(up_a) * math.cos(up_b) * math.cos(around)
+    return math.degrees(math.acos(max(-1.0, min(1.0, cosine))))
 
 
 @contextmanager
@@ -345,5 +378,6 @@ def one_line_errors() -> Iterator[None]:
     """Turn wrong input, or a missing extra, into a message in the page and for a client."""
     try:
         yield
-    except (ValueError, MissingExtraError) as error:
-        raise gr.Error(" ".join(str(error).split()), print_exception=False) from error
+    except (ValueError, BusyError, MissingExtraError) as error:
+        words = " ".join(str(error).split())
+        raise gr.Error(shown(words), print_exception=False) from error

@@ -1,22 +1,26 @@
 /* The camera globe: drag, wheel, pinch or arrow keys move the target camera around the object.
 
    Gradio runs this as a function body with `element`, `trigger`, `props` and `watch`. The value is
-   {elevation, azimuth, zoom, input, around, sliders}: degrees and scene units relative to the
-   picture's camera, whose own elevation is `input`; `around` lists the azimuths of an orbit,
-   `sliders` the elevation, azimuth and zoom that the sliders were last seen at. Two events go
-   out: "input" while the camera moves, "release" once it rests. The picture of the view, #view, is
+   {elevation, azimuth, zoom, input, around, sliders, image, lowest}: degrees and scene units
+   relative to the picture's camera, whose own elevation is `input`; `around` lists the azimuths of
+   an orbit, `sliders` the elevation, azimuth and zoom that the sliders were last seen at, `image`
+   is the address of the object's image, `lowest` the elevation of the lowest camera that the model
+   was trained with. From the page come the events "camera-rests" and "camera-let-go". Two go out: "input" while the camera moves, "release" once it rests. The picture of the view, #view, is
    dragged the other way round: there the hand holds the object, here it holds the camera. */
 const LOOK_FROM = { azimuth: -38, elevation: 24 };
 const INPUT_RADIUS = 1.85;
 const MAX_ZOOM = 0.5;
 const DEGREES_PER_PX = 0.6;
 const REST_MS = 350;
+/* A finger on the view that has moved so far, more along the page than across, scrolls the page. */
+const SCROLL_PX = 6;
 /* How often to look whether the sliders have followed, and how long to wait for them. */
 const SYNC_MS = 60;
 const PATIENCE_MS = 3000;
 
 const canvas = element.querySelector("canvas");
 const readout = element.querySelector("output");
+const beyond = element.querySelector(".beyond");
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 const rad = (degrees) => (degrees * Math.PI) / 180;
 const clamp = (x, low, high) => Math.min(high, Math.max(low, x));
@@ -46,7 +50,8 @@ let pictureSource = "";
    what comes back from them is old. */
 let held = null;
 const value = () => ({
-  elevation: 0, azimuth: 0, zoom: 0, input: 0, around: [], sliders: [], ...(props.value || {}),
+  elevation: 0, azimuth: 0, zoom: 0, input: 0, around: [], sliders: [], image: "", lowest: -90,
+  ...(props.value || {}),
   ...held,
 });
 const followed = () => {
@@ -55,7 +60,7 @@ const followed = () => {
 };
 
 function describe(v) {
-  const side = v.azimuth > 0 ? " right" : v.azimuth < 0 ? " left" : "";
+  const side = v.azimuth % 180 === 0 ? "" : v.azimuth > 0 ? " right" : " left";
   const height = v.elevation > 0 ? " up" : v.elevation < 0 ? " down" : "";
   const far = v.zoom > 0 ? ", farther" : v.zoom < 0 ? ", closer" : "";
   return `${Math.abs(Math.round(v.azimuth))}°${side}, ${Math.abs(Math.round(v.elevation))}°${height}${far}`;
@@ -191,6 +196,27 @@ function draw() {
 
   const source = { elevation: v.input, azimuth: 0, radius: 1 };
   const late = [];
+  const untrained = (front) => {
+    const step = 6;
+    g.beginPath();
+    for (let low = -90; low < v.lowest; low += step) {
+      const high = Math.min(low + step, v.lowest);
+      for (let azimuth = 0; azimuth < 360; azimuth += step) {
+        const middle = sphere((low + high) / 2, azimuth + step / 2);
+        if (dot(middle, eye) >= 0 !== front) continue;
+        [[low, 0], [low, step], [high, step], [high, 0]].forEach(([up, right], i) => {
+          const [x, y] = at(sphere(up, azimuth + right));
+          if (i) g.lineTo(x, y); else g.moveTo(x, y);
+        });
+        g.closePath();
+      }
+    }
+    g.fillStyle = style.getPropertyValue("--globe-untrained").trim() || "#b45309";
+    g.globalAlpha = front ? 0.26 : 0.12;
+    g.fill();
+    g.globalAlpha = 1;
+  };
+  untrained(false);
   grid(false);
   orbit(false);
   for (const [c, ...look] of [[source, ink, 0.1, 1.4, "picture"], [target, accent, 0.15, 2, ""]]) {
@@ -198,12 +224,15 @@ function draw() {
     else late.push([c, ...look]);
   }
   object();
+  untrained(true);
   grid(true);
   orbit(true);
   for (const look of late) camera(...look);
   const words = describe(v);
   readout.textContent = words;
-  canvas.setAttribute("aria-valuetext", words);
+  const low = target.elevation < v.lowest;
+  beyond.textContent = low ? `Below ${v.lowest}°: not trained there, a guess` : "";
+  canvas.setAttribute("aria-valuetext", low ? `${words}, ${beyond.textContent}` : words);
   canvas.setAttribute("aria-valuenow", v.azimuth);
   for (const image of document.querySelectorAll("#view img")) {
     image.alt = `The object seen from ${words}`;
@@ -224,6 +253,7 @@ function move(change) {
   held = { elevation: next.elevation, azimuth: next.azimuth, zoom: next.zoom };
   props.value = next;
   draw();
+  document.dispatchEvent(new Event("camera-taken"));
   if (announced) return;
   announced = true;
   requestAnimationFrame(() => {
@@ -264,6 +294,11 @@ function draggable(area, sign, accepts) {
     if (!fingers.has(event.pointerId) || !start) return;
     fingers.set(event.pointerId, { x: event.clientX, y: event.clientY });
     const points = [...fingers.values()];
+    if (!moved && sign < 0 && event.pointerType === "touch" && points.length === 1) {
+      const [across, along] = [points[0].x - start.x, points[0].y - start.y].map(Math.abs);
+      if (Math.max(across, along) < SCROLL_PX) return;
+      if (along > across) { fingers.clear(); start = null; return; }
+    }
     moved = true;
     if (points.length > 1) {
       const apart = Math.hypot(points[0].x - points[1].x, points[0].y - points[1].y);
@@ -285,9 +320,16 @@ function draggable(area, sign, accepts) {
     if (moved || held) rest(SYNC_MS);
     moved = false;
   };
-  for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) {
-    area.addEventListener(name, end);
-  }
+  for (const name of ["pointerup", "lostpointercapture"]) area.addEventListener(name, end);
+  /* The browser has taken the finger to scroll the page with: the camera stays where it was. */
+  area.addEventListener("pointercancel", (event) => {
+    if (fingers.has(event.pointerId) && start && moved) {
+      const { elevation, azimuth, zoom } = start.v;
+      move({ elevation, azimuth, zoom });
+      for (const image of document.querySelectorAll("#view img")) settle(image);
+    }
+    end(event);
+  });
 }
 
 draggable(canvas, 1, () => true);
@@ -351,7 +393,7 @@ function adopt(view) {
 })();
 
 function load() {
-  const source = props.picture || "";
+  const source = value().image || "";
   if (source === pictureSource) return;
   pictureSource = source;
   picture = null;
@@ -361,8 +403,9 @@ function load() {
   next.src = source;
 }
 
-watch("value", draw);
-watch("picture", load);
+watch("value", () => { load(); draw(); });
+document.addEventListener("camera-rests", () => rest(0));
+document.addEventListener("camera-let-go", () => { clearTimeout(resting); held = null; });
 new ResizeObserver(draw).observe(canvas);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => setTimeout(draw, 50));
 new MutationObserver(draw).observe(document.body, { attributeFilter: ["class"] });

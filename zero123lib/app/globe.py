@@ -6,32 +6,23 @@ requests carry the sliders' numbers, which are checked like everything that come
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 
-from zero123lib.views.folder import png
+from zero123lib.diffusion.checkpoints.named import NAMED
+from zero123lib.diffusion.pipeline import Zero123Pipeline
+from zero123lib.scenes.raycast import ELEVATIONS_DEG
 
 _HERE = Path(__file__).parent
-# What the globe shows of the object; larger would only be sent in vain.
-_IMAGE_PX = 160
 
 TEMPLATE = """<div class="globe">
 <canvas tabindex="0" role="slider" aria-label="Camera: drag it around the object. Arrow keys turn
 it, plus and minus move it closer and away, Home goes back to your picture's camera."
 aria-valuemin="-180" aria-valuemax="180" aria-valuenow="0" aria-valuetext="0°, 0°"></canvas>
-<output aria-hidden="true"></output>
+<output aria-hidden="true"></output><span class="beyond" aria-hidden="true"></span>
 </div>"""
-
-# Between the globe and the sliders, in the browser.
-SLIDERS_OF_GLOBE = "(globe) => [globe.elevation, globe.azimuth, globe.zoom]"
-GLOBE_OF_SLIDERS = """(elevation, azimuth, zoom, input, count, globe) => ({
-  ...globe, elevation, azimuth, zoom, input, sliders: [elevation, azimuth, zoom],
-  around: count > 1 ? Array.from({length: count}, (_, i) => i * 360 / count) : [],
-})"""
 
 START: dict[str, Any] = {
     "elevation": 0,
@@ -40,26 +31,27 @@ START: dict[str, Any] = {
     "input": 0,
     "around": [],
     "sliders": [0, 0, 0],
+    "image": "",
 }
 
+# The lowest camera of Zero123's renderings: its height is at least -0.75, its distance 1.5 or more
+# (`sample_spherical` of the official `objaverse-rendering/scripts/blender_script.py`).
+_LOWEST_PUBLISHED_DEG = -30.0
 
-def globe(**options: Any) -> gr.HTML:
-    """Make the widget; it tells of `input` while the camera moves and of `release` once it rests.
 
-    Its property `image` is a data address, see `object_picture`.
-    """
+def lowest_trained_deg(pipe: Zero123Pipeline) -> float:
+    """Return the elevation of the lowest camera that a model was trained with; -90 if unknown."""
+    if pipe.config["scene_kinds"]:
+        return ELEVATIONS_DEG[0]
+    return _LOWEST_PUBLISHED_DEG if pipe.model_name in NAMED else -90.0
+
+
+def globe(pipe: Zero123Pipeline, **options: Any) -> gr.HTML:
+    """Make the widget; it tells of `input` as the camera moves and of `release` once it rests."""
     return gr.HTML(
-        value=START,
+        value={**START, "lowest": lowest_trained_deg(pipe)},
         html_template=TEMPLATE,
         js_on_load=(_HERE / "globe.js").read_text(encoding="utf-8"),
         apply_default_css=False,
-        image="",
         **options,
     )
-
-
-def object_image(rgba: Image.Image) -> str:
-    """Return the object as a small PNG in a data address, for the middle of the globe."""
-    small = rgba.copy()
-    small.thumbnail((_IMAGE_PX, _IMAGE_PX), Image.Resampling.LANCZOS)
-    return "data:image/png;base64," + base64.b64encode(png(small)).decode()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import unquote
@@ -22,7 +23,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 # Development aids and fetchers of Gradio's.
-_CLOSED = ("/proxy=", "/vibe-", "/undo-vibe-edit", "/dev/", "/profiling", "/monitoring", "/runs")
+_CLOSED = ("/proxy=", "/vibe-", "/undo-vibe-edit", "/dev/", "/profiling", "/monitoring", "/runs/")
 
 _logger = logging.getLogger("zero123lib.app.guard")
 
@@ -81,11 +82,11 @@ class Guard:
 
 def is_closed(path: str) -> bool:
     """Tell whether nobody may ask for it: fetchers of the web, development aids."""
-    plain = unquote(path)
-    if any(part in plain for part in _CLOSED):
+    # A file may well lie under a folder `dev` or `runs`: that is no address of Gradio's.
+    route, *wanted = re.split("/file[=/]", unquote(path), maxsplit=1)
+    if any(part in f"{route}/" for part in _CLOSED):
         return True
-    _, found, wanted = plain.partition("/file=")
-    return bool(found) and "://" in wanted
+    return any("://" in place for place in wanted)
 
 
 def bounded(receive: Receive, most: int) -> Receive:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import resource
-import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -15,12 +15,15 @@ import gradio as gr
 import torch
 from PIL import Image
 
-from zero123lib.app import settings
+from zero123lib._optional import MissingExtraError
+from zero123lib.app import inputs, settings
 from zero123lib.app.callbacks import one_line_errors
+from zero123lib.app.line import Line
 from zero123lib.app.model_cache import ModelCache
-from zero123lib.app.sampling import with_gpu
+from zero123lib.app.sampling import lease_s, with_gpu
 from zero123lib.app.sessions import WANTED, Session
-from zero123lib.app.view_service import ViewService
+from zero123lib.app.view_service import Asked, ViewService, waiting
+from zero123lib.app.words import shown
 from zero123lib.diffusion.apps import needs_input_elevation
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.meshes.export import write_mesh
@@ -32,7 +35,8 @@ from zero123lib.reconstruction.engine import (
     reconstruct,
 )
 from zero123lib.reconstruction.outputs import preview
-from zero123lib.reconstruction.recipes import read_recipe
+from zero123lib.reconstruction.recipes import Recipe, read_recipe
+from zero123lib.reconstruction.videos import around, look, occupied, write_gif, write_mp4
 from zero123lib.views.eight_bits import to_uint8
 from zero123lib.views.images import Prepared
 from zero123lib.views.poses import Pose
@@ -43,7 +47,13 @@ CHOICES = {
     "views": ("Views: fitted to many of them", []),
     "sds": ("Distillation: slow, in small steps", []),
 }
-STAGES = {"views": "Making views", "fit": "Fitting", "sds": "Distilling", "outputs": "Writing"}
+STAGES = {
+    "views": "Making views",
+    "fit": "Fitting",
+    "sds": "Distilling",
+    "outputs": "Writing",
+    "video": "Video",
+}
 FORMATS = ("glb", "obj", "ply")
 
 # The turning image is made here; and whatever a run is stopped at has a surface.
@@ -51,11 +61,13 @@ _OVERRIDES = (
     "system.guidance.embedded.preview_every=0",
     "system.guidance.embedded.outputs.mesh_level=null",
 )
+# The mesh is what people wait for: the video is made after it, and can be skipped.
+_NO_FILM = "system.guidance.embedded.outputs.frames=0"
 _LIVE_PX, _LIVE_TURN_DEG, _LIVE_ELEVATION_DEG, _LIVE_EVERY_S = 96, 30.0, 15.0, 1.5
 
 
 @dataclass(frozen=True)
-class Order:
+class Job:
     """Holds what to make.
 
     Attributes:
@@ -71,6 +83,11 @@ class Order:
     seed: int
     input_elevation_deg: float
     folder: str
+
+    @property
+    def wanted(self) -> bool:
+        """Tell whether nobody has stopped it."""
+        return (Path(self.folder) / WANTED).exists()
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,9 +109,15 @@ def recipe_for(choice: str, pipe: Zero123Pipeline) -> str:
 class MeshService:
     """The endpoints that make a mesh."""
 
-    def __init__(self, view_service: ViewService, overrides: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        view_service: ViewService,
+        overrides: Sequence[str] = (),
+        places: int = settings.MAX_WAITING,
+    ) -> None:
         self.view_service = view_service
         self.overrides = tuple(overrides)
+        self.line = Line(places)
         self.grow = make_grower(view_service.model_cache)
 
     def reconstruct(
@@ -111,6 +134,8 @@ class MeshService:
     ) -> Iterator[tuple[Any, ...]]:
         """Make a mesh of the pictured object; `/stop` ends it early and keeps what is there.
 
+        The mesh comes before the video, which `/stop` then skips.
+
         Args:
             image: file that shows one object, best on a transparent background.
             recipe: quick, views or sds.
@@ -125,9 +150,8 @@ class MeshService:
             The latest image of it; how long what took; the mesh as GLB, OBJ and PLY; a video of
             a turn around it.
         """
-        with one_line_errors():
-            if recipe not in CHOICES:
-                raise ValueError(f"recipe: expected one of {', '.join(CHOICES)}, got {recipe!r}")
+        with one_line_errors(), session.run() as folder:
+            recipe = inputs.one_of("recipe", recipe, CHOICES)
             asked = self.view_service.asked(
                 session,
                 image,
@@ -138,35 +162,51 @@ class MeshService:
                 (foreground_ratio, recentre, method),
                 model,
             )
-            session.halt()
-            folder = session.new_folder("mesh")
-            (folder / WANTED).touch()
-            order = Order(
+            job = Job(
                 recipe_for(recipe, asked.pipe),
                 (*CHOICES[recipe][1], *_OVERRIDES, *self.overrides),
                 asked.seed,
                 asked.input_elevation_deg or 0.0,
                 str(folder),
             )
-            nothing = [gr.skip()] * 4
             try:
-                yield None, "Waiting for the first step", *[None] * 4
-                for grown in self.grow(asked.model, asked.prepared, order):
-                    picture = gr.skip() if grown.image is None else grown.image
-                    if grown.files is None:
-                        yield picture, grown.words, *nothing
-                    else:
-                        kinds = ("glb", "obj", "ply", "video")
-                        yield picture, grown.words, *[grown.files.get(kind) for kind in kinds]
+                yield from self._made(asked, job)
             except ReconstructionError as error:
                 raise ValueError(f"recipe: {error}".replace(str(folder), "")) from error
-            finally:
-                (folder / WANTED).unlink(missing_ok=True)
-                if session.folder is None:  # the visitor is gone, and so was the folder
-                    shutil.rmtree(folder.parent, ignore_errors=True)
+
+    def _made(self, asked: Asked, job: Job) -> Iterator[tuple[Any, ...]]:
+        """Yield the answers of a job: its place while it waits, then as the mesh grows."""
+        files: dict[str, str] = {}
+        yield None, "Waiting for the first step", *[None] * 4
+        with self.line.join() as order:
+            for ahead in order.wait():
+                if not job.wanted:
+                    break
+                yield None, f"{waiting(ahead)}. Stop takes yours out of the line.", *[None] * 4
+            if not job.wanted:
+                yield None, "Stopped before it began: nothing was made.", *[None] * 4
+                return
+            try:
+                for grown in order.slices(self.grow(asked.model, asked.prepared, job)):
+                    image = gr.skip() if grown.image is None else grown.image
+                    files = files if grown.files is None else grown.files
+                    found = [files.get(kind) for kind in (*FORMATS, "video")]
+                    yield image, shown(grown.words), *found
+            except Exception:  # ZeroGPU's, when its time is over
+                if lease_s() == math.inf or not files:
+                    raise
+                words = "**Finished**, but for the video: the GPU's time was over."
+                yield gr.skip(), words, *[files.get(kind) for kind in (*FORMATS, "video")]
+
+    def latest(self, session: Session) -> str | None:
+        """Return the file of the visitor's latest mesh, for the page's viewer."""
+        found = [] if session.folder is None else list(session.folder.glob("mesh-*/mesh.glb"))
+        return str(max(found, key=lambda file: file.stat().st_mtime)) if found else None
 
     def stop(self, session: Session) -> str:
         """End this visitor's reconstruction after the step at hand; it keeps what is there.
+
+        One that waits for its turn is not begun; of one whose mesh is there, the video is skipped.
 
         Returns:
             Whether there was one.
@@ -177,21 +217,24 @@ class MeshService:
 def make_grower(model_cache: ModelCache) -> Any:
     """Return the generator of `MeshProgress` over the models of a model_cache."""
 
-    def grow(model: str, prepared: Prepared, order: Order) -> Iterator[MeshProgress]:
-        pipe, folder = model_cache.get(model), Path(order.folder)
+    def grow(model: str, prepared: Prepared, job: Job) -> Iterator[MeshProgress]:
+        pipe, folder = model_cache.get(model), Path(job.folder)
+        recipe = read_recipe(job.recipe, list(job.overrides))
         started = shown_at = time.monotonic()
+        # What a lease leaves after this is for the mesh's surface, its texture and the files.
+        enough = started + lease_s() * settings.GPU_GROWING
         turn = 0
         for progress in reconstruct(
             prepared,
-            read_recipe(order.recipe, list(order.overrides)),
+            read_recipe(job.recipe, [*job.overrides, _NO_FILM]),
             pipe=pipe,
             out=folder,
-            seed=order.seed,
-            input_elevation_deg=order.input_elevation_deg,
-            stop=lambda: not (folder / WANTED).exists(),
+            seed=job.seed,
+            input_elevation_deg=job.input_elevation_deg,
+            stop=lambda: not job.wanted or time.monotonic() > enough,
         ):
             if isinstance(progress, Finished):
-                yield finished(progress, folder, time.monotonic() - started)
+                yield from finished(progress, recipe, job, started)
                 return
             if time.monotonic() - shown_at < _LIVE_EVERY_S and progress.step < progress.total:
                 continue
@@ -203,7 +246,7 @@ def make_grower(model_cache: ModelCache) -> Any:
             shown_at = time.monotonic()
             yield MeshProgress(words(progress, shown_at - started), image)
 
-    return with_gpu(grow, lambda model, prepared, order: settings.GPU_MOST_S)
+    return with_gpu(grow, lambda model, prepared, job: settings.GPU_MOST_S)
 
 
 def words(progress: Progress, seconds: float) -> str:
@@ -214,25 +257,53 @@ def words(progress: Progress, seconds: float) -> str:
     return f"**{stage}** · {progress.step} of {progress.total} · {seconds:.0f} s{loss_text}"
 
 
-def finished(end: Finished, folder: Path, seconds: float) -> MeshProgress:
-    """Return the files of a run, and a table of how it went."""
+def finished(end: Finished, recipe: Recipe, job: Job, started: float) -> Iterator[MeshProgress]:
+    """Yield the mesh's files; then the video, unless it is stopped; a table of how it went."""
+    folder = Path(job.folder)
     files = {
         kind: str(end.files[f"mesh.{kind}"]) for kind in FORMATS if f"mesh.{kind}" in end.files
     }
     if end.mesh is not None and "glb" in files:
         write_mesh(folder / "mesh.obj", end.mesh)
         files["obj"] = str(folder / "mesh.obj")
-    for name in ("turntable.mp4", "turntable.gif"):
-        if name in end.files:
-            files.setdefault("video", str(end.files[name]))
-    image = None
-    if "turntable.gif" in end.files:
-        with Image.open(end.files["turntable.gif"]) as first:
-            image = first.convert("RGB")
-    return MeshProgress(stats(end, seconds), image, files)
+    there = "The mesh is there" if "glb" in files else "No surface was found"
+    frames: list[torch.Tensor] = []
+    begun = time.monotonic()
+    if job.wanted:
+        yield MeshProgress(f"**{there}** · a video of a turn follows; Stop skips it", None, files)
+        for frame in turning(end, recipe):
+            frames.append(frame)
+            if not job.wanted:
+                break
+            count = f"{len(frames)} of {recipe.embedded.outputs.frames}"
+            yield MeshProgress(f"**{there}** · video {count}; Stop skips it")
+    image = to_image(frames[0]) if frames else None
+    if job.wanted and frames:
+        files["video"] = str(write_video(folder / "turntable", frames))
+        end.metrics["seconds"]["video"] = time.monotonic() - begun
+    yield MeshProgress(stats(end, job, time.monotonic() - started), image, files)
 
 
-def stats(end: Finished, seconds: float) -> str:
+def turning(end: Finished, recipe: Recipe) -> Iterator[torch.Tensor]:
+    """Render a turn around what a run made, frame by frame, ``[H, W, 3]`` in [0, 1]."""
+    wanted, seen_from = recipe.embedded.outputs, end.metrics["input_camera"]
+    camera = OrbitCamera(Pose(radius=seen_from["radius"]), seen_from["fov_deg"])
+    occupancy = occupied(end.field)
+    for one in around(camera, wanted):
+        yield look(end.field, one, wanted.even_size, normals=False, occupancy=occupancy).rgb
+
+
+def write_video(path: Path, frames: list[torch.Tensor]) -> Path:
+    """Write an MP4, or a GIF where the extra `video` is missing; its path."""
+    try:
+        write_mp4(path.with_suffix(".mp4"), frames)
+        return path.with_suffix(".mp4")
+    except MissingExtraError:
+        write_gif(path.with_suffix(".gif"), frames)
+        return path.with_suffix(".gif")
+
+
+def stats(end: Finished, job: Job, seconds: float) -> str:
     """Tell in Markdown how it ended, how long each stage took and how much memory was used."""
     metrics, lines = end.metrics, ["| stage | steps | seconds |", "| --- | ---: | ---: |"]
     steps = metrics["stages"]
@@ -244,9 +315,15 @@ def stats(end: Finished, seconds: float) -> str:
     surface = "no mesh"
     if mesh is not None:
         surface = f"{mesh['vertices']:,} vertices, {mesh['faces']:,} faces"
-    ended = {"finished": "Finished", "stopped": "Stopped early; this is what was there"}
-    head = f"**{ended.get(metrics['ended'], metrics['ended'])}** · {surface} · {memory()}"
-    made = f"Made by {metrics['model']} ({metrics['model_licence'] or 'licence not stated'})."
+    ended = "Finished"
+    if metrics["ended"] == "stopped":
+        why = "Stopped early" if not job.wanted else "Ended early, with the GPU's time"
+        ended = f"{why}; this is what was there"
+    elif not job.wanted:
+        ended = "Finished, without a video"
+    head = f"**{ended}** · {surface} · {memory()}"
+    model = f"{metrics['model']} ({metrics['model_licence'] or 'licence not stated'})"
+    made = f"Made by {', '.join([model, *metrics['networks']])}."
     return "\n\n".join([head, "\n".join(lines), *end.notes, made])
 
 

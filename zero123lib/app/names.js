@@ -1,5 +1,14 @@
-/* Names for what Gradio leaves unnamed, or names otherwise than it reads: found by axe. */
+/* Names for what Gradio leaves unnamed, or names otherwise than it reads: found by axe. And a camera
+   is offered where there is one: Gradio fails without a word where there is none. */
 () => {
+  const devices = navigator.mediaDevices;
+  const look = async () => {
+    const found = devices ? await devices.enumerateDevices().catch(() => []) : [];
+    const seen = found.some((one) => one.kind === "videoinput");
+    document.body.classList.toggle("no-camera", !seen);
+  };
+  devices?.addEventListener("devicechange", look);
+  look();
   const name = () => {
     for (const button of document.querySelectorAll("#examples .gallery-item:not([aria-label])")) {
       const source = button.querySelector("img")?.getAttribute("src") || "";

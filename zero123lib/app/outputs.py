@@ -54,9 +54,14 @@ class Made:
 
     def captions(self) -> list[str]:
         """Return one line per view; the seed where there are several."""
-        if len(self.seeds) == 1:
-            return list(self.labels)
-        return [f"{label} · seed {seed}" for seed in self.seeds for label in self.labels]
+        return captions(self.labels, self.seeds)
+
+
+def captions(labels: Sequence[str], seeds: Sequence[int]) -> list[str]:
+    """Return one line per view, seed by seed; the seed where there are several."""
+    if len(seeds) == 1:
+        return list(labels)
+    return [f"{label} · seed {seed}" for seed in seeds for label in labels]
 
 
 def write(made: Made, folder: Path) -> dict[str, Path]:

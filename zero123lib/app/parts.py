@@ -1,4 +1,4 @@
-"""The parts of the page, each with its components; `layout.py` puts them together."""
+"""The image, the model and the camera: components of the page that `layout.py` puts together."""
 
 from __future__ import annotations
 
@@ -8,27 +8,36 @@ from typing import Any
 
 import gradio as gr
 
-from zero123lib import upscaling
-from zero123lib.app import preparing, settings
+from zero123lib.app import inputs, preparing, settings
 from zero123lib.app.examples import example_files
 from zero123lib.app.globe import globe
-from zero123lib.app.mesh_service import CHOICES
 from zero123lib.app.model_cache import ModelCache
 from zero123lib.diffusion.apps import needs_input_elevation
 from zero123lib.diffusion.card import about_model
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.views.cutout import rembg_model
-from zero123lib.views.poses import PRESET_NAMES
 
 LOGO = """<svg viewBox="0 0 32 32" fill="none" stroke="currentColor" stroke-width="1.8"
 stroke-linecap="round" aria-hidden="true"><circle cx="16" cy="16" r="12"/>
 <ellipse cx="16" cy="16" rx="12" ry="4.6"/><ellipse cx="16" cy="16" rx="4.6" ry="12"/>
 <circle cx="24.3" cy="8.4" r="3" fill="currentColor" stroke="none"/></svg>"""
+
+
 TOUR = (
     "Give a picture of one object, or take an example. "
     "Turn the object with your hand: drag the view, the globe or the sliders. "
     "Then take a whole orbit of it with you, or a mesh."
 )
+
+
+# The buttons over the sliders, as they stand in line.
+BUTTONS = ("front", "left", "right", "behind", "above", "below", "random")
+
+
+# A slider that fills from its middle.
+SIGNED: dict[str, Any] = {"elem_classes": "signed"}
+
+
 METHODS = {
     "auto": "Transparency, else network",
     "alpha": "Its own transparency",
@@ -55,6 +64,7 @@ class Source:
     method: gr.Dropdown
     input_elevation: gr.Slider
     model: gr.Dropdown
+    active: gr.Textbox
     load: gr.Button
     about: gr.Markdown
 
@@ -79,54 +89,6 @@ class Camera:
     def sliders(self) -> list[Any]:
         """List what the globe sets, and is set by."""
         return [self.elevation, self.azimuth, self.zoom]
-
-
-@dataclass(frozen=True)
-class View:
-    """One view, held by hand."""
-
-    image: gr.Image
-    caption: gr.Markdown
-
-
-@dataclass(frozen=True)
-class Orbit:
-    """Many views and their files."""
-
-    count: gr.Slider
-    seeds: gr.Slider
-    transparent: gr.Checkbox
-    upscale: gr.Radio
-    azimuths: gr.Textbox
-    button: gr.Button
-    stop: gr.Button
-    own: gr.Button
-    gallery: gr.Gallery
-    uncertainty: gr.Image
-    files: list[gr.DownloadButton]
-    downloads: gr.Row
-
-    def outputs(self) -> list[Any]:
-        """List the outputs in the order in which the endpoints answer."""
-        return [self.gallery, self.uncertainty, *self.files]
-
-
-@dataclass(frozen=True)
-class Mesh:
-    """The object as a mesh."""
-
-    recipe: gr.Radio
-    button: gr.Button
-    stop: gr.Button
-    image: gr.Image
-    stats: gr.Markdown
-    viewer: gr.Model3D
-    files: list[gr.DownloadButton]
-    downloads: gr.Row
-
-    def outputs(self) -> list[Any]:
-        """List the outputs in the order in which the endpoint answers."""
-        return [self.image, self.stats, *self.files]
 
 
 def badge(pipe: Zero123Pipeline) -> str:
@@ -159,6 +121,7 @@ def source(model_cache: ModelCache) -> Source:
         buttons=[],
         elem_id="picture",
     )
+    image.data_model = inputs.Upload
     examples = gr.Examples(
         [[file] for file in example_files()],
         [image],
@@ -219,6 +182,7 @@ def source(model_cache: ModelCache) -> Source:
             step=1,
             label="Elevation of your picture's camera",
             info=elevation_info(pipe),
+            **SIGNED,
         )
     note = gr.Markdown(elem_id="note")
     with gr.Accordion("Model", open=False, elem_id="model"):
@@ -230,8 +194,10 @@ def source(model_cache: ModelCache) -> Source:
             allow_custom_value=model_cache.takes_any,
             interactive=True,
         )
+        # What requests name: the choice above counts once it is loaded.
+        active = gr.Textbox(model_cache.default_name, label="Model", visible=False)
         load = gr.Button("Load", size="sm")
-        about = gr.Markdown(f"{about_model(pipe)}.", elem_id="about")
+        about = gr.Markdown(escape(f"{about_model(pipe)}.", quote=False), elem_id="about")
     return Source(
         image,
         examples.dataset,
@@ -246,6 +212,7 @@ def source(model_cache: ModelCache) -> Source:
         method,
         input_elevation,
         model,
+        active,
         load,
         about,
     )
@@ -261,12 +228,14 @@ def elevation_info(pipe: Zero123Pipeline) -> str:
 def camera(pipe: Zero123Pipeline) -> Camera:
     """Make the second column."""
     heading("The camera")
-    widget = globe(elem_id="globe", label="Camera globe")
+    widget = globe(pipe, elem_id="globe", label="Camera globe")
     with gr.Row(elem_id="presets"):
-        presets = {name: gr.Button(name.capitalize(), size="sm") for name in PRESET_NAMES}
-    elevation = gr.Slider(-90, 90, 0, step=1, label="Elevation, ° up")
-    azimuth = gr.Slider(-180, 180, 0, step=1, label="Azimuth, ° right")
-    zoom = gr.Slider(-settings.MAX_ZOOM, settings.MAX_ZOOM, 0, step=0.05, label="Zoom, + farther")
+        presets = {name: gr.Button(name.capitalize(), size="sm") for name in BUTTONS}
+    elevation = gr.Slider(-90, 90, 0, step=1, label="Elevation, ° up", **SIGNED)
+    azimuth = gr.Slider(-180, 180, 0, step=1, label="Azimuth, ° right", **SIGNED)
+    zoom = gr.Slider(
+        -settings.MAX_ZOOM, settings.MAX_ZOOM, 0, step=0.05, label="Zoom, + farther", **SIGNED
+    )
     with gr.Accordion("Sampling", open=False):
         guidance_scale = gr.Slider(
             0, settings.MAX_GUIDANCE, pipe.config["guidance_scale"], step=0.1, label="Guidance"
@@ -281,132 +250,3 @@ def camera(pipe: Zero123Pipeline) -> Camera:
         )
         seed = gr.Number(0, minimum=0, maximum=settings.MAX_SEED, precision=0, label="Seed")
     return Camera(widget, presets, elevation, azimuth, zoom, guidance_scale, steps, seed)
-
-
-def view() -> View:
-    """Make the tab with one view."""
-    image = gr.Image(
-        label="The object from the camera",
-        show_label=False,
-        format="png",
-        interactive=False,
-        height=None,
-        buttons=["download", "fullscreen"],
-        elem_id="view",
-    )
-    caption = gr.Markdown("Choose a picture, and the object appears here.", elem_id="caption")
-    return View(image, caption)
-
-
-def orbit() -> Orbit:
-    """Make the tab with many views."""
-    with gr.Row():
-        count = gr.Slider(1, settings.MAX_VIEWS, 8, step=1, precision=0, label="Views around")
-        seeds = gr.Slider(
-            1,
-            settings.MAX_SEEDS,
-            1,
-            step=1,
-            precision=0,
-            label="Seeds",
-        )
-    upscale = gr.Radio(
-        [("as made", 1), ("x 2", 2), ("x 4", 4)],
-        value=1,
-        label="Size",
-        info=f"Enlarged by {upscaling.NAME}.",
-    )
-    transparent = gr.Checkbox(False, label="Transparent background")
-    with gr.Row():
-        button = gr.Button("Make the orbit", variant="primary", scale=3)
-        stop = gr.Button("Stop", scale=1, min_width=80)
-    gallery = gr.Gallery(
-        label="Views",
-        show_label=False,
-        format="png",
-        columns=4,
-        object_fit="contain",
-        height="auto",
-        interactive=False,
-        buttons=["download", "download_all", "fullscreen"],
-        elem_id="gallery",
-    )
-    with gr.Row(elem_id="downloads", visible=False) as downloads:
-        names = ("Contact sheet", "GIF", "MP4", "Zip, with cameras")
-        files = [gr.DownloadButton(name, size="sm") for name in names]
-    uncertainty = gr.Image(
-        label="Where the seeds disagree: bright is unsure",
-        format="png",
-        interactive=False,
-        visible=False,
-        buttons=["download", "fullscreen"],
-        elem_id="uncertainty",
-    )
-    with gr.Accordion("Cameras of your own", open=False):
-        azimuths = gr.Textbox(
-            settings.DEFAULT_AZIMUTHS,
-            label="Azimuths of the views",
-            info="Degrees to the right of your picture's camera, separated by commas.",
-        )
-        own = gr.Button("Make these views", size="sm")
-    return Orbit(
-        count,
-        seeds,
-        transparent,
-        upscale,
-        azimuths,
-        button,
-        stop,
-        own,
-        gallery,
-        uncertainty,
-        files,
-        downloads,
-    )
-
-
-def seen_from_image(input_elevation: float) -> tuple[float, float, None]:
-    """Tell where the viewer of meshes looks from first: where the image's camera is.
-
-    Its angles are those of a file, whose x is ours and whose y is our z: degrees from x about y,
-    and from y downwards.
-    """
-    return 0, 90 - input_elevation, None
-
-
-def mesh() -> Mesh:
-    """Make the tab with the mesh."""
-    recipe = gr.Radio(
-        [(label, name) for name, (label, _) in CHOICES.items()],
-        value="quick",
-        label="Recipe",
-    )
-    with gr.Row():
-        button = gr.Button("Make the mesh", variant="primary", scale=3)
-        stop = gr.Button("Stop", scale=1, min_width=80)
-    with gr.Row():
-        image = gr.Image(
-            label="As it grows",
-            show_label=False,
-            format="png",
-            interactive=False,
-            height=240,
-            buttons=[],
-            scale=1,
-            min_width=200,
-            elem_id="turntable",
-        )
-        stats = gr.Markdown(
-            "Its surface grows here, seen from all around in turn.", elem_id="stats"
-        )
-    viewer = gr.Model3D(
-        label="Mesh",
-        height=380,
-        clear_color=(1.0, 1.0, 1.0, 1.0),
-        interactive=False,
-        buttons=[],
-        elem_id="mesh",
-    )
-    with gr.Row(elem_id="downloads-3d", visible=False) as downloads:
-        files = [gr.DownloadButton(name, size="sm") for name in ("GLB", "OBJ", "PLY", "Video")]
-    return Mesh(recipe, button, stop, image, stats, viewer, files, downloads)

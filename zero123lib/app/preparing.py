@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from threading import BoundedSemaphore
 
 import numpy as np
 from PIL import Image
 
 from zero123lib._errors import ArgumentError
+from zero123lib.app import settings
 from zero123lib.app.sessions import Session
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.views.cutout import cut_out_loaded
-from zero123lib.views.images import WORKING_SIDE_PX, CutOut, Prepared, composite, prepare
+from zero123lib.views.images import (
+    WORKING_SIDE_PX,
+    CutOut,
+    Prepared,
+    composite,
+    framed_detail,
+    object_pixels,
+    prepare,
+)
 from zero123lib.views.loading import FIRST_FRAME
 
 # As `prepare` bounds images, and what the page shows of them.
@@ -20,6 +30,9 @@ _SHOWN_SIDE_PX = 640
 # Paint that fixes a cut-out, and the colour of what is cut away.
 KEEP, DROP = "#16a34a", "#dc2626"
 _CUT_AWAY = (255, 226, 226)
+
+_CUTTING = BoundedSemaphore(settings.CUTTING)
+_BY_REMBG = BoundedSemaphore(settings.CUTTING_BY_REMBG)
 
 
 @dataclass(frozen=True)
@@ -39,19 +52,27 @@ class Framing:
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """An image and its object, both at most 1536 px."""
+    """An image and its object, at most 1536 px, and the object with the upload's own pixels.
+
+    The upload itself is not kept: one visitor's may have 40 million pixels.
+    """
 
     image: Image.Image
     cut: CutOut
+    pixels: Image.Image
 
 
 def cut(session: Session, read: Callable[[], Image.Image], key: str, method: str) -> Cut:
     """Return the object cut out of what `read` brings, unless the session remembers it."""
 
     def make() -> Cut:
-        small = read()
-        small.thumbnail((WORKING_SIDE_PX, WORKING_SIDE_PX), Image.Resampling.LANCZOS)
-        return Cut(small, cut_out_loaded(small, method))  # type: ignore[arg-type]
+        # Read within, too: of those that wait, no upload is in memory.
+        with _BY_REMBG if method == "rembg" else _CUTTING:
+            whole = read()
+            small = whole.copy() if max(whole.size) > WORKING_SIDE_PX else whole
+            small.thumbnail((WORKING_SIDE_PX, WORKING_SIDE_PX), Image.Resampling.LANCZOS)
+            found = cut_out_loaded(small, method)  # type: ignore[arg-type]
+            return Cut(small, found, object_pixels(whole, found))
 
     return session.remember("cut", (key, method), make)
 
@@ -61,13 +82,15 @@ def nothing(image: Image.Image) -> Cut:
     image.thumbnail((WORKING_SIDE_PX, WORKING_SIDE_PX), Image.Resampling.LANCZOS)
     clear = composite(image)
     clear.putalpha(0)
-    return Cut(image, CutOut(clear, "none"))
+    return Cut(image, CutOut(clear, "none"), clear)
 
 
 def condition(pipe: Zero123Pipeline, found: Cut, framing: Framing) -> Prepared:
     """Return what the model is given: as `pipe.prepare` makes it, when recentred."""
     if framing.recentre:
         prepared = prepare(found.cut.image, pipe.image_size, "auto", framing.ratio, "alpha")
+        detail = framed_detail(found.pixels, pipe.image_size, framing.ratio)
+        prepared = replace(prepared, detail=detail)
     else:
         prepared = prepare(_square(found.cut.image), pipe.image_size, "none")
     first_frame = bool(found.image.info.get(FIRST_FRAME))
@@ -91,7 +114,7 @@ def canvas(found: Cut) -> Image.Image:
     return Image.composite(image, pale, alpha)
 
 
-def fixed(found: Cut, strokes: Sequence[Image.Image]) -> Image.Image:
+def fixed(found: Cut, strokes: Iterable[Image.Image]) -> Image.Image:
     """Return the image with its cut-out's alpha, but as painted where there is paint.
 
     Args:

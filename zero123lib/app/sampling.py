@@ -6,6 +6,7 @@ The pipeline is shared and only read: sampling is its generator of steps, whose 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,14 @@ from PIL import Image
 from zero123lib._choices import Upscale
 from zero123lib.app import SPACES
 from zero123lib.app.model_cache import ModelCache
-from zero123lib.app.settings import GPU_MOST_S, GPU_READY_S, GPU_VIEW_STEP_S, LIVE_EVERY_S
+from zero123lib.app.settings import (
+    GPU_MOST_S,
+    GPU_READY_S,
+    GPU_UPSCALE_S,
+    GPU_VIEW_STEP_S,
+    LIVE_EVERY_S,
+)
+from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.views.images import Prepared, to_pils
 from zero123lib.views.poses import RelativePose
 
@@ -47,7 +55,7 @@ class Sampling:
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """Says where sampling is: images seed by seed, pose by pose; None where nothing is new."""
+    """Says where sampling is: images so far, seed by seed, pose by pose; None if none is new."""
 
     step: int
     total: int
@@ -62,29 +70,44 @@ def make_sampler(model_cache: ModelCache) -> Sampler:
 
     def sample(model: str, prepared: Prepared, what: Sampling) -> Iterator[Shown]:
         pipe = model_cache.get(model)
+        condition = pipe.encode(prepared)
         # One generator per seed, shared by its poses: the numbers of a call with that seed alone.
         noise = [torch.Generator().manual_seed(seed) for seed in what.seeds]
-        steps = pipe.sample(
-            pipe.encode(prepared),
-            list(what.poses) * len(what.seeds),
-            num_inference_steps=what.steps,
-            guidance_scale=what.guidance_scale,
-            sampler=what.sampler,  # type: ignore[arg-type]
-            generator=[source for source in noise for _ in what.poses],
-            condition_elevation_deg=what.input_elevation_deg,
-        )
+        views = [(pose, source) for source in noise for pose in what.poses]
+        most = views_at_once(pipe)
+        parts = [views[first : first + most] for first in range(0, len(views), most)]
+        done: list[Image.Image] = []
         shown_at = time.monotonic()
-        for step in steps:
-            last = step.index + 1 == step.total
-            if last:
-                done = pipe.decode(step.latents, upscale=what.upscale)
-                yield Shown(step.total, step.total, to_pils(done))
-            elif what.live and time.monotonic() - shown_at >= LIVE_EVERY_S:
-                images = to_pils(pipe.decode(step.predicted))
-                shown_at = time.monotonic()
-                yield Shown(step.index + 1, step.total, images)
-            else:
-                yield Shown(step.index + 1, step.total, None)
+        for number, part in enumerate(parts):
+            poses = [pose for pose, _ in part]
+            steps = pipe.sample(
+                condition,
+                poses,
+                num_inference_steps=what.steps,
+                guidance_scale=what.guidance_scale,
+                sampler=what.sampler,  # type: ignore[arg-type]
+                generator=[source for _, source in part],
+                condition_elevation_deg=what.input_elevation_deg,
+            )
+            for step in steps:
+                taken, total = number * step.total + step.index + 1, len(parts) * step.total
+                if step.index + 1 == step.total:
+                    # Enlarging a view takes as long as a step does.
+                    few = len(part) if what.upscale == 1 else 1
+                    for first in range(0, len(part), few):
+                        some = slice(first, first + few)
+                        finished = pipe.finish(
+                            step.latents[some], condition, poses[some], upscale=what.upscale
+                        )
+                        done += to_pils(finished)
+                        yield Shown(taken - 1, total, None)
+                    yield Shown(taken, total, list(done))
+                elif what.live and time.monotonic() - shown_at >= LIVE_EVERY_S:
+                    images = done + to_pils(pipe.decode(step.predicted))
+                    shown_at = time.monotonic()
+                    yield Shown(taken, total, images)
+                else:
+                    yield Shown(taken, total, None)
 
     return with_gpu(sample, lambda model, prepared, what: gpu_seconds(what))
 
@@ -98,11 +121,25 @@ def make_noticer(model_cache: ModelCache) -> Callable[[str, Prepared], str | Non
     return with_gpu(notice, lambda model, prepared: round(GPU_READY_S))
 
 
+def views_at_once(pipe: Zero123Pipeline) -> int:
+    """Return how many views go through the model together: what others wait for is one step.
+
+    A GPU takes several as fast as one; a CPU hardly does, and a large model is slow there.
+    """
+    return 1 if pipe.device.type == "cpu" and pipe.image_size > 128 else 8
+
+
 def gpu_seconds(what: Sampling) -> int:
-    """Return what to ask ZeroGPU for: more for more views and steps, up to what it grants."""
-    evaluations = len(what.poses) * len(what.seeds) * what.steps
+    """Return what to ask ZeroGPU for: more for more of everything, up to what it grants."""
+    views = len(what.poses) * len(what.seeds)
     passes = 1 if what.guidance_scale == 1.0 else 2
-    return round(min(GPU_MOST_S, GPU_READY_S + GPU_VIEW_STEP_S * passes * evaluations))
+    view_s = GPU_VIEW_STEP_S * passes * what.steps + GPU_UPSCALE_S * (what.upscale > 1)
+    return round(min(GPU_MOST_S, GPU_READY_S + views * view_s))
+
+
+def lease_s() -> float:
+    """Return for how long the GPU is lent to what may take its time: for ever but on ZeroGPU."""
+    return math.inf if SPACES is None else GPU_MOST_S
 
 
 def with_gpu(function: Any, duration: Callable[..., int]) -> Any:

@@ -9,6 +9,8 @@ MAX_VIEWS = 36
 MAX_SEEDS = 4
 # Views times seeds of one request.
 MAX_IMAGES = 72
+# Of a cut-out that is fixed by brush; the page makes one.
+MAX_LAYERS = 8
 MAX_STEPS = 200
 MAX_GUIDANCE = 30.0
 MAX_ZOOM = 0.5
@@ -21,19 +23,32 @@ MAX_BODY_BYTES = 2**20
 MAX_PIXELS = 40_000_000
 # Requests that wait; the next one is told that the app is busy.
 MAX_WAITING = 32
+# Requests for one view that may be at hand together; one is worked at, the others know their place.
+VIEWS_AT_ONCE = 16
+# The same of orbits, and of requests that cut out.
+LONG_AT_ONCE, CUT_OUTS_AT_ONCE = 4, 16
+# Whoever waits for a turn sleeps in a thread.
+THREADS = 96
 # Files that no session cleared away are looked for every ten minutes and deleted after two hours.
 DELETE_CACHE_S = (600, 7200)
 # A session that nobody has used for so long is forgotten, with its files.
 SESSION_S = 3600
 MAX_SESSIONS = 512
+# Cut-outs and prepared images in memory, of all visitors together: at most some 900 MB.
+MAX_REMEMBERED = 32
+# Cut-outs that are made together; by rembg, which may have to be imported for minutes first.
+CUTTING, CUTTING_BY_REMBG = 2, 1
 
 # What the following hand is shown: few steps, and of a solver made for few.
 PREVIEW_STEPS = 8
 # An image of the work in progress at most this often.
 LIVE_EVERY_S = 0.4
 
-# ZeroGPU's clock per request: getting ready, and each view's step; never beyond its own limit.
-GPU_READY_S, GPU_VIEW_STEP_S, GPU_MOST_S = 15.0, 0.06, 120
+# ZeroGPU's clock per request: getting ready, each view's step, enlarging a view (81 GFLOP at
+# 256 px, whatever the factor); never beyond its own limit.
+GPU_READY_S, GPU_VIEW_STEP_S, GPU_UPSCALE_S, GPU_MOST_S = 15.0, 0.06, 0.2, 120
+# Of which a mesh may grow for this share; the rest is for its surface, its texture and the files.
+GPU_GROWING = 0.6
 
 DEFAULT_AZIMUTHS = "0, 45, 90, 135, 180, 225, 270, 315"
 

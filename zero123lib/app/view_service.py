@@ -13,13 +13,16 @@ from PIL import Image
 
 from zero123lib._choices import Upscale
 from zero123lib.app import inputs, outputs, preparing, settings
+from zero123lib.app.line import Line
 from zero123lib.app.model_cache import ModelCache
 from zero123lib.app.sampling import Sampling, make_noticer, make_sampler
 from zero123lib.app.sessions import Session
+from zero123lib.app.words import shown
 from zero123lib.diffusion.apps import (
     check_input_elevation,
     made_by,
     needs_input_elevation,
+    view_labels,
 )
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.views.images import Prepared
@@ -47,9 +50,10 @@ class Asked:
 class ViewService:
     """Views of checked requests, over the models of a model_cache."""
 
-    def __init__(self, model_cache: ModelCache) -> None:
+    def __init__(self, model_cache: ModelCache, places: int = settings.MAX_WAITING) -> None:
         self.model_cache = model_cache
         self.sample = make_sampler(model_cache)
+        self.line = Line(places)
         self._ask_notice = make_noticer(model_cache)
         self._notices: WeakKeyDictionary[Prepared, dict[str, str | None]] = WeakKeyDictionary()
 
@@ -64,17 +68,22 @@ class ViewService:
     def prepared(
         self, session: Session, pipe: Zero123Pipeline, image: Any, framing: tuple
     ) -> tuple[preparing.Cut, Prepared]:
+        """Cut the object out, and make what the model is given."""
+        prepared = self.condition(session, pipe, image, framing)
+        return self.cut(session, image, framing[2]), prepared
+
+    def condition(
+        self, session: Session, pipe: Zero123Pipeline, image: Any, framing: tuple
+    ) -> Prepared:
+        """Make what the model is given, unless it is there."""
         ratio, recentre, method = framing
         ratio = pipe.config["foreground_ratio"] if ratio is None else ratio
         checked = inputs.framing(ratio, recentre, method)
-        key = inputs.upload_path(image)
-        found = self.cut(session, image, checked.method)
-        prepared = session.remember(
+        return session.remember(
             "prepared",
-            (key, pipe.image_size, checked),
-            lambda: preparing.condition(pipe, found, checked),
+            (inputs.upload_path(image), pipe.image_size, checked),
+            lambda: preparing.condition(pipe, self.cut(session, image, checked.method), checked),
         )
-        return found, prepared
 
     def cut(self, session: Session, image: Any, method: str) -> preparing.Cut:
         """Cut the object out of an uploaded image."""
@@ -102,25 +111,28 @@ class ViewService:
             "guidance_scale", guidance_scale, 0.0, settings.MAX_GUIDANCE, own["guidance_scale"]
         )
         seed = inputs.whole("seed", seed, 0, settings.MAX_SEED)
-        _, prepared = self.prepared(session, pipe, image, framing)
+        prepared = self.condition(session, pipe, image, framing)
         name = model or self.model_cache.default_name
         return Asked(name, pipe, prepared, steps, guidance, seed, input_up)
 
-    def one(
-        self, asked: Asked, pose: RelativePose, live: bool
-    ) -> Iterator[tuple[Image.Image, str]]:
-        """Yield one view, with its caption; on the way too, if live."""
+    def one(self, asked: Asked, pose: RelativePose, live: bool) -> Iterator[tuple[Any, str]]:
+        """Yield one view, with its caption; on the way too, and how many go first, if live."""
         absolute_poses(asked.source, [pose])
-        started = time.perf_counter()
-        for shown in self.sample(asked.model, asked.prepared, sampling(asked, [pose], 1, live)):
-            if shown.images is not None:
-                done = shown.step == shown.total
-                seconds = f"{time.perf_counter() - started:.1f} s" if done else "…"
-                steps = f"{shown.total} step{'s' if shown.total > 1 else ''}"
-                progress = steps if done else f"step {shown.step} of {shown.total}"
-                by = f"{asked.pipe.model_name} ({asked.pipe.licence or 'licence not stated'})"
-                caption = f"{camera_label(pose)} · {progress}, {seconds} · {by}"
-                yield shown.images[0], caption
+        work = self.sample(asked.model, asked.prepared, sampling(asked, [pose], 1, live))
+        with self.line.join(interactive=True) as order:
+            for ahead in order.wait():
+                if live:
+                    yield gr.skip(), f"{camera_label(pose)} · {waiting(ahead)}"
+            started = time.perf_counter()
+            for made in order.slices(work):
+                if made.images is not None:
+                    done = made.step == made.total
+                    seconds = f"{time.perf_counter() - started:.1f} s" if done else "…"
+                    steps = f"{made.total} step{'s' if made.total > 1 else ''}"
+                    progress = steps if done else f"step {made.step} of {made.total}"
+                    by = f"{asked.pipe.model_name} ({asked.pipe.licence or 'licence not stated'})"
+                    caption = f"{camera_label(pose)} · {progress}, {seconds} · {by}"
+                    yield made.images[0], shown(caption)
 
     def many(
         self,
@@ -141,20 +153,22 @@ class ViewService:
         cameras = absolute_poses(asked.source, poses)
         notice = self.notice(asked.model, asked.prepared)
         if notice:
-            gr.Warning(notice)
-        labels = [camera_label(pose) for pose in poses]
+            gr.Warning(shown(notice))
+        labels = view_labels(asked.prepared, poses, upscale)
         what = replace(sampling(asked, poses, seeds, True), upscale=upscale)
         images: list[Image.Image] = []
-        for shown in self.sample(asked.model, asked.prepared, what):
-            progress((shown.step, shown.total), desc="Denoising", unit="steps")
-            if shown.images is None:
-                continue
-            images = shown.images
-            made = outputs.Made(
-                asked.prepared.image, images, cameras, labels, what.seeds, origin(asked, what)
-            )
-            if shown.step < shown.total:
-                yield (list(zip(images, made.captions(), strict=True)), *[gr.skip()] * 5)
+        captions = outputs.captions(labels, what.seeds)
+        with self.line.join() as order:
+            for ahead in order.wait():
+                progress(None, desc=waiting(ahead))
+                yield (gr.skip(),) * 6  # where Stop, or a page that is closed, ends it
+            for now in order.slices(self.sample(asked.model, asked.prepared, what)):
+                progress((now.step, now.total), desc="Denoising", unit="steps")
+                if now.images is None:
+                    continue
+                images = now.images
+                if now.step < now.total:  # of the first of them, maybe
+                    yield (list(zip(images, captions, strict=False)), *[gr.skip()] * 5)
         if transparent:
             progress(None, desc="Taking the background away")
             images = [outputs.without_background(view) for view in images]
@@ -167,7 +181,12 @@ class ViewService:
             str(files[kind]) if kind in files else None
             for kind in ("uncertainty", "sheet", "gif", "mp4", "zip")
         ]
-        yield (list(zip(images, made.captions(), strict=True)), *given)
+        yield (list(zip(images, captions, strict=True)), *given)
+
+
+def waiting(ahead: int) -> str:
+    """Tell how many go first."""
+    return f"Waiting: {ahead} request{'s go' if ahead > 1 else ' goes'} first"
 
 
 def sampling(asked: Asked, poses: Sequence[RelativePose], seeds: int, live: bool) -> Sampling:
@@ -207,6 +226,6 @@ def checked_pose(elevation: Any, azimuth: Any, zoom: Any) -> RelativePose:
     """Return a target camera."""
     return RelativePose(
         inputs.number("elevation", elevation, -90.0, 90.0),
-        inputs.number("azimuth", azimuth, -360.0, 360.0),
+        inputs.azimuth("azimuth", azimuth),
         inputs.number("zoom", zoom, -settings.MAX_ZOOM, settings.MAX_ZOOM),
     )

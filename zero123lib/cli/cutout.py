@@ -46,7 +46,7 @@ def cutout(
     if len(named) != 1:
         raise ArgumentError("image", "one image", f"{len(named)} in {photo!r}")
     image = read_image(named[0])
-    from zero123lib.views.cutout import HOW, cut_out_loaded
+    from zero123lib.views.cutout import HOW, cut_out_loaded, networks_of
 
     with telling.hushed():
         cut = cut_out_loaded(image, method)
@@ -55,5 +55,7 @@ def cutout(
             f"{named[0].label}: {HOW[cut.method]}; the object has "
             f"{100 * cut.foreground_fraction:.0f} % of the image; wrote {out}"
         )
-        telling.result({"file": str(out), "cut_out": cut.method, "share": cut.foreground_fraction})
+        networks = networks_of(cut.method)
+        told = {"file": str(out), "cut_out": cut.method, "networks": networks}
+        telling.result({**told, "share": cut.foreground_fraction})
     return 0

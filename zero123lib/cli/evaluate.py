@@ -153,14 +153,14 @@ def scenes(
     settings = asking.settings(pipe)
     if asking.sweeps:
         cells = None if out is None else out / CELLS
-        return _write(out, _swept(pipe, settings, objects, views, kinds, cells))
+        return write_report(out, _swept(pipe, settings, objects, views, kinds, cells))
     from zero123lib.evaluation import predict_scenes
 
     predictions = predict_scenes(pipe, settings[0], objects, views, kinds)
     report, files = _reported(pipe, settings[0], predictions, objects)
     options = {"objects": objects, "views": views, **_options(settings[0]), "kinds": report.kinds}
     command = _command(["scenes"], model, options)
-    _write(out, {**files, "report.json": json_bytes(report.to_dict(command))})
+    write_report(out, {**files, "report.json": json_bytes(report.to_dict(command))})
 
 
 def stored(
@@ -206,7 +206,7 @@ def stored(
         report, files = _reported(pipe, setting, predict(pipe, setting, samples), objects)
     options = {"objects": objects, "views": views, "held-out": held_out, **_options(setting)}
     command = _command(["objects", str(data)], model, options)
-    _write(out, {**files, "report.json": json_bytes(report.to_dict(command))})
+    write_report(out, {**files, "report.json": json_bytes(report.to_dict(command))})
 
 
 def reconstruction(
@@ -278,7 +278,7 @@ def reconstruction(
     print(report.table())
     options = {"recipe": recipe, "objects": objects, "first": first, "seed": seed, "kinds": asked}
     command = _command(["reconstruction"], model, {**options, "set": override or []})
-    _write(
+    write_report(
         out,
         {
             "sheet.png": png(shape_sheet(scored)),
@@ -393,7 +393,8 @@ def _command(protocol: Sequence[str], model: Model, options: Mapping[str, Any]) 
     return shlex.join(words)
 
 
-def _write(out: Path | None, files: Mapping[str, bytes]) -> None:
+def write_report(out: Path | None, files: Mapping[str, bytes]) -> None:
+    """Write a report's files, the last of which describes the others, and say which."""
     if out is None:
         return
     others = [name for name in write_folder(out, files) if name != CELLS]

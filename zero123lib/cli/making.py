@@ -34,7 +34,7 @@ from zero123lib.cli.options import (
     renaming,
 )
 from zero123lib.cli.telling import Telling, listing
-from zero123lib.views.poses import Pose, RelativePose, absolute_poses, camera_label
+from zero123lib.views.poses import Pose, RelativePose, absolute_poses
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -174,6 +174,8 @@ class Making:
             try:
                 yield image.label, folder, read_image(image, self.source.mask)
             except ValueError as error:
+                if isinstance(error, ArgumentError) and error.name == "mask":
+                    raise  # it is not the image that is of no use
                 self.failed[image.label] = error
 
     def _load(self) -> Zero123Pipeline:
@@ -216,13 +218,14 @@ class Making:
         views = self._sampled(pipe, prepared, poses)
         seconds = time.perf_counter() - started
         from zero123lib import upscaling
+        from zero123lib.diffusion.apps import bundled_networks, view_labels
         from zero123lib.views.folder import view_files
 
         files = view_files(
             views,
             cameras,
             condition=prepared.image,
-            labels=["input", *map(camera_label, poses)],
+            labels=["input", *view_labels(prepared, poses, self.sampling.upscale)],
             animation=views if self.verb == "orbit" else (),
             made_by=self._origin(pipe, label, prepared),
         )
@@ -238,7 +241,8 @@ class Making:
             self.telling.line(f"{folder}/ also holds {listing(others)}, from before")
         paths = [str(folder / name) for name in files]
         made = {"image": label, "files": paths, "seconds": seconds, "notice": notice}
-        self.made.append({**made, "cut_out": prepared.method})
+        networks = bundled_networks(prepared.method, self.sampling.upscale)
+        self.made.append({**made, "cut_out": prepared.method, "networks": networks})
 
     def _sampled(
         self, pipe: Zero123Pipeline, prepared: Prepared, poses: Sequence[RelativePose]
@@ -280,6 +284,7 @@ class Making:
                 "files": [file for one in self.made for file in one["files"]],
                 "model": pipe.model_name,
                 "licence": pipe.licence,
+                "networks": list(dict.fromkeys(n for one in self.made for n in one["networks"])),
                 "seconds": sum(one["seconds"] for one in self.made),
                 "notices": [one["notice"] for one in self.made if one["notice"]],
                 "images": self.made,

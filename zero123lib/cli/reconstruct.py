@@ -280,11 +280,12 @@ def _in_threestudio(
                 else:
                     show(step.stage, step.step, step.total, "")
     assert end is not None, "the last item is the result"
+    telling.line(end.how)
     for notice in end.notices:
         telling.line(notice)
     telling.line(f"wrote {run.out}/: {', '.join(file.name for file in end.files.values())}")
     seconds = time.perf_counter() - started
-    found = _result(end.files, model.model, None, seconds, end.notices)
+    found = _result(end.files, end.metrics, seconds, end.notices)
     telling.result({**found, "ended": "finished"})
 
 
@@ -327,7 +328,7 @@ def _tell_end(end: Finished, run: Run, notice: str | None, telling: Telling) -> 
             telling.line(note)
         telling.line(f"{stages}; wrote {run.out}/: {', '.join(end.files)}")
     seconds, notices = sum(metrics["seconds"].values()), [notice, *end.notes]
-    found = _result(end.files, metrics["model"], metrics["model_licence"], seconds, notices)
+    found = _result(end.files, metrics, seconds, notices)
     telling.result({**found, "ended": metrics["ended"]})
 
 
@@ -345,15 +346,15 @@ def _tell_stop(end: Finished, run: Run, number: signal.Signals) -> int:
 
 def _result(
     files: Mapping[str, Path],
-    model: str | None,
-    licence: str | None,
+    metrics: Mapping[str, Any],
     seconds: float,
     notices: Sequence[str | None],
 ) -> dict[str, Any]:
     return {
         "files": [str(file) for file in files.values()],
-        "model": model,
-        "licence": licence,
+        "model": metrics["model"],
+        "licence": metrics["model_licence"],
+        "networks": metrics["networks"],
         "seconds": seconds,
         "notices": [one for one in notices if one],
     }

@@ -24,7 +24,7 @@ class Telling:
 
     Attributes:
         quiet: tell nothing but errors, and show no progress.
-        json: one JSON document on stdout: files, model, licence, seconds, notices.
+        json: one JSON document on stdout: files, model, licence, networks, seconds, notices.
     """
 
     quiet: Flag = False

@@ -44,6 +44,15 @@ VERBS = {
         "scenes": ("evaluate:scenes", "measure a model on views of held-out scenes"),
         "objects": ("evaluate:stored", "measure a model on objects of a data set"),
         "reconstruction": ("evaluate:reconstruction", "measure a recipe on their shapes"),
+        "folder": ("protocols:folder", "measure anyone's views against anyone's truth"),
+        "syncdreamer": (
+            "protocols:syncdreamer",
+            "measure by SyncDreamer's protocol",
+        ),
+        "eschernet": ("protocols:eschernet", "measure views by EscherNet's protocol"),
+        "ifusion": ("protocols:ifusion", "measure views by iFusion's protocol"),
+        "free3d": ("protocols:free3d", "measure views by Free3D's protocol"),
+        "compare": ("protocols:compare", "compare two reports, object by object"),
     },
     "threestudio": {
         "install": ("threestudio:install", "put our guidance into a clone of threestudio"),
@@ -56,7 +65,7 @@ GROUPS = {
     "models": "models by name: list them (as `zero123 models` alone does), fetch one",
     "mesh": "mesh files: inspect, clean, bake, texture, convert, render",
     "dataset": "training data: check it, or pack it into shards",
-    "evaluate": "measure a model by a fixed protocol",
+    "evaluate": "measure a model, or anyone's results, by a fixed protocol",
     "threestudio": "our guidance in a clone of threestudio",
 }
 

@@ -11,11 +11,12 @@ from PIL import Image
 from zero123lib import __version__, upscaling
 from zero123lib._errors import ArgumentError
 from zero123lib.diffusion.devices import pick_device
+from zero123lib.diffusion.outputs import is_own_camera, photo_of
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.diffusion.samplers import SampleStep
-from zero123lib.views import u2net
+from zero123lib.views.cutout import networks_of
 from zero123lib.views.images import Prepared, to_pils
-from zero123lib.views.poses import Pose, RelativePose
+from zero123lib.views.poses import Pose, RelativePose, camera_label
 
 
 def load_pipeline(
@@ -80,24 +81,39 @@ def bundled_networks(method: str | None, upscale: int = 1) -> list[str]:
         method: how it was cut out, see :class:`zero123lib.views.cutout.CutOut`.
         upscale: how many times it was enlarged.
     """
-    cut = [u2net.NAME] if method == "u2netp" else []
-    return cut + ([upscaling.NAME] if upscale > 1 else [])
+    return networks_of(method) + ([upscaling.NAME] if upscale > 1 else [])
 
 
 def made_by(
     pipe: Zero123Pipeline, prepared: Prepared, source: Pose, **asked: Any
 ) -> dict[str, Any]:
     """Say how views came about, for transforms.json; ``asked`` are the settings in JSON's types."""
+    upscale = asked.get("upscale", 1)
+    photo = _own_view_is_photo(prepared, upscale)
     return {
         "program": f"zero123lib {__version__}",
         "model": pipe.model_name,
         "model_licence": pipe.licence,
         "cut_out": prepared.method,
-        "networks": bundled_networks(prepared.method, asked.get("upscale", 1)),
+        "networks": bundled_networks(prepared.method, upscale),
+        "own_camera": "photo" if photo else "model",  # whose a view at the image's camera is
         "input_elevation_deg": source.elevation_deg,
         "input_radius": source.radius,
         **asked,
     }
+
+
+def view_labels(prepared: Prepared, poses: Sequence[RelativePose], upscale: int = 1) -> list[str]:
+    """Name views by their cameras; one that is the photo and no model's says so."""
+    photo = _own_view_is_photo(prepared, upscale)
+    return [
+        camera_label(pose) + (" · the photo" if photo and is_own_camera(pose) else "")
+        for pose in poses
+    ]
+
+
+def _own_view_is_photo(prepared: Prepared, upscale: int) -> bool:
+    return upscale > 1 and photo_of(prepared) is not None
 
 
 def sampled_views(

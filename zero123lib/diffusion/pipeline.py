@@ -5,7 +5,7 @@
 
 What happens inside, step by step, is public too, for live progress and for other uses of a
 condition: ``prepare`` an image, ``encode`` it once, ``sample`` latents as a generator of steps,
-``decode`` them; ``views`` does the last two at once.
+``decode`` or ``finish`` them; ``views`` does the last two at once.
 
 Axes: N poses, C latent channels, D the width of the context token; images are
 ``[N, 3, H, W]`` in [-1, 1], latents ``[N, C, h, w]``, scaled by the VAE's ``scaling_factor``.
@@ -28,7 +28,14 @@ from zero123lib.diffusion.base import Zero123Model
 from zero123lib.diffusion.domain import DomainStatistics, own_view_distance
 from zero123lib.diffusion.guidance import guided
 from zero123lib.diffusion.model import clip_embedding
-from zero123lib.diffusion.outputs import Condition, OutputType, Zero123PipelineOutput, in_form
+from zero123lib.diffusion.outputs import (
+    Condition,
+    OutputType,
+    Zero123PipelineOutput,
+    in_form,
+    photo_of,
+    with_photo,
+)
 from zero123lib.diffusion.samplers import Sampler, SampleStep, Steps
 from zero123lib.diffusion.schedule import Schedule
 from zero123lib.upscaling import check_upscale, upscaled
@@ -115,7 +122,7 @@ class Zero123Pipeline(Zero123Model):
         image = prepared.tensor[None].to(self._execution_device)
         embedding = clip_embedding(self.image_encoder, image.to(self.image_encoder.dtype))
         posterior = cast(Any, self.vae.encode(image.to(self.vae.dtype))).latent_dist
-        return Condition(embedding, posterior.mode())
+        return Condition(embedding, posterior.mode(), photo_of(prepared))
 
     @torch.no_grad()
     def context(
@@ -209,7 +216,7 @@ class Zero123Pipeline(Zero123Model):
         Args:
             on_step: told of every finished step.
             max_batch_size: of UNet and VAE.
-            upscale: see :func:`zero123lib.upscaling.upscaled`.
+            upscale: see :meth:`finish`.
             **options: of :meth:`sample`.
         """
 
@@ -220,7 +227,26 @@ class Zero123Pipeline(Zero123Model):
                 on_step(step)
 
         steps = self.sample(condition, poses, max_batch_size=max_batch_size, **options)
-        return self.decode(samplers.last(steps, tell), max_batch_size, upscale)
+        final = samplers.last(steps, tell)
+        return self.finish(final, condition, poses, max_batch_size, upscale)
+
+    def finish(
+        self,
+        latents: Tensor,
+        condition: Condition,
+        poses: Sequence[RelativePose],
+        max_batch_size: int | None = None,
+        upscale: Upscale = 1,
+    ) -> Tensor:
+        """Decode the last latents of :meth:`sample`: one view per pose, as :meth:`views` returns.
+
+        Args:
+            upscale: see :func:`zero123lib.upscaling.upscaled`. A view at the image's own camera, at
+                a relative pose of zero, is then the image itself, where it has more pixels than
+                the model sees.
+        """
+        images = self.decode(latents, max_batch_size, upscale)
+        return images if upscale == 1 else with_photo(images, poses, condition.photo)
 
     @torch.no_grad()
     def decode(
@@ -290,8 +316,7 @@ class Zero123Pipeline(Zero123Model):
                 stable-zero123 checkpoint and used by no other.
             max_batch_size: poses per batch of UNet and VAE, the bound on memory; None means 8.
                 Results do not depend on it, up to rounding.
-            upscale: 2 or 4 enlarges the views by a network, see
-                :func:`zero123lib.upscaling.upscaled`; latents are not.
+            upscale: 2 or 4 enlarges the views by a network, see :meth:`finish`; latents are not.
             output_type: see :data:`OutputType`.
             return_dict: False gives the tuple ``(images, prepared)``, and ``notice`` if any.
             callback_on_step_end: called as ``callback(pipe, index, timestep, tensors)`` after
@@ -309,8 +334,9 @@ class Zero123Pipeline(Zero123Model):
         arguments.check_tensor_inputs(names)
         arguments.check_poses(poses)
         prepared = self.prepare(image, preprocess, foreground_ratio)
+        condition = self.encode(prepared)
         steps = self.sample(
-            self.encode(prepared),
+            condition,
             poses,
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
@@ -328,7 +354,8 @@ class Zero123Pipeline(Zero123Model):
         final = self._run(steps, callback_on_step_end, names)
         images: Any = final
         if output_type != "latent":
-            images = in_form(self.decode(final, max_batch_size, upscale), output_type)
+            views = self.finish(final, condition, poses, max_batch_size, upscale)
+            images = in_form(views, output_type)
         notice = self.notice(prepared)
         self.maybe_free_model_hooks()
         if notice is not None:

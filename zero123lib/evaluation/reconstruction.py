@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from scipy.spatial import KDTree
 from torch import Tensor
 
 from zero123lib._errors import ArgumentError
@@ -31,7 +30,7 @@ from zero123lib.evaluation.samples import Sample, SceneSample, scene_samples
 from zero123lib.fields.hull import visual_hull
 from zero123lib.fields.occupancy import evaluate, lattice
 from zero123lib.meshes.mesh import Camera, Mesh
-from zero123lib.metrics import volume_iou
+from zero123lib.metrics import chamfer_distance, surface_points, volume_iou
 from zero123lib.reconstruction.cameras import OrbitCamera, equal_distance
 from zero123lib.reconstruction.engine import Finished, Progress, reconstruct
 from zero123lib.reconstruction.recipes import read_recipe
@@ -258,27 +257,6 @@ def ball_radius(alpha: Tensor, distance: float) -> float:
     return distance * math.sin(angle)
 
 
-def chamfer(a: np.ndarray, b: np.ndarray) -> float:
-    """Return the mean over two sets of points ``[N, 3]`` of the mean distance to the other set."""
-    there, back = KDTree(b).query(a)[0], KDTree(a).query(b)[0]
-    return float(np.mean(there) + np.mean(back)) / 2
-
-
-def surface_points(
-    vertices: np.ndarray, faces: np.ndarray, count: int, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return points ``[N, 3]`` drawn evenly on triangles, and the unit normals there."""
-    random = np.random.default_rng(seed)
-    a, b, c = (vertices[faces[:, i]] for i in range(3))
-    across = np.cross(b - a, c - a)
-    area = np.linalg.norm(across, axis=-1)
-    face = random.choice(len(faces), count, p=area / area.sum())
-    u, v = random.random((2, count, 1))
-    u, v = np.where(u + v > 1, 1 - u, u), np.where(u + v > 1, 1 - v, v)
-    points = a[face] + u * (b - a)[face] + v * (c - a)[face]
-    return points, across[face] / area[face, None]
-
-
 def _chamfer(end: Finished, scene: Scene) -> float:
     if end.mesh is None:
         return math.nan
@@ -287,7 +265,7 @@ def _chamfer(end: Finished, scene: Scene) -> float:
     buried = scene.inside(torch.from_numpy(points + _BURIED * normals)).numpy()
     faces = end.mesh.faces.numpy()
     found, _ = surface_points(end.mesh.vertices.double().numpy(), faces, _SURFACE_POINTS, 0)
-    return 100 * chamfer(found, points[~buried][:_SURFACE_POINTS])
+    return 100 * chamfer_distance(found, points[~buried][:_SURFACE_POINTS])
 
 
 def _mesh_scores(mesh: Mesh | None, poses: Sequence[Pose], true: Tensor) -> MeshScores:

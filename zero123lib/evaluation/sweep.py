@@ -11,7 +11,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,9 +20,9 @@ import torch
 from torch import Tensor
 
 from zero123lib._errors import ArgumentError
-from zero123lib._files import write_bytes
 from zero123lib._versions import versions
 from zero123lib.diffusion.pipeline import Zero123Pipeline
+from zero123lib.evaluation.cells import cell, read_cell, write_cell
 from zero123lib.evaluation.predictions import (
     BASELINES,
     Setting,
@@ -159,7 +158,7 @@ def _step(
     trivial = baseline_predictions(sample)
     keys: dict[str, list[Any]] = {str(s): [truth, model, asdict(s)] for s in settings}
     keys |= {name: [truth, _digest(trivial[name])] for name in BASELINES}
-    files = {name: _file(cache, key) for name, key in keys.items()} if cache else {}
+    files = {name: cell(cache, [_SCORING, *key]) for name, key in keys.items()} if cache else {}
     known = {name: rows for name, file in files.items() if (rows := _read(file)) is not None}
     new = [setting for setting in settings if str(setting) not in known]
     answers = {str(setting): predict_views(pipe, setting, sample) for setting in new}
@@ -167,7 +166,7 @@ def _step(
     scored = score_predictions(sample, answers) if answers else {}
     for name, rows in scored.items():
         if cache:
-            write_bytes(files[name], json.dumps([asdict(row) for row in rows]).encode())
+            write_cell(files[name], [asdict(row) for row in rows])
     rows = {**known, **scored}
     return SweepStep(
         len(new),
@@ -180,13 +179,5 @@ def _digest(image: Tensor) -> str:
     return hashlib.sha256(image.contiguous().numpy().tobytes()).hexdigest()
 
 
-def _file(cache: Path, key: list[Any]) -> Path:
-    text = json.dumps([_SCORING, *key])
-    return cache / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
-
-
 def _read(file: Path) -> tuple[ViewScore, ...] | None:
-    try:
-        return tuple(ViewScore.from_dict(row) for row in json.loads(file.read_text()))
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return None  # what somebody else wrote there is asked again and replaced
+    return read_cell(file, lambda rows: tuple(ViewScore.from_dict(row) for row in rows))

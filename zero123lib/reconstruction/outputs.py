@@ -121,7 +121,8 @@ class Outputs:
             for frame in videos.turn(self.field, subject.camera, wanted):
                 film.append(frame)
                 yield before_film + len(film), total
-            self._write_film(out, film)
+            if film:
+                self._write_film(out, film)
         yield total, total
 
     def _found_level(self) -> float | None:

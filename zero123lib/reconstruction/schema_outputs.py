@@ -27,7 +27,7 @@ class Outputs:
     """``embedded.outputs``: what is written at the end.
 
     Attributes:
-        frames: of the turntable and of the depth and normal videos.
+        frames: of the turntable and of the depth and normal videos; 0 makes none of them.
         size: their side, pixels.
         elevation_deg: of their cameras.
         mesh_resolution: nodes along the cube's side; 0 writes no mesh.
@@ -41,7 +41,7 @@ class Outputs:
         texture_upscale: how many times larger the views are made for it, by a network.
     """
 
-    frames: Count = 36
+    frames: Whole = 36
     size: Int = Field(default=160, ge=8)
     elevation_deg: Elevation = 15.0
     mesh_resolution: Whole = 128
@@ -50,6 +50,11 @@ class Outputs:
     texture_from: TextureSource = "field"
     texture_steps: Whole = 4
     texture_upscale: Upscale = 1
+
+    @property
+    def even_size(self) -> int:
+        """Return the videos' side, even as H.264 wants it."""
+        return self.size - self.size % 2
 
 
 @settings

@@ -56,19 +56,24 @@ def turn(field: VoxelField, camera: OrbitCamera, wanted: Outputs) -> Iterator[Fr
         wanted: how many frames, of what size, from what elevation.
     """
     occupancy = occupied(field)
-    for index in range(wanted.frames):
-        pose = Pose(wanted.elevation_deg, 360 * index / wanted.frames, camera.pose.radius)
-        size = wanted.size - wanted.size % 2
-        seen = look(field, OrbitCamera(pose, camera.fov_deg), size, occupancy=occupancy)
+    for one in around(camera, wanted):
+        seen = look(field, one, wanted.even_size, occupancy=occupancy)
         assert seen.normals is not None
         reach = field.half_extent * math.sqrt(3)
-        nearness = (pose.radius + reach - seen.depth) / (2 * reach)
+        nearness = (one.pose.radius + reach - seen.depth) / (2 * reach)
         white = (1 - seen.opacity)[..., None]
         yield Frame(
             seen.rgb,
             grey((nearness * seen.opacity).clamp(0, 1)),
             (seen.normals + seen.opacity[..., None]) / 2 + white,
         )
+
+
+def around(camera: OrbitCamera, wanted: Outputs) -> Iterator[OrbitCamera]:
+    """Yield the cameras of a turn, as far away and with such a field of view as one is."""
+    for index in range(wanted.frames):
+        pose = Pose(wanted.elevation_deg, 360 * index / wanted.frames, camera.pose.radius)
+        yield OrbitCamera(pose, camera.fov_deg)
 
 
 def look(

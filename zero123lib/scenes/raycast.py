@@ -44,13 +44,17 @@ class Rendered:
     poses: tuple[Pose, ...]
 
 
+# Of the cameras that models of this project are trained with, lowest and highest.
+ELEVATIONS_DEG = (-15.0, 75.0)
+
+
 def random_camera(random: torch.Generator) -> Pose:
     """Return a camera as in training: any azimuth, radius U(1.5, 2.2), elevation -15 to 75 degrees.
 
     Elevations are uniform in their sine, so cameras are uniform over that band of the sphere.
     """
     u, v, w = torch.rand(3, generator=random).tolist()
-    return Pose(elevation_on_sphere_deg(u, (-15.0, 75.0)), 360 * v - 180, 1.5 + 0.7 * w)
+    return Pose(elevation_on_sphere_deg(u, ELEVATIONS_DEG), 360 * v - 180, 1.5 + 0.7 * w)
 
 
 def render(

@@ -36,7 +36,8 @@ from zero123lib.threestudio_plugin.clone import GUIDANCE_TYPE, Clone, open_clone
 from zero123lib.threestudio_plugin.diagnosis import diagnosis, version_notice
 from zero123lib.threestudio_plugin.doctor import child_environment
 from zero123lib.threestudio_plugin.settings import KEYS, check_keys
-from zero123lib.views.images import ImageSource, Preprocess, prepare
+from zero123lib.views.cutout import networks_of
+from zero123lib.views.images import ImageSource, Prepared, Preprocess, prepare
 
 # As in guidance.py, which only threestudio's process can import.
 PROGRESS_VARIABLE = "ZERO123LIB_PROGRESS"
@@ -79,11 +80,13 @@ class Launched:
         files: by name: "turntable.mp4", "mesh.ply", "mesh.glb", "metrics.json", "input.png",
             "threestudio.log", and "threestudio", the folder of its own files.
         metrics: the content of metrics.json.
+        how: how the image was cut out, in words.
         notices: what is missing and why.
     """
 
     files: Mapping[str, Path]
     metrics: Mapping[str, Any]
+    how: str
     notices: tuple[str, ...] = ()
 
 
@@ -175,7 +178,7 @@ def launch(
         except LaunchError as error:
             notices.append(f"no mesh: {error}")
         seconds["export"] = time.monotonic() - start - seconds["train"]
-    yield _gathered(home, run, opened, model, seconds, notices)
+    yield _gathered(home, run, opened, model, prepared, seconds, notices)
 
 
 def _checked(
@@ -313,6 +316,7 @@ def _gathered(
     run: Path,
     clone: Clone,
     model: Any,
+    prepared: Prepared,
     seconds: Mapping[str, float],
     notices: list[str],
 ) -> Launched:
@@ -339,13 +343,16 @@ def _gathered(
         "threestudio": {"version": clone.version, "commit": clone.commit},
         "zero123lib": __version__,
         "model": model,
+        "model_licence": None,  # threestudio does not tell
+        "cut_out": prepared.method,
+        "networks": networks_of(prepared.method),
         "seconds": {name: round(value, 2) for name, value in seconds.items()},
         "losses": _last_losses(run),
         "notices": notices,
     }
     write_json(home / "metrics.json", metrics)
     files = {name: home / name for name in [*names, "metrics.json"]}
-    return Launched(files, metrics, tuple(notices))
+    return Launched(files, metrics, prepared.how, tuple(notices))
 
 
 def _last_losses(run: Path) -> dict[str, float]:

@@ -64,7 +64,12 @@ class CutOut:
     @property
     def foreground_fraction(self) -> float:
         """Mean of alpha over the image, in [0, 1]."""
-        return float(np.asarray(self.image.getchannel("A"), np.float64).mean() / 255.0)
+        return float(np.asarray(self.image.getchannel("A")).mean() / 255.0)
+
+
+def networks_of(method: str | None) -> list[str]:
+    """Name the bundled network, with its licence, that a `CutOut` of this method passed through."""
+    return [u2net.NAME] if method == "u2netp" else []
 
 
 def cut_out(image: ImageSource, method: CutOutMethod = "auto") -> CutOut:
@@ -99,12 +104,12 @@ def cut_out_loaded(image: Image.Image, method: CutOutMethod = "auto") -> CutOut:
         return CutOut(image, "mask")
     if method == "alpha" or (method == "auto" and has_meaningful_alpha(image)):
         return CutOut(image, "alpha")
-    opaque = composite(image)
+    opaque = image if image.mode == "RGB" else composite(image)
     if method == "none":
         return CutOut(opaque.convert("RGBA"), "none")
     if method == "rembg":
         return CutOut(_with_alpha(opaque, _rembg_alpha(opaque)), "rembg")
-    return CutOut(_with_alpha(opaque, foreground(np.asarray(opaque, np.float32) / 255)), "u2netp")
+    return CutOut(_with_alpha(opaque, foreground(opaque)), "u2netp")
 
 
 def masked(image: ImageSource, mask: ImageSource) -> Image.Image:
@@ -132,8 +137,8 @@ def masked(image: ImageSource, mask: ImageSource) -> Image.Image:
         expected = f"the image's {opaque.width} x {opaque.height} pixels"
         raise ImageError("mask", expected, f"{given.width} x {given.height}")
     alpha = given.getchannel("A") if has_meaningful_alpha(given) else given.convert("L")
-    if np.asarray(alpha).max() < 128:
-        raise ImageError("mask", "white where the object is", "one that is dark all over")
+    if (most := int(np.asarray(alpha).max())) < 128:
+        raise ImageError("mask", "white where the object is", f"at most {most} of 255")
     opaque.putalpha(alpha)
     opaque.info.update({FIRST_FRAME: loaded.info.get(FIRST_FRAME), MASKED: True})
     return opaque
@@ -160,15 +165,15 @@ def rembg_model() -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def _rembg_alpha(opaque: Image.Image) -> np.ndarray:
-    """Soft mask [H, W] in [0, 1] by rembg."""
-    rembg = require("rembg", "cutout")
+def _rembg_alpha(opaque: Image.Image) -> Image.Image:
+    """Return a soft mask, mode L, by rembg."""
     file = rembg_model()
-    if file is None:
+    if file is None and find_spec("rembg") is not None:  # before minutes of importing
         where = f"a rembg model on disk ({', '.join(REMBG_MODELS)}) in U2NET_HOME or ~/.u2net"
         raise ArgumentError("method", where, "none; `rembg d u2net` downloads one")
-    mask = rembg.remove(opaque, session=_rembg_session(file), only_mask=True)
-    return np.asarray(mask.convert("L"), np.float64) / 255.0
+    rembg = require("rembg", "cutout")
+    assert file is not None, "else there is no rembg"
+    return rembg.remove(opaque, session=_rembg_session(file), only_mask=True).convert("L")
 
 
 @lru_cache(maxsize=1)
@@ -189,13 +194,13 @@ def _rembg_session(file: Path) -> Any:
     return LocalSession(file.stem, onnxruntime.SessionOptions())
 
 
-def _with_alpha(opaque: Image.Image, alpha: np.ndarray) -> Image.Image:
-    if not alpha.max() >= 0.5:
+def _with_alpha(opaque: Image.Image, alpha: Image.Image) -> Image.Image:
+    if np.asarray(alpha).max() < 128:
         raise ImageError(
             "image",
             "an object that stands out from its background",
             "none: give a mask, or an image with transparency",
         )
-    cut = opaque.copy()
-    cut.putalpha(Image.fromarray(np.rint(alpha * 255.0).astype(np.uint8)))
+    cut = opaque.convert("RGBA")
+    cut.putalpha(alpha)
     return cut

@@ -55,9 +55,11 @@ __all__ = [
     "composite",
     "contact_sheet",
     "cut_out",
+    "framed_detail",
     "has_meaningful_alpha",
     "load_image",
     "masked",
+    "object_pixels",
     "prepare",
     "recenter",
     "rembg_model",
@@ -168,25 +170,46 @@ def _framed(
         rgba.putalpha(mask)
         return _prepared(to_tensor(framed), rgba, cut.method, preprocess)
     rgba = recenter(cut.image, size, ratio)
-    detail = _detail(original, cut, size, ratio)
+    detail = framed_detail(object_pixels(original, cut), size, ratio)
     return replace(_prepared(_on_white(rgba), rgba, cut.method, preprocess), detail=detail)
 
 
-def _detail(original: Image.Image, cut: CutOut, size: int, ratio: float) -> Image.Image:
-    """Return the framed object at the pixels of the original, of which the cut-out may be
-    smaller."""
-    rgba = cut.image
-    scale = original.width / rgba.width
-    whole = _detail_px(scale * object_px(rgba) / ratio, size)
-    if scale > 1:
-        part = rgba.getchannel("A").getbbox() or (0, 0, *rgba.size)
-        left, top, right, bottom = (round(scale * edge) for edge in part)
-        alpha = rgba.getchannel("A").crop(part)
-        rgba = original.crop((left, top, right, bottom))
-        if cut.method not in ("alpha", "mask"):
-            rgba = composite(rgba)
-            rgba.putalpha(alpha.resize(rgba.size, Image.Resampling.BICUBIC))
-    return recenter(rgba, whole, ratio)
+def object_pixels(original: Image.Image, cut: CutOut) -> Image.Image:
+    """Return the object of a cut-out with the pixels of the original, of which it may be smaller.
+
+    Args:
+        original: RGB or RGBA.
+        cut: of the original, or of a smaller copy.
+
+    Returns:
+        RGBA, no longer than `WORKING_SIDE_PX`; around the object less than there was, maybe.
+    """
+    if original.size == cut.image.size:
+        return cut.image
+    across, down = (original.size[axis] / cut.image.size[axis] for axis in (0, 1))
+    alpha = cut.image.getchannel("A")
+    box = left, top, right, bottom = alpha.getbbox() or (0, 0, *alpha.size)
+    part = original.crop(
+        (round(across * left), round(down * top), round(across * right), round(down * bottom))
+    )
+    part.thumbnail((WORKING_SIDE_PX, WORKING_SIDE_PX), Image.Resampling.LANCZOS)
+    if cut.method not in ("alpha", "mask"):
+        part = composite(part)
+        part.putalpha(alpha.resize(part.size, Image.Resampling.BICUBIC, box))
+    return part
+
+
+def framed_detail(
+    pixels: Image.Image, size: int, foreground_ratio: float = FOREGROUND_RATIO
+) -> Image.Image:
+    """Return `Prepared.detail` for "auto".
+
+    Args:
+        pixels: what `object_pixels` returns.
+        size, foreground_ratio: as for `prepare`.
+    """
+    whole = _detail_px(object_px(pixels) / foreground_ratio, size)
+    return recenter(pixels, whole, foreground_ratio)
 
 
 def _detail_px(there: float, size: int) -> int:

@@ -257,10 +257,13 @@ def preset_pose(name: str, generator: torch.Generator | None = None) -> Relative
 
 
 def camera_label(pose: RelativePose) -> str:
-    """Tell where a view's camera is, in a few words: "45°, 20° up"."""
-    azimuth, elevation = round(pose.azimuth_deg, 1), round(pose.elevation_deg, 1)
+    """Tell where a view's camera is, in a few words: "45° right, 20° up, closer"."""
+    azimuth = wrap_azimuth_deg(round(pose.azimuth_deg, 1))
+    elevation, radius = round(pose.elevation_deg, 1), round(pose.radius, 3)
+    side = "" if abs(azimuth) in (0, 180) else " right" if azimuth > 0 else " left"
     height = f", {abs(elevation):g}° {'up' if elevation > 0 else 'down'}" if elevation else ""
-    return f"{azimuth:g}°{height}"
+    far = f", {'farther' if radius > 0 else 'closer'}" if radius else ""
+    return f"{abs(azimuth):g}°{side}{height}{far}"
 
 
 def elevation_on_sphere_deg(share: float, bounds_deg: tuple[float, float]) -> float:

@@ -119,6 +119,41 @@ def find(
     return Found(path, text.split("/")[1], licence=card_licence(path))
 
 
+def about_source(source: str) -> str:
+    """Say what loading a model would bring, in a line: its licence, and how much to download.
+
+    Nobody is asked: of a repository of the Hub that is no named model's, its page says it.
+
+    Raises:
+        ArgumentError: it can be told to be no model.
+    """
+    check_source(source)
+    if source in bundled_models() and source not in NAMED:
+        return f"Comes with the library. Licence: {card_licence(MODELS / source) or 'not stated'}."
+    if source not in NAMED and _is_there(source):
+        path = Path(source)
+        if path.is_dir() and not (path / "model_index.json").is_file():
+            raise ArgumentError("source", "a folder with a model_index.json", repr(source))
+        files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
+        licence = card_licence(path if path.is_dir() else path.parent) or "not stated beside it"
+        size = readable(sum(one.stat().st_size for one in files))
+        return f"On this disk, {size}. Licence: {licence}."
+    known = named_source(source)
+    if known is None and source not in NAMED:
+        within = re.fullmatch(_FILE, source)
+        place = Place(within[1], within[2]) if within else Place(source)
+        if cached(place, {}) is not None:
+            return "On this disk, from the Hugging Face Hub, whose page states its licence."
+        page = f"https://huggingface.co/{place.place}"
+        return f"Not on this disk. Its size and its licence are stated at {page}."
+    name, able = (known[0], known[1:]) if known else (source, fitting(source, None, False))
+    for one in able:
+        if cached(one, {}) is not None:
+            return f"On this disk. {_described(name, one)}"
+    size = readable(able[0].nbytes) + ("" if able[0].stated else " by computation")
+    return f"Not on this disk: {size} to download. {_described(name, able[0])}"
+
+
 def check_source(source: str | Path) -> None:
     """Raise ArgumentError for what :func:`find` can tell to be no model without a download."""
     if not isinstance(source, (str, Path)):

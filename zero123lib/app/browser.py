@@ -1,0 +1,110 @@
+"""What happens in the browser alone: small functions between components, run at once.
+
+What the globe says is what the view shows. So that no answer to an old question gets in between,
+`zero123.ready` holds the path of the image that the page shows as prepared: of any other, nothing
+is asked; `zero123.asked` tells which questions are open. `zero123.painted` says that the next image
+is the same one with its cut-out fixed, `zero123.touched` that the visitor has moved the camera,
+`zero123.chosen` that another image is on its way: its view is scrolled to, but for the first one's.
+"""
+
+from __future__ import annotations
+
+from zero123lib.app.examples import ELEVATION_DEG
+
+CHOOSE = "Choose a picture, and the object appears here."
+UNUSABLE = "This picture cannot be used: choose another one, or fix its cut-out."
+
+# Between the globe and the sliders.
+SLIDERS_OF_GLOBE = "(globe) => [globe.elevation, globe.azimuth, globe.zoom]"
+GLOBE_OF_SLIDERS = """(elevation, azimuth, zoom, input, count, globe) => ({
+  ...globe, elevation, azimuth, zoom, input, sliders: [elevation, azimuth, zoom],
+  around: count > 1 ? Array.from({length: count}, (_, i) => i * 360 / count) : [],
+})"""
+
+# The view is asked for once the sliders say what the globe says.
+REST = '() => { document.dispatchEvent(new Event("camera-rests")); return []; }'
+# The visitor takes the camera.
+TOUCH = '() => { document.dispatchEvent(new Event("camera-taken")); return []; }'
+
+# Another image is seen from its own camera; the same one, with its cut-out fixed, as before.
+NEW_IMAGE = """(image, up, right, away, globe, player) => {
+  const page = (window.zero123 ??= {});
+  const nothing = {...player, frames: [], at: 0};
+  // At once: the film of another image must neither go on nor begin.
+  if (page.latest && image?.path !== page.latest) {
+    document.dispatchEvent(new Event("camera-taken"));
+  }
+  page.latest = image?.path;
+  page.chosen = !page.painted;
+  if (page.painted) { page.painted = false; return [up, right, away, globe, nothing]; }
+  document.dispatchEvent(new Event("camera-let-go"));
+  const front = {elevation: 0, azimuth: 0, zoom: 0, sliders: [0, 0, 0]};
+  return [0, 0, 0, {...globe, ...front}, nothing];
+}"""
+PAINTED = "() => { (window.zero123 ??= {}).painted = true; return []; }"
+NOT_PAINTED = "() => { (window.zero123 ??= {}).painted = false; return []; }"
+
+# Where the image's own camera is, its image is what is seen. Elsewhere the view is asked for; so it
+# is while an answer about the image before may still come, since the last that is asked comes last.
+PREPARED = f"""(image, given, up, right, away, globe, view, caption) => {{
+  const page = (window.zero123 ??= {{}});
+  page.ready = image && given ? image.path : null;
+  // Once for each image: it may be prepared again while a finger is on the page.
+  if (given && page.chosen && page.begun && page.scrolled !== image.path) {{
+    page.scrolled = image.path;
+    document.querySelector("#pair")?.scrollIntoView({{block: "nearest"}});
+  }}
+  const whose = page.begun ? "Your picture" : "An example";
+  page.chosen = false;
+  page.begun = true;
+  const source = {{...globe, image: given ? given.url : ""}};
+  if (!given) return [source, null, "{CHOOSE}"];
+  if (up || right || away || Object.values(page.asked ?? {{}}).some(Boolean)) {{
+    setTimeout(() => document.dispatchEvent(new Event("camera-rests")), 0);
+    return [source, view, caption];
+  }}
+  return [source, given, `${{whose}}, as the model is given it. Drag it.`];
+}}"""
+NOT_PREPARED = f"""(globe) => {{
+  (window.zero123 ??= {{}}).ready = null;
+  return [{{...globe, image: ""}}, null, null, null, "{UNUSABLE}", ""];
+}}"""
+
+
+def only_ready(name: str) -> str:
+    """Return what sends an event's inputs: of an image that is not prepared nothing is asked."""
+    return f"""(session, image, ...rest) => {{
+      const page = (window.zero123 ??= {{}});
+      const asked = image && image.path === page.ready ? image : null;
+      (page.asked ??= {{}}).{name} = Boolean(asked);
+      return [session, asked, ...rest];
+    }}"""
+
+
+def answered(name: str) -> str:
+    """Return what notes that an event of `only_ready` has been answered."""
+    return f"() => {{ window.zero123.asked.{name} = false; return []; }}"
+
+
+# The page begins with an example, unless the visitor was faster.
+BEGIN = f"""(example, image, elevation) =>
+  image ? [image, elevation] : [example, {ELEVATION_DEG:g}]"""
+
+# A film of the image as it was framed before.
+NO_FILM = """(player) => {
+  document.dispatchEvent(new Event("camera-taken"));
+  return {...player, frames: [], at: 0};
+}"""
+# A film of an image begins, unless the visitor was faster; each of its frames is a state.
+FILM = """(film, image, player) => {
+  const {touched, latest} = window.zero123 ?? {};
+  const own = image?.path === film?.path && latest === film?.path;
+  const wanted = film?.frames?.length && own && !touched;
+  return wanted ? {...player, ...film, at: 0, begin: true} : player;
+}"""
+FRAME = """(player, globe) => {
+  const {image, caption, camera} = player.frames[player.at];
+  const [elevation, azimuth, zoom] = camera;
+  const shown = {path: "", url: image, orig_name: "view.webp", meta: {_type: "gradio.FileData"}};
+  return [shown, caption, ...camera, {...globe, elevation, azimuth, zoom, sliders: camera}];
+}"""

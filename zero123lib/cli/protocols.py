@@ -1,0 +1,259 @@
+"""`zero123 evaluate` for files that are there already: published protocols, and two reports."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from zero123lib._errors import ArgumentError
+from zero123lib._files import check_folder, json_bytes
+from zero123lib.cli.evaluate import CELLS, Out, write_report
+from zero123lib.cli.options import Flag, check_present, renaming, whole
+
+if TYPE_CHECKING:
+    from zero123lib.evaluation.evaluated import MeshesRun, ViewsRun
+    from zero123lib.evaluation.protocols import Protocol
+
+Predictions = Annotated[Path, Parameter(name="PREDICTIONS")]
+Truth = Annotated[Path, Parameter(name="TRUTH")]
+Vgg = Annotated[Path | None, Parameter(name="--lpips-vgg", metavar="FILE")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Scoring:
+    """What is scored, and where it goes.
+
+    Attributes:
+        out: folder to write; without it, only a table.
+        objects: names of those that count (all of the truth's).
+        workers: threads, each of which scores an object.
+    """
+
+    out: Out = None
+    objects: Annotated[list[str] | None, Parameter(metavar="NAME...")] = None
+    workers: Annotated[int, whole(1, 256)] = 1
+
+
+def folder(
+    predictions: Predictions,
+    truth: Truth,
+    /,
+    *,
+    lpips: Literal["alex", "vgg"] = "alex",
+    lpips_vgg: Vgg = None,
+    scoring: Scoring = Scoring(),
+) -> None:
+    """Measure anyone's views against anyone's truth, file by file of the same name.
+
+    Both are folders of objects, each a folder of images; or the images of one
+    object. Images with alpha go on white, nothing is resized. Where some files
+    have numbers for names, the others are no views. It prints PSNR, SSIM (as
+    torchmetrics has it), LPIPS and silhouette IoU, with 95 % bootstrap
+    intervals over objects, beside two baselines: the first true view for all
+    cameras, and a white image.
+
+    --out also writes report.html (worst objects first, with error maps; it
+    opens offline), views.csv (every view) and report.json, and keeps every
+    object's scores in cells/, so that the same command goes on where it was
+    interrupted.
+
+        zero123 evaluate folder made/ true/ --out report/
+
+    Args:
+        predictions: the views that are to be measured.
+        truth: the true views.
+        lpips: the network of LPIPS.
+        lpips_vgg: file of VGG16's weights, for --lpips vgg.
+    """
+    from zero123lib.evaluation.protocols import FOLDER
+
+    if lpips == "vgg" and lpips_vgg is None:
+        raise ArgumentError("lpips_vgg", "the file of VGG16's weights, for --lpips vgg", "none")
+    if lpips != "vgg" and lpips_vgg is not None:
+        raise ArgumentError("lpips_vgg", "--lpips vgg beside it", f"--lpips {lpips}")
+    options = ["--lpips", lpips]
+    _run(replace(FOLDER, lpips=lpips), predictions, truth, scoring, lpips_vgg, options)
+
+
+def syncdreamer(
+    predictions: Predictions,
+    truth: Truth,
+    /,
+    *,
+    meshes: Flag = False,
+    lpips_vgg: Vgg = None,
+    scoring: Scoring = Scoring(),
+) -> None:
+    """Measure views or meshes by SyncDreamer's protocol, which most papers follow.
+
+    Of each object 000.png to 015.png, 256 px: azimuths of 22.5 degrees from one
+    to the next, elevation 30; view 0, the input, counts. Alpha goes on white.
+    PSNR, SSIM as torchmetrics has it, LPIPS on VGG16, the same digits as
+    eval_nvs.py. Baselines: the input for all cameras, a white image, the
+    nearest other true view. --out as for `zero123 evaluate folder`.
+
+    --meshes compares OBJECT.ply, or OBJECT/mesh.ply, with the truth's depth
+    images 000-depth.png to 015-depth.png, or those of its mesh, as eval_mesh.py
+    does: Chamfer distance and volume IoU; F-score at 0.02 and normal
+    consistency beside them. OBJ, PLY and STL files are taken with z up.
+    Predictions are neither scaled nor aligned; of the truth all but
+    mesh_aligned.ply are normalised, and the published set's objects turned.
+    Baselines: the true mesh itself, and a ball.
+
+        zero123 evaluate syncdreamer made/ gso/ --lpips-vgg vgg16.ckpt
+        zero123 evaluate syncdreamer meshes/ gso/ --meshes
+
+    Args:
+        predictions: a folder of objects.
+        truth: the same objects' true views, or meshes.
+        meshes: compare meshes in place of views.
+        lpips_vgg: file of VGG16's weights with LPIPS's heads; without it, no LPIPS.
+    """
+    if meshes:
+        if lpips_vgg is not None:
+            raise ArgumentError("lpips_vgg", "no --meshes beside it", "both")
+        from zero123lib.evaluation.evaluated import MeshesRun
+
+        found = MeshesRun.of(predictions, truth, scoring.objects)
+        _score(found, "syncdreamer", scoring, ["--meshes"])
+        return
+    from zero123lib.evaluation.protocols import SYNCDREAMER
+
+    _run(SYNCDREAMER, predictions, truth, scoring, lpips_vgg)
+
+
+def eschernet(predictions: Predictions, truth: Truth, /, *, scoring: Scoring = Scoring()) -> None:
+    """Measure views by EscherNet's protocol on GSO.
+
+    Of each object views 010.png to 024.png. The truth needs alpha: white where
+    it is 0, colours as they are elsewhere. PSNR and SSIM of 8 bits, SSIM as
+    scikit-image has it, LPIPS on AlexNet. --out as for `zero123 evaluate
+    folder`.
+
+        zero123 evaluate eschernet made/ GSO30/
+
+    Args:
+        predictions: a folder of objects.
+        truth: the same objects' true views, RGBA.
+    """
+    from zero123lib.evaluation.protocols import ESCHERNET
+
+    _run(ESCHERNET, predictions, truth, scoring)
+
+
+def ifusion(
+    predictions: Predictions,
+    truth: Truth,
+    /,
+    *,
+    lpips_vgg: Vgg = None,
+    scoring: Scoring = Scoring(),
+) -> None:
+    """Measure views by iFusion's protocol.
+
+    Of each object 000.png to 007.png, 256 px, the test views of its pair 0,1.
+    White where alpha is below one half. SSIM with a Gaussian window of 11 and
+    black beyond the border, LPIPS on VGG16. --out as for `zero123 evaluate
+    folder`.
+
+        zero123 evaluate ifusion made/ GSO/ --lpips-vgg vgg16.ckpt
+
+    Args:
+        predictions: a folder of objects.
+        truth: the same objects' true views.
+        lpips_vgg: file of VGG16's weights with LPIPS's heads; without it, no LPIPS.
+    """
+    from zero123lib.evaluation.protocols import IFUSION
+
+    _run(IFUSION, predictions, truth, scoring, lpips_vgg)
+
+
+def free3d(predictions: Predictions, truth: Truth, /, *, scoring: Scoring = Scoring()) -> None:
+    """Measure views by Free3D's protocol, without its LPIPS and FID.
+
+    Of each object 000.png to 011.png, 256 px, alpha dropped. SSIM as
+    scikit-image has it, with a window of 11. The weights of SqueezeNet's LPIPS
+    and of CLIP's FID are not to be had, which the report says. --out as for
+    `zero123 evaluate folder`.
+
+        zero123 evaluate free3d made/ GSO/
+
+    Args:
+        predictions: a folder of objects.
+        truth: the same objects' true views.
+    """
+    from zero123lib.evaluation.protocols import FREE3D
+
+    _run(FREE3D, predictions, truth, scoring)
+
+
+def compare(
+    a: Annotated[Path, Parameter(name="A")],
+    b: Annotated[Path, Parameter(name="B")],
+    /,
+    *,
+    out: Annotated[Path | None, Parameter(metavar="DIR")] = None,
+) -> None:
+    """Compare two reports of one protocol, object by object.
+
+    It prints both means over the objects that both have, the mean of their
+    differences with its 95 % interval, and on how many objects B is better.
+
+        zero123 evaluate compare before/ after/
+
+    Args:
+        a: a report's folder, or its report.json.
+        b: another one.
+        out: folder to write comparison.json into.
+    """
+    if out is not None:
+        check_folder(out)
+    from zero123lib.evaluation.comparing import compare_reports
+
+    found = compare_reports(a, b)
+    print(f"{found.protocol}: a is {a}, b is {b}\n{found.table()}")
+    write_report(out, {"comparison.json": json_bytes(found.to_dict())})
+
+
+def _run(
+    protocol: Protocol,
+    predictions: Path,
+    truth: Path,
+    scoring: Scoring,
+    vgg: Path | None = None,
+    options: Sequence[str] = (),
+) -> None:
+    """Score a protocol on views."""
+    from zero123lib.evaluation.evaluated import ViewsRun
+
+    if vgg is not None:
+        check_present(vgg, "lpips_vgg", "the file of VGG16's weights")
+        options = [*options, "--lpips-vgg", str(vgg)]
+    run = ViewsRun.of(protocol, predictions, truth, scoring.objects, vgg)
+    with renaming(path="lpips_vgg"):
+        _score(run, protocol.name, scoring, options)
+
+
+def _score(
+    run: ViewsRun | MeshesRun, protocol: str, scoring: Scoring, options: Sequence[str]
+) -> None:
+    """Score all objects, print the table and write the files."""
+    from tqdm import tqdm
+
+    if scoring.out is not None:
+        check_folder(scoring.out)
+    cells = None if scoring.out is None else scoring.out / CELLS
+    steps = run.scores(cells, scoring.workers)
+    report = run.report(list(tqdm(steps, total=len(run.pairs), unit="object", disable=None)))
+    print(f"{report.protocol}: {report.about}\n{report.table()}")
+    words = ["zero123", "evaluate", protocol, str(run.predictions), str(run.truth), *options]
+    if scoring.objects:
+        words += ["--objects", *scoring.objects]
+    if scoring.out is not None:
+        write_report(scoring.out, run.files(report, shlex.join(words)))

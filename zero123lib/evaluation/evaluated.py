@@ -1,0 +1,189 @@
+"""A protocol run over folders: every object scored, the report and its files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from zero123lib._files import json_bytes
+from zero123lib.evaluation.files import csv_bytes
+from zero123lib.evaluation.folders import ObjectPair, find_pairs, read_views
+from zero123lib.evaluation.mesh_images import mesh_images, on_white
+from zero123lib.evaluation.page import page, views_sheet
+from zero123lib.evaluation.protocol_report import ProtocolReport
+from zero123lib.evaluation.protocols import SYNC_RIG, SYNCDREAMER, Protocol
+from zero123lib.evaluation.sync_meshes import (
+    ABOUT,
+    FOV_DEG,
+    PUBLISHED,
+    MeshPair,
+    find_meshes,
+    read_mesh,
+    score_meshes,
+    true_mesh,
+)
+from zero123lib.evaluation.view_pairs import ObjectScores, score_views
+from zero123lib.lpips import LPIPS, VGG_FILES, WEIGHTS, file_digest, lpips_alex, lpips_vgg
+from zero123lib.meshes.mesh import Camera
+
+
+@dataclass(frozen=True)
+class ViewsRun:
+    """A protocol with what it compares, checked before anything is scored.
+
+    Attributes:
+        protocol: how.
+        predictions, truth: the folders.
+        pairs: what is compared, object by object.
+        vgg: the file of LPIPS's VGG16, see :func:`zero123lib.lpips.lpips_vgg`.
+    """
+
+    protocol: Protocol
+    predictions: Path
+    truth: Path
+    pairs: Sequence[ObjectPair]
+    vgg: Path | None = None
+
+    @classmethod
+    def of(
+        cls,
+        protocol: Protocol,
+        predictions: Path,
+        truth: Path,
+        objects: Collection[str] | None = None,
+        vgg: Path | None = None,
+    ) -> ViewsRun:
+        """Find what is compared; errors are those of :func:`find_pairs`."""
+        pairs = find_pairs(protocol, predictions, truth, objects)
+        return cls(protocol, predictions, truth, pairs, vgg)
+
+    def scores(self, cells: Path | None = None, workers: int = 1) -> Iterator[ObjectScores]:
+        """Score one object after the other, in order.
+
+        Args:
+            cells: folder of what is known already, so that an interrupted run goes on.
+            workers: threads.
+
+        Raises:
+            ArgumentError: an image, or LPIPS's file, is not what the protocol takes.
+        """
+        lpips = self._lpips()
+        with ThreadPoolExecutor(workers) as pool:
+            yield from pool.map(
+                lambda pair: score_views(self.protocol, pair, lpips, cells), self.pairs
+            )
+
+    def report(self, scored: Sequence[ObjectScores]) -> ProtocolReport:
+        """Make the report of all scores."""
+        protocol, missing = self.protocol, list(self.protocol.missing)
+        if protocol.lpips == "vgg" and self.vgg is None:
+            missing.append(f"LPIPS on VGG16: no file of its weights was named ({VGG_FILES})")
+        if "nearest" not in scored[0].answers:
+            missing.append("the baseline of the nearest true view: the cameras are not declared")
+        notes = ["the baseline input is the first true view, which against itself counts 100 dB"]
+        if protocol.objects not in (None, len(scored)):
+            notes.append(f"published tables are over {protocol.objects} objects, not these")
+        published: dict[str, dict[str, float]] = {
+            name: dict(zip(("psnr_db", "ssim", "lpips"), row, strict=True))
+            for name, row in (protocol.published or {}).items()
+        }
+        return ProtocolReport(
+            protocol.name,
+            protocol.about,
+            {"predictions": str(self.predictions), "truth": str(self.truth)},
+            scored,
+            self._weights(),
+            missing,
+            notes,
+            published or None,
+        )
+
+    def files(self, report: ProtocolReport, command: str) -> dict[str, bytes]:
+        """Encode the page, every view's numbers, and the report."""
+        pairs = {pair.name: pair for pair in self.pairs}
+
+        def sheet(one: ObjectScores) -> Image.Image:
+            made, true = read_views(self.protocol, pairs[one.name])
+            return views_sheet(list(one.items), made, true)
+
+        return _files(report, sheet, command)
+
+    def _lpips(self) -> LPIPS | None:
+        if self.protocol.lpips == "alex":
+            return lpips_alex()
+        return lpips_vgg(self.vgg) if self.protocol.lpips == "vgg" and self.vgg else None
+
+    def _weights(self) -> dict[str, str]:
+        file = {"alex": WEIGHTS, "vgg": self.vgg, None: None}[self.protocol.lpips]
+        if file is None:
+            return {}
+        return {"lpips": str(self.protocol.lpips), "sha256": file_digest(file)}
+
+
+@dataclass(frozen=True)
+class MeshesRun:
+    """SyncDreamer's protocol on meshes, with what it compares.
+
+    Attributes:
+        predictions, truth: the folders.
+        pairs: what is compared, object by object.
+    """
+
+    predictions: Path
+    truth: Path
+    pairs: Sequence[MeshPair]
+
+    @classmethod
+    def of(
+        cls, predictions: Path, truth: Path, objects: Collection[str] | None = None
+    ) -> MeshesRun:
+        """Find what is compared; errors are those of :func:`find_meshes`."""
+        return cls(predictions, truth, find_meshes(predictions, truth, objects))
+
+    def scores(self, cells: Path | None = None, workers: int = 1) -> Iterator[ObjectScores]:
+        """Score one object after the other, in order; see :meth:`ViewsRun.scores`."""
+        with ThreadPoolExecutor(workers) as pool:
+            yield from pool.map(lambda pair: score_meshes(pair, cells), self.pairs)
+
+    def report(self, scored: Sequence[ObjectScores]) -> ProtocolReport:
+        """Make the report of all scores."""
+        notes = ["F-score and normal consistency are beside the protocol, of points on surfaces"]
+        if len(scored) != SYNCDREAMER.objects:
+            notes.append(f"published tables are over {SYNCDREAMER.objects} objects, not these")
+        sources = {"predictions": str(self.predictions), "truth": str(self.truth)}
+        return ProtocolReport(
+            "syncdreamer meshes", ABOUT, sources, scored, {}, [], notes, PUBLISHED
+        )
+
+    def files(self, report: ProtocolReport, command: str) -> dict[str, bytes]:
+        """Encode the page, every mesh's numbers, and the report."""
+        return _files(report, self._sheet, command)
+
+    def _sheet(self, one: ObjectScores) -> Image.Image:
+        """Show truth, prediction and error from each fourth camera of the protocol."""
+        pair = next(pair for pair in self.pairs if pair.name == one.name)
+        poses = SYNC_RIG.poses[::4]
+        cameras = [Camera.at(pose, 128, FOV_DEG) for pose in poses]
+        meshes = (read_mesh(pair.prediction, "predictions"), true_mesh(pair))
+        made, true = (on_white(mesh_images(mesh, cameras)).float() for mesh in meshes)
+        return views_sheet([f"{pose.azimuth_deg:g}°" for pose in poses], made, true)
+
+
+def _files(
+    report: ProtocolReport, sheet: Callable[[ObjectScores], Image.Image], command: str
+) -> dict[str, bytes]:
+    lines = [
+        [one.name, item, answer, *(values[metric][k] for metric in report.metrics)]
+        for one in report.objects
+        for answer, values in one.answers.items()
+        for k, item in enumerate(one.items)
+    ]
+    return {
+        "report.html": page(report, sheet, command),
+        "views.csv": csv_bytes([["object", "view", "answer", *report.metrics], *lines]),
+        "report.json": json_bytes(report.to_dict(command)),
+    }

@@ -1,0 +1,177 @@
+"""Folders of objects, their views and meshes: finding truth and prediction, and reading them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from zero123lib._errors import ArgumentError
+from zero123lib.evaluation.protocols import Protocol, Reading
+from zero123lib.lpips import TRUNKS
+from zero123lib.views.loading import FORMATS, SUFFIXES
+
+_MODES = ("RGB", "RGBA")
+
+
+@dataclass(frozen=True)
+class ViewPair:
+    """Files of one view.
+
+    Attributes:
+        name: of the view, its number in most layouts.
+        prediction, truth: the files.
+    """
+
+    name: str
+    prediction: Path
+    truth: Path
+
+
+@dataclass(frozen=True)
+class ObjectPair:
+    """Files of one object's views; see :class:`ViewPair`."""
+
+    name: str
+    views: tuple[ViewPair, ...]
+
+
+def find_pairs(
+    protocol: Protocol, predictions: Path, truth: Path, objects: Collection[str] | None = None
+) -> list[ObjectPair]:
+    """Find what a protocol compares.
+
+    Args:
+        predictions, truth: a folder of objects, each a folder of views; or the views of one object.
+        objects: names of those that count; None takes all of the truth's.
+
+    Raises:
+        ArgumentError: there is no truth, or an object or a view of it was not predicted.
+    """
+    for name, folder in (("predictions", predictions), ("truth", truth)):
+        if not folder.is_dir():
+            raise ArgumentError(name, "a folder of objects", repr(str(folder)))
+    true = _objects(truth)
+    if not true:
+        raise ArgumentError("truth", "a folder of objects with views", f"none in {str(truth)!r}")
+    if objects is not None:
+        if unknown := sorted(set(objects) - set(true)):
+            raise ArgumentError("objects", f"some of {', '.join(true)}", unknown[0])
+        true = {name: folder for name, folder in true.items() if name in objects}
+    made = {name: predictions / name for name in true}
+    if len(made) == 1 and _views(predictions):  # they may be of one object without its folder
+        made = {name: there if there.is_dir() else predictions for name, there in made.items()}
+    return [_pair(protocol, name, made[name], folder) for name, folder in true.items()]
+
+
+def _objects(truth: Path) -> dict[str, Path]:
+    """Name the objects' folders; where there are none, one that holds views is one object."""
+    folders = sorted(one for one in truth.iterdir() if one.is_dir() and one.name[0] != ".")
+    objects = {one.name: one for one in folders if _views(one)}
+    if not objects and _views(truth):
+        return {truth.resolve().name: truth}
+    return objects
+
+
+def _views(folder: Path) -> dict[str, Path]:
+    """Map names to images: of numbers alone where there are any, so that depths are left out."""
+    if not folder.is_dir():
+        return {}
+    files = sorted(one for one in folder.iterdir() if one.suffix.lower() in SUFFIXES)
+    numbers = [one for one in files if one.stem.isdecimal()]
+    return {one.stem: one for one in numbers or files}
+
+
+def _pair(protocol: Protocol, name: str, predictions: Path, truth: Path) -> ObjectPair:
+    made, true = _views(predictions), _views(truth)
+    if protocol.views is not None:
+        true = {
+            stem: _named(truth, "truth", true, stem)
+            for stem in (f"{number:03d}" for number in protocol.views)
+        }
+    pairs = [
+        ViewPair(stem, _named(predictions, "predictions", made, stem), file)
+        for stem, file in true.items()
+    ]
+    return ObjectPair(name, tuple(pairs))
+
+
+def _named(folder: Path, argument: str, views: dict[str, Path], stem: str) -> Path:
+    if stem not in views:
+        there = f"{len(views)} others" if views else "no view at all"
+        raise ArgumentError(argument, f"a view {stem} in {str(folder)!r}", there)
+    return views[stem]
+
+
+def read_views(protocol: Protocol, pair: ObjectPair) -> tuple[Tensor, Tensor]:
+    """Read an object's views as the protocol does.
+
+    Returns:
+        Predictions and truths, each ``[V, 3, H, W]`` in [0, 1], float32.
+
+    Raises:
+        ArgumentError: a file is no image of the size and kind that the protocol takes.
+    """
+    true = [_read(view.truth, "truth", protocol.truth) for view in pair.views]
+    size = true[0].shape[:2] if protocol.size_px is None else (protocol.size_px,) * 2
+    made = [_read(view.prediction, "predictions", protocol.prediction) for view in pair.views]
+    least = 0 if protocol.lpips is None else TRUNKS[protocol.lpips].least_side_px
+    if min(size) < least:
+        expected = f"images of at least {least} px a side, which LPIPS needs"
+        got = f"{size[1]} x {size[0]} in {str(pair.views[0].truth)!r}"
+        raise ArgumentError("truth", expected, got)
+    for name, images in (("truth", true), ("predictions", made)):
+        for view, image in zip(pair.views, images, strict=True):
+            if image.shape[:2] != size:
+                file = view.truth if name == "truth" else view.prediction
+                raise ArgumentError(
+                    name,
+                    f"{size[1]} x {size[0]} px, {protocol.name} does not resize",
+                    f"{image.shape[1]} x {image.shape[0]} in {str(file)!r}",
+                )
+    return _stack(made), _stack(true)
+
+
+def _stack(images: Sequence[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
+
+
+def _read(file: Path, argument: str, reading: Reading) -> np.ndarray:
+    """Read an image ``[H, W, 3]`` in [0, 1], float32."""
+    try:
+        with Image.open(file, formats=FORMATS) as opened:
+            opened.load()
+            mode = opened.mode
+            if mode in ("P", "L", "LA", "1"):
+                clear = mode == "LA" or "transparency" in opened.info
+                opened = opened.convert("RGBA" if clear else "RGB")
+            pixels = np.asarray(opened) if opened.mode in _MODES else None
+    except Exception as error:  # damaged files meet Pillow with errors of any type
+        reason = " ".join(str(error).split())
+        raise ArgumentError(argument, "images", f"{str(file)!r} ({reason})") from error
+    if pixels is None:
+        expected = "images of 8 bits, RGB or RGBA"
+        raise ArgumentError(argument, expected, f"mode {mode} in {str(file)!r}")
+    if reading.needs_alpha and pixels.shape[2] != 4:
+        expected = "images with alpha, which the protocol needs"
+        raise ArgumentError(argument, expected, f"none in {str(file)!r}")
+    return _numbers(pixels, reading)
+
+
+def _numbers(pixels: np.ndarray, reading: Reading) -> np.ndarray:
+    """Turn 8 bits ``[H, W, 3 or 4]`` into numbers in [0, 1]."""
+    rgb, alpha = pixels[..., :3], pixels[..., 3:] if pixels.shape[2] == 4 else None
+    if alpha is not None and reading.alpha == "composite":
+        share = alpha.astype(np.float32) / 255
+        return rgb.astype(np.float32) / 255 * share + (1 - share)
+    if alpha is not None and reading.alpha in ("clear", "half"):
+        rgb = np.where(alpha < (1 if reading.alpha == "clear" else 128), np.uint8(255), rgb)
+    if reading.side_px is not None and rgb.shape[:2] != (reading.side_px,) * 2:
+        side = (reading.side_px, reading.side_px)
+        rgb = np.asarray(Image.fromarray(rgb).resize(side, Image.Resampling.BICUBIC))
+    return rgb.astype(np.float32) / 255

@@ -1,0 +1,163 @@
+"""All objects of a protocol as one report: means with intervals, and what they are means of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from zero123lib._errors import ArgumentError
+from zero123lib._versions import versions
+from zero123lib.evaluation.bootstrap import LEAST, Interval, mean_interval
+from zero123lib.evaluation.scores import PSNR_CAP_DB
+from zero123lib.evaluation.view_pairs import ObjectScores
+
+PREDICTION = "prediction"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a number is shown.
+
+    Attributes:
+        title: with its unit.
+        digits: after the point.
+        higher: whether more is better.
+        least, most: that it can be; intervals end there.
+    """
+
+    title: str
+    digits: int
+    higher: bool = True
+    least: float = -math.inf
+    most: float = math.inf
+
+    def bounded(self, interval: Interval) -> Interval:
+        """Cut an interval off where the metric ends."""
+        if interval.low is None or interval.high is None:
+            return interval
+        low, high = max(interval.low, self.least), min(interval.high, self.most)
+        return replace(interval, low=low, high=high)
+
+
+METRICS = {
+    "psnr_db": Metric("PSNR dB", 2, most=PSNR_CAP_DB),
+    "ssim": Metric("SSIM", 4, least=-1, most=1),
+    "lpips": Metric("LPIPS", 4, higher=False, least=0),
+    "silhouette_iou": Metric("silhouette IoU", 4, least=0, most=1),
+    "chamfer": Metric("Chamfer", 5, higher=False, least=0),
+    "volume_iou": Metric("volume IoU", 4, least=0, most=1),
+    "f_score": Metric("F at 0.02", 4, least=0, most=1),
+    "normal_consistency": Metric("normals", 4, least=0, most=1),
+}
+
+
+@dataclass(frozen=True)
+class ProtocolReport:
+    """The numbers of a protocol.
+
+    Attributes:
+        protocol: its name.
+        about: what it compares.
+        sources: names of what was compared -> folders.
+        objects: their scores, in the truth's order.
+        weights: LPIPS's trunk and the digest of its file; none where it was not measured.
+        not_at_hand: metrics of the protocol that were not measured, and why.
+        notes: on the whole.
+        published: rows of published tables: name -> metric -> number.
+    """
+
+    protocol: str
+    about: str
+    sources: Mapping[str, str]
+    objects: Sequence[ObjectScores]
+    weights: Mapping[str, str]
+    not_at_hand: Sequence[str]
+    notes: Sequence[str] = ()
+    published: Mapping[str, Mapping[str, float]] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.objects:
+            raise ArgumentError("objects", "at least one", "none")
+
+    @property
+    def metrics(self) -> list[str]:
+        """Name the metrics, in the order of their columns."""
+        return [name for name in METRICS if name in self.objects[0].answers[PREDICTION]]
+
+    def interval(self, answer: str, metric: str) -> Interval:
+        """Return the mean over objects of their means over views, with its 95 % interval."""
+        values = [one.mean(answer, metric) for one in self.objects]
+        return METRICS[metric].bounded(mean_interval(values))
+
+    def worst_first(self) -> list[ObjectScores]:
+        """Sort the objects by the first metric."""
+        first = self.metrics[0]
+        sign = 1 if METRICS[first].higher else -1
+        return sorted(self.objects, key=lambda one: sign * one.mean(PREDICTION, first))
+
+    def rows(self) -> list[tuple[str, list[str]]]:
+        """Write the answers' means with their intervals, and the published rows, as text."""
+        found = []
+        for answer in self.objects[0].answers:
+            cells = [(name, self.interval(answer, name)) for name in self.metrics]
+            found.append((answer, [_shown(name, interval) for name, interval in cells]))
+        for title, numbers in (self.published or {}).items():
+            cells = [f"{numbers[m]:g}" if m in numbers else "-" for m in self.metrics]
+            found.append((f"published: {title}", cells))
+        return found
+
+    def table(self) -> str:
+        """Write some lines of text for people."""
+        titles = [METRICS[name].title for name in self.metrics]
+        rows = [("", titles), *self.rows()]
+        width = max(len(name) for name, _ in rows)
+        spans = [max(len(cells[k]) for _, cells in rows) for k in range(len(titles))]
+        lines = []
+        for name, cells in rows:
+            shown = (f"{cell:>{span}}" for cell, span in zip(cells, spans, strict=True))
+            lines.append("  ".join([f"{name:{width}}", *shown]).rstrip())
+        return "\n".join([*lines, *self.remarks()])
+
+    def remarks(self) -> list[str]:
+        """Say what a reader has to know beside the numbers."""
+        count = len(self.objects)
+        spread = "95 % intervals over objects" if count >= LEAST else "too few for intervals"
+        lines = [f"means over {count} object{'s' * (count > 1)}, {spread}"]
+        lines += [f"LPIPS on {self.weights['lpips']}"] if self.weights else []
+        lines += self.notes
+        lines += [f"not at hand: {text}" for text in self.not_at_hand]
+        return lines + [f"{one.name}: {one.note}" for one in self.objects if one.note]
+
+    def to_dict(self, command: str | None = None) -> dict[str, Any]:
+        """Return the report for JSON, every object's numbers among them.
+
+        Args:
+            command: that gives this report.
+        """
+        answers = list(self.objects[0].answers)
+        return {
+            "protocol": self.protocol,
+            "about": self.about,
+            "sources": dict(self.sources),
+            "means": {
+                answer: {name: asdict(self.interval(answer, name)) for name in self.metrics}
+                for answer in answers
+            },
+            "objects": [asdict(one) for one in self.objects],
+            "weights": dict(self.weights),
+            "not_at_hand": list(self.not_at_hand),
+            "notes": list(self.notes),
+            "published": self.published,
+            "bootstrap_seed": 0,
+            "versions": versions(),
+            "command": command,
+        }
+
+
+def _shown(name: str, interval: Interval) -> str:
+    digits = METRICS[name].digits
+    if interval.low is None or interval.high is None:
+        return f"{interval.mean:.{digits}f}"
+    return f"{interval.mean:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"

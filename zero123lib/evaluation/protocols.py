@@ -1,0 +1,169 @@
+"""Published protocols as data: which views count, what becomes of alpha, which metrics are meant.
+
+Each is declared once, from the script that its authors published, quirks and all. Numbers of one
+protocol are never to be compared with those of another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from zero123lib.lpips import Net
+from zero123lib.views.poses import Pose
+
+# composite: rgb * a + (1 - a), in float32;  clear: white where alpha is 0, and rgb as it is
+# elsewhere;  half: white where alpha is below 128, and rgb elsewhere;  dropped: rgb as it is
+Alpha = Literal["composite", "clear", "half", "dropped"]
+# torchmetrics single: of float32, as its authors' script has it
+Similarity = Literal[
+    "torchmetrics", "torchmetrics single", "uniform 7", "uniform 11", "zero-padded"
+]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Says how the pixels of a file become numbers in [0, 1].
+
+    Attributes:
+        alpha: see :data:`Alpha`.
+        needs_alpha: whether a file without alpha is refused.
+        side_px: to which files of another size are resized, by Pillow's bicubic filter; None
+            refuses them.
+    """
+
+    alpha: Alpha
+    needs_alpha: bool = False
+    side_px: int | None = None
+
+
+@dataclass(frozen=True)
+class Rig:
+    """Says from where views are taken.
+
+    Attributes:
+        poses: of the views, in order.
+        focal_px: of images of ``size_px``, whose principal point is the middle.
+        size_px: width and height.
+    """
+
+    poses: tuple[Pose, ...]
+    focal_px: float
+    size_px: int
+
+    def nearest(self, view: int) -> int:
+        """Tell which other camera's direction is the nearest; of several, the first."""
+        others = [index for index in range(len(self.poses)) if index != view]
+        return min(others, key=lambda index: round(self._turn(view, index), 6))
+
+    def _turn(self, a: int, b: int) -> float:
+        turn = abs((self.poses[a].azimuth_deg - self.poses[b].azimuth_deg + 180) % 360 - 180)
+        return turn + abs(self.poses[a].elevation_deg - self.poses[b].elevation_deg)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A protocol on views.
+
+    Attributes:
+        name: as the command line calls it.
+        about: whose it is, and what it compares, in a sentence.
+        views: numbers of the views that count; None takes all that the truth has.
+        size_px: width and height of the images; None takes the truth's.
+        truth, prediction: how either is read.
+        similarity: whose SSIM it is, see :mod:`zero123lib.metrics.similarity`.
+        summed_singly: PSNR's squared errors are added in float32, see
+            :func:`zero123lib.metrics.psnr_single`.
+        lpips: on which trunk; None where its weights are not to be had.
+        objects: how many there are in the published tables.
+        rig: the cameras; None where each object has its own.
+        missing: metrics of the publication that cannot be computed here, and why.
+        published: rows of published tables on the same objects: PSNR, SSIM, LPIPS.
+    """
+
+    name: str
+    about: str
+    views: range | None
+    size_px: int | None
+    truth: Reading
+    prediction: Reading
+    similarity: Similarity
+    lpips: Net | None
+    objects: int | None = None
+    rig: Rig | None = None
+    missing: tuple[str, ...] = ()
+    summed_singly: bool = False
+    published: Mapping[str, tuple[float, float, float]] | None = None
+
+
+SYNC_RIG = Rig(tuple(Pose(30.0, 22.5 * k, 1.5) for k in range(16)), focal_px=280.0, size_px=256)
+
+FOLDER = Protocol(
+    "folder",
+    "anyone's predictions against anyone's truth, file by file of the same name",
+    views=None,
+    size_px=None,
+    truth=Reading("composite"),
+    prediction=Reading("composite"),
+    similarity="torchmetrics",
+    lpips="alex",
+)
+SYNCDREAMER = Protocol(
+    "syncdreamer",
+    "SyncDreamer's eval_nvs.py (Liu et al. 2023): 16 views, view 0, the input, among them",
+    views=range(16),
+    size_px=256,
+    truth=Reading("composite"),
+    prediction=Reading("composite"),
+    similarity="torchmetrics single",
+    summed_singly=True,
+    lpips="vgg",
+    objects=30,
+    rig=SYNC_RIG,
+    published={
+        "Zero123": (18.93, 0.779, 0.166),
+        "Zero123-XL": (19.47, 0.783, 0.159),
+        "Stable Zero123": (19.79, 0.788, 0.153),
+        "SyncDreamer": (20.05, 0.798, 0.146),
+        "HarmonyView": (20.69, 0.825, 0.133),
+    },
+)
+ESCHERNET = Protocol(
+    "eschernet",
+    "EscherNet's eval_2D_NVS.py on GSO (Kong et al. 2024): views 10 to 24 of 25 random ones",
+    views=range(10, 25),
+    size_px=256,
+    truth=Reading("clear", needs_alpha=True, side_px=256),
+    prediction=Reading("dropped"),
+    similarity="uniform 7",
+    lpips="alex",
+    objects=30,
+)
+IFUSION = Protocol(
+    "ifusion",
+    "iFusion's eval.py --nvs (Wu et al. 2023): 8 test views of the pair 0,1",
+    views=range(8),
+    size_px=256,
+    truth=Reading("half"),
+    prediction=Reading("half"),
+    similarity="zero-padded",
+    lpips="vgg",
+    missing=("pose errors: they need the estimated cameras, which this verb does not read",),
+)
+FREE3D = Protocol(
+    "free3d",
+    "Free3D's evaluation.py (Zheng and Vedaldi 2024): 12 views, alpha dropped",
+    views=range(12),
+    size_px=256,
+    truth=Reading("dropped"),
+    prediction=Reading("dropped"),
+    similarity="uniform 11",
+    lpips=None,
+    objects=1030,
+    missing=(
+        "LPIPS on SqueezeNet: its weights are not to be had",
+        "FID on CLIP ViT-B/32: its weights are not to be had",
+    ),
+)
+PROTOCOLS = {one.name: one for one in (FOLDER, SYNCDREAMER, ESCHERNET, IFUSION, FREE3D)}
