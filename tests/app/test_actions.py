@@ -392,7 +392,7 @@ def test_a_model_that_needs_the_inputs_elevation_asks_for_it(
 
 def test_the_page_says_which_model_it_has(pipe: Zero123Pipeline) -> None:
     line = about_model(pipe)
-    assert line.startswith("tiny: licence ") and pipe.config["domain"] in line
+    assert line.startswith("tiny: licence ") and pipe.trained_on["domain"] in line
     pages = [str(block["props"].get("value")) for block in build(pipe).config["components"]]
     assert any(line in page for page in pages)
 

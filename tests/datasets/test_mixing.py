@@ -10,9 +10,16 @@ import pytest
 import torch
 
 from zero123lib.datasets.augmenting import Augmentation, AugmentedPairs, color_matrices
-from zero123lib.datasets.batches import Batch, Pair, collate, pair_pose
+from zero123lib.datasets.batches import (
+    Batch,
+    Pair,
+    camera_of,
+    collate,
+    pair_camera,
+    pair_pose,
+)
 from zero123lib.datasets.mixing import MixedPairs, shares
-from zero123lib.views.poses import Encoding, Pose
+from zero123lib.views.poses import Encoding, Pose, encode_poses
 
 SIZE = 8
 
@@ -28,8 +35,9 @@ class Numbered:
     def pair(self, number: int) -> Pair:
         random = np.random.default_rng([number, *self.name.encode()])
         images = torch.from_numpy(random.uniform(-1, 1, (2, 3, SIZE, SIZE)).astype(np.float32))
-        poses = [Pose(*random.uniform((-60, -180, 1.5), (60, 180, 2.2))) for _ in range(2)]
-        return Pair(images[0], images[1], pair_pose(poses[0], poses[1], self.encoding))
+        poses = tuple(Pose(*random.uniform((-60, -180, 1.5), (60, 180, 2.2))) for _ in range(2))
+        pose = pair_pose(*poses, self.encoding)
+        return Pair(images[0], images[1], pose, pair_camera(*poses))
 
     def batches(self, first: int, step: int, batch_size: int) -> Iterator[Batch]:
         number = first
@@ -98,6 +106,16 @@ def test_in_a_mirror_the_camera_goes_round_the_other_way(encoding: Encoding) -> 
     mirror = pair_pose(Pose(10.0, -25.0, 1.8), Pose(-5.0, -80.0, 2.0), encoding)
     factor = mirror / pair_pose(there, back, encoding)
     assert torch.allclose(batch["pose"], plain["pose"] * factor, atol=1e-5)
+
+
+@pytest.mark.parametrize("encoding", ["zero123", "stable-zero123"])
+def test_the_camera_that_a_batch_carries_is_the_one_that_it_encodes(encoding: Encoding) -> None:
+    shares = Augmentation(same_camera=0.3, mirrored=0.5, recolored=0.5)
+    batch = next(AugmentedPairs(Numbered("a", encoding), shares, 7, encoding).batches(0, 1, 16))
+    for index, encoded in enumerate(batch["pose"]):
+        pose, elevation_deg = camera_of(batch, index)
+        again = encode_poses([pose], encoding, elevation_deg)[0]
+        assert torch.allclose(again, encoded, atol=1e-5)
 
 
 def test_other_colours_keep_white_and_greys_hue_and_the_blend_with_white() -> None:

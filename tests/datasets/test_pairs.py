@@ -66,6 +66,7 @@ def test_batches_are_as_promised(kind: str, make_objects: Callable[..., Path]) -
         "condition": (3, 3, 24, 24),
         "target": (3, 3, 24, 24),
         "pose": (3, 4),
+        "camera": (3, 4),
     }
     assert all(value.dtype == torch.float32 for value in batch.values())
     for name in ("condition", "target"):

@@ -54,7 +54,8 @@ def test_notice_is_given_and_logged(
     distance = float(make_pipeline().own_view_distance(make_pipeline().prepare(image)))
     for threshold in (distance * 1.001, distance * 0.999):
         known = DomainStatistics(threshold).to_config()
-        pipe = make_pipeline(domain="drawn objects", domain_statistics=known, model_name="mine")
+        trained_on = {"domain": "drawn objects", "domain_statistics": known}
+        pipe = make_pipeline(trained_on=trained_on, model_name="mine")
         made = pipe(image, [RelativePose(azimuth_deg=90)], num_inference_steps=1)
         if threshold > distance:
             assert made.notice is None and caplog.messages == []

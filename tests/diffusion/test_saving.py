@@ -64,14 +64,17 @@ def test_config_and_weights_come_back(make_pipeline: MakePipeline, tmp_path: Pat
         "model_name": "mine",
         "num_inference_steps": 30,
         "guidance_scale": 2.5,
-        "domain": "drawn objects",
-        "domain_statistics": {"own_view_lpips": 0.25},
         "foreground_ratio": 0.7,
-        "scene_kinds": ["mug", "car"],  # two texts, as of a component
+        "trained_on": {
+            "domain": "drawn objects",
+            "domain_statistics": {"own_view_lpips": 0.25},
+            "scene_kinds": ["mug", "car"],
+        },
     }
     pipe = make_pipeline(**config)
     pipe.save_pretrained(tmp_path)
     again = Zero123Pipeline.from_pretrained(tmp_path)
+    assert again.trained_on == config["trained_on"] and make_pipeline().trained_on == {}
     assert {name: again.config[name] for name in config} == config
     assert again.model_name == "mine"
     kept = {name: v for name, v in pipe.scheduler.config.items() if not name.startswith("_")}
@@ -81,6 +84,21 @@ def test_config_and_weights_come_back(make_pipeline: MakePipeline, tmp_path: Pat
             weights, read = component.state_dict(), again.components[name].state_dict()
             assert weights.keys() == read.keys()
             assert all(torch.equal(weights[key], read[key]) for key in weights)
+
+
+def test_what_older_folders_say_beside_the_settings_is_known(
+    make_pipeline: MakePipeline, tmp_path: Path
+) -> None:
+    known = {"domain": "drawn objects", "scene_kinds": ["mug", "car"]}
+    make_pipeline().save_pretrained(tmp_path)
+    file = tmp_path / "model_index.json"
+    index = json.loads(file.read_text())
+    del index["trained_on"]
+    file.write_text(json.dumps({**index, **known, "domain_statistics": {"grain_threshold": 2.1}}))
+    pipe = Zero123Pipeline.from_pretrained(tmp_path)
+    assert pipe.trained_on == known and "domain" not in pipe.config
+    assert Zero123Pipeline(**pipe.components, **pipe.parameters).trained_on == known
+    assert Zero123Pipeline.from_pipe(pipe).trained_on == known
 
 
 def test_a_model_without_a_name_is_called_by_its_folder(

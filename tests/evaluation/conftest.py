@@ -16,7 +16,8 @@ class Echo:
     """Answers every sample with the input, and remembers what it was asked."""
 
     image_size, model_name, licence = SIZE, "echo", None
-    config = {"num_inference_steps": 9, "guidance_scale": 1.5, "scene_kinds": None}  # noqa: RUF012
+    config = {"num_inference_steps": 9, "guidance_scale": 1.5}  # noqa: RUF012
+    trained_on = {}  # noqa: RUF012
 
     def __init__(self) -> None:
         self.asked: list[SimpleNamespace] = []

@@ -16,8 +16,7 @@ from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.training.checkpoints import whole_checkpoints
 from zero123lib.training.data import validation_pairs
 from zero123lib.training.loop import start
-from zero123lib.training.validation import Validation, decoded
-from zero123lib.views.poses import RelativePose, encode_poses
+from zero123lib.training.validation import Validation
 
 
 def arguments(tmp_path, renders, *more: str) -> list[str]:
@@ -96,17 +95,6 @@ def test_validation_is_fixed_and_free_of_dropout(tmp_path, renders):
     plain = start(toy_config(tmp_path, f"data.path={renders}", "objective.dropout=0"))
     pairs = validation_pairs(plain.config, plain.pipe)
     assert losses[0] == losses[1] == Validation.of(plain, pairs).loss(plain)
-
-
-@pytest.mark.parametrize("encoding", ["zero123", "stable-zero123"])
-def test_encoded_poses_are_read_back(tmp_path, encoding):
-    pipe = start(toy_config(tmp_path)).pipe
-    pipe.register_to_config(encoding=encoding)
-    radius = 0.3 if encoding == "zero123" else 0.0
-    pose = RelativePose(-20.0, 140.0, radius)
-    got, elevation_deg = decoded(pipe, encode_poses([pose], encoding, 25.0)[0])
-    assert (got.elevation_deg, got.azimuth_deg, got.radius) == pytest.approx((-20, 140, radius))
-    assert elevation_deg is None or elevation_deg == pytest.approx(25, abs=1e-4)
 
 
 def test_torchrun_starts_it(tmp_path, renders):

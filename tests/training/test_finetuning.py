@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from zero123lib.cli import main
+from zero123lib.datasets.batches import camera_of
 from zero123lib.datasets.pairs import open_pairs
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.lpips import lpips_alex
 from zero123lib.metrics import psnr
-from zero123lib.training.validation import decoded
 
 MESHES = ("spot.glb", "water_bottle.glb", "milk_truck.glb")
 PAIRS = 96
@@ -27,7 +27,7 @@ def held_out_scores(model: str | Path, views: Path) -> tuple[float, float]:
     batch = next(open_pairs(views, pipe.image_size).batches(0, 1, PAIRS))
     scores = []
     for index in range(PAIRS):
-        pose, _ = decoded(pipe, batch["pose"][index])
+        pose, _ = camera_of(batch, index)
         made: Any = pipe(
             batch["condition"][index],
             [pose],

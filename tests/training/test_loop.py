@@ -223,14 +223,14 @@ def test_lora_resumes(tmp_path):
 
 def test_the_result_knows_what_its_start_knew_and_what_it_saw(tmp_path):
     state = start(toy_config(tmp_path))
-    state.pipe.register_to_config(foreground_ratio=0.5, scene_kinds=["mug"])
-    known = averaged_pipeline(state).config
-    assert (known["foreground_ratio"], known["scene_kinds"]) == (0.5, ["mug"])
+    state.pipe.register_to_config(foreground_ratio=0.5, trained_on={"scene_kinds": ["mug"]})
+    made = averaged_pipeline(state)
+    assert (made.config["foreground_ratio"], made.trained_on) == (0.5, {"scene_kinds": ["mug"]})
     scenes = DataConfig(source="scenes", scenes=ScenesConfig(kinds=("car", "duck")))
     state.config = replace(state.config, data=scenes)
-    assert averaged_pipeline(state).config["scene_kinds"] == ["car", "duck"]
+    assert averaged_pipeline(state).trained_on["scene_kinds"] == ["car", "duck"]
     state.config = replace(state.config, data=replace(scenes, scenes=ScenesConfig()))
-    assert averaged_pipeline(state).config["scene_kinds"] is None
+    assert averaged_pipeline(state).trained_on["scene_kinds"] is None
 
 
 def test_the_result_is_a_pipeline_of_the_averages(tmp_path):

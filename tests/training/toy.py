@@ -88,7 +88,8 @@ class NumberedPairs:
         images = torch.from_numpy(random.random((2, 3, self.size, self.size), np.float32)) * 2 - 1
         if number == self.broken:
             images[:] = torch.nan
-        return Pair(images[0], images[1], torch.from_numpy(random.random(4, np.float32)))
+        pose = torch.from_numpy(random.random(4, np.float32))
+        return Pair(images[0], images[1], pose, torch.zeros(4))
 
 
 def write_renders(root: Path, objects: int = 3, views: int = 4) -> Path:

@@ -41,7 +41,7 @@ _LOWEST_PUBLISHED_DEG = -30.0
 
 def lowest_trained_deg(pipe: Zero123Pipeline) -> float:
     """Return the elevation of the lowest camera that a model was trained with; -90 if unknown."""
-    if pipe.config["scene_kinds"]:
+    if pipe.trained_on.get("scene_kinds"):
         return ELEVATIONS_DEG[0]
     return _LOWEST_PUBLISHED_DEG if pipe.model_name in NAMED else -90.0
 

@@ -79,6 +79,7 @@ class AugmentedPairs:
             "condition": _seen(condition, mirrored, recolored, colors),
             "target": _seen(target, mirrored, recolored, colors),
             "pose": self._pose(batch["pose"], same, mirrored),
+            "camera": _camera(batch["camera"], same, mirrored),
         }
 
     def _pose(self, pose: Tensor, same: Tensor, mirrored: Tensor) -> Tensor:
@@ -93,6 +94,14 @@ class AugmentedPairs:
             pose[same, 3] = 0.0
         pose[mirrored, 1] *= -1
         return pose
+
+
+def _camera(camera: Tensor, same: Tensor, mirrored: Tensor) -> Tensor:
+    """Cameras ``[B, 4]`` of the augmented pairs; the condition's elevation stays."""
+    camera = camera.clone()
+    camera[same, :3] = 0.0
+    camera[mirrored, 1] *= -1
+    return camera
 
 
 def color_matrices(hue: Tensor, saturation: Tensor, strength: Tensor) -> Tensor:

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from zero123lib._errors import ArgumentError
 from zero123lib.views.images import MIN_SIDE_PX
-from zero123lib.views.poses import Encoding, Pose, check_encoding, encode_poses
+from zero123lib.views.poses import Encoding, Pose, RelativePose, check_encoding, encode_poses
 
-# condition, target: float32 [B, 3, S, S] in [-1, 1], on white; pose: float32 [B, 4], encoded
+# condition, target: float32 [B, 3, S, S] in [-1, 1], on white; pose: float32 [B, 4], encoded;
+# camera: float32 [B, 4], see `pair_camera`
 Batch = dict[str, Tensor]
 
 
@@ -51,16 +52,33 @@ class Pair:
     Attributes:
         condition, target: float32 [3, S, S] in [-1, 1], on white.
         pose: float32 [4], target minus condition, in the checkpoint's encoding.
+        camera: float32 [4], the same as plain numbers, see `pair_camera`.
     """
 
     condition: Tensor
     target: Tensor
     pose: Tensor
+    camera: Tensor
 
 
 def pair_pose(condition: Pose, target: Pose, encoding: Encoding) -> Tensor:
     """Return the target's camera as seen from the condition's, encoded, float32 [4]."""
     return encode_poses([target.relative_to(condition)], encoding, condition.elevation_deg)[0]
+
+
+def pair_camera(condition: Pose, target: Pose) -> Tensor:
+    """Return the target's camera as seen from the condition's as plain numbers, float32 [4]: how
+    far up, degrees, how far round, degrees, how much farther; and the condition's own elevation,
+    degrees."""
+    turn = target.relative_to(condition)
+    numbers = (turn.elevation_deg, turn.azimuth_deg, turn.radius, condition.elevation_deg)
+    return torch.tensor(numbers, dtype=torch.float32)
+
+
+def camera_of(batch: Batch, index: int) -> tuple[RelativePose, float]:
+    """Return the camera of a batch's pair, and its condition's elevation in degrees."""
+    *turn, elevation_deg = batch["camera"][index].tolist()
+    return RelativePose(*turn), elevation_deg
 
 
 def collate(pairs: Sequence[Pair]) -> Batch:
@@ -69,6 +87,7 @@ def collate(pairs: Sequence[Pair]) -> Batch:
         "condition": torch.stack([pair.condition for pair in pairs]),
         "target": torch.stack([pair.target for pair in pairs]),
         "pose": torch.stack([pair.pose for pair in pairs]),
+        "camera": torch.stack([pair.camera for pair in pairs]),
     }
 
 

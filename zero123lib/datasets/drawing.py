@@ -13,7 +13,7 @@ import numpy as np
 
 from zero123lib.views.poses import Encoding
 
-from .batches import Pair, pair_pose
+from .batches import Pair, pair_camera, pair_pose
 from .samples import Sample, SampleError, image_tensor, read_sample
 
 # What a number is drawn for; the second entry of the seeds, so that no two streams are alike.
@@ -105,6 +105,7 @@ def draw_pair(
                 image_tensor(condition.image, size),
                 image_tensor(target.image, size),
                 pair_pose(condition.pose, target.pose, encoding),
+                pair_camera(condition.pose, target.pose),
             )
     skipped[stored.name] = f"expected at least 2 usable views, got {len(good)}"
     return None

@@ -51,13 +51,8 @@ class Zero123Model(DiffusionPipeline, StableDiffusionMixin):
         num_inference_steps, guidance_scale: what calls take that name none.
         foreground_ratio: longest side of the object over the image's that the model does best
             with; images are framed so unless told.
-        domain: what the model's training images show, a plural noun phrase such as
-            "simple drawn objects"; None when it knows photos of anything.
-        domain_statistics: those images' own, from
-            :meth:`~zero123lib.diffusion.domain.DomainStatistics.to_config`.
-        scene_kinds: of the procedural objects that it was trained on, names in
-            ``zero123lib.scenes.KINDS``: evaluation asks about these. None where it was trained on
-            all of them, or on none.
+        trained_on: what the checkpoint says of its training images, see the property
+            :attr:`trained_on`; None where it says nothing.
 
     Raises:
         ArgumentError: a setting is out of range, or the encoding is not the projection's.
@@ -84,9 +79,7 @@ class Zero123Model(DiffusionPipeline, StableDiffusionMixin):
         num_inference_steps: int = 50,
         guidance_scale: float = 3.0,
         foreground_ratio: float = FOREGROUND_RATIO,
-        domain: str | None = None,
-        domain_statistics: dict | None = None,
-        scene_kinds: list[str] | None = None,
+        trained_on: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         settings = {
@@ -96,9 +89,7 @@ class Zero123Model(DiffusionPipeline, StableDiffusionMixin):
             "num_inference_steps": num_inference_steps,
             "guidance_scale": guidance_scale,
             "foreground_ratio": foreground_ratio,
-            "domain": domain,
-            "domain_statistics": domain_statistics,
-            "scene_kinds": scene_kinds,
+            "trained_on": trained_on,
         }
         check_settings(settings)
         camera_projection.settle_encoding(cast(Encoding, settings["encoding"]))
@@ -223,6 +214,17 @@ class Zero123Model(DiffusionPipeline, StableDiffusionMixin):
     def licence(self) -> str | None:
         """Return the weights' licence, as their publisher states it."""
         return self.config["licence"]
+
+    @property
+    def trained_on(self) -> Mapping[str, Any]:
+        """Return what the checkpoint says of its training images; nothing where it says nothing.
+
+        ``domain``: what they show, a plural noun phrase such as "simple drawn objects";
+        ``domain_statistics``: by which an image is near or far, see
+        :class:`~zero123lib.diffusion.domain.DomainStatistics`; ``scene_kinds``: which procedural
+        objects they show, names in ``zero123lib.scenes.KINDS``.
+        """
+        return self.config["trained_on"] or {}
 
     @property
     def _compression(self) -> int:

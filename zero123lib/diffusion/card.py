@@ -7,7 +7,7 @@ from zero123lib.diffusion.pipeline import Zero123Pipeline
 
 def about_model(pipe: Zero123Pipeline) -> str:
     """Return one line on a loaded model, for apps to show beside its images."""
-    licence, known = pipe.licence, pipe.config["domain"]
+    licence, known = pipe.licence, pipe.trained_on.get("domain")
     parts = [
         f"licence {licence}" if licence else "licence not stated beside its weights",
         f"trained on {known}" if known else "its training data is not stated beside its weights",

@@ -89,7 +89,7 @@ class Zero123Pipeline(Zero123Model):
 
         A model that has :class:`DomainStatistics` is asked for one view, from the image's camera.
         """
-        domain, statistics = self.config["domain"], self.config["domain_statistics"]
+        domain, statistics = map(self.trained_on.get, ("domain", "domain_statistics"))
         if domain is None or statistics is None:
             return None
         known = DomainStatistics.from_config(statistics)

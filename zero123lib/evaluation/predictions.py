@@ -73,7 +73,7 @@ def evaluated_kinds(pipe: Zero123Pipeline, kinds: Collection[str] | None = None)
     Raises:
         ValueError: one of them is unknown, or none is given.
     """
-    own = list(pipe.config["scene_kinds"] or KINDS)
+    own = list(pipe.trained_on.get("scene_kinds") or KINDS)
     asked = own if kinds is None else list(kinds)
     try:
         check_kinds(asked)

@@ -28,7 +28,6 @@ def bundled_settings() -> dict[str, Any]:
         "num_inference_steps": RECOMMENDED_STEPS,
         "guidance_scale": RECOMMENDED_GUIDANCE,
         "foreground_ratio": RECOMMENDED_RATIO,
-        "domain": DOMAIN,
     }
 
 

@@ -15,7 +15,7 @@ from transformers.utils import logging
 from zero123lib._files import whole_folder
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.training import lora
-from zero123lib.training.bundle import bundled_settings, known_domain
+from zero123lib.training.bundle import DOMAIN, bundled_settings, known_domain
 from zero123lib.training.copying import cpu_copy
 from zero123lib.training.loop import TrainState
 from zero123lib.training.processes import on_main
@@ -24,7 +24,7 @@ _CARD = "README.md"
 # Of a pipeline, beside its components.
 _SETTINGS = (
     "encoding", "model_name", "licence", "num_inference_steps", "guidance_scale",
-    "foreground_ratio", "domain", "domain_statistics", "scene_kinds",
+    "foreground_ratio",
 )  # fmt: skip
 
 
@@ -43,18 +43,22 @@ def averaged_pipeline(state: TrainState) -> Zero123Pipeline:
     output = state.config.output
     settings |= {"model_name": output.name or settings["model_name"]}
     drawn = [one.scenes for one in state.config.data.sources if one.source == "scenes"]
+    trained_on = dict(pipe.trained_on)
     if output.bundled:
         settings |= bundled_settings()
+        trained_on = {}
     if drawn:
         all_kinds = any(scenes.kinds is None for scenes in drawn)
         named = {kind for scenes in drawn for kind in scenes.kinds or ()}
-        settings["scene_kinds"] = None if all_kinds else sorted(named)
+        trained_on["scene_kinds"] = None if all_kinds else sorted(named)
+    settings["trained_on"] = trained_on or None
     result = Zero123Pipeline(unet=unet, **parts, scheduler=pipe.scheduler, **settings)
     for network in (unet, *parts.values()):
         network.eval().requires_grad_(False)
     if output.bundled:
         result.set_progress_bar_config(disable=True)
-        result.register_to_config(domain_statistics=known_domain(result).to_config())
+        world = {"domain": DOMAIN, "domain_statistics": known_domain(result).to_config()}
+        result.register_to_config(trained_on=world | trained_on)
     return result
 
 

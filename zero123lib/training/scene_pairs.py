@@ -17,7 +17,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zero123lib.datasets.batches import Batch, Pair, check_numbers, check_source, collate, pair_pose
+from zero123lib.datasets.batches import (
+    Batch,
+    Pair,
+    check_numbers,
+    check_source,
+    collate,
+    pair_camera,
+    pair_pose,
+)
 from zero123lib.scenes import HELD_OUT_SEED, random_camera, random_scene, render
 from zero123lib.training.config import ScenesConfig
 from zero123lib.views.eight_bits import to_uint8
@@ -101,6 +109,7 @@ class ScenePairs:
             images[condition].float() / 127.5 - 1,
             images[target].float() / 127.5 - 1,
             pair_pose(poses[condition], poses[target], self.encoding),
+            pair_camera(poses[condition], poses[target]),
         )
 
     def _scene_views(self, index: int) -> tuple[Tensor, list[Pose]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,12 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from zero123lib.datasets.pairs import Batch, PairSource
-from zero123lib.diffusion.pipeline import Zero123Pipeline
+from zero123lib.datasets.batches import Batch, PairSource, camera_of
 from zero123lib.training.loop import TrainState
 from zero123lib.training.objective import Draws, denoising_loss, draw
 from zero123lib.training.processes import on_main
-from zero123lib.views.poses import RelativePose
 
 # Of the noise: no number that training draws for.
 _SEED = 7_000_003
@@ -67,7 +64,7 @@ class Validation:
         with _averaged(state):
             for index in range(min(config.views, config.pairs)):
                 images = [self.batch[name][index] for name in ("condition", "target")]
-                pose, elevation_deg = decoded(pipe, self.batch["pose"][index])
+                pose, elevation_deg = camera_of(self.batch, index)
                 made = pipe.views(
                     pipe.encode(pipe.prepare(images[0])),
                     [pose],
@@ -78,16 +75,6 @@ class Validation:
                 )
                 rows.append(torch.cat([*images, made[0].cpu()], -1))
         return ((torch.cat(rows, -2) + 1) / 2).clamp(0, 1)
-
-
-def decoded(pipe: Zero123Pipeline, vector: Tensor) -> tuple[RelativePose, float | None]:
-    """Return the camera that an encoded pose ``[4]`` stands for, and the condition's elevation
-    where it says that in place of the radius."""
-    polar, sine, cosine, last = vector.double().tolist()
-    elevation, azimuth = -math.degrees(polar), math.degrees(math.atan2(sine, cosine))
-    if pipe.config["encoding"] == "stable-zero123":
-        return RelativePose(elevation, azimuth), 90 - math.degrees(last)
-    return RelativePose(elevation, azimuth, last), None
 
 
 def _part(draws: Draws, part: slice) -> Draws:

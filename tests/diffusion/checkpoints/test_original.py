@@ -390,18 +390,26 @@ def test_settings_that_are_nobodys_are_ignored(original: Any, load: Load, tmp_pa
         ("model_name", [1, ["x"]]),
         ("num_inference_steps", [0, 1001, 50.0, "50", True, 10**400]),
         ("guidance_scale", [-1, "3", math.nan, math.inf, True, 10**400]),
+        ("trained_on", [1, [], {"kinds": ["mug"]}]),
         ("domain", [1]),
         ("scene_kinds", [1, "mug", [], [1], ["x" * 101], ["x"] * 1001]),
-        ("domain_statistics", [1, {}, {"own_view_lpips": "x"}, {"own_view_lpips": 1, "x": 1}]),
+        (
+            "trained_on.domain_statistics",
+            [1, {}, {"own_view_lpips": "x"}, {"own_view_lpips": 1, "x": 1}],
+        ),
     ],
 )
 def test_settings_of_other_kinds_are_refused(
     original: Any, load: Load, tmp_path: Path, name: str, values: list[Any]
 ) -> None:
     path = tmp_path / "zero123.safetensors"
+    expected = rf"^source: expected (trained_on\.)?{name} to be"
     for value in values:
-        save_file(original.state, path, {"zero123lib": json.dumps({name: value})})
-        with pytest.raises(MismatchedCheckpointError, match=f"^source: expected {name} to be") as e:
+        stated = value
+        for key in reversed(name.split(".")):
+            stated = {key: stated}
+        save_file(original.state, path, {"zero123lib": json.dumps(stated)})
+        with pytest.raises(MismatchedCheckpointError, match=expected) as e:
             load(path, use_ema=False)
         assert str(path) in str(e.value)
         assert "\n" not in str(e.value)

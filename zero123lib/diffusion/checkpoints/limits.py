@@ -147,14 +147,8 @@ def scheduler_config(kind: type, config: Mapping[str, Any], source: Path) -> dic
 _Whole = BeforeValidator(lambda value: int(value) if is_whole(value) else value)
 _Text = Annotated[str | None, Field(description="a text")]
 
-# The pipeline's own settings, and what each may be.
-SETTINGS: dict[str, Any] = {
-    "encoding": Encoding,
-    "model_name": _Text,
-    "licence": _Text,
-    "num_inference_steps": Annotated[int, _Whole, Field(ge=1, le=1000)],
-    "guidance_scale": Annotated[float, Field(ge=0, le=1e9, description="a number of at least 0")],
-    "foreground_ratio": Annotated[float, Field(gt=0, le=1)],
+# What a checkpoint may say of its training images.
+TRAINED_ON: dict[str, Any] = {
     "domain": _Text,
     "domain_statistics": Annotated[
         dict[Literal["own_view_lpips"], float] | None,
@@ -166,10 +160,27 @@ SETTINGS: dict[str, Any] = {
     ],
 }
 
+# The pipeline's own settings, and what each may be.
+SETTINGS: dict[str, Any] = {
+    "encoding": Encoding,
+    "model_name": _Text,
+    "licence": _Text,
+    "num_inference_steps": Annotated[int, _Whole, Field(ge=1, le=1000)],
+    "guidance_scale": Annotated[float, Field(ge=0, le=1e9, description="a number of at least 0")],
+    "foreground_ratio": Annotated[float, Field(gt=0, le=1)],
+    "trained_on": Annotated[
+        dict[Literal[tuple(TRAINED_ON)], Any] | None,
+        Field(description=f"a mapping of some of {', '.join(TRAINED_ON)}"),
+    ],
+}
+
 
 def checked_settings(settings: Mapping[str, Any], source: Path) -> dict[str, Any]:
     """Return the pipeline's own settings among those that a file states; the others, and None, are
     not.
+
+    What is said of training images may stand beside the settings, as older folders have it; their
+    statistics are of a measure that is no more.
 
     Args:
         settings: of ``model_index.json``, or of a weights file's metadata.
@@ -179,11 +190,16 @@ def checked_settings(settings: Mapping[str, Any], source: Path) -> dict[str, Any
         MismatchedCheckpointError: one is not what it can be.
     """
     known = {name: settings[name] for name in SETTINGS if settings.get(name) is not None}
+    older = TRAINED_ON.keys() - {"domain_statistics"}
+    beside = {name: settings[name] for name in older if settings.get(name) is not None}
+    if beside and "trained_on" not in known:
+        known["trained_on"] = beside
     try:
         check_settings(known)
     except ArgumentError as error:
         wanted = f"{error.name} to be {error.expected}"
-        raise _mismatch(wanted, known[error.name], source) from error
+        got = f"{error.got} in {str(source)!r}"
+        raise MismatchedCheckpointError("source", wanted, got) from error
     return known
 
 
@@ -191,6 +207,8 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     """Raise ArgumentError unless each of the pipeline's settings is what it can be."""
     for name, value in settings.items():
         check_value(name, SETTINGS[name], value, brief)
+    for name, value in (settings.get("trained_on") or {}).items():
+        check_value(f"trained_on.{name}", TRAINED_ON[name], value, brief)
 
 
 def _mismatch(wanted: str, value: Any, source: Path) -> MismatchedCheckpointError:
