@@ -8,7 +8,7 @@ export VENV
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-browser demo test soak bench notebooks docs lint format clean
+.PHONY: help setup setup-browser demo test soak gpu bench notebooks docs lint format clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -27,6 +27,9 @@ test: setup-browser ## all tests but the soak, nothing fetched from outside
 
 soak: setup ## the full sizes: many clients, kills, malformed files, many meshes
 	HF_HUB_OFFLINE=1 $(PY) -m pytest -m soak $(ARGS)
+
+gpu: setup ## on a GPU: its tests and the speed benchmark, into build/gpu.json, in eight minutes
+	$(PY) -m tests.gpu.report $(ARGS)
 
 bench: setup ## run the benchmarks/, which write their ratios as JSON
 	@set -e; for script in benchmarks/[!_]*.py; do \

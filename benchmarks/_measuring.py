@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import platform
 import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,48 @@ def peak_mib() -> int:
     # Kilobytes, but bytes on a Mac.
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return round(max(peak.ru_maxrss for peak in peaks) / unit)
+
+
+def reset_peak(device: torch.device) -> None:
+    """Begin to look for the largest memory anew, where the system can."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif device.type == "cpu" and sys.platform == "linux":
+        # 5 resets the mark, see proc_pid_clear_refs(5); containers may forbid it.
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_bytes(device: torch.device) -> int:
+    """The largest memory since :func:`reset_peak`: of a GPU its own, else of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if device.type == "mps":
+        return torch.mps.driver_allocated_memory()
+    if sys.platform != "linux":
+        return peak_mib() * 2**20
+    status = Path("/proc/self/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+
+
+class Stages:
+    """Sums the wall time of parts by name: ``with stages("decode"): ...``.
+
+    Args:
+        wait: for what the device still has to do.
+    """
+
+    def __init__(self, wait: Callable[[], object] = lambda: None) -> None:
+        self.seconds: dict[str, float] = {}
+        self._wait = wait
+
+    @contextlib.contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self._wait()
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
 def tabulate(

@@ -24,12 +24,9 @@ from typing import Any
 
 import torch
 from _measuring import metric, ratio, seconds
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+from _published import published_pipeline
 
-from zero123lib.diffusion import checkpoints
 from zero123lib.diffusion.distillation.variants import Variant
-from zero123lib.diffusion.model import CameraProjection, enable_one_token
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.diffusion.sds import Guidance
 from zero123lib.metrics import psnr
@@ -40,7 +37,6 @@ from zero123lib.views.poses import Pose, RelativePose, orbit
 STEPS = 60
 FIT_POSES = [RelativePose(10, 45), RelativePose(0, 180), RelativePose(30, -90)]
 FULL_NEEDS_BYTES = 8e9
-CONFIGS = Path(checkpoints.__file__).parent / "configs"
 
 
 def bundled() -> list[dict]:
@@ -92,26 +88,10 @@ def fitted(guidance: Guidance, variant: Variant) -> float:
     return float(psnr(rgb.detach(), truth).mean())
 
 
-def full_size_pipeline() -> Zero123Pipeline:
-    """The published sizes, made-up weights."""
-    unet: Any = UNet2DConditionModel.from_config(json.loads((CONFIGS / "unet.json").read_text()))
-    vae: Any = AutoencoderKL.from_config(json.loads((CONFIGS / "vae.json").read_text()))
-    scheduler: Any = DDIMScheduler.from_config(json.loads((CONFIGS / "scheduler.json").read_text()))
-    clip = CLIPVisionConfig(
-        hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16,
-        image_size=224, patch_size=14, projection_dim=768, hidden_act="quick_gelu",
-    )  # fmt: skip
-    enable_one_token(unet)
-    tower = CLIPVisionModelWithProjection(clip)
-    return Zero123Pipeline(
-        unet.eval(), vae.eval(), tower.eval(), CameraProjection(), scheduler, "zero123"
-    )
-
-
 def full_size() -> list[dict]:
     """One SDS step of one view with the published architecture, in this process."""
     torch.manual_seed(0)
-    pipe = full_size_pipeline()
+    pipe = published_pipeline()
     spent = {"UNet": 0.0, "VAE": 0.0}
 
     def timed(name: str, call: Callable[..., Any]) -> Callable[..., Any]:

@@ -96,7 +96,7 @@ def main() -> None:
     pipe.set_progress_bar_config(disable=True)
     photos(pipe, options.photos or map(Path, example_files()), options.sheet)
     if options.objects:
-        near = DomainStatistics.from_config(pipe.config["domain_statistics"]).own_view_lpips
+        near = DomainStatistics.from_config(pipe.trained_on["domain_statistics"]).own_view_lpips
         size = pipe.image_size
         scenes = distances(pipe, scene_samples(options.objects, VIEWS, size, list(KINDS)))
         good = float(scenes[:, 1].quantile(GOOD_SHARE))

@@ -200,3 +200,17 @@ def test_views_import_with_the_other_stacks_blocked() -> None:
     assert done.returncode == 0, done.stderr
     files = read_modules(ROOT / "zero123lib" / "views")
     assert len(done.stdout.split()) == len(files) - 1 > 0
+
+
+def test_settings_that_are_asked_of_a_model_exist() -> None:
+    """Type checkers see a mapping's names as little as they see a notebook."""
+    from zero123lib.diffusion.checkpoints.limits import SETTINGS
+
+    asked = {
+        name
+        for folder in ("zero123lib", "benchmarks", "notebooks", "demo")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in (".py", ".ipynb")
+        for name in re.findall(r"pipe\.config\[\\?[\"'](\w+)", path.read_text())
+    }
+    assert asked and asked <= SETTINGS.keys()

@@ -63,6 +63,11 @@ JOBS: dict[str, tuple[str, list[str]]] = {
     ),
     "orbit": ("photo.png --count 2 --steps 1 --upscale 2 --out orbit", ["orbit/orbit.gif"]),
     "cutout": ("photo.png object.png --method u2netp", ["object.png"]),
+    "elevation": ("photo.png --landscape elevation.png", ["elevation.png"]),
+    "pose": (
+        "photo.png views/000.png --input-elevation 10 --steps 0 --out posed",
+        ["posed/landscape.png", "posed/transforms.json"],
+    ),
     "reconstruct": (f"photo.png --out run {' '.join(SMALL_RUN)}", ["run/mesh.glb"]),
     "convert": ("tiny converted --dtype float16", ["converted/model_index.json"]),
     "render": (
@@ -92,6 +97,8 @@ JOBS: dict[str, tuple[str, list[str]]] = {
     "evaluate eschernet": ("gso gso", []),
     "evaluate ifusion": ("gso gso", []),
     "evaluate free3d": ("gso gso", []),
+    "evaluate sv3d": ("orbits orbits", []),
+    "evaluate paper": ("gso gso", []),
     "evaluate compare": ("folder folder --out compared", ["compared/comparison.json"]),
     "models list": ("", []),
     "models fetch": ("tiny", []),
@@ -227,6 +234,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "gso/cup").mkdir(parents=True)
     for view in range(25):
         photo.resize((256, 256)).save(folder / f"gso/cup/{view:03d}.png")
+    (folder / "orbits/cup").mkdir(parents=True)
+    for view in range(21):
+        photo.resize((576, 576)).save(folder / f"orbits/cup/{view:03d}.png")
     centred = [[value - 0.5 for value in corner] for corner in corners]
     vertices = [(*place, *row[3:]) for place, row in zip(centred, vertices, strict=True)]
     lines[0] = "\n".join(" ".join(map(str, row)) for row in vertices)

@@ -35,7 +35,7 @@ def tree(tmp_path: Path) -> Path:
 
 def test_every_link_and_public_name_is_found(tree: Path, tmp_path: Path) -> None:
     unread = shutil.ignore_patterns("*.safetensors", "__pycache__", "api")
-    for folder in ("benchmarks", "docs", "notebooks", "zero123lib"):
+    for folder in ("benchmarks", "docs", "notebooks", "tests", "zero123lib"):
         shutil.copytree(ROOT / folder, tree / folder, ignore=unread, dirs_exist_ok=True)
     for path in ROOT.iterdir():
         if path.is_file():

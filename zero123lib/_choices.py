@@ -25,6 +25,12 @@ Sampler = Literal["official", "ddim", "unipc", "dpmpp", "euler"]
 # Those that can add noise on the way; the others take no eta.
 NOISY_SAMPLERS: tuple[Sampler, ...] = ("official", "ddim")
 
+# How views of an orbit agree: `zero123lib.diffusion.consistency`.
+Consistency = Literal["none", "viewfusion", "mutual"]
+
+# What is given up for speed: `zero123lib.diffusion.speed`.
+Speed = Literal["exact", "balanced", "fast"]
+
 # `zero123lib.diffusion.devices`.
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
@@ -36,3 +42,7 @@ RasterBackend = Literal["auto", "open3d", "pytorch3d"]
 
 # Whether all rendered objects have the same light: `zero123lib.rendering.settings`.
 Lighting = Literal["random", "fixed"]
+
+# The ways of a camera around the object, and how time goes by on them: `zero123lib.views.paths`.
+PathPreset = Literal["ring", "spiral", "rise", "sway", "zoom"]
+Easing = Literal["linear", "ease-in", "ease-out", "ease-in-out"]

@@ -7,6 +7,10 @@ class RunError(RuntimeError):
     """A run that cannot go on; the message says what to change, and files so far are whole."""
 
 
+class NotFiniteError(RunError, FloatingPointError):
+    """NaN or infinity came of a computation; the message says where."""
+
+
 class ArgumentError(ValueError):
     """An argument that cannot be used; reads ``name: expected EXPECTED, got GOT``.
 

@@ -49,6 +49,8 @@ def test_axe_finds_nothing_serious(
         assert serious(page) == []
         choose_example(page)
         page.get_by_text("Cut-out and framing").click()
+        page.get_by_text("A path for the camera").click()
+        page.get_by_role("button", name="Spiral").click()
         page.get_by_text("Sampling").click()
         page.get_by_text("Model", exact=True).click()
         page.wait_for_timeout(500)

@@ -54,6 +54,7 @@ ENDPOINTS = {
     "/view": [*CAMERA, "steps", "seed", "input_elevation", *IMAGE_LAST, "model"],
     "/views": ["image", "azimuths", *MANY, "seeds", "transparent", "model", "upscale"],
     "/orbit": ["image", "count", *MANY, "seeds", "transparent", "model", "upscale"],
+    "/path": ["image", "path", "count", *MANY, "seeds", "transparent", "model", "upscale"],
     "/model": ["model"],
     "/reconstruct": ["image", "recipe", "seed", "input_elevation", *IMAGE_LAST, "model"],
     "/stop": [],

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
@@ -22,6 +24,7 @@ from zero123lib.app.view_service import ViewService
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.meshes.load import load_mesh
 from zero123lib.reconstruction.recipes import recipe_names
+from zero123lib.views.poses import orbit
 
 DUCK = example_files()[3]
 
@@ -116,6 +119,34 @@ def test_the_mesh_comes_before_the_video_and_stop_skips_that(
     assert "Finished, without a video" in skipped[-1][1] and skipped[-1][5] is None
     assert Path(skipped[-1][2]).exists() and len(skipped) < len(answers)
     assert session.folder is not None and len(list(session.folder.glob("mesh-*"))) == 1
+
+
+def zipped(service: ViewService, session: Session, image: dict[str, str], up: float) -> set[str]:
+    asked = service.asked(session, image, None, 1, 0, up, (None, True, "auto"), None)
+    *_, (_, *files) = service.many(session, asked, orbit(2), 1, False, 1, gr.Progress())
+    with zipfile.ZipFile(files[-1]) as archive:
+        return {*archive.namelist()}
+
+
+def test_views_of_what_has_a_mesh_come_with_its_gaussians_and_for_colmap(
+    pipe: Zero123Pipeline, duck: dict[str, str]
+) -> None:
+    solid, session = service(pipe, SMALL.recipe_overrides), Session()
+    colmap = {f"sparse/0/{name}.txt" for name in ("cameras", "images", "points3D")}
+    before = zipped(solid.view_service, session, duck, 20.0)
+    assert {"000.png", "transforms.json", *colmap} < before
+    for answer in solid.reconstruct(session, duck, input_elevation=20.0):
+        if isinstance(answer[2], str):
+            solid.stop(session)  # there is no need of a video
+    after = zipped(solid.view_service, session, duck, 20.0)
+    assert after - before == {"gaussians.ply"}
+    # In another world, as of another picture, it is another object.
+    assert zipped(solid.view_service, session, duck, 10.0) == before
+    # A later run may take its place at any moment.
+    assert session.mesh is not None
+    session.mesh[1].unlink()
+    assert zipped(solid.view_service, session, duck, 20.0) == before
+    session.close()
 
 
 def lends(monkeypatch: pytest.MonkeyPatch, seconds: float, taken_at: str = "never") -> None:

@@ -93,7 +93,7 @@ def test_an_enlarged_view_is_seen_with_its_whole_caption(
 def test_whatever_is_tapped_is_large_enough_for_a_finger(browser: Browser, url: str) -> None:
     with opened(browser, url, **PHONE) as page:
         choose_example(page)
-        for part in ("Cut-out and framing", "Model", "Sampling"):
+        for part in ("Cut-out and framing", "Model", "A path for the camera", "Sampling"):
             page.get_by_text(part, exact=True).click()
         for tab in ("View", "Orbit", "3D"):
             page.get_by_role("tab", name=tab).click()
@@ -229,6 +229,8 @@ def test_results_say_of_what_they_were_made_and_fade_under_another_picture(
         page.locator("#picture input[type=file]").set_input_files(tmp_path / "bad.png")
         expect(page.locator(".toast-body")).to_contain_text("expected an image file")
         expect(make).to_be_disabled()
+        page.wait_for_timeout(2000)
+        expect(page.locator(".toast-message-item")).to_have_count(1)  # said once
         page.get_by_role("tab", name="View").click()
         expect(page.locator("#view img")).to_have_count(0)
         page.get_by_role("button", name="Left", exact=True).click()

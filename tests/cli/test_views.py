@@ -110,6 +110,35 @@ def test_several_images_get_a_folder_each(tmp_path: Path) -> None:
     assert left.azimuth_deg == pytest.approx(PRESETS["left"].azimuth_deg, abs=1e-3)
 
 
+def test_a_path_by_name_is_the_same_by_its_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["orbit", BEAR, "--count", "3", "--steps", "1", "--input-elevation", "20"]
+    named = ["--path", "spiral", "--elevation", "-10"]
+    assert main([*command, *named, "--out", str(tmp_path / "a")]) == 0
+    listing = str(tmp_path / "a" / "transforms.json")
+    assert main([*command, "--path", listing, "--out", str(tmp_path / "b")]) == 0
+    first, again = transforms(tmp_path / "a"), transforms(tmp_path / "b")
+    assert first["frames"] == again["frames"] and first["camera_path"] == again["camera_path"]
+    cameras = poses_from_transforms(first)
+    assert [one.elevation_deg for one in cameras] == pytest.approx([10, 35, 60], abs=1e-3)
+    for index in range(3):
+        once, twice = (pixels(tmp_path / out / f"00{index}.png") for out in "ab")
+        assert np.array_equal(once, twice)
+    capsys.readouterr()
+    far = str(tmp_path / "far.json")
+    Path(far).write_text('{"camera_path": {"keyframes": [{"at": 0.0, "radius": -3.0}]}}')
+    for wrong, complaint in (
+        (["--path", "circle"], "--path: expected ring, spiral, rise, sway, zoom or a transforms"),
+        (["--path", listing, "--elevation", "5"], "--path: expected no --elevation or --radius"),
+        (["--path", far], "--path: expected a camera farther than 0"),
+        (["--path", "ring", "--elevation", "80"], "--elevation: expected a camera between"),
+        (["--path", "zoom", "--radius", "0.1"], "--radius: expected none beside --path zoom"),
+    ):
+        assert main([*command, *wrong, "--out", str(tmp_path / "c")]) == 2
+        assert complaint in capsys.readouterr().err
+
+
 def test_orbit_goes_round_and_a_shorter_one_leaves_the_rest(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

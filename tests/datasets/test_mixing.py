@@ -35,9 +35,9 @@ class Numbered:
     def pair(self, number: int) -> Pair:
         random = np.random.default_rng([number, *self.name.encode()])
         images = torch.from_numpy(random.uniform(-1, 1, (2, 3, SIZE, SIZE)).astype(np.float32))
-        poses = tuple(Pose(*random.uniform((-60, -180, 1.5), (60, 180, 2.2))) for _ in range(2))
-        pose = pair_pose(*poses, self.encoding)
-        return Pair(images[0], images[1], pose, pair_camera(*poses))
+        seen, asked = (Pose(*random.uniform((-60, -180, 1.5), (60, 180, 2.2))) for _ in range(2))
+        pose = pair_pose(seen, asked, self.encoding)
+        return Pair(images[0], images[1], pose, pair_camera(seen, asked))
 
     def batches(self, first: int, step: int, batch_size: int) -> Iterator[Batch]:
         number = first

@@ -122,7 +122,7 @@ def test_shards_give_the_same_pairs_as_the_folder(make_objects: Callable[..., Pa
     def pairs(path: Path) -> set[tuple]:
         found = set()
         for batch in islice(open_pairs(path, SIZE).batches(0, 1, 12), 12):
-            for a, b, pose in zip(*batch.values(), strict=True):
+            for a, b, pose, _camera in zip(*batch.values(), strict=True):
                 numbers = tuple(np.round(pose.numpy().astype(float), 4).tolist())
                 found.add((*which(a), *which(b), numbers))
         return found

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import hooks
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from zero123lib.diffusion.model import CameraProjection, enable_one_token
@@ -119,3 +121,23 @@ def image() -> torch.Tensor:
     result[0, 6:26, 6:26], result[1, 6:26, 6:26] = ramp[:, None], ramp[None, :]
     result[2, 6:26, 6:26] = -0.5
     return result
+
+
+@pytest.fixture
+def cpu_as_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let accelerate offload from the CPU to nowhere, as it does from an accelerator to the CPU.
+
+    Its hooks are all the same, but that on the CPU they leave weights as tensors that are no
+    parameters, and then stumble over them.
+    """
+    place = hooks.set_module_tensor_to_device
+
+    def placed(module: Any, name: str, *given: Any, **rest: Any) -> None:
+        place(module, name, *given, **rest)
+        *path, leaf = name.split(".")
+        owner = module.get_submodule(".".join(path))
+        weight = owner._parameters.get(leaf)
+        if weight is not None and not isinstance(weight, nn.Parameter):
+            owner._parameters[leaf] = nn.Parameter(weight, requires_grad=False)
+
+    monkeypatch.setattr(hooks, "set_module_tensor_to_device", placed)

@@ -14,7 +14,6 @@ from typing import Any
 import diffusers.utils.hub_utils as hub_utils
 import pytest
 import torch
-from accelerate import hooks
 from diffusers import DiffusionPipeline, EulerDiscreteScheduler
 from diffusers.callbacks import (
     MultiPipelineCallbacks,
@@ -274,26 +273,6 @@ def views(pipe: Any, image: Tensor, **call: Any) -> Tensor:
 @pytest.fixture(scope="module")
 def plain(make_pipeline: MakePipeline, image: Tensor) -> dict[str, Tensor]:
     return {family: views(make_pipeline(family), image) for family in FAMILIES}
-
-
-@pytest.fixture
-def cpu_as_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let accelerate offload from the CPU to nowhere, as it does from an accelerator to the CPU.
-
-    Its hooks are all the same, but that on the CPU they leave weights as tensors that are no
-    parameters, and then stumble over them.
-    """
-    place = hooks.set_module_tensor_to_device
-
-    def placed(module: Any, name: str, *given: Any, **rest: Any) -> None:
-        place(module, name, *given, **rest)
-        *path, leaf = name.split(".")
-        owner = module.get_submodule(".".join(path))
-        weight = owner._parameters.get(leaf)
-        if weight is not None and not isinstance(weight, nn.Parameter):
-            owner._parameters[leaf] = nn.Parameter(weight, requires_grad=False)
-
-    monkeypatch.setattr(hooks, "set_module_tensor_to_device", placed)
 
 
 CASES = [

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import DPMSolverMultistepScheduler
 
 from zero123lib.diffusion.domain import DomainStatistics, fit_domain, own_view_distance
 from zero123lib.lpips import lpips_alex
@@ -47,8 +48,20 @@ def test_the_model_is_asked_for_the_images_own_view(
     assert float(pipe.own_view_distance(prepared)) == pytest.approx(float(expected))
 
 
+def test_the_distance_does_not_depend_on_the_scheduler(make_pipeline: Callable[..., Any]) -> None:
+    """One step of diffusers' own would begin at t = 1, where pure noise is taken for an image."""
+    pipe = make_pipeline("published")
+    prepared = pipe.prepare(torch.zeros(3, 32, 32), "none")
+    expected = pipe.own_view_distance(prepared)
+    pipe.scheduler = DPMSolverMultistepScheduler.from_config(
+        pipe.scheduler.config, timestep_spacing="leading"
+    )
+    assert torch.equal(pipe.own_view_distance(prepared), expected)
+
+
+@pytest.mark.parametrize("call", ["__call__", "orbit"])
 def test_notice_is_given_and_logged(
-    make_pipeline: Callable[..., Any], caplog: pytest.LogCaptureFixture
+    make_pipeline: Callable[..., Any], caplog: pytest.LogCaptureFixture, call: str
 ) -> None:
     image = torch.zeros(3, 32, 32)
     distance = float(make_pipeline().own_view_distance(make_pipeline().prepare(image)))
@@ -56,7 +69,8 @@ def test_notice_is_given_and_logged(
         known = DomainStatistics(threshold).to_config()
         trained_on = {"domain": "drawn objects", "domain_statistics": known}
         pipe = make_pipeline(trained_on=trained_on, model_name="mine")
-        made = pipe(image, [RelativePose(azimuth_deg=90)], num_inference_steps=1)
+        poses = 2 if call == "orbit" else [RelativePose(azimuth_deg=90)]
+        made = getattr(pipe, call)(image, poses, num_inference_steps=1)
         if threshold > distance:
             assert made.notice is None and caplog.messages == []
     assert made.notice is not None and made.notice.startswith(

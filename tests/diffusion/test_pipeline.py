@@ -15,6 +15,7 @@ from diffusers import DDIMScheduler
 from PIL import Image
 from torch import Tensor
 
+from zero123lib._errors import NotFiniteError
 from zero123lib.diffusion.apps import view_labels
 from zero123lib.diffusion.model import clip_embedding, disable_one_token
 from zero123lib.diffusion.pipeline import Zero123Pipeline
@@ -466,3 +467,45 @@ def test_unknown_encoding_is_refused(make_pipeline: MakePipeline) -> None:
         ValueError, match="encoding: expected one of zero123, stable-zero123, got 'zero124'"
     ):
         make_pipeline(encoding="zero124")
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "unipc", "dpmpp", "euler"])
+def test_what_is_not_finite_is_named_at_its_step(pipe: Any, image: Tensor, sampler: str) -> None:
+    """From the third evaluation on the network answers NaN in one view of two."""
+    calls = []
+
+    def spoil(module: Any, inputs: Any, output: Any) -> Any:
+        calls.append(None)
+        if len(calls) >= 3:
+            output.sample[-1] = torch.nan
+        return output
+
+    hook = pipe.unet.register_forward_hook(spoil)
+    options = {"num_inference_steps": 5, "guidance_scale": 1.0, "sampler": sampler}
+    try:
+        with pytest.raises(NotFiniteError, match="latents: .* after step 3 of .* got NaN"):
+            pipe(image, [RelativePose()] * 2, **options)
+    finally:
+        hook.remove()
+    pipe(image, [RelativePose()], num_inference_steps=1)
+
+
+def test_an_image_that_is_not_finite_is_named_not_black(
+    pipe: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    latents = torch.zeros(1, *pipe.latent_shape)
+    for value in (torch.nan, torch.inf):
+        spoilt = latents.clone()
+        spoilt[0, 0, 0, 0] = value
+        with pytest.raises(NotFiniteError, match="^latents: expected finite numbers"):
+            pipe.decode(spoilt)
+    decode = pipe.vae.decode
+
+    def overflowing(part: Tensor) -> Any:
+        made = decode(part)
+        made.sample[0, 0, 0, 0] = torch.inf
+        return made
+
+    monkeypatch.setattr(pipe.vae, "decode", overflowing)
+    with pytest.raises(NotFiniteError, match="^vae: expected finite images in torch.float32"):
+        pipe.decode(latents)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def test_a_small_run_writes_what_the_library_measures(tmp_path, capsys):
     out = tmp_path / "new" / "report"
     assert main([*SMALL, "--steps", "1", "--guidance", "1", "--out", str(out)]) == 0
     printed = capsys.readouterr().out
-    assert names_in(out) == {"report.json", "contact_sheet.png", "views.csv"}
+    assert names_in(out) == {"report.json", "report.html", "contact_sheet.png", "views.csv"}
     assert names_in(tmp_path / "new") == {"report"}
     report = json.loads((out / "report.json").read_text())
     pipe = Zero123Pipeline.from_pretrained("tiny")
@@ -49,6 +50,15 @@ def test_a_small_run_writes_what_the_library_measures(tmp_path, capsys):
         "model",
         *report["baselines"],
     }
+    by_object = report["by_object"]
+    assert [one["name"][:3] for one in by_object["objects"]] == ["000", "001"]
+    assert by_object["means"]["prediction"]["psnr_db"]["mean"] == pytest.approx(
+        report["psnr_db"], abs=1e-4
+    )
+    page = (out / "report.html").read_text()
+    assert page.count("<img") == 2 and not re.search(r'(src|href)="(?!data:)', page)
+    assert main(["evaluate", "compare", str(out), str(out)]) == 0
+    assert "scenes: a is" in capsys.readouterr().out
     ours = [float(row["psnr_db"]) for row in rows if row["answer"] == "model"]
     assert sum(ours) / 4 == pytest.approx(report["psnr_db"], abs=1e-4)
 

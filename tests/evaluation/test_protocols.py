@@ -15,18 +15,27 @@ from PIL import Image
 
 from zero123lib._errors import ArgumentError
 from zero123lib.cli import main
+from zero123lib.evaluation.comparing import compare_reports
 from zero123lib.evaluation.folders import find_pairs, read_views
-from zero123lib.evaluation.page import error_maps
+from zero123lib.evaluation.page import error_maps, page
+from zero123lib.evaluation.protocol_report import ProtocolReport
 from zero123lib.evaluation.protocols import (
     ESCHERNET,
     FOLDER,
     FREE3D,
     IFUSION,
     PROTOCOLS,
+    SYNC_FOCAL_PX,
     SYNC_RIG,
     SYNCDREAMER,
 )
-from zero123lib.evaluation.view_pairs import known_scores, order_note, score_images, score_views
+from zero123lib.evaluation.view_pairs import (
+    ObjectScores,
+    known_scores,
+    order_note,
+    score_images,
+    score_views,
+)
 from zero123lib.views.cameras import focal_px
 
 
@@ -78,7 +87,7 @@ def test_alpha_is_each_protocols_own(tmp_path, protocol, pixel, made, true) -> N
 
 
 def test_the_rig_of_syncdreamer_is_its_intrinsics() -> None:
-    fov = 2 * np.degrees(np.arctan(128 / SYNC_RIG.focal_px))
+    fov = 2 * np.degrees(np.arctan(128 / SYNC_FOCAL_PX))
     assert focal_px(256, fov) == pytest.approx(280)
     assert [SYNC_RIG.nearest(view) for view in (0, 1, 15)] == [1, 0, 0]
 
@@ -268,3 +277,28 @@ def test_a_run_resumes_reports_and_is_compared(tmp_path, capsys) -> None:
     assert main(["evaluate", "compare", *reports]) == 2
     error = capsys.readouterr().err
     assert re.search(r"B: expected LPIPS on alex .*, as a has, got vgg \(SHA-256 0123", error)
+
+
+def test_what_not_every_object_has_is_told_and_left_out(tmp_path) -> None:
+    """As of shapes, where an object without a mesh has a volume alone."""
+    objects = [
+        ObjectScores("cup", ["mesh"], {"prediction": {"volume_iou": [0.5], "chamfer": [0.1]}}),
+        ObjectScores("hat", ["mesh"], {"prediction": {"volume_iou": [0.3]}}, "no mesh"),
+    ]
+    objects = [replace(one, answers={**one.answers, "ball": {"volume_iou": [0.2]}})
+               for one in objects]  # fmt: skip
+    report = ProtocolReport("shapes", "of shapes", {}, objects, {}, ())
+    means = report.to_dict()["means"]
+    assert means["prediction"]["volume_iou"]["mean"] == pytest.approx(0.4)
+    assert means["prediction"]["chamfer"] == {"mean": 0.1, "low": None, "high": None, "objects": 1}
+    assert means["ball"].keys() == {"volume_iou"}
+    assert [one.name for one in report.worst_first()] == ["hat", "cup"]
+    assert "Chamfer: over the 1 objects that have it" in report.remarks()
+    assert report.rows() == [("prediction", ["0.10000", "0.4000"]), ("ball", ["-", "0.2000"])]
+    text = page(report, lambda one: None).decode()
+    assert "volume IoU 0.3000</p>" in text and "hat" in text
+    (tmp_path / "report.json").write_text(json.dumps(report.to_dict()))
+    found = compare_reports(tmp_path, tmp_path)
+    counts = {name: one.gain.objects for name, one in found.differences.items()}
+    assert counts == {"chamfer": 1, "volume_iou": 2} and found.differences["chamfer"].a == 0.1
+    assert "on 0 of 1" in found.table() and "on 0 of 2" in found.table()

@@ -122,7 +122,7 @@ def test_depth_images_are_back_projected_at_whole_indices(tmp_path) -> None:
         Image.fromarray(image).save(file)
     mesh = write_mesh(tmp_path / "mesh_aligned.ply")
     pair = MeshPair("one", mesh, mesh, files)
-    points = true_cloud(pair, true_mesh(pair))
+    points = true_cloud(pair, true_mesh(pair.name, pair.truth))
     # The pixel (128, 128) is the principal point: all 16 cameras look at the origin, 1.5 away.
     assert np.abs(points).max() < 1e-4
 
@@ -132,7 +132,7 @@ def test_the_true_mesh_is_normalised_and_turned_by_its_name(tmp_path, quick) -> 
     lines = [f"v {x} {y} {z}" for x, y, z in 3 * CORNERS + 1]
     mesh.write_text("\n".join([*lines, "f 1 3 2", "f 1 2 4", "f 2 3 4", "f 1 4 3"]))
     pair = MeshPair("elephant", mesh, mesh, ())
-    found = true_mesh(pair).vertices
+    found = true_mesh(pair.name, pair.truth).vertices
     expected = CORNERS - (CORNERS.max(0) + CORNERS.min(0)) / 2
     order = np.lexsort(np.round(found.numpy(), 4).T)
     turned = expected * [-1, -1, 1]  # half a turn about z

@@ -101,7 +101,7 @@ def test_a_move_over_the_pole_is_refused():
 
 @pytest.mark.parametrize("kind", [Pose, RelativePose])
 @pytest.mark.parametrize("field", ["elevation_deg", "azimuth_deg", "radius"])
-@pytest.mark.parametrize("value", [math.nan, math.inf, None, "north"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, 10**400, None, "north"])
 def test_a_number_that_is_not_finite_is_named(kind, field, value):
     with pytest.raises(ValueError, match=f"^{field}: expected a finite number of .*, got [^\n]*$"):
         kind(**{field: value})

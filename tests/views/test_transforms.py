@@ -105,6 +105,7 @@ def test_three_rows_are_a_matrix_too(tmp_path: Path) -> None:
         ({"fl_x": 9.0, "is_fisheye": True}, "without lens distortion.*fisheye lens"),
         ({}, "frame 0 of transforms.json: expected fl_x or camera_angle_x, got neither"),
         ({"fl_x": "x"}, r"frame 0 .*fl_x: expected a number, got 'x'"),
+        ({"fl_x": 10**400}, r"frame 0 .*fl_x: expected a number"),
         ({"fl_x": -1.0}, r"fl_x: expected a number above 0, got -1"),
         ({"fl_x": float("nan")}, "fl_x: expected a finite number"),
         ({"camera_angle_x": 4.0}, "camera_angle_x: expected radians between 0 and pi"),
@@ -122,6 +123,7 @@ def test_cameras_that_are_no_pinholes_are_refused_in_words(
     [
         ("x", "4 rows of 4 numbers"),
         ([[1.0, 2.0]], r"4 rows of 4 numbers, got the shape \[1, 2\]"),
+        ([[10**400] * 4] * 4, "4 rows of 4 numbers"),
         ((2 * MATRIX).tolist(), "a rotation and a place"),
         ((MATRIX @ torch.diag(torch.tensor([-1.0, 1, 1, 1]))).tolist(), "a rotation and a place"),
         (torch.full((4, 4), float("inf")).tolist(), "finite numbers"),

@@ -11,15 +11,22 @@ from __future__ import annotations
 
 from zero123lib.app.examples import ELEVATION_DEG
 
+# An orbit, played.
+ORBIT_FRAME_MS = 160
+
 CHOOSE = "Choose a picture, and the object appears here."
 UNUSABLE = "This picture cannot be used: choose another one, or fix its cut-out."
 
-# Between the globe and the sliders.
+# Between the globe and the sliders, with the one of the picture's own camera.
 SLIDERS_OF_GLOBE = "(globe) => [globe.elevation, globe.azimuth, globe.zoom]"
-GLOBE_OF_SLIDERS = """(elevation, azimuth, zoom, input, count, globe) => ({
-  ...globe, elevation, azimuth, zoom, input, sliders: [elevation, azimuth, zoom],
-  around: count > 1 ? Array.from({length: count}, (_, i) => i * 360 / count) : [],
-})"""
+SOURCE_OF_GLOBE = "(globe) => globe.input"
+GLOBE_OF_SLIDERS = """(elevation, azimuth, zoom, input, count, globe) => {
+  // Told beside the value, which several events write and may take from one another.
+  document.dispatchEvent(new CustomEvent("source-up", {detail: input}));
+  const around = count > 1 ? Array.from({length: count}, (_, i) => i * 360 / count) : [];
+  const sliders = [elevation, azimuth, zoom];
+  return {...globe, elevation, azimuth, zoom, sliders, around};
+}"""
 
 # The view is asked for once the sliders say what the globe says.
 REST = '() => { document.dispatchEvent(new Event("camera-rests")); return []; }'
@@ -107,4 +114,28 @@ FRAME = """(player, globe) => {
   const [elevation, azimuth, zoom] = camera;
   const shown = {path: "", url: image, orig_name: "view.webp", meta: {_type: "gradio.FileData"}};
   return [shown, caption, ...camera, {...globe, elevation, azimuth, zoom, sliders: camera}];
+}"""
+
+# What the server says of a path goes to the widget, which takes it if it still asks.
+DRAWN = """(drawn) => {
+  document.dispatchEvent(new CustomEvent("path-answered", {detail: drawn}));
+  return [];
+}"""
+REFUSED = '() => { document.dispatchEvent(new Event("path-refused")); return []; }'
+# The path as it is when its views are asked for; they play at its pace.
+RENDER = """(session, image, path, count, ...rest) => {
+  const page = (window.zero123 ??= {});
+  const asked = page.path();
+  page.pace = 1000 * (asked.path?.duration_s ?? 1) / asked.count;
+  return [session, image, asked.path, asked.count, ...rest];
+}"""
+TURN = f"""(...given) => {{
+  (window.zero123 ??= {{}}).pace = {ORBIT_FRAME_MS};
+  return given;
+}}"""
+# The views that were made, of the first seed, from their own files.
+PLAY = """(gallery, seeds, player) => {
+  const views = (gallery ?? []).slice(0, Math.ceil((gallery ?? []).length / seeds));
+  const frames = views.map((one) => ({image: one.image.url, caption: one.caption ?? ""}));
+  return {...player, frames, at: 0, frame_ms: window.zero123?.pace};
 }"""

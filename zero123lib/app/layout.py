@@ -14,7 +14,13 @@ from zero123lib.app.guard import Guard
 from zero123lib.app.mesh_service import MeshService
 from zero123lib.app.model_cache import ModelCache, about
 from zero123lib.app.opening import Opening
-from zero123lib.app.result_events import connect_mesh, connect_model, connect_orbit
+from zero123lib.app.path_service import PathService
+from zero123lib.app.result_events import (
+    connect_mesh,
+    connect_model,
+    connect_orbit,
+    connect_path,
+)
 from zero123lib.app.sessions import Session
 from zero123lib.app.theme import CSS, JS, THEME
 from zero123lib.app.view_events import (
@@ -59,22 +65,24 @@ def build(
                 camera = parts.camera(pipe)
             with gr.Column(scale=9, min_width=320, elem_id="of-object"):
                 parts.heading("The object")
-                with gr.Tabs():
-                    with gr.Tab("View"):
+                with gr.Tabs() as tabs:
+                    with gr.Tab("View", id="view"):
                         view = results.view(pipe)
-                    with gr.Tab("Orbit"):
+                    with gr.Tab("Orbit", id="orbit"):
                         orbit = results.orbit()
-                    with gr.Tab("3D"):
+                    with gr.Tab("3D", id="3d"):
                         mesh = results.mesh()
         moved = connect_camera(source, camera, orbit)
         connect_view(actions, session, source, camera, view, moved)
         connect_new_image(source, camera, view)
         prepared = connect_image(actions, session, source, camera, view)
         connect_ready(prepared, source, camera, view, orbit, mesh)
-        connect_source(source, orbit, mesh)
+        connect_source(source, camera, orbit, mesh)
         connect_film(Opening(actions.view_service), session, source, camera, view, blocks.load)
         connect_brush(actions, session, source)
-        connect_orbit(actions, session, source, camera, orbit)
+        paths = PathService(actions.view_service)
+        connect_path(paths, source, camera)
+        connect_orbit(actions, paths, session, source, camera, orbit, tabs)
         connect_mesh(
             MeshService(actions.view_service, options.recipe_overrides, options.max_queue),
             session,

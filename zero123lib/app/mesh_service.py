@@ -20,6 +20,7 @@ from zero123lib.app import inputs, settings
 from zero123lib.app.callbacks import one_line_errors
 from zero123lib.app.line import Line
 from zero123lib.app.model_cache import ModelCache
+from zero123lib.app.outputs import GAUSSIANS
 from zero123lib.app.sampling import lease_s, with_gpu
 from zero123lib.app.sessions import WANTED, Session
 from zero123lib.app.view_service import Asked, ViewService, waiting
@@ -27,6 +28,7 @@ from zero123lib.app.words import shown
 from zero123lib.diffusion.apps import needs_input_elevation
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.meshes.export import write_mesh
+from zero123lib.meshes.gaussians import gaussians_of, write_gaussians
 from zero123lib.reconstruction.cameras import OrbitCamera
 from zero123lib.reconstruction.engine import (
     Finished,
@@ -171,6 +173,8 @@ class MeshService:
             )
             try:
                 yield from self._made(asked, job)
+                if (folder / GAUSSIANS).exists():
+                    session.mesh = (asked.object, folder / GAUSSIANS)
             except ReconstructionError as error:
                 raise ValueError(f"recipe: {error}".replace(str(folder), "")) from error
 
@@ -266,6 +270,7 @@ def finished(end: Finished, recipe: Recipe, job: Job, started: float) -> Iterato
     if end.mesh is not None and "glb" in files:
         write_mesh(folder / "mesh.obj", end.mesh)
         files["obj"] = str(folder / "mesh.obj")
+        write_gaussians(folder / GAUSSIANS, gaussians_of(end.mesh))
     there = "The mesh is there" if "glb" in files else "No surface was found"
     frames: list[torch.Tensor] = []
     begun = time.monotonic()

@@ -21,6 +21,9 @@
       const wanted = caption ? `${label}: ${caption}` : label;
       if (button.getAttribute("aria-label") !== wanted) button.setAttribute("aria-label", wanted);
     }
+    for (const [part, alt] of [["given", "What the model is given"], ["view", "The object"]]) {
+      for (const image of document.querySelectorAll(`#${part} img`)) image.alt ||= alt;
+    }
     for (const part of document.querySelectorAll("div.empty[aria-label], .upload-container[aria-label]")) {
       part.removeAttribute("aria-label");
     }

@@ -9,15 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from zero123lib._files import write_bytes
 from zero123lib._optional import MissingExtraError, require
+from zero123lib.diffusion.doubt import spread
+from zero123lib.views.colmap import colmap_files
 from zero123lib.views.eight_bits import to_uint8
 from zero123lib.views.folder import ANIMATION, SHEET, png, view_files
 from zero123lib.views.images import alpha_from_white, composite, contact_sheet, to_tensor
+from zero123lib.views.paths import CameraPath
 from zero123lib.views.poses import Pose
 
+# In the zip of views, of the mesh of the same object.
+GAUSSIANS = "gaussians.ply"
 FILM_FPS = 12
 # A film of few views is over in a blink: it goes round until it lasts so long.
 FILM_LEAST_S = 3.0
@@ -38,6 +44,8 @@ class Made:
         labels: of one seed's views.
         seeds: of the noise.
         made_by: program, model, licence and settings, for transforms.json.
+        path: that the cameras are on, if they are on one.
+        gaussians: the object's mesh as Gaussians, a PLY, where it has one.
     """
 
     condition: Image.Image
@@ -46,6 +54,13 @@ class Made:
     labels: Sequence[str]
     seeds: Sequence[int]
     made_by: dict[str, Any]
+    path: CameraPath | None = None
+    gaussians: bytes | None = None
+
+    @property
+    def fps(self) -> float:
+        """Return how many views a second the film shows."""
+        return FILM_FPS if self.path is None else len(self.cameras) / self.path.duration_s
 
     def by_seed(self) -> list[Sequence[Image.Image]]:
         """Return one list of views per seed."""
@@ -78,6 +93,7 @@ def write(made: Made, folder: Path) -> dict[str, Path]:
         labels=["your picture", *made.captions()],
         animation=[composite(view) for view in made.by_seed()[0]],
         made_by=made.made_by,
+        path=made.path,
     )
     shown = {"sheet": SHEET, "gif": ANIMATION}
     if len(made.seeds) > 1:
@@ -85,12 +101,18 @@ def write(made: Made, folder: Path) -> dict[str, Path]:
         files["uncertainty.png"] = png(uncertainty_sheet(made))
     paths = {}
     try:
-        write_film(folder / "orbit.mp4", made.by_seed()[0])
+        write_film(folder / "orbit.mp4", made.by_seed()[0], made.fps)
         paths["mp4"] = folder / "orbit.mp4"
     except MissingExtraError:
         pass  # a film is an extra: the page then offers the GIF alone
     for name in shown.values():
         write_bytes(folder / name, files[name])
+    # For other tools, beside transforms.json, in whose world they are.
+    names = [f"{index:03d}.png" for index in range(len(made.views))]
+    cameras = list(made.cameras) * len(made.seeds)
+    files |= colmap_files(names, cameras, made.views[0].width)
+    if made.gaussians is not None:
+        files[GAUSSIANS] = made.gaussians
     write_zip(folder / "views.zip", files, list(paths.values()))
     shown["zip"] = "views.zip"
     return {**paths, **{kind: folder / name for kind, name in shown.items()}}
@@ -105,8 +127,13 @@ def write_zip(path: Path, files: dict[str, bytes], others: Sequence[Path] = ()) 
             archive.write(other, other.name)
 
 
-def write_film(path: Path, views: Sequence[Image.Image]) -> None:
+def write_film(path: Path, views: Sequence[Image.Image], fps: float = FILM_FPS) -> None:
     """Write an H.264 MP4 of views in turn, round and round for some seconds, sides made even.
+
+    Args:
+        path: to write.
+        views: of one size.
+        fps: how many of them a second.
 
     Raises:
         MissingExtraError: imageio or imageio-ffmpeg is not there.
@@ -115,21 +142,17 @@ def write_film(path: Path, views: Sequence[Image.Image]) -> None:
     require("imageio_ffmpeg", "video")
     width, height = (side - side % 2 for side in views[0].size)
     frames = [np.asarray(composite(view).crop((0, 0, width, height))) for view in views]
-    rounds = max(1, round(FILM_LEAST_S * FILM_FPS / len(frames)))
+    rounds = max(1, round(FILM_LEAST_S * fps / len(frames)))
     with imageio.get_writer(
-        path, format="FFMPEG", fps=FILM_FPS, codec="libx264", macro_block_size=1, quality=8
+        path, format="FFMPEG", fps=fps, codec="libx264", macro_block_size=1, quality=8
     ) as film:
         for frame in frames * rounds:
             film.append_data(frame)
 
 
 def std_over_seeds(views: Sequence[Image.Image]) -> np.ndarray:
-    """Return how much one camera's views by several seeds differ: `[H, W]` in [0, 0.5].
-
-    The standard deviation over the seeds, root mean square over the channels, of colours in [0, 1].
-    """
-    stack = np.stack([np.asarray(composite(view), np.float64) / 255.0 for view in views])
-    return np.sqrt((stack.std(axis=0) ** 2).mean(axis=-1))
+    """Return :func:`zero123lib.diffusion.doubt.spread` of one camera's views by several seeds."""
+    return spread((torch.stack([to_tensor(composite(view)) for view in views]) + 1) / 2).numpy()
 
 
 def heat(values: np.ndarray) -> Image.Image:

@@ -12,6 +12,7 @@ from zero123lib.app import inputs, preparing, settings
 from zero123lib.app.examples import example_files
 from zero123lib.app.globe import globe
 from zero123lib.app.model_cache import ModelCache
+from zero123lib.app.path import path_widget
 from zero123lib.diffusion.apps import needs_input_elevation
 from zero123lib.diffusion.card import about_model
 from zero123lib.diffusion.pipeline import Zero123Pipeline
@@ -52,6 +53,7 @@ class Source:
     """The image and how it is prepared."""
 
     image: gr.Image
+    which: gr.Textbox
     examples: gr.Dataset
     before_after: gr.ImageSlider
     note: gr.Markdown
@@ -78,6 +80,9 @@ class Camera:
     """The camera and the sampling."""
 
     globe: gr.HTML
+    path: gr.HTML
+    drawn: gr.JSON
+    render: gr.Button
     presets: dict[str, gr.Button]
     elevation: gr.Slider
     azimuth: gr.Slider
@@ -122,6 +127,8 @@ def source(model_cache: ModelCache) -> Source:
         elem_id="picture",
     )
     image.data_model = inputs.Upload
+    # Its path: Gradio tells of a change of the same image too, several times of one it cannot show.
+    which = gr.Textbox(visible=False)
     examples = gr.Examples(
         [[file] for file in example_files()],
         [image],
@@ -200,6 +207,7 @@ def source(model_cache: ModelCache) -> Source:
         about = gr.Markdown(escape(f"{about_model(pipe)}.", quote=False), elem_id="about")
     return Source(
         image,
+        which,
         examples.dataset,
         before_after,
         note,
@@ -236,6 +244,10 @@ def camera(pipe: Zero123Pipeline) -> Camera:
     zoom = gr.Slider(
         -settings.MAX_ZOOM, settings.MAX_ZOOM, 0, step=0.05, label="Zoom, + farther", **SIGNED
     )
+    with gr.Accordion("A path for the camera", open=False, elem_id="path-part"):
+        path = path_widget(elem_id="path", label="Path of the camera")
+        drawn = gr.JSON(visible=False)
+        render = gr.Button("Render the path", variant="primary", elem_id="render")
     with gr.Accordion("Sampling", open=False):
         guidance_scale = gr.Slider(
             0, settings.MAX_GUIDANCE, pipe.config["guidance_scale"], step=0.1, label="Guidance"
@@ -249,4 +261,16 @@ def camera(pipe: Zero123Pipeline) -> Camera:
             label="Steps",
         )
         seed = gr.Number(0, minimum=0, maximum=settings.MAX_SEED, precision=0, label="Seed")
-    return Camera(widget, presets, elevation, azimuth, zoom, guidance_scale, steps, seed)
+    return Camera(
+        widget,
+        path,
+        drawn,
+        render,
+        presets,
+        elevation,
+        azimuth,
+        zoom,
+        guidance_scale,
+        steps,
+        seed,
+    )

@@ -6,22 +6,26 @@ from typing import Any, cast
 
 import gradio as gr
 
-from zero123lib.app import browser, parts, results
+from zero123lib.app import browser, parts, results, settings
 from zero123lib.app.callbacks import Actions
 from zero123lib.app.globe import lowest_trained_deg
 from zero123lib.app.mesh_service import MeshService
-from zero123lib.app.queues import AT_ONCE, LONG
+from zero123lib.app.path import FRAMES
+from zero123lib.app.path_service import PathService
+from zero123lib.app.queues import AT_ONCE, LONG, QUIET
 from zero123lib.app.sessions import Session
 
 
 def connect_orbit(
     actions: Actions,
+    paths: PathService,
     session: gr.State,
     source: parts.Source,
     camera: parts.Camera,
     orbit: results.Orbit,
+    tabs: gr.Tabs,
 ) -> None:
-    """Make many views and their files, evenly around or from cameras of one's own."""
+    """Make many views and their files: evenly around, from cameras of one's own, or on a path."""
     rest = [
         camera.elevation,
         camera.zoom,
@@ -35,19 +39,27 @@ def connect_orbit(
         source.active,
         orbit.upscale,
     ]
+    camera.render.click(lambda: gr.Tabs(selected="orbit"), None, tabs, **AT_ONCE)
+    # The page's path is known to its widget alone; these are what clients of the endpoint see.
+    on_path = [
+        gr.Textbox("ring", label="Path", visible=False),
+        gr.Number(FRAMES, label="Views", precision=0, visible=False),
+    ]
     made = [
         button.click(
             function,
-            [session, source.image, cameras, *rest],
+            [session, source.image, *cameras, *rest],
             orbit.outputs(),
+            js=pace,
             api_name=name,
             scroll_to_output=True,
             show_progress_on=orbit.gallery,
             **LONG,
         )
-        for name, button, function, cameras in (
-            ("orbit", orbit.button, actions.orbit, orbit.count),
-            ("views", orbit.own, actions.views, orbit.azimuths),
+        for name, button, function, cameras, pace in (
+            ("orbit", orbit.button, actions.orbit, [orbit.count], browser.TURN),
+            ("views", orbit.own, actions.views, [orbit.azimuths], browser.TURN),
+            ("path", camera.render, paths.path, on_path, browser.RENDER),
         )
     ]
     for event in made:
@@ -56,8 +68,31 @@ def connect_orbit(
             orbit.seeds,
             [orbit.downloads, orbit.uncertainty],
             **AT_ONCE,
+        ).then(
+            None,
+            [orbit.gallery, orbit.seeds, orbit.player],
+            orbit.player,
+            js=browser.PLAY,
+            **AT_ONCE,
         )
     orbit.stop.click(None, cancels=cast(Any, made), **AT_ONCE)
+
+
+def connect_path(paths: PathService, source: parts.Source, camera: parts.Camera) -> None:
+    """Draw the path as it is edited: the server knows the way between its keyframes."""
+    drawn = camera.path.input(
+        paths.drawn,
+        [camera.path, source.input_elevation],
+        camera.drawn,
+        preprocess=False,
+        trigger_mode="always_last",
+        # In the queue: only so the page shows what is wrong with a file.
+        concurrency_id="path",
+        concurrency_limit=settings.VIEWS_AT_ONCE,
+        **QUIET,
+    )
+    drawn.success(None, camera.drawn, None, js=browser.DRAWN, **AT_ONCE)
+    drawn.failure(None, None, None, js=browser.REFUSED, **AT_ONCE)
 
 
 def connect_mesh(

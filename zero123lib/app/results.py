@@ -39,6 +39,7 @@ class Orbit:
     button: gr.Button
     stop: gr.Button
     own: gr.Button
+    player: gr.HTML
     gallery: gr.Gallery
     uncertainty: gr.Image
     files: list[gr.DownloadButton]
@@ -123,6 +124,7 @@ def orbit() -> Orbit:
         stop = gr.Button("Stop", scale=1, min_width=80)
     source = gr.HTML(elem_classes="made-of", apply_default_css=False)
     with gr.Column(elem_id="orbit-made") as made:
+        film = player(screen=True, elem_id="film")
         gallery = gr.Gallery(
             label="Views",
             show_label=False,
@@ -161,6 +163,7 @@ def orbit() -> Orbit:
         button,
         stop,
         own,
+        film,
         gallery,
         uncertainty,
         files,

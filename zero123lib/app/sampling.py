@@ -41,6 +41,8 @@ class Sampling:
         input_elevation_deg: of the image's camera; None where the model does not ask.
         live: show images of the work in progress.
         upscale: how many times larger the finished images are made.
+        same_noise: every view begins at the noise of the first, as one that is asked for alone
+            does: a frame of a film is the view from there, and what is not seen flickers less.
     """
 
     poses: Sequence[RelativePose]
@@ -51,6 +53,7 @@ class Sampling:
     input_elevation_deg: float | None = None
     live: bool = False
     upscale: Upscale = 1
+    same_noise: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,9 +74,7 @@ def make_sampler(model_cache: ModelCache) -> Sampler:
     def sample(model: str, prepared: Prepared, what: Sampling) -> Iterator[Shown]:
         pipe = model_cache.get(model)
         condition = pipe.encode(prepared)
-        # One generator per seed, shared by its poses: the numbers of a call with that seed alone.
-        noise = [torch.Generator().manual_seed(seed) for seed in what.seeds]
-        views = [(pose, source) for source in noise for pose in what.poses]
+        views = list(zip(list(what.poses) * len(what.seeds), generators(what), strict=True))
         most = views_at_once(pipe)
         parts = [views[first : first + most] for first in range(0, len(views), most)]
         done: list[Image.Image] = []
@@ -119,6 +120,19 @@ def make_noticer(model_cache: ModelCache) -> Callable[[str, Prepared], str | Non
         return model_cache.get(model).notice(prepared)
 
     return with_gpu(notice, lambda model, prepared: round(GPU_READY_S))
+
+
+def generators(what: Sampling) -> list[torch.Generator]:
+    """Return where each view takes its noise from, seed by seed.
+
+    One generator per seed is shared by its poses, which are the numbers of a call with that seed
+    alone; of the same noise, each pose has its own.
+    """
+    count = len(what.poses)
+    if what.same_noise:
+        return [torch.Generator().manual_seed(seed) for seed in what.seeds for _ in range(count)]
+    shared = [torch.Generator().manual_seed(seed) for seed in what.seeds]
+    return [source for source in shared for _ in range(count)]
 
 
 def views_at_once(pipe: Zero123Pipeline) -> int:

@@ -64,11 +64,13 @@ class Session:
         folder: of the visitor's files, once there are any.
         camera: of the latest view in full quality, so that no late preview takes its place.
         model: that the visitor loaded last.
+        mesh: of what the latest mesh was made, and its Gaussians.
     """
 
     folder: Path | None = None
     camera: tuple | None = None
     model: str | None = None
+    mesh: tuple[tuple, Path] | None = None
     _latest: dict[str, tuple[Hashable, Any]] = field(default_factory=dict)
     _runs: set[Path] = field(default_factory=set)
 
@@ -102,6 +104,15 @@ class Session:
                 for one in self.folder.glob("mesh-*"):
                     if one != folder and one not in self._runs:
                         shutil.rmtree(one, ignore_errors=True)
+
+    def gaussians(self, of: tuple) -> bytes | None:
+        """Read the Gaussians of the latest mesh, if it was made of that."""
+        if self.mesh is None or self.mesh[0] != of:
+            return None
+        try:
+            return self.mesh[1].read_bytes()
+        except FileNotFoundError:
+            return None  # a later run has begun to take its place
 
     def _own_folder(self) -> Path:
         if self.folder is None:

@@ -9,6 +9,8 @@ MAX_VIEWS = 36
 MAX_SEEDS = 4
 # Views times seeds of one request.
 MAX_IMAGES = 72
+# Of a path of the camera, with its bounds of seconds.
+MAX_FRAMES, MAX_KEYFRAMES, DURATION_S = 72, 36, (0.5, 60.0)
 # Of a cut-out that is fixed by brush; the page makes one.
 MAX_LAYERS = 8
 MAX_STEPS = 200

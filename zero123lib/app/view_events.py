@@ -19,6 +19,9 @@ def connect_camera(source: parts.Source, camera: parts.Camera, orbit: results.Or
     moved = camera.globe.input(
         None, camera.globe, camera.sliders(), js=browser.SLIDERS_OF_GLOBE, **AT_ONCE
     )
+    camera.globe.edit(
+        None, camera.globe, source.input_elevation, js=browser.SOURCE_OF_GLOBE, **AT_ONCE
+    )
     gr.on(
         [
             *(slider.change for slider in camera.sliders()),
@@ -55,9 +58,12 @@ def connect_image(
     fresh = [source.input_elevation, source.method]
     source.examples.click(lambda: (ELEVATION_DEG, "auto"), None, fresh, **AT_ONCE)
     gr.on([source.image.upload, source.image.input], lambda: (0, "auto"), None, fresh, **AT_ONCE)
+    source.image.change(
+        None, source.image, source.which, js='(image) => image?.path ?? ""', **AT_ONCE
+    )
     # A large one takes seconds: the page says at once that it is at work.
     gr.on(
-        [source.image.change, source.method.input],
+        [source.which.change, source.method.input],
         None,
         source.image,
         source.note,
@@ -66,7 +72,7 @@ def connect_image(
     )
     return gr.on(
         [
-            source.image.change,
+            source.which.change,
             source.ratio.release,
             source.recentre.input,
             source.method.input,
@@ -84,7 +90,7 @@ def connect_image(
 def connect_new_image(source: parts.Source, camera: parts.Camera, view: results.View) -> None:
     """Show another image from its own camera."""
     moved = [*camera.sliders(), camera.globe, view.player]
-    source.image.change(
+    source.which.change(
         None, [source.image, *moved], moved, js=browser.NEW_IMAGE, preprocess=False, **AT_ONCE
     )
     source.apply.click(None, None, None, js=browser.PAINTED, **AT_ONCE)
@@ -100,7 +106,7 @@ def connect_ready(
 ) -> None:
     """Show what is prepared, which can be asked about; without it switch the buttons off."""
     shown = [camera.globe, view.image, view.caption]
-    buttons = [orbit.button, orbit.own, mesh.button]
+    buttons = [orbit.button, orbit.own, camera.render, mesh.button]
     prepared.success(
         None,
         [source.image, view.given, *camera.sliders(), *shown],
@@ -123,9 +129,14 @@ def connect_ready(
     ).then(lambda: [gr.Button(interactive=False)] * len(buttons), None, buttons, **AT_ONCE)
 
 
-def connect_source(source: parts.Source, orbit: results.Orbit, mesh: results.Mesh) -> None:
+def connect_source(
+    source: parts.Source, camera: parts.Camera, orbit: results.Orbit, mesh: results.Mesh
+) -> None:
     """Say of what results were made, and let them fade once another image is chosen."""
-    for result, starts in ((orbit, [orbit.button, orbit.own]), (mesh, [mesh.button])):
+    for result, starts in (
+        (orbit, [orbit.button, orbit.own, camera.render]),
+        (mesh, [mesh.button]),
+    ):
         of = gr.State()
         begun = gr.on(
             [button.click for button in starts],

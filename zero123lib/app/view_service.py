@@ -26,12 +26,13 @@ from zero123lib.diffusion.apps import (
 )
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.views.images import Prepared
+from zero123lib.views.paths import CameraPath
 from zero123lib.views.poses import Pose, RelativePose, absolute_poses, camera_label
 
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """A request's image and settings, checked."""
+    """A request's image and settings, checked; `of` is which upload, and how it is framed."""
 
     model: str
     pipe: Zero123Pipeline
@@ -40,6 +41,12 @@ class Asked:
     guidance_scale: float
     seed: int
     input_elevation_deg: float | None
+    of: tuple = ()
+
+    @property
+    def object(self) -> tuple:
+        """Return what a mesh and views have in common if they are of one object in one world."""
+        return self.of, self.model, self.source.elevation_deg
 
     @property
     def source(self) -> Pose:
@@ -113,7 +120,8 @@ class ViewService:
         seed = inputs.whole("seed", seed, 0, settings.MAX_SEED)
         prepared = self.condition(session, pipe, image, framing)
         name = model or self.model_cache.default_name
-        return Asked(name, pipe, prepared, steps, guidance, seed, input_up)
+        of = (inputs.upload_path(image), framing)
+        return Asked(name, pipe, prepared, steps, guidance, seed, input_up, of)
 
     def one(self, asked: Asked, pose: RelativePose, live: bool) -> Iterator[tuple[Any, str]]:
         """Yield one view, with its caption; on the way too, and how many go first, if live."""
@@ -143,8 +151,9 @@ class ViewService:
         transparent: bool,
         upscale: Upscale,
         progress: gr.Progress,
+        path: CameraPath | None = None,
     ) -> Iterator[tuple[Any, ...]]:
-        """Yield views as they come, then their files."""
+        """Yield views as they come, then their files; `path` is the one that the poses are on."""
         if len(poses) * seeds > settings.MAX_IMAGES:
             raise ValueError(
                 f"seeds: expected at most {settings.MAX_IMAGES} pictures in all, "
@@ -155,7 +164,8 @@ class ViewService:
         if notice:
             gr.Warning(shown(notice))
         labels = view_labels(asked.prepared, poses, upscale)
-        what = replace(sampling(asked, poses, seeds, True), upscale=upscale)
+        what = sampling(asked, poses, seeds, True)
+        what = replace(what, upscale=upscale, same_noise=path is not None)
         images: list[Image.Image] = []
         captions = outputs.captions(labels, what.seeds)
         with self.line.join() as order:
@@ -173,7 +183,14 @@ class ViewService:
             progress(None, desc="Taking the background away")
             images = [outputs.without_background(view) for view in images]
         made = outputs.Made(
-            asked.prepared.image, images, cameras, labels, what.seeds, origin(asked, what)
+            asked.prepared.image,
+            images,
+            cameras,
+            labels,
+            what.seeds,
+            origin(asked, what),
+            path,
+            session.gaussians(asked.object),
         )
         progress(None, desc="Writing the files")
         files = outputs.write(made, session.new_folder("views"))

@@ -31,10 +31,12 @@ from zero123lib.cli.options import (
 if TYPE_CHECKING:
     from zero123lib.diffusion.pipeline import Zero123Pipeline
     from zero123lib.evaluation import Prediction, Report, Setting
+    from zero123lib.evaluation.files import Kept
 
 Out = Annotated[Path | None, Parameter(metavar="DIR")]
 Kinds = Annotated[list[str] | None, Parameter(metavar="KIND...")]
 CELLS = "cells"
+TRUE_VIEWS = "truth"
 
 
 ITS_VIEWS = Group("Its views", sort_key=2)
@@ -131,7 +133,8 @@ def scenes(
     silhouettes, beside the scores of three baselines: the input unchanged, a
     blank image, the mean of training images.
 
-    --out also writes contact_sheet.png, views.csv (every view) and report.json;
+    --out also writes report.html (worst objects first, with error maps; it
+    opens offline), contact_sheet.png, views.csv (every view) and report.json;
     a sweep writes curves.csv and curves.png, and keeps every object's scores in
     cells/, so that the same command goes on where it was interrupted.
 
@@ -149,7 +152,7 @@ def scenes(
         check_folder(out)
     model.check()
     kinds = _checked_kinds(kinds)
-    pipe = _loaded(model)
+    pipe = loaded(model)
     settings = asking.settings(pipe)
     if asking.sweeps:
         cells = None if out is None else out / CELLS
@@ -157,10 +160,9 @@ def scenes(
     from zero123lib.evaluation import predict_scenes
 
     predictions = predict_scenes(pipe, settings[0], objects, views, kinds)
-    report, files = _reported(pipe, settings[0], predictions, objects)
+    report, kept = _reported(pipe, settings[0], predictions, objects, out is not None)
     options = {"objects": objects, "views": views, **_options(settings[0]), "kinds": report.kinds}
-    command = _command(["scenes"], model, options)
-    write_report(out, {**files, "report.json": json_bytes(report.to_dict(command))})
+    _write(out, report, kept, _command(["scenes"], model, options))
 
 
 def stored(
@@ -182,7 +184,8 @@ def stored(
     baselines. --held-out takes the objects that training with the same
     data.held_out left out.
 
-    --out also writes contact_sheet.png, views.csv (every view) and report.json.
+    --out also writes report.html (worst objects first, with error maps; it
+    opens offline), contact_sheet.png, views.csv (every view) and report.json.
 
         zero123 evaluate objects rendered/ --held-out 0.05 --out report/
 
@@ -199,14 +202,14 @@ def stored(
     model.check()
     from zero123lib.evaluation import predict, stored_samples
 
-    pipe = _loaded(model)
+    pipe = loaded(model)
     setting = asking.setting(pipe)
     with renaming(path="data"):
         samples = stored_samples(data, objects, views, pipe.image_size, held_out)
-        report, files = _reported(pipe, setting, predict(pipe, setting, samples), objects)
+        predictions = predict(pipe, setting, samples)
+        report, kept = _reported(pipe, setting, predictions, objects, out is not None)
     options = {"objects": objects, "views": views, "held-out": held_out, **_options(setting)}
-    command = _command(["objects", str(data)], model, options)
-    write_report(out, {**files, "report.json": json_bytes(report.to_dict(command))})
+    _write(out, report, kept, _command(["objects", str(data)], model, options))
 
 
 def reconstruction(
@@ -229,8 +232,9 @@ def reconstruction(
     hull of the input's silhouette within the unit box, and the ball whose
     silhouette has the input's area.
 
-    --out also writes report.json, objects.csv and sheet.png: input, truth and
-    result from the side.
+    --out also writes report.html (worst objects first; it opens offline),
+    report.json, objects.csv and sheet.png: input, truth and result from the
+    side.
 
         zero123 evaluate reconstruction --recipe tiny-views --out report/
 
@@ -256,7 +260,7 @@ def reconstruction(
 
     from zero123lib.diffusion.card import about_model
     from zero123lib.evaluation import evaluated_kinds
-    from zero123lib.evaluation.files import csv_bytes, shape_lines, shape_sheet
+    from zero123lib.evaluation.files import csv_bytes, shape_lines, shape_page, shape_sheet
     from zero123lib.evaluation.reconstruction import Scored, ShapeReport, score_recipe
     from zero123lib.views.folder import png
 
@@ -281,6 +285,7 @@ def reconstruction(
     write_report(
         out,
         {
+            "report.html": shape_page(report, command),
             "sheet.png": png(shape_sheet(scored)),
             "objects.csv": csv_bytes(shape_lines(report)),
             "report.json": json_bytes(report.to_dict(command)),
@@ -303,7 +308,7 @@ def _checked_kinds(kinds: list[str] | None) -> list[str] | None:
     return kinds
 
 
-def _loaded(model: Model) -> Zero123Pipeline:
+def loaded(model: Model) -> Zero123Pipeline:
     """Load the model, and say which it is."""
     from zero123lib.diffusion.card import about_model
 
@@ -316,15 +321,19 @@ def _loaded(model: Model) -> Zero123Pipeline:
 
 
 def _reported(
-    pipe: Zero123Pipeline, setting: Setting, predictions: Iterable[Prediction], total: int
-) -> tuple[Report, dict[str, bytes]]:
-    """Print the scores of one setting; the report and the files of its views are returned."""
+    pipe: Zero123Pipeline,
+    setting: Setting,
+    predictions: Iterable[Prediction],
+    total: int,
+    draws: bool,
+) -> tuple[Report, Kept]:
+    """Print the scores of one setting; the report and what its files need are returned."""
     from tqdm import tqdm
 
     from zero123lib.evaluation import report_predictions
     from zero123lib.evaluation.files import Kept
 
-    kept = Kept()
+    kept = Kept(draws)
     bar = tqdm(kept.passing(predictions), total=total, unit="object", disable=None)
     report = report_predictions(pipe, setting, bar)
     print(
@@ -332,7 +341,14 @@ def _reported(
         f"{setting.sampler}, guidance {setting.guidance:g}, seed {setting.seed}; "
         f"{report.seconds:.0f} s, the model {report.model_seconds:.0f} s of them\n{report.table()}"
     )
-    return report, kept.files()
+    return report, kept
+
+
+def _write(out: Path | None, report: Report, kept: Kept, command: str) -> None:
+    """Write the files of a report on views, where there is a folder for them."""
+    if out is not None:
+        content = json_bytes(report.to_dict(command))
+        write_report(out, {**kept.files(report.by_object, command), "report.json": content})
 
 
 def _each(objects: int, views: int) -> str:
@@ -374,15 +390,21 @@ def _swept(
     return {"curves.png": png(curves_image(found)), "curves.csv": found.csv().encode()}
 
 
-def _command(protocol: Sequence[str], model: Model, options: Mapping[str, Any]) -> str:
-    """Return the line that gives the same report, whatever the model comes to recommend."""
-    from zero123lib.scenes import KINDS
-
-    words = ["zero123", "evaluate", *protocol, "--model", model.model or "tiny"]
+def model_words(model: Model) -> list[str]:
+    """Return the options that name a model, as they are written on the command line."""
+    words = ["--model", model.model or "tiny"]
     if model.reading.encoding != "auto":
         words += ["--encoding", model.reading.encoding]
     if model.reading.original_config is not None:
         words += ["--original-config", str(model.reading.original_config)]
+    return words
+
+
+def _command(protocol: Sequence[str], model: Model, options: Mapping[str, Any]) -> str:
+    """Return the line that gives the same report, whatever the model comes to recommend."""
+    from zero123lib.scenes import KINDS
+
+    words = ["zero123", "evaluate", *protocol, *model_words(model)]
     for name, value in options.items():
         if name == "kinds" and len(value) == len(KINDS):
             value = ["all"]
@@ -397,7 +419,7 @@ def write_report(out: Path | None, files: Mapping[str, bytes]) -> None:
     """Write a report's files, the last of which describes the others, and say which."""
     if out is None:
         return
-    others = [name for name in write_folder(out, files) if name != CELLS]
+    others = [name for name in write_folder(out, files) if name not in (CELLS, TRUE_VIEWS)]
     print(f"wrote {out}/: {', '.join(files)}")
     if others:
         print(f"{out}/ also holds {', '.join(others)}, from before")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from cyclopts import Group, Parameter
 
-from zero123lib._choices import NOISY_SAMPLERS, Preprocess, Sampler, Upscale
+from zero123lib._choices import NOISY_SAMPLERS, Consistency, Preprocess, Sampler, Speed, Upscale
 from zero123lib._errors import ArgumentError
 from zero123lib._files import check_folder, write_folder
 from zero123lib._words import count
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from zero123lib.diffusion.pipeline import Zero123Pipeline
     from zero123lib.views.images import Prepared
+    from zero123lib.views.paths import CameraPath
     from zero123lib.views.sources import NamedImage
 
 
@@ -77,7 +78,8 @@ class Sampling:
     Attributes:
         num_inference_steps: denoising steps; official takes about as many (the model's own).
         guidance_scale: how closely to follow the image; 1 is no guidance (the model's own).
-        sampler: how noise becomes views.
+        sampler: how noise becomes views (ddim).
+        speed: what is left out to save time; exact leaves out nothing.
         eta: noise that official and ddim add on the way; the official demo has 1.
         seed: of the noise.
         upscale: enlarge the views, by Real-ESRGAN animevideov3 (BSD-3-Clause).
@@ -85,20 +87,26 @@ class Sampling:
 
     num_inference_steps: Annotated[Steps | None, Parameter(name="--steps")] = None
     guidance_scale: Annotated[Guidance | None, Parameter(name="--guidance")] = None
-    sampler: Sampler = "ddim"
+    sampler: Sampler | None = None
+    speed: Speed = "exact"
     eta: Annotated[Share, Parameter(metavar="E")] = 0.0
     seed: Seed = 0
     upscale: Upscale = 1
 
     def check(self) -> None:
         """Raise ArgumentError for what does not go together."""
-        if self.eta and self.sampler not in NOISY_SAMPLERS:
+        if self.eta and self.sampler not in (None, *NOISY_SAMPLERS):
             raise ArgumentError("eta", f"0, as {self.sampler!r} adds no noise", repr(self.eta))
 
     def settled(self, pipe: Zero123Pipeline) -> Sampling:
         """Fill in what is left to the model."""
-        names = ("num_inference_steps", "guidance_scale")
-        return replace(self, **{n: pipe.config[n] for n in names if getattr(self, n) is None})
+        from zero123lib.diffusion.speed import tier_of
+
+        steps, scale = pipe.recommended(self.num_inference_steps, self.guidance_scale)
+        sampler = self.sampler or "ddim"
+        if self.num_inference_steps is None and self.sampler is None and not self.eta:
+            steps, sampler = tier_of(self.speed).planned(steps, sampler)
+        return replace(self, num_inference_steps=steps, guidance_scale=scale, sampler=sampler)
 
     def evaluations(self, pipe: Zero123Pipeline) -> int:
         """Count how often the model is asked."""
@@ -106,7 +114,8 @@ class Sampling:
         from zero123lib.diffusion.schedule import Schedule
 
         schedule = Schedule.from_scheduler(pipe.scheduler)
-        return step_count(self.sampler, schedule, cast(int, self.num_inference_steps))
+        sampler = cast(Sampler, self.sampler)
+        return step_count(sampler, schedule, cast(int, self.num_inference_steps))
 
 
 @dataclass
@@ -115,6 +124,8 @@ class Making:
 
     Attributes:
         verb: "views", or "orbit" with its animation.
+        consistency: how the views come to agree.
+        path: that the cameras are on.
         made: what programs are told, of every image that has its views.
         failed: why, of every image that cannot be used.
     """
@@ -125,6 +136,8 @@ class Making:
     model: Model
     sampling: Sampling
     telling: Telling
+    consistency: Consistency = "none"
+    path: CameraPath | None = None
     made: list[dict[str, Any]] = field(default_factory=list)
     failed: dict[str, ValueError] = field(default_factory=dict)
 
@@ -183,15 +196,15 @@ class Making:
         from zero123lib.diffusion.apps import check_input_elevation
         from zero123lib.diffusion.card import about_model
 
-        pipe = self.model.load()
+        pipe = self.model.load(speed=self.sampling.speed)
         check_input_elevation(pipe, self.source.input_elevation_deg, "input_elevation_deg")
         if self.telling.quiet:
             pipe.set_progress_bar_config(disable=True)
         self.sampling = asked = self.sampling.settled(pipe)
         self.telling.line(
             f"model {about_model(pipe)}\n{count(asked.evaluations(pipe), 'step')} of "
-            f"{asked.sampler}, guidance {asked.guidance_scale:g}, seed {asked.seed}, on "
-            f"{pipe.device}"
+            f"{asked.sampler}, guidance {asked.guidance_scale:g}, seed {asked.seed}, "
+            f"{asked.speed}, on {pipe.device}"
         )
         return pipe
 
@@ -228,6 +241,7 @@ class Making:
             labels=["input", *view_labels(prepared, poses, self.sampling.upscale)],
             animation=views if self.verb == "orbit" else (),
             made_by=self._origin(pipe, label, prepared),
+            path=self.path,
         )
         others = write_folder(folder, files)
         how = prepared.how
@@ -252,15 +266,18 @@ class Making:
         from zero123lib.diffusion.apps import sampled_views
 
         asked = self.sampling
-        with cast(Any, pipe).progress_bar(total=asked.evaluations(pipe)) as bar:
+        rounds = len(poses) if self.consistency == "viewfusion" else 1
+        with cast(Any, pipe).progress_bar(total=asked.evaluations(pipe) * rounds) as bar:
             return sampled_views(
                 pipe,
                 prepared,
                 poses,
                 lambda step: bar.update(),
+                self.consistency,
                 num_inference_steps=asked.num_inference_steps,
                 guidance_scale=asked.guidance_scale,
                 sampler=asked.sampler,
+                speed=asked.speed,
                 eta=asked.eta,
                 generator=torch.Generator().manual_seed(asked.seed),
                 upscale=asked.upscale,
@@ -271,7 +288,9 @@ class Making:
         """Return how the views came about, for transforms.json."""
         from zero123lib.diffusion.apps import made_by
 
-        how = {"image": Path(label).name, "preprocess": self.source.preprocess}
+        how: dict[str, Any] = {"image": Path(label).name, "preprocess": self.source.preprocess}
+        if self.verb == "orbit":
+            how["consistency"] = self.consistency
         return made_by(pipe, prepared, self.source.camera(), **how, **asdict(self.sampling))
 
     def _end(self, pipe: Zero123Pipeline) -> int:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter, Token
 
-from zero123lib._choices import AutoEncoding, Device
+from zero123lib._choices import AutoEncoding, Device, Speed
 from zero123lib._errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -117,12 +117,12 @@ class Model:
         with renaming(source="model"):
             self.reading.check(self.model or "tiny")
 
-    def load(self, usual: str = "tiny") -> Zero123Pipeline:
+    def load(self, usual: str = "tiny", speed: Speed = "exact") -> Zero123Pipeline:
         """Load the pipeline, and torch before it; ``usual`` is taken where none is named."""
         from zero123lib.diffusion.apps import load_pipeline
 
         reading, name = self.reading, self.model or usual
-        return load_pipeline(name, self.device, reading.encoding, reading.original_config)
+        return load_pipeline(name, self.device, reading.encoding, reading.original_config, speed)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,8 +12,17 @@ from cyclopts import Parameter
 
 from zero123lib._errors import ArgumentError
 from zero123lib._files import check_folder, json_bytes
-from zero123lib.cli.evaluate import CELLS, Out, write_report
-from zero123lib.cli.options import Flag, check_present, renaming, whole
+from zero123lib._words import count
+from zero123lib.cli.evaluate import (
+    CELLS,
+    TRUE_VIEWS,
+    Asking,
+    Out,
+    loaded,
+    model_words,
+    write_report,
+)
+from zero123lib.cli.options import Flag, Model, check_present, renaming, whole
 
 if TYPE_CHECKING:
     from zero123lib.evaluation.evaluated import MeshesRun, ViewsRun
@@ -40,6 +49,61 @@ class Scoring:
     workers: Annotated[int, whole(1, 256)] = 1
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Making:
+    """Whether a model makes the predictions, and how it is asked.
+
+    Attributes:
+        model: of the predictions, which PREDICTIONS then gets; without --model they are there.
+        asking: how the model is asked.
+    """
+
+    model: Model = Model()
+    asking: Asking = field(default_factory=Asking)
+
+    def check(self) -> None:
+        """Raise ArgumentError where a model's options stand without a model."""
+        if self.model.model is not None:
+            self.model.check()
+        elif (self.model, self.asking) != (Model(), Asking()):
+            raise ArgumentError("model", "a model beside the options that ask one", "none")
+
+    def make(
+        self, protocol: Protocol, predictions: Path, truth: Path, objects: list[str] | None
+    ) -> list[str]:
+        """Fill the folder of predictions where a model is named; what a reader has to know."""
+        if self.model.model is None:
+            return []
+        from tqdm import tqdm
+
+        from zero123lib.diffusion.card import about_model
+        from zero123lib.evaluation.made import find_asked, make_predictions
+
+        asked = find_asked(protocol, truth, objects)
+        pipe = loaded(self.model)
+        setting = self.asking.setting(pipe)
+        made = make_predictions(protocol, pipe, setting, asked, predictions)
+        for _ in tqdm(made, total=len(asked), unit="object", desc="views", disable=None):
+            pass
+        return [
+            f"predictions by {about_model(pipe)}; {count(setting.steps, 'step')} of "
+            f"{setting.sampler}, guidance {setting.guidance:g}, seed {setting.seed}"
+        ]
+
+    @property
+    def words(self) -> list[str]:
+        """Return the options as they are written on the command line."""
+        if self.model.model is None:
+            return []
+        asking = self.asking
+        numbers = {"steps": asking.num_inference_steps, "guidance": asking.guidance_scale}
+        told = {name: value for name, value in numbers.items() if value is not None}
+        told |= {"sampler": asking.sampler, "seed": asking.seed}
+        options = [word for name, value in told.items() for word in (f"--{name}", str(value))]
+        return [*model_words(self.model), *options]
+
+
 def folder(
     predictions: Predictions,
     truth: Truth,
@@ -48,6 +112,7 @@ def folder(
     lpips: Literal["alex", "vgg"] = "alex",
     lpips_vgg: Vgg = None,
     scoring: Scoring = Scoring(),
+    making: Making = Making(),
 ) -> None:
     """Measure anyone's views against anyone's truth, file by file of the same name.
 
@@ -63,7 +128,12 @@ def folder(
     object's scores in cells/, so that the same command goes on where it was
     interrupted.
 
+    --model fills PREDICTIONS first: the model is given each object's first true
+    view and asked for all of them, at the protocol's cameras, or at those that
+    lie beside the true views (000.npy, ..., as `zero123 render` writes them).
+
         zero123 evaluate folder made/ true/ --out report/
+        zero123 evaluate folder made/ rendered/ --model tiny
 
     Args:
         predictions: the views that are to be measured.
@@ -78,7 +148,7 @@ def folder(
     if lpips != "vgg" and lpips_vgg is not None:
         raise ArgumentError("lpips_vgg", "--lpips vgg beside it", f"--lpips {lpips}")
     options = ["--lpips", lpips]
-    _run(replace(FOLDER, lpips=lpips), predictions, truth, scoring, lpips_vgg, options)
+    _run(replace(FOLDER, lpips=lpips), predictions, truth, scoring, making, lpips_vgg, options)
 
 
 def syncdreamer(
@@ -89,6 +159,7 @@ def syncdreamer(
     meshes: Flag = False,
     lpips_vgg: Vgg = None,
     scoring: Scoring = Scoring(),
+    making: Making = Making(),
 ) -> None:
     """Measure views or meshes by SyncDreamer's protocol, which most papers follow.
 
@@ -96,7 +167,9 @@ def syncdreamer(
     to the next, elevation 30; view 0, the input, counts. Alpha goes on white.
     PSNR, SSIM as torchmetrics has it, LPIPS on VGG16, the same digits as
     eval_nvs.py. Baselines: the input for all cameras, a white image, the
-    nearest other true view. --out as for `zero123 evaluate folder`.
+    nearest other true view. --out and --model as for `zero123 evaluate
+    folder`. Of a truth that has meshes and no views, views are rendered into
+    --out's truth/, unlit.
 
     --meshes compares OBJECT.ply, or OBJECT/mesh.ply, with the truth's depth
     images 000-depth.png to 015-depth.png, or those of its mesh, as eval_mesh.py
@@ -118,6 +191,8 @@ def syncdreamer(
     if meshes:
         if lpips_vgg is not None:
             raise ArgumentError("lpips_vgg", "no --meshes beside it", "both")
+        if making != Making():
+            raise ArgumentError("model", "no --meshes beside it", "both")
         from zero123lib.evaluation.evaluated import MeshesRun
 
         found = MeshesRun.of(predictions, truth, scoring.objects)
@@ -125,16 +200,23 @@ def syncdreamer(
         return
     from zero123lib.evaluation.protocols import SYNCDREAMER
 
-    _run(SYNCDREAMER, predictions, truth, scoring, lpips_vgg)
+    _run(SYNCDREAMER, predictions, truth, scoring, making, lpips_vgg)
 
 
-def eschernet(predictions: Predictions, truth: Truth, /, *, scoring: Scoring = Scoring()) -> None:
+def eschernet(
+    predictions: Predictions,
+    truth: Truth,
+    /,
+    *,
+    scoring: Scoring = Scoring(),
+    making: Making = Making(),
+) -> None:
     """Measure views by EscherNet's protocol on GSO.
 
     Of each object views 010.png to 024.png. The truth needs alpha: white where
     it is 0, colours as they are elsewhere. PSNR and SSIM of 8 bits, SSIM as
-    scikit-image has it, LPIPS on AlexNet. --out as for `zero123 evaluate
-    folder`.
+    scikit-image has it, LPIPS on AlexNet. --out and --model as for `zero123
+    evaluate folder`; a model is given view 000.
 
         zero123 evaluate eschernet made/ GSO30/
 
@@ -144,7 +226,7 @@ def eschernet(predictions: Predictions, truth: Truth, /, *, scoring: Scoring = S
     """
     from zero123lib.evaluation.protocols import ESCHERNET
 
-    _run(ESCHERNET, predictions, truth, scoring)
+    _run(ESCHERNET, predictions, truth, scoring, making)
 
 
 def ifusion(
@@ -171,16 +253,23 @@ def ifusion(
     """
     from zero123lib.evaluation.protocols import IFUSION
 
-    _run(IFUSION, predictions, truth, scoring, lpips_vgg)
+    _run(IFUSION, predictions, truth, scoring, vgg=lpips_vgg)
 
 
-def free3d(predictions: Predictions, truth: Truth, /, *, scoring: Scoring = Scoring()) -> None:
+def free3d(
+    predictions: Predictions,
+    truth: Truth,
+    /,
+    *,
+    scoring: Scoring = Scoring(),
+    making: Making = Making(),
+) -> None:
     """Measure views by Free3D's protocol, without its LPIPS and FID.
 
     Of each object 000.png to 011.png, 256 px, alpha dropped. SSIM as
     scikit-image has it, with a window of 11. The weights of SqueezeNet's LPIPS
-    and of CLIP's FID are not to be had, which the report says. --out as for
-    `zero123 evaluate folder`.
+    and of CLIP's FID are not to be had, which the report says. --out and
+    --model as for `zero123 evaluate folder`; a model is given view 000.
 
         zero123 evaluate free3d made/ GSO/
 
@@ -190,7 +279,59 @@ def free3d(predictions: Predictions, truth: Truth, /, *, scoring: Scoring = Scor
     """
     from zero123lib.evaluation.protocols import FREE3D
 
-    _run(FREE3D, predictions, truth, scoring)
+    _run(FREE3D, predictions, truth, scoring, making)
+
+
+def sv3d(
+    predictions: Predictions,
+    truth: Truth,
+    /,
+    *,
+    scoring: Scoring = Scoring(),
+    making: Making = Making(),
+) -> None:
+    """Measure views by SV3D's protocol, without its CLIP score.
+
+    Of each object 000.png to 020.png, 576 px, evenly all round at one
+    elevation; view 0 is the input. Alpha goes on white. No script of it was
+    published: SSIM as torchmetrics has it and LPIPS on AlexNet are our choice,
+    which the report says. --out and --model as for `zero123 evaluate folder`.
+
+        zero123 evaluate sv3d made/ orbits/
+
+    Args:
+        predictions: a folder of objects.
+        truth: the same objects' true views.
+    """
+    from zero123lib.evaluation.protocols import SV3D
+
+    _run(SV3D, predictions, truth, scoring, making)
+
+
+def paper(
+    predictions: Predictions,
+    truth: Truth,
+    /,
+    *,
+    scoring: Scoring = Scoring(),
+    making: Making = Making(),
+) -> None:
+    """Measure views as the tables of Zero-1-to-3's paper do, as far as it says how.
+
+    Of each object all views of the truth, 256 px, alpha on white; PSNR, SSIM
+    and LPIPS. Neither script, objects nor cameras were published: SSIM as
+    torchmetrics has it and LPIPS on AlexNet are our choice, and no published
+    number stands beside. --out and --model as for `zero123 evaluate folder`.
+
+        zero123 evaluate paper made/ GSO/
+
+    Args:
+        predictions: a folder of objects.
+        truth: the same objects' true views.
+    """
+    from zero123lib.evaluation.protocols import PAPER
+
+    _run(PAPER, predictions, truth, scoring, making)
 
 
 def compare(
@@ -226,18 +367,44 @@ def _run(
     predictions: Path,
     truth: Path,
     scoring: Scoring,
+    making: Making = Making(),
     vgg: Path | None = None,
     options: Sequence[str] = (),
 ) -> None:
-    """Score a protocol on views."""
+    """Score a protocol on views, which a model may have to make before."""
+    making.check()
+    if scoring.out is not None:
+        check_folder(scoring.out)
     from zero123lib.evaluation.evaluated import ViewsRun
 
     if vgg is not None:
         check_present(vgg, "lpips_vgg", "the file of VGG16's weights")
         options = [*options, "--lpips-vgg", str(vgg)]
-    run = ViewsRun.of(protocol, predictions, truth, scoring.objects, vgg)
+    views, notes = _true_views(protocol, truth, scoring)
+    notes += making.make(protocol, predictions, views, scoring.objects)
+    run = ViewsRun.of(protocol, predictions, views, scoring.objects, vgg)
+    run = replace(run, truth=truth, notes=notes)
+    options = [*options, *making.words]
     with renaming(path="lpips_vgg"):
         _score(run, protocol.name, scoring, options)
+
+
+def _true_views(protocol: Protocol, truth: Path, scoring: Scoring) -> tuple[Path, list[str]]:
+    """Return the folder of true views, rendered where the truth has meshes and no views at all."""
+    from zero123lib.evaluation.made import lacks_views, render_truth, true_meshes
+
+    if not lacks_views(protocol, truth):
+        return truth, []
+    if scoring.out is None:
+        expected = "a folder, for the true views that are rendered of meshes"
+        raise ArgumentError("out", expected, "none")
+    from tqdm import tqdm
+
+    meshes, views = true_meshes(truth, scoring.objects), scoring.out / TRUE_VIEWS
+    rendered = render_truth(meshes, views)
+    for _ in tqdm(rendered, total=len(meshes), unit="object", desc="truth", disable=None):
+        pass
+    return views, ["the true views are rendered here, unlit, of the truth's meshes"]
 
 
 def _score(

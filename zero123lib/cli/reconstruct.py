@@ -115,7 +115,7 @@ def reconstruct(
         find_listing(views)
         recipe = read_recipe(config or "given-views", override)
         with telling.hushed():
-            return _of_views(views, recipe, run, telling)
+            return _of_views(views, recipe, run, model, telling)
     if photo is None:
         raise ArgumentError("photo", "an image, or --views FOLDER", "none")
     image = _loaded(photo, mask)
@@ -142,7 +142,6 @@ def _check_without_photo(
         "input_elevation_deg": run.input_elevation_deg,
         "threestudio_root": clone, "original_config": model.reading.original_config,
         "encoding": None if model.reading.encoding == "auto" else model.reading.encoding,
-        "device": None if model.device == "auto" else model.device,
     }  # fmt: skip
     for name, value in others.items():
         if value is not None:
@@ -194,12 +193,13 @@ def _of_photo(
     return _carried_out(begin, [*about, *([notice] if notice else [])], notice, run, telling)
 
 
-def _of_views(views: Path, recipe: Recipe, run: Run, telling: Telling) -> int:
+def _of_views(views: Path, recipe: Recipe, run: Run, model: Model, telling: Telling) -> int:
     """Reconstruct images that are there already by our own engine."""
+    from zero123lib.diffusion.devices import pick_device
     from zero123lib.reconstruction.engine import reconstruct_views
     from zero123lib.reconstruction.given import given_views
 
-    posed = given_views(views)
+    device, posed = pick_device(model.device), given_views(views)
 
     def begin(stop: StopRequest) -> Iterator[Progress | Finished]:
         return reconstruct_views(
@@ -210,9 +210,10 @@ def _of_views(views: Path, recipe: Recipe, run: Run, telling: Telling) -> int:
             max_steps=run.max_steps,
             resume=run.resume,
             stop=stop,
+            device=device,
         )
 
-    about = [f"{count(len(posed.images), 'image')} of {views}", *_about(recipe, run, "cpu")]
+    about = [f"{count(len(posed.images), 'image')} of {views}", *_about(recipe, run, device)]
     with renaming(recipe="config"):
         return _carried_out(begin, about, None, run, telling)
 

@@ -20,6 +20,8 @@ VERBS = {
     "views": ("views:views", "the object from cameras that you name"),
     "orbit": ("views:orbit", "the object from cameras evenly around it, and a GIF of the turn"),
     "cutout": ("cutout:cutout", "the object of an image, without its background"),
+    "elevation": ("cameras:elevation", "how high the camera of a photo stood"),
+    "pose": ("cameras:pose", "where photos of one object were taken from"),
     "reconstruct": ("reconstruct:reconstruct", "from one image to a radiance field and a mesh"),
     "mesh": {
         "inspect": ("mesh:inspect", "what a mesh is made of, and what is wrong with it"),
@@ -52,6 +54,8 @@ VERBS = {
         "eschernet": ("protocols:eschernet", "measure views by EscherNet's protocol"),
         "ifusion": ("protocols:ifusion", "measure views by iFusion's protocol"),
         "free3d": ("protocols:free3d", "measure views by Free3D's protocol"),
+        "sv3d": ("protocols:sv3d", "measure views by SV3D's protocol"),
+        "paper": ("protocols:paper", "measure views as the paper's tables do"),
         "compare": ("protocols:compare", "compare two reports, object by object"),
     },
     "threestudio": {

@@ -7,12 +7,13 @@ from typing import Annotated
 
 from cyclopts import Group, Parameter
 
-from zero123lib._choices import Preset
+from zero123lib._choices import Consistency, Preset
 from zero123lib._errors import ArgumentError
 from zero123lib.cli.making import Making, Sampling, Source
-from zero123lib.cli.options import Degrees, Finite, Model, whole
+from zero123lib.cli.options import Degrees, Finite, Model, renaming, whole
 from zero123lib.cli.telling import Telling
-from zero123lib.views.poses import RelativePose, preset_pose
+from zero123lib.views.paths import PATH_PRESETS, CameraPath, preset_path, read_path
+from zero123lib.views.poses import Pose, RelativePose, absolute_poses, preset_pose
 from zero123lib.views.poses import orbit as around
 
 CAMERAS = Parameter(group=Group("Cameras, relative to the image's", sort_key=1))
@@ -71,6 +72,8 @@ def orbit(
     count: Annotated[int, whole(2, 360), CAMERAS] = 16,
     elevation: Annotated[Degrees, CAMERAS] = 0.0,
     radius: Radius = 0.0,
+    consistency: Consistency = "none",
+    path: Annotated[str | None, Parameter(metavar="NAME|JSON"), CAMERAS] = None,
     source: Source = Source(),
     model: Model = Model(),
     sampling: Sampling = Sampling(),
@@ -78,9 +81,13 @@ def orbit(
 ) -> int:
     """Make images of the object from cameras evenly around it, and a GIF.
 
-    It writes what `zero123 views` writes, and orbit.gif.
+    It writes what `zero123 views` writes, and orbit.gif. With --path the
+    cameras are on a path of that name, or on that of a transforms.json,
+    as the app and this command write it.
 
         zero123 orbit photo.png --count 16 --elevation 10 --out orbit/
+        zero123 orbit photo.png --path spiral --count 24 --out spiral/
+        zero123 orbit photo.png --path spiral/transforms.json --out again/
 
     Args:
         images: image files (PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF or HEIC), folders of them, or -.
@@ -88,10 +95,33 @@ def orbit(
         count: how many, the first where the image's own is.
         elevation: up.
         radius: farther away.
+        consistency: viewfusion makes each view of the photo and the views before it, mutual shares
+            the photo's attention with all.
+        path: ring, spiral, rise, sway or zoom, or a transforms.json.
     """
-    return Making("orbit", out, source, model, sampling, telling).make(
-        images, lambda: around(count, elevation, radius), "elevation"
-    )
+    making = Making("orbit", out, source, model, sampling, telling, consistency)
+    if path is None:
+        return making.make(images, lambda: around(count, elevation, radius), "elevation")
+    making.path = way = _path(path, RelativePose(elevation, 0.0, radius), source.camera())
+    return making.make(images, lambda: way.sample(count), "path")
+
+
+def _path(name: str, start: RelativePose, camera: Pose) -> CameraPath:
+    if name in PATH_PRESETS:
+        absolute_poses(camera, [start])
+        if name == "zoom" and start.radius:
+            raise ArgumentError("radius", "none beside --path zoom", f"{start.radius:g}")
+        bounds = (-90.0 - camera.elevation_deg, 90.0 - camera.elevation_deg)
+        return preset_path(name, start, bounds)
+    if start != RelativePose():
+        raise ArgumentError("path", "no --elevation or --radius beside a file", repr(name))
+    if not Path(name).exists():
+        expected = f"{', '.join(PATH_PRESETS)} or a transforms.json"
+        raise ArgumentError("path", expected, f"{name!r}, and there is no such file")
+    way = read_path(name, camera)
+    with renaming(radius="path"):
+        absolute_poses(camera, [one.pose for one in way.keyframes], "path")
+    return way
 
 
 def _poses(

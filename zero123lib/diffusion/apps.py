@@ -6,14 +6,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from PIL import Image
 
 from zero123lib import __version__, upscaling
+from zero123lib._choices import Consistency, Speed
 from zero123lib._errors import ArgumentError
+from zero123lib.diffusion.consistency import consistent_views
 from zero123lib.diffusion.devices import pick_device
 from zero123lib.diffusion.outputs import is_own_camera, photo_of
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.diffusion.samplers import SampleStep
+from zero123lib.diffusion.speed import tier_of
 from zero123lib.views.cutout import networks_of
 from zero123lib.views.images import Prepared, to_pils
 from zero123lib.views.poses import Pose, RelativePose, camera_label
@@ -24,6 +28,7 @@ def load_pipeline(
     device: str = "auto",
     encoding: str = "auto",
     original_config: str | Path | None = None,
+    speed: Speed = "exact",
 ) -> Zero123Pipeline:
     """Load a pipeline onto a device.
 
@@ -31,14 +36,17 @@ def load_pipeline(
         model: the ``source`` of :meth:`Zero123Pipeline.from_pretrained`.
         device: see :func:`zero123lib.diffusion.devices.pick_device`.
         encoding, original_config: as there.
+        speed: for which the UNet's weights are taken in the precision that it multiplies in.
 
     Raises:
         ValueError: no such model or device; the message names the argument.
     """
     place = pick_device(device)
+    narrow = tier_of(speed).precision(place)
+    dtypes = None if narrow is None else {"unet": narrow, "default": torch.float32}
     try:
         pipe = Zero123Pipeline.from_pretrained(
-            model, original_config, cast(Any, encoding), device=place
+            model, original_config, cast(Any, encoding), torch_dtype=dtypes, device=place
         )
     except ArgumentError as error:
         if error.name != "source":
@@ -121,12 +129,17 @@ def sampled_views(
     prepared: Prepared,
     poses: Sequence[RelativePose],
     on_step: Callable[[SampleStep], Any],
+    consistency: Consistency = "none",
     **options: Any,
 ) -> list[Image.Image]:
     """Make one view per pose. Nothing of the pipeline changes, so calls may run side by side.
 
     Args:
-        on_step: told of every finished step.
+        on_step: told of every finished step; with "viewfusion" every view has its own.
+        consistency: see :mod:`zero123lib.diffusion.consistency`.
         **options: of :meth:`Zero123Pipeline.views`.
     """
-    return to_pils(pipe.views(pipe.encode(prepared), poses, on_step=on_step, **options))
+    condition = pipe.encode(prepared)
+    return to_pils(
+        consistent_views(pipe, condition, poses, consistency, on_step=on_step, **options)
+    )

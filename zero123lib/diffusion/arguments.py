@@ -38,16 +38,16 @@ def is_whole(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def check_poses(poses: Any) -> None:
+def check_poses(poses: Any, name: str = "poses") -> None:
     """Raise ArgumentError unless it is a list of poses that is not empty."""
     expected = "a list of RelativePose"
     if isinstance(poses, (str, Mapping)) or not isinstance(poses, Sequence):
-        raise ArgumentError("poses", expected, type(poses).__name__)
+        raise ArgumentError(name, expected, type(poses).__name__)
     if not poses:
-        raise ArgumentError("poses", "at least one RelativePose", "an empty list")
+        raise ArgumentError(name, "at least one RelativePose", "an empty list")
     for pose in poses:
         if not isinstance(pose, RelativePose):
-            raise ArgumentError("poses", expected, f"one of {type(pose).__name__}")
+            raise ArgumentError(name, expected, f"one of {type(pose).__name__}")
 
 
 def check_number(name: str, value: Any, low: float, high: float) -> None:
@@ -56,6 +56,12 @@ def check_number(name: str, value: Any, low: float, high: float) -> None:
     if not number or not math.isfinite(value) or not low <= float(value) <= high:
         bounds = f"of at least {low:g}" if high == math.inf else f"in [{low:g}, {high:g}]"
         raise ArgumentError(name, f"a number {bounds}", repr(value))
+
+
+def check_whole(name: str, value: Any, least: int = 0) -> None:
+    """Raise ArgumentError unless it is a whole number, of 64 bits as seeds are, and not below."""
+    if not is_whole(value) or not least <= value < 2**63:
+        raise ArgumentError(name, f"a whole number of at least {least}", repr(value))
 
 
 def check_choice(name: str, value: Any, choices: Any) -> None:

@@ -51,8 +51,8 @@ class Zero123Model(DiffusionPipeline, StableDiffusionMixin):
         num_inference_steps, guidance_scale: what calls take that name none.
         foreground_ratio: longest side of the object over the image's that the model does best
             with; images are framed so unless told.
-        trained_on: what the checkpoint says of its training images, see the property
-            :attr:`trained_on`; None where it says nothing.
+        trained_on: what the checkpoint says of its training images, as the property of that name
+            has it; None where it says nothing.
 
     Raises:
         ArgumentError: a setting is out of range, or the encoding is not the projection's.

@@ -22,6 +22,19 @@ def pick_device(name: str) -> str:
     return name
 
 
+def computes_bfloat16(kind: str) -> bool:
+    """Tell whether devices of a kind ("cpu", "cuda", ...) have instructions for bfloat16.
+
+    Where a device only imitates it, or torch does not say, the answer is no.
+    """
+    if kind == "cuda":
+        return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    if kind != "cpu":
+        return False
+    found = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+
+
 def devices_here() -> list[str]:
     """Return the devices of this machine that this build of torch has, the fastest first."""
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}

@@ -16,17 +16,18 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from torch import Tensor
 
-from zero123lib._choices import Upscale
-from zero123lib.diffusion import arguments, samplers, schedulers
+from zero123lib._choices import Consistency, Speed, Upscale
+from zero123lib._errors import ArgumentError, NotFiniteError
+from zero123lib.diffusion import arguments, samplers, schedulers, several
 from zero123lib.diffusion.base import Zero123Model
+from zero123lib.diffusion.consistency import consistent_views
 from zero123lib.diffusion.domain import DomainStatistics, own_view_distance
-from zero123lib.diffusion.guidance import guided
 from zero123lib.diffusion.model import clip_embedding
 from zero123lib.diffusion.outputs import (
     Condition,
@@ -38,9 +39,12 @@ from zero123lib.diffusion.outputs import (
 )
 from zero123lib.diffusion.samplers import Sampler, SampleStep, Steps
 from zero123lib.diffusion.schedule import Schedule
+from zero123lib.diffusion.speed import Tier, TieredModel, tier_of
 from zero123lib.upscaling import check_upscale, upscaled
+from zero123lib.views.errors import ImageError
 from zero123lib.views.images import ImageSource, Prepared, Preprocess, prepare
 from zero123lib.views.poses import RelativePose, encode_poses
+from zero123lib.views.poses import orbit as around
 
 Callback = Callable[[Any, int, int, dict[str, Tensor]], Mapping[str, Any] | None]
 
@@ -111,6 +115,7 @@ class Zero123Pipeline(Zero123Model):
             [RelativePose()],
             num_inference_steps=1,
             guidance_scale=1.0,
+            sampler="ddim",  # begins at pure noise, whatever scheduler a user has put in
             generator=torch.Generator().manual_seed(0),
             condition_elevation_deg=elevation_deg,
         )
@@ -144,9 +149,12 @@ class Zero123Pipeline(Zero123Model):
 
     def sample(
         self,
-        condition: Condition,
+        condition: Condition | Sequence[Condition],
         poses: Sequence[RelativePose],
         *,
+        input_poses: Sequence[RelativePose] | None = None,
+        input_weights: Tensor | None = None,
+        mutual: bool = False,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         sampler: Sampler | None = None,
@@ -157,24 +165,38 @@ class Zero123Pipeline(Zero123Model):
         latents: Tensor | None = None,
         condition_elevation_deg: float | None = None,
         max_batch_size: int | None = None,
+        speed: Speed | Tier = "exact",
     ) -> Steps:
         """Sample latents of all poses, step by step; arguments as for :meth:`__call__`.
 
-        Arguments are checked at once, and the first noise is drawn; the model runs as the
-        generator is advanced. A tensor sent into the generator replaces a step's latents. Nothing
-        of the pipeline changes, so calls may run side by side.
+        Of several conditions, whose cameras are ``input_poses``, all have their say, see
+        :mod:`zero123lib.diffusion.several`. Arguments are checked at once, and the first noise is
+        drawn; the model runs as the generator is advanced. A tensor sent into the generator
+        replaces a step's latents. Nothing of the pipeline changes, so calls may run side by side.
+
+        Args:
+            input_weights: ``[N, K]``, how much each of K conditions counts for each of N poses;
+                None lets the nearer count more.
+            mutual: see :mod:`zero123lib.diffusion.mutual`.
 
         Returns:
             A generator of :class:`zero123lib.diffusion.samplers.SampleStep`.
         """
         arguments.check_poses(poses)
         arguments.check_generator(generator, len(poses))
+        conditions, origins = several.check_input_poses(condition, input_poses)
+        if condition_elevation_deg is not None:
+            arguments.check_number("condition_elevation_deg", condition_elevation_deg, -90.0, 90.0)
         count, scale = self.recommended(num_inference_steps, guidance_scale)
+        tier, runs = tier_of(speed), self._sampler_or_scheduler(sampler)
+        named = (num_inference_steps, sampler, timesteps, sigmas)
+        if runs == "ddim" and not eta and all(one is None for one in named):
+            count, runs = tier.planned(count, runs)
         arguments.check_number("guidance_scale", scale, 0.0, math.inf)
         batch, device = arguments.batch_size(max_batch_size), self._execution_device
         schedule = Schedule.from_scheduler(self.scheduler)
         begin = schedulers.planned(
-            self._sampler_or_scheduler(sampler),
+            runs,
             schedule,
             count,
             eta,
@@ -183,7 +205,16 @@ class Zero123Pipeline(Zero123Model):
             generator=generator,
             device=device,
         )
-        context = self.context(condition, poses, condition_elevation_deg)
+        ask = several.conditioned(
+            self,
+            conditions,
+            origins,
+            poses,
+            several.checked_weights(input_weights, origins, poses),
+            condition_elevation_deg=condition_elevation_deg,
+            mutual=mutual,
+            max_batch_size=batch,
+        )
 
         def noise() -> Tensor:
             return samplers.unit_noise(self.latent_shape, len(poses), generator, device)
@@ -194,16 +225,12 @@ class Zero123Pipeline(Zero123Model):
             shape = (len(poses), *self.latent_shape)
             x = arguments.checked_latents(latents, shape).to(device)
 
-        @torch.no_grad()
-        def model(x: Tensor, t: int | Tensor) -> Tensor:
-            at = torch.as_tensor(t, device=x.device)
-            return guided(self.unet, x, at, condition.concat, context, [float(scale)], batch)[0]
-
+        model = TieredModel(tier, self.unet, ask, float(scale), schedule.num_train_timesteps)
         return begin(model, x, noise)
 
     def views(
         self,
-        condition: Condition,
+        condition: Condition | Sequence[Condition],
         poses: Sequence[RelativePose],
         *,
         on_step: Callable[[SampleStep], Any] | None = None,
@@ -228,7 +255,8 @@ class Zero123Pipeline(Zero123Model):
 
         steps = self.sample(condition, poses, max_batch_size=max_batch_size, **options)
         final = samplers.last(steps, tell)
-        return self.finish(final, condition, poses, max_batch_size, upscale)
+        first = condition if isinstance(condition, Condition) else condition[0]
+        return self.finish(final, first, poses, max_batch_size, upscale)
 
     def finish(
         self,
@@ -256,21 +284,33 @@ class Zero123Pipeline(Zero123Model):
 
         Args:
             upscale: see :func:`zero123lib.upscaling.upscaled`.
+
+        Raises:
+            NotFiniteError: an image is NaN or infinite, as where a VAE overflows half precision.
         """
         unscaled = (latents / self.vae.config["scaling_factor"]).to(self.vae.dtype)
         parts = [
-            cast(Any, self.vae.decode(part)).sample.float().clamp(-1, 1)
+            cast(Any, self.vae.decode(part)).sample.float()
             for part in unscaled.split(arguments.batch_size(max_batch_size))
         ]
         images = torch.cat(parts)
+        if not bool(images.isfinite().all()):
+            if not bool(latents.isfinite().all()):
+                raise NotFiniteError("latents: expected finite numbers, got NaN or infinity")
+            raise NotFiniteError(
+                f"vae: expected finite images in {self.vae.dtype}, got NaN or infinity; "
+                "dtype={'vae': torch.float32, 'default': ...} reaches farther"
+            )
+        images = images.clamp(-1, 1)
         return images if upscale == 1 else upscaled((images + 1) / 2, upscale) * 2 - 1
 
     @torch.no_grad()
     def __call__(
         self,
-        image: ImageSource | Tensor,
+        image: ImageSource | Tensor | Sequence[ImageSource | Tensor],
         poses: Sequence[RelativePose],
         *,
+        input_poses: Sequence[RelativePose] | None = None,
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         sampler: Sampler | None = None,
@@ -283,6 +323,7 @@ class Zero123Pipeline(Zero123Model):
         foreground_ratio: float | None = None,
         condition_elevation_deg: float | None = None,
         max_batch_size: int | None = None,
+        speed: Speed | Tier = "exact",
         upscale: Upscale = 1,
         output_type: OutputType = "pil",
         return_dict: bool = True,
@@ -293,8 +334,11 @@ class Zero123Pipeline(Zero123Model):
 
         Args:
             image: a path, the bytes of a file, a Pillow image, an array ``[H, W, 3 or 4]``, or a
-                tensor ``[3, S, S]`` in [-1, 1] of the model's size S, taken as already prepared.
-            poses: N target cameras relative to the image's.
+                tensor ``[3, S, S]`` in [-1, 1] of the model's size S, taken as already prepared; or
+                a list of several photos of one object, of which the nearer to a view counts more.
+            poses: N target cameras relative to the (first) image's.
+            input_poses: of several photos, relative to the first, as
+                :func:`zero123lib.inversion.poses.estimate_poses` finds them.
             num_inference_steps: number of evaluations of the model, 1 to 1000; exact but for the
                 official sampler, which makes its own of it. None takes what the checkpoint
                 recommends: 50 for the published ones.
@@ -316,6 +360,9 @@ class Zero123Pipeline(Zero123Model):
                 stable-zero123 checkpoint and used by no other.
             max_batch_size: poses per batch of UNet and VAE, the bound on memory; None means 8.
                 Results do not depend on it, up to rounding.
+            speed: "exact", or what may be given up for speed: see
+                :class:`zero123lib.diffusion.speed.Tier`. Its steps and its sampler run where the
+                call names neither and the checkpoint's own DDIM is there.
             upscale: 2 or 4 enlarges the views by a network, see :meth:`finish`; latents are not.
             output_type: see :data:`OutputType`.
             return_dict: False gives the tuple ``(images, prepared)``, and ``notice`` if any.
@@ -333,11 +380,12 @@ class Zero123Pipeline(Zero123Model):
             names = callback_on_step_end.tensor_inputs
         arguments.check_tensor_inputs(names)
         arguments.check_poses(poses)
-        prepared = self.prepare(image, preprocess, foreground_ratio)
-        condition = self.encode(prepared)
+        inputs = self._prepared(image, preprocess, foreground_ratio)
+        conditions, prepared = [self.encode(one) for one in inputs], inputs[0]
         steps = self.sample(
-            condition,
+            conditions,
             poses,
+            input_poses=input_poses,
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
             sampler=sampler,
@@ -348,20 +396,72 @@ class Zero123Pipeline(Zero123Model):
             latents=latents,
             condition_elevation_deg=condition_elevation_deg,
             max_batch_size=max_batch_size,
+            speed=speed,
         )
         # Where diffusers' helpers look for the step at hand.
         self.scheduler.timesteps = torch.as_tensor(steps.timesteps)
         final = self._run(steps, callback_on_step_end, names)
-        images: Any = final
+        made: Any = final
         if output_type != "latent":
-            views = self.finish(final, condition, poses, max_batch_size, upscale)
-            images = in_form(views, output_type)
+            views = self.finish(final, conditions[0], poses, max_batch_size, upscale)
+            made = in_form(views, output_type)
+        output = self._told(made, prepared)
+        return output if return_dict else output.to_tuple()
+
+    def orbit(
+        self,
+        image: ImageSource | Tensor,
+        count: int = 16,
+        *,
+        elevation_deg: float = 0.0,
+        radius: float = 0.0,
+        consistency: Consistency = "none",
+        preprocess: Preprocess = "auto",
+        foreground_ratio: float | None = None,
+        output_type: Literal["pil", "np", "pt"] = "pil",
+        **options: Any,
+    ) -> Zero123PipelineOutput:
+        """Make ``count`` views evenly around the object, the first at azimuth 0.
+
+        Args:
+            elevation_deg, radius: of all cameras, relative to the image's.
+            consistency: how the views come to agree, see
+                :mod:`zero123lib.diffusion.consistency`.
+            **options: of :meth:`views`; the others as for :meth:`__call__`.
+        """
+        arguments.check_choice("output_type", output_type, Literal["pil", "np", "pt"])
+        arguments.check_whole("count", count, 1)
+        prepared = self.prepare(image, preprocess, foreground_ratio)
+        poses = around(count, elevation_deg, radius)
+        views = consistent_views(self, self.encode(prepared), poses, consistency, **options)
+        return self._told(in_form(views, output_type), prepared)
+
+    def _prepared(
+        self,
+        image: ImageSource | Tensor | Sequence[ImageSource | Tensor],
+        preprocess: Preprocess,
+        foreground_ratio: float | None,
+    ) -> list[Prepared]:
+        """Prepare one image or several; of several a bad one is named by its place."""
+        if not isinstance(image, (list, tuple)):
+            return [self.prepare(cast(Any, image), preprocess, foreground_ratio)]
+        if not image:
+            raise ArgumentError("image", "at least one", "an empty list")
+        found = []
+        for place, one in enumerate(image):
+            try:
+                found.append(self.prepare(one, preprocess, foreground_ratio))
+            except ImageError as error:
+                raise error.renamed(f"image[{place}]") from error
+        return found
+
+    def _told(self, made: Any, prepared: Prepared) -> Zero123PipelineOutput:
+        """End a call: ask for the notice and log it, and let offloaded models go."""
         notice = self.notice(prepared)
         self.maybe_free_model_hooks()
         if notice is not None:
             _logger.warning(notice)
-        output = Zero123PipelineOutput(images, prepared, notice)
-        return output if return_dict else output.to_tuple()
+        return Zero123PipelineOutput(made, prepared, notice)
 
     def _sampler_or_scheduler(self, sampler: Sampler | None) -> Any:
         """Return what runs: the sampler that is named, or else the scheduler."""

@@ -21,7 +21,7 @@ from diffusers import (
 from torch import Tensor
 
 from zero123lib._choices import NOISY_SAMPLERS, Sampler
-from zero123lib._errors import ArgumentError
+from zero123lib._errors import ArgumentError, NotFiniteError
 from zero123lib.diffusion.arguments import check_choice, check_number, checked_timesteps
 from zero123lib.diffusion.schedule import Schedule
 
@@ -238,8 +238,13 @@ def last(steps: Steps, on_step: Callable[[SampleStep], Tensor | None] | None = N
     Args:
         on_step: told of every step; a tensor that it returns takes the place of the step's
             latents. Where it closes ``steps`` this step is the last.
+
+    Raises:
+        NotFiniteError: a step's latents are NaN or infinite.
     """
     latents, replaced = None, None
+    visited: list[int] = []
+    finite: list[Tensor] = []
     while True:
         try:
             step = steps.send(replaced)
@@ -247,8 +252,28 @@ def last(steps: Steps, on_step: Callable[[SampleStep], Tensor | None] | None = N
             break
         replaced = on_step(step) if on_step is not None else None
         latents = step.latents if replaced is None else replaced
+        visited.append(step.timestep)
+        finite.append(latents.isfinite().all())  # not read here: a GPU would be waited for
     assert latents is not None, "a schedule has at least one step"
+    check_finite(visited, torch.stack(finite))
     return latents
+
+
+def check_finite(timesteps: Sequence[int], finite: Tensor) -> None:
+    """Raise NotFiniteError, which names the first bad step, unless all steps are finite.
+
+    Args:
+        timesteps: of the steps.
+        finite: ``[steps]``, whether each one's latents are.
+    """
+    bad = (~finite).nonzero()
+    if len(bad):
+        first = int(bad[0, 0])
+        raise NotFiniteError(
+            f"latents: expected finite numbers after step {first + 1} of {len(finite)} (timestep "
+            f"{timesteps[first]}), got NaN or infinity; where it computes in half precision, "
+            "float32 or bfloat16 reaches farther"
+        )
 
 
 def check_sampler(sampler: str, eta: float) -> None:

@@ -21,7 +21,7 @@ class Difference:
     """What one metric says of two reports.
 
     Attributes:
-        a, b: the means over the objects that both have.
+        a, b: the means over the objects that have it in both.
         gain: mean of b minus a, object by object, with its 95 % interval.
         better: on how many objects b is better.
     """
@@ -48,7 +48,6 @@ class Comparison:
 
     def table(self) -> str:
         """Write some lines of text for people."""
-        objects = next(iter(self.differences.values())).gain.objects
         lines = [f"{'':15}{'a':>9}{'b':>9}{'b - a':>10}  {'95 % interval':>20}  b is better"]
         for name, one in self.differences.items():
             title, digits = METRICS[name].title, METRICS[name].digits
@@ -57,7 +56,7 @@ class Comparison:
                 span = f"[{one.gain.low:+.{digits}f}, {one.gain.high:+.{digits}f}]"
             lines.append(
                 f"{title:15}{one.a:9.{digits}f}{one.b:9.{digits}f}{one.gain.mean:+10.{digits}f}"
-                f"  {span:>20}  on {one.better} of {objects}"
+                f"  {span:>20}  on {one.better} of {one.gain.objects}"
             )
         if self.left_out:
             lines.append(f"left out, since one of them lacks them: {', '.join(self.left_out)}")
@@ -94,10 +93,15 @@ def compare_reports(a: Path, b: Path) -> Comparison:
             raise ArgumentError("b", f"the views of {name} that a has", "others")
     differences = {}
     for metric in METRICS:
-        pairs = [[one[name].answers[PREDICTION] for name in shared] for one in objects]
-        if not all(metric in answers for side in pairs for answers in side):
+        # As in a report: over the objects that have it.
+        having = [
+            name
+            for name in shared
+            if all(metric in one[name].answers[PREDICTION] for one in objects)
+        ]
+        if not having:
             continue
-        values = [[one[name].mean(PREDICTION, metric) for name in shared] for one in objects]
+        values = [[one[name].mean(PREDICTION, metric) for name in having] for one in objects]
         gains = [after - before for before, after in zip(*values, strict=True)]
         sign = 1 if METRICS[metric].higher else -1
         first_mean, second_mean = (sum(side) / len(side) for side in values)
@@ -114,6 +118,8 @@ def _read(name: str, path: Path) -> dict[str, Any]:
         content = json.loads(file.read_text())
     except (OSError, ValueError) as error:
         raise ArgumentError(name, expected, f"{str(path)!r}, which cannot be read") from error
+    if isinstance(content, dict):  # reports with numbers of their own have objects' beside them
+        content = content.get("by_object", content)
     try:
         objects = [ObjectScores.from_dict(one) for one in content["objects"]]
         found = {key: content[key] for key in ("protocol", "about")}

@@ -13,7 +13,7 @@ from zero123lib._files import json_bytes
 from zero123lib.evaluation.files import csv_bytes
 from zero123lib.evaluation.folders import ObjectPair, find_pairs, read_views
 from zero123lib.evaluation.mesh_images import mesh_images, on_white
-from zero123lib.evaluation.page import page, views_sheet
+from zero123lib.evaluation.page import jpeg, page, views_sheet
 from zero123lib.evaluation.protocol_report import ProtocolReport
 from zero123lib.evaluation.protocols import SYNC_RIG, SYNCDREAMER, Protocol
 from zero123lib.evaluation.sync_meshes import (
@@ -40,6 +40,7 @@ class ViewsRun:
         predictions, truth: the folders.
         pairs: what is compared, object by object.
         vgg: the file of LPIPS's VGG16, see :func:`zero123lib.lpips.lpips_vgg`.
+        notes: what a reader has to know of these folders.
     """
 
     protocol: Protocol
@@ -47,6 +48,7 @@ class ViewsRun:
     truth: Path
     pairs: Sequence[ObjectPair]
     vgg: Path | None = None
+    notes: Sequence[str] = ()
 
     @classmethod
     def of(
@@ -84,7 +86,8 @@ class ViewsRun:
             missing.append(f"LPIPS on VGG16: no file of its weights was named ({VGG_FILES})")
         if "nearest" not in scored[0].answers:
             missing.append("the baseline of the nearest true view: the cameras are not declared")
-        notes = ["the baseline input is the first true view, which against itself counts 100 dB"]
+        notes = [*self.notes, *protocol.choices]
+        notes += ["the baseline input is the first true view, which against itself counts 100 dB"]
         if protocol.objects not in (None, len(scored)):
             notes.append(f"published tables are over {protocol.objects} objects, not these")
         published: dict[str, dict[str, float]] = {
@@ -168,7 +171,7 @@ class MeshesRun:
         pair = next(pair for pair in self.pairs if pair.name == one.name)
         poses = SYNC_RIG.poses[::4]
         cameras = [Camera.at(pose, 128, FOV_DEG) for pose in poses]
-        meshes = (read_mesh(pair.prediction, "predictions"), true_mesh(pair))
+        meshes = (read_mesh(pair.prediction, "predictions"), true_mesh(pair.name, pair.truth))
         made, true = (on_white(mesh_images(mesh, cameras)).float() for mesh in meshes)
         return views_sheet([f"{pose.azimuth_deg:g}°" for pose in poses], made, true)
 
@@ -183,7 +186,7 @@ def _files(
         for k, item in enumerate(one.items)
     ]
     return {
-        "report.html": page(report, sheet, command),
+        "report.html": page(report, lambda one: jpeg(sheet(one)), command),
         "views.csv": csv_bytes([["object", "view", "answer", *report.metrics], *lines]),
         "report.json": json_bytes(report.to_dict(command)),
     }

@@ -56,7 +56,7 @@ def find_pairs(
     for name, folder in (("predictions", predictions), ("truth", truth)):
         if not folder.is_dir():
             raise ArgumentError(name, "a folder of objects", repr(str(folder)))
-    true = _objects(truth)
+    true = find_objects(truth)
     if not true:
         raise ArgumentError("truth", "a folder of objects with views", f"none in {str(truth)!r}")
     if objects is not None:
@@ -64,22 +64,22 @@ def find_pairs(
             raise ArgumentError("objects", f"some of {', '.join(true)}", unknown[0])
         true = {name: folder for name, folder in true.items() if name in objects}
     made = {name: predictions / name for name in true}
-    if len(made) == 1 and _views(predictions):  # they may be of one object without its folder
+    if len(made) == 1 and find_views(predictions):  # they may be of one object without its folder
         made = {name: there if there.is_dir() else predictions for name, there in made.items()}
     return [_pair(protocol, name, made[name], folder) for name, folder in true.items()]
 
 
-def _objects(truth: Path) -> dict[str, Path]:
+def find_objects(truth: Path) -> dict[str, Path]:
     """Name the objects' folders; where there are none, one that holds views is one object."""
     folders = sorted(one for one in truth.iterdir() if one.is_dir() and one.name[0] != ".")
-    objects = {one.name: one for one in folders if _views(one)}
-    if not objects and _views(truth):
+    objects = {one.name: one for one in folders if find_views(one)}
+    if not objects and find_views(truth):
         return {truth.resolve().name: truth}
     return objects
 
 
-def _views(folder: Path) -> dict[str, Path]:
-    """Map names to images: of numbers alone where there are any, so that depths are left out."""
+def find_views(folder: Path) -> dict[str, Path]:
+    """Map names to a folder's images: those named by numbers, else all, so that no depth is one."""
     if not folder.is_dir():
         return {}
     files = sorted(one for one in folder.iterdir() if one.suffix.lower() in SUFFIXES)
@@ -88,7 +88,7 @@ def _views(folder: Path) -> dict[str, Path]:
 
 
 def _pair(protocol: Protocol, name: str, predictions: Path, truth: Path) -> ObjectPair:
-    made, true = _views(predictions), _views(truth)
+    made, true = find_views(predictions), find_views(truth)
     if protocol.views is not None:
         true = {
             stem: _named(truth, "truth", true, stem)

@@ -60,16 +60,23 @@ def views_sheet(item_names: list[str], made: Tensor, true: Tensor) -> Image.Imag
     return contact_sheet(images, columns=columns, labels=labels)
 
 
+def jpeg(image: Image.Image) -> bytes:
+    """Encode an image for the page."""
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=85)
+    return stream.getvalue()
+
+
 def page(
     report: ProtocolReport,
-    sheet: Callable[[ObjectScores], Image.Image | None],
+    sheet: Callable[[ObjectScores], bytes | None],
     command: str | None = None,
 ) -> bytes:
     """Write the page.
 
     Args:
         report: to be shown.
-        sheet: draws an object; None where there is nothing to see.
+        sheet: draws an object, by :func:`jpeg`; None where there is nothing to see.
         command: that gives the report.
     """
     titles = [METRICS[name].title for name in report.metrics]
@@ -87,13 +94,14 @@ def page(
         means = ", ".join(
             f"{METRICS[name].title} {one.mean(PREDICTION, name):.{METRICS[name].digits}f}"
             for name in report.metrics
+            if name in one.answers[PREDICTION]
         )
         parts.append(f"<h3>{html.escape(one.name)}</h3><p>{html.escape(means)}</p>")
         if one.note:
             parts.append(f"<p>{html.escape(one.note)}</p>")
         if (drawn := sheet(one)) is not None:
             label = html.escape(f"{one.name}: truth, prediction and error", quote=True)
-            source = f"data:image/jpeg;base64,{_encoded(drawn)}"
+            source = f"data:image/jpeg;base64,{base64.b64encode(drawn).decode()}"
             parts.append(f'<div class="wide"><img alt="{label}" src="{source}"></div>')
     title = html.escape(f"{report.protocol}: evaluation")
     document = (
@@ -115,9 +123,3 @@ def _pils(images: Tensor) -> list[Image.Image]:
 def _fit(image: Image.Image) -> tuple[int, int]:
     scale = _THUMB_PX / max(image.size)
     return max(1, round(image.width * scale)), max(1, round(image.height * scale))
-
-
-def _encoded(image: Image.Image) -> str:
-    stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=85)
-    return base64.b64encode(stream.getvalue()).decode()

@@ -17,6 +17,7 @@ from zero123lib.diffusion.samplers import Sampler
 from zero123lib.evaluation.samples import Sample, scene_samples
 from zero123lib.evaluation.scores import ViewScore, score_predictions
 from zero123lib.scenes import KINDS, check_kinds
+from zero123lib.views.poses import Pose
 
 # input: the input unchanged;  blank: a white image;  mean: the mean of training images
 BASELINES = ("input", "blank", "mean")
@@ -118,15 +119,35 @@ def predict(
 
 def predict_views(pipe: Zero123Pipeline, setting: Setting, sample: Sample) -> Tensor:
     """Make the model's views of all targets, ``[N, 3, S, S]`` in [0, 1], on the CPU."""
-    noise = np.random.SeedSequence([setting.seed, sample.seed]).generate_state(1)
+    source, poses = sample.condition_pose, sample.target_poses
+    return predicted_views(pipe, setting, sample.condition, source, poses, sample.seed)
+
+
+def predicted_views(
+    pipe: Zero123Pipeline,
+    setting: Setting,
+    condition: Tensor,
+    source: Pose,
+    poses: Sequence[Pose],
+    seed: int,
+) -> Tensor:
+    """Make a model's views from some cameras, ``[N, 3, S, S]`` in [0, 1], on the CPU.
+
+    Args:
+        condition: the input ``[3, S, S]`` in [-1, 1] on white.
+        source: its camera.
+        poses: of the views.
+        seed: of the object; its noise follows from this and the setting's.
+    """
+    noise = np.random.SeedSequence([setting.seed, seed]).generate_state(1)
     made: Any = pipe(
-        sample.condition,
-        [pose.relative_to(sample.condition_pose) for pose in sample.target_poses],
+        condition,
+        [pose.relative_to(source) for pose in poses],
         num_inference_steps=setting.steps,
         guidance_scale=setting.guidance,
         sampler=setting.sampler,
         generator=torch.Generator().manual_seed(int(noise[0])),
-        condition_elevation_deg=sample.condition_pose.elevation_deg,
+        condition_elevation_deg=source.elevation_deg,
         output_type="pt",
         return_dict=False,
     )[0]

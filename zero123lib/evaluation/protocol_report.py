@@ -83,17 +83,26 @@ class ProtocolReport:
 
     @property
     def metrics(self) -> list[str]:
-        """Name the metrics, in the order of their columns."""
-        return [name for name in METRICS if name in self.objects[0].answers[PREDICTION]]
+        """Name the metrics that any object has, in the order of their columns."""
+        return [name for name in METRICS if self._having(PREDICTION, name)]
 
-    def interval(self, answer: str, metric: str) -> Interval:
-        """Return the mean over objects of their means over views, with its 95 % interval."""
-        values = [one.mean(answer, metric) for one in self.objects]
-        return METRICS[metric].bounded(mean_interval(values))
+    def interval(self, answer: str, metric: str) -> Interval | None:
+        """Return the mean over objects of their means over views, with its 95 % interval.
+
+        It is over the objects that have the metric; None where there is none.
+        """
+        values = [one.mean(answer, metric) for one in self._having(answer, metric)]
+        return METRICS[metric].bounded(mean_interval(values)) if values else None
+
+    def _having(self, answer: str, metric: str) -> list[ObjectScores]:
+        return [one for one in self.objects if metric in one.answers[answer]]
 
     def worst_first(self) -> list[ObjectScores]:
-        """Sort the objects by the first metric."""
-        first = self.metrics[0]
+        """Sort the objects by the first metric that all of them have."""
+        shared = [m for m in self.metrics if len(self._having(PREDICTION, m)) == len(self.objects)]
+        if not shared:
+            return list(self.objects)
+        first = shared[0]
         sign = 1 if METRICS[first].higher else -1
         return sorted(self.objects, key=lambda one: sign * one.mean(PREDICTION, first))
 
@@ -120,29 +129,50 @@ class ProtocolReport:
             lines.append("  ".join([f"{name:{width}}", *shown]).rstrip())
         return "\n".join([*lines, *self.remarks()])
 
+    def spans(self) -> list[str]:
+        """Write the prediction's means with their intervals on one line; none for few objects."""
+        if len(self.objects) < LEAST:
+            return []
+        cells = [
+            f"{METRICS[name].title} {_shown(name, self.interval(PREDICTION, name))}"
+            for name in self.metrics
+        ]
+        return [f"means with 95 % intervals over objects: {', '.join(cells)}"]
+
     def remarks(self) -> list[str]:
         """Say what a reader has to know beside the numbers."""
         count = len(self.objects)
         spread = "95 % intervals over objects" if count >= LEAST else "too few for intervals"
         lines = [f"means over {count} object{'s' * (count > 1)}, {spread}"]
+        for name in self.metrics:
+            if (having := len(self._having(PREDICTION, name))) < count:
+                lines.append(f"{METRICS[name].title}: over the {having} objects that have it")
         lines += [f"LPIPS on {self.weights['lpips']}"] if self.weights else []
         lines += self.notes
         lines += [f"not at hand: {text}" for text in self.not_at_hand]
         return lines + [f"{one.name}: {one.note}" for one in self.objects if one.note]
 
     def to_dict(self, command: str | None = None) -> dict[str, Any]:
-        """Return the report for JSON, every object's numbers among them.
+        """Return the report for JSON.
 
         Args:
             command: that gives this report.
         """
+        return {**self.numbers(), "versions": versions(), "command": command}
+
+    def numbers(self) -> dict[str, Any]:
+        """Return all numbers for JSON, every object's among them."""
         answers = list(self.objects[0].answers)
         return {
             "protocol": self.protocol,
             "about": self.about,
             "sources": dict(self.sources),
             "means": {
-                answer: {name: asdict(self.interval(answer, name)) for name in self.metrics}
+                answer: {
+                    name: asdict(interval)
+                    for name in self.metrics
+                    if (interval := self.interval(answer, name)) is not None
+                }
                 for answer in answers
             },
             "objects": [asdict(one) for one in self.objects],
@@ -151,12 +181,12 @@ class ProtocolReport:
             "notes": list(self.notes),
             "published": self.published,
             "bootstrap_seed": 0,
-            "versions": versions(),
-            "command": command,
         }
 
 
-def _shown(name: str, interval: Interval) -> str:
+def _shown(name: str, interval: Interval | None) -> str:
+    if interval is None:
+        return "-"
     digits = METRICS[name].digits
     if interval.low is None or interval.high is None:
         return f"{interval.mean:.{digits}f}"

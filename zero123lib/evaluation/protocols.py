@@ -44,12 +44,13 @@ class Rig:
 
     Attributes:
         poses: of the views, in order.
-        focal_px: of images of ``size_px``, whose principal point is the middle.
+        focal_px: of images of ``size_px``, whose principal point is the middle; None where it was
+            not published.
         size_px: width and height.
     """
 
     poses: tuple[Pose, ...]
-    focal_px: float
+    focal_px: float | None
     size_px: int
 
     def nearest(self, view: int) -> int:
@@ -80,6 +81,9 @@ class Protocol:
         rig: the cameras; None where each object has its own.
         missing: metrics of the publication that cannot be computed here, and why.
         published: rows of published tables on the same objects: PSNR, SSIM, LPIPS.
+        choices: what the publication leaves open, and how it is taken here.
+        input_view: name of the true view that a model is given; None where the truth's folder does
+            not hold it.
     """
 
     name: str
@@ -95,9 +99,12 @@ class Protocol:
     missing: tuple[str, ...] = ()
     summed_singly: bool = False
     published: Mapping[str, tuple[float, float, float]] | None = None
+    choices: tuple[str, ...] = ()
+    input_view: str | None = "000"
 
 
-SYNC_RIG = Rig(tuple(Pose(30.0, 22.5 * k, 1.5) for k in range(16)), focal_px=280.0, size_px=256)
+SYNC_FOCAL_PX = 280.0
+SYNC_RIG = Rig(tuple(Pose(30.0, 22.5 * k, 1.5) for k in range(16)), SYNC_FOCAL_PX, size_px=256)
 
 FOLDER = Protocol(
     "folder",
@@ -149,6 +156,7 @@ IFUSION = Protocol(
     prediction=Reading("half"),
     similarity="zero-padded",
     lpips="vgg",
+    input_view=None,
     missing=("pose errors: they need the estimated cameras, which this verb does not read",),
 )
 FREE3D = Protocol(
@@ -166,4 +174,38 @@ FREE3D = Protocol(
         "FID on CLIP ViT-B/32: its weights are not to be had",
     ),
 )
-PROTOCOLS = {one.name: one for one in (FOLDER, SYNCDREAMER, ESCHERNET, IFUSION, FREE3D)}
+SV3D = Protocol(
+    "sv3d",
+    "SV3D's static orbits (Voleti et al. 2024): 21 views all round at the input's elevation",
+    views=range(21),
+    size_px=576,
+    truth=Reading("composite"),
+    prediction=Reading("composite"),
+    similarity="torchmetrics",
+    lpips="alex",
+    objects=300,
+    # Turns alone count: the elevation is the input's, whatever it is.
+    rig=Rig(tuple(Pose(0.0, 360 * k / 21) for k in range(21)), focal_px=None, size_px=576),
+    missing=("CLIP-S: the weights of CLIP's towers are not to be had",),
+    choices=(
+        "no script was published: view 000 is the input, SSIM is torchmetrics', LPIPS on AlexNet",
+    ),
+)
+PAPER = Protocol(
+    "paper",
+    "the tables of Zero-1-to-3 (Liu et al. 2023): views from cameras of each object's own",
+    views=None,
+    size_px=256,
+    truth=Reading("composite"),
+    prediction=Reading("composite"),
+    similarity="torchmetrics",
+    lpips="alex",
+    missing=("FID: the weights of Inception are not to be had",),
+    choices=(
+        "neither script, objects nor cameras were published: SSIM is torchmetrics', LPIPS on "
+        "AlexNet, so no published row stands beside",
+    ),
+)
+PROTOCOLS = {
+    one.name: one for one in (FOLDER, SYNCDREAMER, ESCHERNET, IFUSION, FREE3D, SV3D, PAPER)
+}

@@ -26,9 +26,12 @@ from zero123lib._versions import versions
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.evaluation.mesh_images import EIGHT, MeshScores, mesh_scores
 from zero123lib.evaluation.predictions import evaluated_kinds
+from zero123lib.evaluation.protocol_report import PREDICTION, ProtocolReport
 from zero123lib.evaluation.samples import Sample, SceneSample, scene_samples
+from zero123lib.evaluation.view_pairs import ObjectScores
 from zero123lib.fields.hull import visual_hull
 from zero123lib.fields.occupancy import evaluate, lattice
+from zero123lib.lpips import WEIGHTS, file_digest
 from zero123lib.meshes.mesh import Camera, Mesh
 from zero123lib.metrics import chamfer_distance, surface_points, volume_iou
 from zero123lib.reconstruction.cameras import OrbitCamera, equal_distance
@@ -90,6 +93,25 @@ class Scored:
     truth: Tensor
     found: Tensor
 
+    @property
+    def name(self) -> str:
+        """Name the object, unlike all others of its report."""
+        return f"{self.index:03d} {self.kind}"
+
+    def by_object(self) -> ObjectScores:
+        """Return its numbers in the form of all protocols; what it has no mesh for is left out."""
+        found = {
+            "psnr_db": self.psnr,
+            "lpips": self.lpips,
+            "chamfer": self.chamfer / 100,
+            "volume_iou": self.iou,
+        }
+        measured = {name: [value] for name, value in found.items() if not math.isnan(value)}
+        trivial = {"hull": self.hull_iou, "ball": self.ball_iou}
+        answers = {PREDICTION: measured}
+        answers |= {name: {"volume_iou": [iou]} for name, iou in trivial.items()}
+        return ObjectScores(self.name, ["mesh"], answers, "" if len(measured) == 4 else "no mesh")
+
 
 @dataclass(frozen=True, eq=False)
 class ShapeReport:
@@ -100,6 +122,19 @@ class ShapeReport:
     seed: int
     kinds: Sequence[str]
     scored: Sequence[Scored]
+
+    @property
+    def by_object(self) -> ProtocolReport:
+        """Return the report in the form of all protocols, with intervals over objects."""
+        return ProtocolReport(
+            "reconstruction",
+            "held-out procedural objects, each from one image whose camera is told",
+            {},
+            [one.by_object() for one in self.scored],
+            {"lpips": "alex", "sha256": file_digest(WEIGHTS)},
+            (),
+            (f"recipe {self.recipe}", "hull and ball are volumes without a surface or colours"),
+        )
 
     def mean(self, name: str) -> float:
         """Return the mean of a number over the objects that have it."""
@@ -128,6 +163,7 @@ class ShapeReport:
                 }
                 for one in self.scored
             ],
+            "by_object": self.by_object.numbers(),
             "mean": {name: _number(self.mean(name)) for name in names},
             "versions": versions(),
             "command": command,
@@ -144,6 +180,7 @@ class ShapeReport:
             formats = [form for _, form in _COLUMNS.values()]
             cells = [f"{n:9{form}}" for n, form in zip(numbers, formats, strict=True)]
             rows.append(f"{kind:14}{''.join(cells)}{seconds:9.1f}")
+        rows += self.by_object.spans()
         rows.append(f"kinds of objects: {', '.join(self.kinds)}")
         return "\n".join(rows)
 

@@ -11,11 +11,15 @@ from zero123lib._versions import versions
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.diffusion.samplers import Sampler
 from zero123lib.evaluation.predictions import BASELINES, Prediction, Setting, predict_scenes
+from zero123lib.evaluation.protocol_report import PREDICTION, ProtocolReport
 from zero123lib.evaluation.samples import SceneSample
 from zero123lib.evaluation.scores import Entry, Scores, ViewScore, summarize
+from zero123lib.evaluation.view_pairs import ObjectScores
+from zero123lib.lpips import LEAST_SIDE_PX, WEIGHTS, file_digest
 from zero123lib.scenes import KINDS
 
 OBJECTS, VIEWS = 100, 8
+_BY_OBJECT = ("psnr_db", "ssim", "lpips", "silhouette_iou")
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Report:
             :mod:`zero123lib.evaluation.pose_accuracy`.
         entry: the model's scores.
         baselines: those of ``input``, ``blank`` and ``mean``.
+        by_object: the same views, object by object: means with intervals.
         seconds: for everything.
         model_seconds: for the model's views alone.
     """
@@ -47,6 +52,7 @@ class Report:
     azimuth_views: int
     entry: Entry
     baselines: Mapping[str, Entry]
+    by_object: ProtocolReport
     seconds: float
     model_seconds: float
 
@@ -81,6 +87,7 @@ class Report:
             "seed": self.setting.seed,
             **self.entry.to_dict(),
             "baselines": {name: entry.to_dict() for name, entry in self.baselines.items()},
+            "by_object": self.by_object.numbers(),
             "versions": versions(),
             "command": command,
             "seconds": round(self.seconds, 1),
@@ -93,6 +100,7 @@ class Report:
         lines = [
             *scores_table({"model": self.entry, **self.baselines}),
             f"PSNR above the best of the others: {margins[0]} dB, inside {margins[1]} dB",
+            *self.by_object.spans(),
         ]
         if self.kinds:
             lines += [
@@ -143,11 +151,13 @@ def report_predictions(
     started, model_seconds, objects, replaced = time.perf_counter(), 0.0, 0, 0
     kinds: frozenset[str] = frozenset()
     scores: dict[str, list[ViewScore]] = {name: [] for name in ("model", *BASELINES)}
+    by_object: list[ObjectScores] = []
     for one in predictions:
         objects += 1
         if isinstance(one.sample, SceneSample):
             replaced, kinds = one.sample.replaced, one.sample.kinds
         model_seconds += one.seconds
+        by_object.append(object_scores(one))
         for name, rows in scores.items():
             rows.extend(one.scores[name])
     entries = {name: summarize(rows) for name, rows in scores.items()}
@@ -163,9 +173,38 @@ def report_predictions(
         azimuth_views=sum(row.tells_azimuth for row in scores["model"]),
         entry=entries.pop("model"),
         baselines=entries,
+        by_object=views_report("scenes" if kinds else "objects", by_object),
         seconds=time.perf_counter() - started,
         model_seconds=model_seconds,
     )
+
+
+def object_scores(one: Prediction) -> ObjectScores:
+    """Return the numbers of one object's whole images, in the form of all protocols."""
+    answers: dict[str, dict[str, list[float]]] = {}
+    for name, rows in one.scores.items():
+        columns = {metric: [getattr(row.whole, metric) for row in rows] for metric in _BY_OBJECT}
+        measured = {metric: values for metric, values in columns.items() if None not in values}
+        answers[PREDICTION if name == "model" else name] = measured
+    items = [f"{view:03d}" for view in range(len(one.sample.target_poses))]
+    return ObjectScores(object_name(one), items, answers)
+
+
+def object_name(one: Prediction) -> str:
+    """Name a prediction's object, unlike all others of its report."""
+    return f"{one.sample.index:03d} {one.sample.name}"
+
+
+def views_report(protocol: str, objects: Sequence[ObjectScores]) -> ProtocolReport:
+    """Return what is said of held-out objects one by one."""
+    about = {
+        "scenes": "held-out procedural objects, each seen from random cameras",
+        "objects": "objects of a data set, each seen from its other cameras",
+    }[protocol]
+    measured = "lpips" in objects[0].answers[PREDICTION]
+    weights = {"lpips": "alex", "sha256": file_digest(WEIGHTS)} if measured else {}
+    missing = () if measured else (f"LPIPS: images of less than {LEAST_SIDE_PX} px",)
+    return ProtocolReport(protocol, about, {}, objects, weights, missing)
 
 
 def scores_table(entries: Mapping[str, Entry]) -> list[str]:

@@ -24,7 +24,7 @@ from torch import Tensor
 from zero123lib._errors import ArgumentError
 from zero123lib._optional import require
 from zero123lib.evaluation.cells import cell, write_cell
-from zero123lib.evaluation.protocols import SYNC_RIG
+from zero123lib.evaluation.protocols import SYNC_FOCAL_PX, SYNC_RIG
 from zero123lib.evaluation.view_pairs import ObjectScores, known_scores
 from zero123lib.meshes.axes import FORMATS
 from zero123lib.meshes.load import MeshError, load_mesh
@@ -62,7 +62,7 @@ TURNED_DEG = {
 }  # fmt: skip
 # Counts up when our code comes to score otherwise, so that no old file is read then.
 _SCORING = 1
-FOV_DEG = 2 * math.degrees(math.atan(SYNC_RIG.size_px / 2 / SYNC_RIG.focal_px))
+FOV_DEG = 2 * math.degrees(math.atan(SYNC_RIG.size_px / 2 / SYNC_FOCAL_PX))
 _ALIGNED = "mesh_aligned.ply"
 _TRUE_MESHES = (_ALIGNED, "meshes/model.obj", "model.obj", "mesh.obj")
 
@@ -101,8 +101,7 @@ def find_meshes(
     for name, folder in (("predictions", predictions), ("truth", truth)):
         if not folder.is_dir():
             raise ArgumentError(name, "a folder of objects", repr(str(folder)))
-    found = {one.name: _true_mesh(one) for one in sorted(truth.iterdir()) if one.is_dir()}
-    true = {name: mesh for name, mesh in found.items() if mesh is not None}
+    true = find_true_meshes(truth)
     if not true:
         expected = f"a folder of objects with one of {', '.join(_TRUE_MESHES)}"
         raise ArgumentError("truth", expected, f"none in {str(truth)!r}")
@@ -115,8 +114,12 @@ def find_meshes(
     ]
 
 
-def _true_mesh(folder: Path) -> Path | None:
-    return next((folder / name for name in _TRUE_MESHES if (folder / name).is_file()), None)
+def find_true_meshes(truth: Path) -> dict[str, Path]:
+    """Map the names of a folder's objects to their meshes; objects without one are left out."""
+    folders = [one for one in sorted(truth.iterdir()) if one.is_dir()]
+    places = {one.name: [one / name for name in _TRUE_MESHES] for one in folders}
+    found = {name: [file for file in files if file.is_file()] for name, files in places.items()}
+    return {name: files[0] for name, files in found.items() if files}
 
 
 def _predicted(folder: Path, name: str) -> Path:
@@ -146,7 +149,7 @@ def score_meshes(pair: MeshPair, cells: Path | None = None) -> ObjectScores:
     Raises:
         ArgumentError: a mesh or a depth image is not what the protocol takes.
     """
-    made, true = read_mesh(pair.prediction, "predictions"), true_mesh(pair)
+    made, true = read_mesh(pair.prediction, "predictions"), true_mesh(pair.name, pair.truth)
     file = None if cells is None else cell(cells, _key(pair, made, true))
     if file is not None and (known := known_scores(file)) is not None:
         return known
@@ -161,25 +164,25 @@ def score_meshes(pair: MeshPair, cells: Path | None = None) -> ObjectScores:
 
 def _note(pair: MeshPair) -> str:
     notes = [] if pair.depths else ["depth images are rendered from the true mesh"]
-    if degrees := _turn_deg(pair):
+    if degrees := _turn_deg(pair.name, pair.truth):
         notes.append(f"the true mesh is turned by {degrees:g} degrees about z, by its name")
     return "; ".join(notes)
 
 
-def _turn_deg(pair: MeshPair) -> float:
+def _turn_deg(name: str, file: Path) -> float:
     """Tell by how much the true mesh is turned about z, counterclockwise."""
-    return 0.0 if pair.truth.name == _ALIGNED else -TURNED_DEG.get(pair.name, 0.0)
+    return 0.0 if file.name == _ALIGNED else -TURNED_DEG.get(name, 0.0)
 
 
-def true_mesh(pair: MeshPair) -> Mesh:
-    """Read the true mesh as the protocol places it: z up, the longest side of its box 1."""
-    mesh = read_mesh(pair.truth, "truth")
-    if pair.truth.name == _ALIGNED:
+def true_mesh(name: str, file: Path) -> Mesh:
+    """Read an object's true mesh as the protocol places it: z up, its box's longest side 1."""
+    mesh = read_mesh(file, "truth")
+    if file.name == _ALIGNED:
         return mesh
     vertices = mesh.vertices.double()
     low, high = vertices.amin(0), vertices.amax(0)
     vertices = (vertices - (low + high) / 2) / (high - low).max()
-    angle = math.radians(_turn_deg(pair))
+    angle = math.radians(_turn_deg(name, file))
     turn = torch.tensor(
         [[math.cos(angle), -math.sin(angle), 0], [math.sin(angle), math.cos(angle), 0], [0, 0, 1]],
         dtype=torch.float64,
@@ -234,7 +237,7 @@ def affine_depth(mesh: Mesh, camera: Camera, face_ids: Tensor) -> Tensor:
     """
     world_to_camera = torch.linalg.inv(opengl_to_opencv(camera.camera_to_world.double()))
     points = mesh.vertices.double() @ world_to_camera[:3, :3].T + world_to_camera[:3, 3]
-    focal = SYNC_RIG.focal_px
+    focal = SYNC_FOCAL_PX
     screen = points[:, :2] / points[:, 2:] * focal + camera.size / 2
     row, column = torch.nonzero(face_ids >= 0, as_tuple=True)
     corners = mesh.faces[face_ids[row, column]]
@@ -259,7 +262,7 @@ def _cloud(depths: list[np.ndarray], kept: list[np.ndarray]) -> np.ndarray:
     for pose, depth, mask in zip(SYNC_RIG.poses, depths, kept, strict=True):
         row, column = np.nonzero(mask)
         distance = depth[row, column].astype(np.float64)
-        across = [(index - middle) / SYNC_RIG.focal_px * distance for index in (column, row)]
+        across = [(index - middle) / SYNC_FOCAL_PX * distance for index in (column, row)]
         points = np.stack([*across, distance], -1)
         c2w = opengl_to_opencv(camera_to_world(pose).double()).numpy()
         clouds.append(points @ c2w[:3, :3].T + c2w[:3, 3])

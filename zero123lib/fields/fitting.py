@@ -109,7 +109,9 @@ def fit_views(
 
 
 class Fitting:
-    """A fit under way. The same seed gives the same field, to the bit on one machine's CPU.
+    """A fit under way, on the device of the images.
+
+    The same seed gives the same field, to the bit on one machine's CPU.
 
     ``state_dict()`` and ``load_state_dict()`` go on from any step to the same bits; the object is
     made from the same views and settings first.
@@ -135,7 +137,7 @@ class Fitting:
         """Start from the hull of the views.
 
         Args:
-            images: ``[V, H, H, 4]`` in [0, 1], straight alpha, on the CPU.
+            images: ``[V, H, H, 4]`` in [0, 1], straight alpha; all else goes where they are.
             cameras_to_world: OpenGL, ``[V, 4, 4]``.
             fov_deg: of all views.
             seed: of the rays drawn and the places along them.
@@ -150,16 +152,19 @@ class Fitting:
         """
         self.settings = settings or FitSettings()
         _check_views(images, cameras_to_world, view_weights)
-        self._images, self._cameras, self._fov_deg = images, cameras_to_world, fov_deg
-        self._weights = torch.ones(len(images)) if view_weights is None else view_weights.float()
-        self._silhouette = silhouette
-        self._generator = torch.Generator().manual_seed(seed)
+        self._device = device = images.device
+        self._images, self._fov_deg = images, fov_deg
+        self._cameras = cameras_to_world.to(device)
+        weights = torch.ones(len(images)) if view_weights is None else view_weights.float()
+        self._weights = weights.to(device)
+        self._silhouette = None if silhouette is None else silhouette.to(device)
+        self._generator = torch.Generator(device).manual_seed(seed)
         self.step = 0
         resolution = self.settings.resolutions[0]
         if field is None:
             self.field = self._hull_field(resolution)
         else:
-            self.field = field.upsampled(max(resolution, field.resolution))
+            self.field = field.upsampled(max(resolution, field.resolution)).to(device)
         self._begin_stage()
 
     @property
@@ -211,11 +216,11 @@ class Fitting:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from what :meth:`state_dict` gave."""
-        self.field = VoxelField(VoxelSettings(**state["settings"]))
+        self.field = VoxelField(VoxelSettings(**state["settings"])).to(self._device)
         self.field.load_state_dict(state["field"])
-        self._begin_stage(state["occupancy"])
+        self._begin_stage(state["occupancy"].to(self._device))
         self._optimizer.load_state_dict(state["optimizer"])
-        self._generator.set_state(state["generator"])
+        self._generator.set_state(state["generator"].cpu())
         self.step = state["step"]
 
     def _stage(self, step: int) -> int:
@@ -229,7 +234,7 @@ class Fitting:
             masks = functional.max_pool2d(
                 masks[:, None], 2 * s.hull_margin_px + 1, stride=1, padding=s.hull_margin_px
             )[:, 0]
-        points = lattice(resolution, s.half_extent)
+        points = lattice(resolution, s.half_extent).to(self._device)
 
         def consensus(points: Tensor) -> Tensor:
             return view_consensus(points, masks, self._cameras, self._fov_deg)
@@ -248,10 +253,10 @@ class Fitting:
             )
         field = VoxelField(
             VoxelSettings(resolution, s.half_extent, initial_density=s.least_density / 50)
-        )
+        ).to(self._device)
         with torch.no_grad():
             inside = field.raw_of(torch.tensor(s.hull_density))
-            field.raw_density[0, 0][hull] = inside
+            field.raw_density[0, 0][hull] = float(inside)
         return field
 
     def _begin_stage(self, cells: Tensor | None = None) -> None:
@@ -259,7 +264,11 @@ class Fitting:
         s, field = self.settings, self.field
         if cells is None:
             grid = OccupancyGrid.of(
-                field.density, field.half_extent, field.resolution - 1, s.least_density
+                field.density,
+                field.half_extent,
+                field.resolution - 1,
+                s.least_density,
+                device=self._device,
             ).dilated()
             self.field = field = field.cropped(*grid.bounds())
         else:
@@ -279,9 +288,10 @@ class Fitting:
 
     def _losses(self) -> dict[str, Tensor]:
         s, pool = self.settings, self._pool
-        drawn = torch.randint(len(pool.views), (s.rays,), generator=self._generator)
+        chance: Any = {"generator": self._generator, "device": self._device}
+        drawn = torch.randint(len(pool.views), (s.rays,), **chance)
         views, target = pool.views[drawn], pool.rgba[drawn]
-        behind = torch.rand(s.rays, 3, generator=self._generator)
+        behind = torch.rand(s.rays, 3, **chance)
         seen = render(
             self.field,
             self._cameras[views, :3, 3],
@@ -343,7 +353,7 @@ def _ray_pool(images: Tensor, cameras: Tensor, fov_deg: float, grid: OccupancyGr
             origins, directions, near, far, rgba = (
                 part[met] for part in (origins, directions, near, far, rgba)
             )
-        views = torch.full((len(near),), view)
+        views = torch.full((len(near),), view, device=near.device)
         parts.append((views, directions, near, far, rgba))
     return _RayPool(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
@@ -360,8 +370,6 @@ def _check_views(images: Tensor, cameras: Tensor, weights: Tensor | None) -> Non
     if weights is not None and weights.shape != (len(images),):
         raise ValueError(f"view_weights: expected [{len(images)}], got {list(weights.shape)}")
     for name, value in (("images", images), ("cameras_to_world", cameras)):
-        if value.device.type != "cpu":
-            raise ValueError(f"{name}: expected a tensor on the CPU, got one on {value.device}")
         if not bool(torch.isfinite(value).all()):
             raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")
     if not bool((images[..., 3] >= 0.5).any()):

@@ -10,7 +10,7 @@ say.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -49,6 +49,12 @@ class Silhouette:
     camera_to_world: Tensor
     fov_deg: float = FOV_DEG
 
+    def to(self, device: torch.device | str) -> Silhouette:
+        """Return the same on a device."""
+        return replace(
+            self, alpha=self.alpha.to(device), camera_to_world=self.camera_to_world.to(device)
+        )
+
     @property
     def inside(self) -> Tensor:
         """Tell whether pixels belong to the object, boolean ``[S, S]``."""
@@ -84,7 +90,7 @@ def with_silhouette(
     if bool(inside.any()):
         met = _meetings(density, half_extent, silhouette, level)
         if bool(met.missing.any()):
-            filling = _filling(met, inside)
+            filling = [one.to(inside.device) for one in _filling(met.cpu(), inside.cpu())]
 
     def changed(points: Tensor) -> Tensor:
         positions, depth = project(points, silhouette.camera_to_world, silhouette.fov_deg)
@@ -138,6 +144,10 @@ class _Meetings:
     shares: Tensor
     missing: Tensor
 
+    def cpu(self) -> _Meetings:
+        """Return the same on the CPU, where sparse systems are solved."""
+        return _Meetings(self.depths.cpu(), self.shares.cpu(), self.missing.cpu())
+
 
 @torch.no_grad()
 def _meetings(
@@ -156,7 +166,7 @@ def _meetings(
     solid = values > level
     first = solid.int().argmax(-1)
     # From there on, up to where it ends.
-    passed = (~solid) & (torch.arange(_SAMPLES) > first[:, None])
+    passed = (~solid) & (torch.arange(_SAMPLES, device=first.device) > first[:, None])
     last = torch.where(passed.any(-1), passed.int().argmax(-1), _SAMPLES) - 1
     middle = torch.where(solid.any(-1), (first + last) // 2, where)
     distances = positions.gather(-1, middle[:, None])[:, 0]

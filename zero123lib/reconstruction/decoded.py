@@ -56,7 +56,8 @@ def decoded_field(
         half_extent=field.half_extent,
         density_rate=0.0,
     )
-    fitting = Fitting(torch.stack(images), cameras, fov_deg, settings, seed=seed, field=field)
+    seen_on = torch.stack(images).to(device)
+    fitting = Fitting(seen_on, cameras, fov_deg, settings, seed=seed, field=field)
     while not fitting.finished:
         fitting.advance()
     return fitting.field

@@ -64,7 +64,7 @@ class Distilling:
         Args:
             field: go on from a copy of this one, in place of a first one.
         """
-        self._recipe, self._view, self._device = recipe, view, pipe.device
+        self._recipe, self._view, self._device = recipe, view, pipe._execution_device
         self._guidance = Guidance(
             pipe, view.prepared, condition_elevation_deg=view.camera.pose.elevation_deg
         )

@@ -19,6 +19,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from zero123lib._errors import ArgumentError
@@ -106,6 +107,7 @@ def reconstruct_views(
     max_steps: int | None = None,
     resume: bool = False,
     stop: Callable[[], bool] | None = None,
+    device: torch.device | str = "cpu",
 ) -> Iterator[Progress | Finished]:
     """Make a field of an object that images show from all sides, step by step.
 
@@ -115,6 +117,7 @@ def reconstruct_views(
         views: see :func:`zero123lib.reconstruction.given.given_views`.
         recipe: whose stages are ``[views]``, such as ``given-views``.
         out, seed, max_steps, resume, stop: as for :func:`reconstruct`.
+        device: where the field is fitted.
 
     Returns:
         An iterator of :class:`Progress`, whose last item is :class:`Finished`.
@@ -129,7 +132,8 @@ def reconstruct_views(
         raise ArgumentError("recipe", "one whose stages are [views]", f"{recipe.name}: {stages}")
     seed = _checked_seed(recipe, seed)
     _check_run(out, max_steps, resume)
-    return _begun(Posed(views), recipe, out, seed, max_steps, resume, stop)
+    subject = Posed(views, torch.device(device))
+    return _begun(subject, recipe, out, seed, max_steps, resume, stop)
 
 
 def _checked_seed(recipe: Recipe, seed: int | None) -> int:
@@ -163,7 +167,8 @@ def _begun(
 ) -> Iterator[Progress | Finished]:
     folder = None if out is None else Path(out)
     wanted = belongs_to(recipe, subject, seed)
-    state = State(wanted)
+    kind = subject.device.type
+    state = State(wanted, device=kind)
     if resume and folder is not None:
         files = finished_files(folder, wanted)
         if files is not None:
@@ -171,6 +176,10 @@ def _begun(
             (folder / CHECKPOINT).unlink(missing_ok=True)
             return _there_already(folder, files)
         state = read_state(folder, wanted) or state
+        if state.device not in ("", kind):
+            # Its generators' states mean nothing to those of another kind.
+            expected = f"a run that began on the same kind of device, {kind}"
+            raise ArgumentError("resume", expected, f"one on {state.device}")
     return _Run(recipe, subject, seed, folder, state, max_steps, stop).go()
 
 
@@ -256,7 +265,7 @@ class _Run:
     def _fitting(self, views: PosedViews) -> FittingViews:
         silhouette = self.subject.silhouette(self.recipe)
         try:
-            return FittingViews(self.recipe, views, self.seed, silhouette)
+            return FittingViews(self.recipe, views, self.seed, silhouette, self.subject.device)
         except ValueError as error:
             raise ReconstructionError(
                 f"fit: {error}; system.guidance.embedded.fit.hull_tolerance is "

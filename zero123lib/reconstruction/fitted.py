@@ -88,19 +88,25 @@ class FittingViews:
     name = "fit"
 
     def __init__(
-        self, recipe: Recipe, views: PosedViews, seed: int, silhouette: Silhouette | None = None
+        self,
+        recipe: Recipe,
+        views: PosedViews,
+        seed: int,
+        silhouette: Silhouette | None = None,
+        device: torch.device | str = "cpu",
     ) -> None:
         """Begin with the views' hull.
 
         Args:
             seed: of the rays that are drawn.
             silhouette: which the field is to have exactly.
+            device: where the field lies and is fitted.
 
         Raises:
             ValueError: the views' silhouettes leave nothing to fit.
         """
-        self._recipe, self._views, self._seed = recipe, views, seed
-        self._silhouette = silhouette
+        self._recipe, self._views, self._seed = recipe, views.to(device), seed
+        self._silhouette = None if silhouette is None else silhouette.to(device)
         self._fitting = self._shaping()
         self._shaped = False
         self.total = recipe.embedded.fit.steps + recipe.embedded.fit.color_steps

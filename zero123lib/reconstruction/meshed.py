@@ -53,11 +53,12 @@ class Meshing:
     ) -> None:
         """
         Args:
-            field: on the CPU, without gradients.
+            field: on ``device``, without gradients.
             views: what the mesh should look like; None where there is none but the field.
             silhouette: which the surface is to have exactly.
             seed: of the order in which images are taken.
-            device: to refine on.
+            device: where the field is asked and, if it is a CUDA GPU, the mesh is refined; meshes
+                themselves lie on the CPU.
             stop: asked between steps of refinement; True leaves the mesh unrefined.
         """
         self.mesh: Mesh | None = None
@@ -65,7 +66,7 @@ class Meshing:
         self.notes: list[str] = []
         self.refined: dict[str, Any] | None = None
         self._recipe, self._field, self._views = recipe, field, views
-        self._silhouette = silhouette
+        self._silhouette = None if silhouette is None else silhouette.to(device)
         self._seed, self._device, self._stop = seed, device, stop
 
     def make(self, level: float) -> Iterator[int]:
@@ -96,6 +97,7 @@ class Meshing:
                 half_extent=field.half_extent,
                 resolution=self._recipe.embedded.outputs.mesh_resolution,
                 level=level,
+                device=self._device,
             )
         except ValueError as error:
             self.notes.append(f"no mesh: {error}")
@@ -111,7 +113,7 @@ class Meshing:
         started = time.perf_counter()
         try:
             for one in refine(
-                mesh.to(self._device),
+                mesh.to(self._device if self._device.type == "cuda" else "cpu"),
                 views.images,
                 views.cameras,
                 self._recipe.embedded.refine,

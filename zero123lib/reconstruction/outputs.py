@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -102,34 +103,37 @@ class Outputs:
             self.field = decoded_field(
                 self.field, subject.pipe, self._recipe, subject.view, self._seed
             )
+        # Where it is asked; what is written and returned lies on the CPU.
+        asked = deepcopy(self.field).to(subject.device).requires_grad_(False)
         self.field = self.field.cpu().requires_grad_(False)
         if out is not None:
             # It tells of a run's files, and comes last.
             (out / METRICS).unlink(missing_ok=True)
             for file in write_field(out, self.field):
                 self.files[file.name] = file
-        self.level = wanted.mesh_level or self._found_level()
+        self.level = wanted.mesh_level or self._found_level(asked)
         yield 1, total
         if wanted.mesh_resolution and self.level is not None:
-            for step in self._make_mesh(self.level):
+            for step in self._make_mesh(asked, self.level):
                 yield 1 + step, total
             self._write_mesh(out)
         yield before_film, total
         if out is not None:
             self._write_views(out)
             film: list[videos.Frame] = []
-            for frame in videos.turn(self.field, subject.camera, wanted):
+            for frame in videos.turn(asked, subject.camera, wanted):
                 film.append(frame)
                 yield before_film + len(film), total
             if film:
                 self._write_film(out, film)
         yield total, total
 
-    def _found_level(self) -> float | None:
+    def _found_level(self, field: VoxelField) -> float | None:
         """Return the density whose surface has the silhouettes that are known."""
         masks, cameras, fov_deg = self._subject.silhouettes
+        masks, cameras = (one.to(self._subject.device) for one in (masks, cameras))
         try:
-            return silhouette_iso_level(self.field, masks, cameras, fov_deg, between=_LEVELS)
+            return silhouette_iso_level(field, masks, cameras, fov_deg, between=_LEVELS)
         except ValueError as error:
             self.notes.append(f"no surface: {error}")
             return None
@@ -193,7 +197,7 @@ class Outputs:
         self.files[METRICS] = out / METRICS
         write_json(out / METRICS, metrics)
 
-    def _make_mesh(self, level: float) -> Iterator[int]:
+    def _make_mesh(self, field: VoxelField, level: float) -> Iterator[int]:
         """Make the mesh; yields after each step of refinement."""
         views = None
         if isinstance(self._subject, Photo):
@@ -203,7 +207,7 @@ class Outputs:
             views = self._subject.views
         making = Meshing(
             self._recipe,
-            self.field,
+            field,
             views,
             self._subject.silhouette(self._recipe),
             seed=self._seed,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -47,7 +47,7 @@ class PosedViews:
     """Square images of one object, and their cameras.
 
     Attributes:
-        images: straight alpha in [0, 1] ``[V, S, S, 4]``, on the CPU.
+        images: straight alpha in [0, 1] ``[V, S, S, 4]``, on the CPU but for :meth:`to`.
         cameras_to_world: OpenGL ``[V, 4, 4]``; the object is about the origin.
         fov_deg: of all cameras, degrees.
         weights: how much each image counts ``[V]``, above 0.
@@ -70,6 +70,15 @@ class PosedViews:
         """Return the cameras as meshes are rendered from them."""
         size = self.images.shape[1]
         return [Camera(one, size, self.fov_deg) for one in self.cameras_to_world]
+
+    def to(self, device: torch.device | str) -> PosedViews:
+        """Return the same with all that a field is fitted to on a device."""
+        return replace(
+            self,
+            images=self.images.to(device),
+            cameras_to_world=self.cameras_to_world.to(device),
+            weights=self.weights.to(device),
+        )
 
     @classmethod
     def of_input(

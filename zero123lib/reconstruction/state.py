@@ -33,6 +33,7 @@ class State:
         at_hand: its ``state_dict()``; None before its first step.
         seconds: spent so far, stage by stage.
         losses: of the latest step, stage by stage.
+        device: the kind that it runs on; "" in a checkpoint that does not say.
     """
 
     belongs_to: Mapping[str, str]
@@ -41,6 +42,7 @@ class State:
     at_hand: Any = None
     seconds: dict[str, float] = field(default_factory=dict)
     losses: dict[str, dict[str, float]] = field(default_factory=dict)
+    device: str = ""
 
 
 def belongs_to(recipe: Recipe, subject: Subject, seed: int) -> dict[str, str]:

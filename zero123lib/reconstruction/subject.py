@@ -35,9 +35,8 @@ class Photo:
 
     @property
     def device(self) -> torch.device:
-        """Return the model's GPU, where it is on one that meshes can be refined on."""
-        device = self.pipe.device
-        return device if device.type == "cuda" else torch.device("cpu")
+        """Return where the model runs, and so all that is made of what it says."""
+        return self.pipe._execution_device
 
     @property
     def silhouettes(self) -> tuple[Tensor, Tensor, float]:
@@ -66,9 +65,14 @@ class Photo:
 
 @dataclass(frozen=True, eq=False)
 class Posed:
-    """Images whose cameras are known, all alike: no model is asked."""
+    """Images whose cameras are known, all alike: no model is asked.
+
+    Attributes:
+        device: where the field is fitted and asked.
+    """
 
     views: PosedViews
+    device: torch.device
     view: None = None
     pipe: None = None
 
@@ -76,11 +80,6 @@ class Posed:
     def camera(self) -> OrbitCamera:
         """Return a camera that shows all of the object."""
         return _OVERVIEW
-
-    @property
-    def device(self) -> torch.device:
-        """Return the CPU, for there is no model that would be elsewhere."""
-        return torch.device("cpu")
 
     @property
     def silhouettes(self) -> tuple[Tensor, Tensor, float]:

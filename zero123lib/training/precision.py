@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
-
-from zero123lib.diffusion.devices import devices_here
+from zero123lib.diffusion.devices import computes_bfloat16, devices_here
 from zero123lib.training.config import ComputeConfig
 
 
@@ -22,13 +20,5 @@ def with_precision(config: ComputeConfig) -> ComputeConfig:
     """
     if config.precision != "auto":
         return config
-    return replace(config, precision="bf16" if _computes_bf16(on_cpu(config)) else "fp32")
-
-
-def _computes_bf16(cpu: bool) -> bool:
-    if not cpu:
-        cuda = torch.cuda.is_available()
-        return cuda and torch.cuda.is_bf16_supported(including_emulation=False)
-    # A torch that does not say gets fp32, in which every CPU computes.
-    found = getattr(torch.cpu, "get_capabilities", dict)()
-    return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+    kind = "cpu" if on_cpu(config) else "cuda"
+    return replace(config, precision="bf16" if computes_bfloat16(kind) else "fp32")

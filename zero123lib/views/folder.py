@@ -27,12 +27,15 @@ from zero123lib._files import json_bytes
 from .eight_bits import to_8_bit_srgb
 from .listings import LISTING, find_image, find_listing
 from .loading import FORMATS
+from .paths import KEY, CameraPath, path_content
 from .poses import Pose
 from .sheet import contact_sheet
 from .transforms import Pinhole, read_frames, transforms_json
 
 SHEET, ANIMATION = "contact_sheet.png", "orbit.gif"
 GIF_FRAME_MS = 80
+# Browsers show a frame that says less for 100 ms.
+GIF_LEAST_MS = 20
 # Of all images of a folder together.
 MAX_PIXELS = 2**28
 
@@ -62,6 +65,7 @@ def view_files(
     labels: Sequence[str] = (),
     animation: Sequence[Image.Image] = (),
     made_by: Mapping[str, Any] | None = None,
+    path: CameraPath | None = None,
 ) -> dict[str, bytes]:
     """Encode the files of a folder of views.
 
@@ -72,6 +76,8 @@ def view_files(
         labels: on the sheet, of the condition and of every view.
         animation: frames of the GIF; none writes no GIF.
         made_by: what made the views, for transforms.json.
+        path: that the cameras are on; the animation takes as long as it does, at up to
+            50 frames a second.
 
     Returns:
         Content by name; transforms.json, which describes the others, is the last.
@@ -83,9 +89,14 @@ def view_files(
         shown = condition.resize(images[0].size, Image.Resampling.LANCZOS)
         files[SHEET] = png(contact_sheet([shown, *images], labels=labels))
     if animation:
-        files[ANIMATION] = gif(animation)
+        pace = GIF_FRAME_MS
+        if path is not None:
+            pace = max(GIF_LEAST_MS, path.frame_ms(len(animation)))
+        files[ANIMATION] = gif(animation, pace)
     width, height = images[0].size
     origin = {} if made_by is None else {"made_by": dict(made_by)}
+    if path is not None:
+        origin[KEY] = path_content(path)
     listing = {**origin, "w": width, "h": height, **transforms_json(names, cameras)}
     return {**files, LISTING: json_bytes(listing)}
 

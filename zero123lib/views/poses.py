@@ -42,7 +42,7 @@ def _freeze_numbers(pose: Pose | RelativePose) -> None:
         value = getattr(pose, name)
         try:
             number = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not math.isfinite(number):
             raise ArgumentError(name, f"a finite number of {unit}", repr(value))

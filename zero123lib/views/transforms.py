@@ -116,7 +116,7 @@ def read_frames(listing: Path) -> list[Frame]:
     """
     try:
         content = json.loads(listing.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
         expected = f"a transforms.json with frames in {str(listing)!r}"
         raise ArgumentError("views", expected, f"{type(error).__name__} {reason}") from error
@@ -190,7 +190,7 @@ def _rigid(matrix: Any, where: str) -> Tensor:
     """Return a camera-to-world matrix, float32 ``[4, 4]``."""
     try:
         values = torch.tensor(matrix, dtype=torch.float64)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise ArgumentError(where, "4 rows of 4 numbers", type(matrix).__name__) from error
     if tuple(values.shape) not in ((4, 4), (3, 4)):
         raise ArgumentError(where, "4 rows of 4 numbers", f"the shape {list(values.shape)}")
@@ -208,7 +208,7 @@ def _rigid(matrix: Any, where: str) -> Tensor:
 def _number(value: Any, where: str) -> float:
     try:
         number = float(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ArgumentError(where, "a number", repr(value)) from error
     if not math.isfinite(number):
         raise ArgumentError(where, "a finite number", str(number))

@@ -1,0 +1,82 @@
+"""docs/reliability.md names tests that are there, and every licence of what is installed."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from functools import cache
+from importlib.metadata import PackageNotFoundError, metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = (ROOT / "docs/reliability.md").read_text()
+TESTS = re.findall(r"\[(test_\w+)\]\(\.\./(tests/[\w/]+\.py)\)", PAGE)
+# How metadata spells a licence, in its expression, its old field or its classifiers.
+SPELLINGS = {
+    "Apache-2.0": r"Apache", "MIT": r"MIT", "BSD-3-Clause": r"BSD", "BSD-2-Clause": r"BSD",
+    "MPL-2.0": r"MPL", "LGPL-2.1-or-later": r"LGPL", "MIT-CMU": r"MIT-CMU",
+    "PSF-based": r"Python Software Foundation|matplotlib",
+}  # fmt: skip
+
+
+def section(title: str) -> str:
+    return PAGE.partition(f"## {title}\n")[2].partition("\n## ")[0]
+
+
+def rows(text: str) -> list[list[str]]:
+    found = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    return [row for row in found if not row[0].startswith(("---", "promise", "package", "folder"))]
+
+
+@cache
+def functions(file: str) -> frozenset[str]:
+    tree = ast.parse((ROOT / file).read_text())
+    return frozenset(node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+
+
+def test_every_promise_has_its_test() -> None:
+    promised = rows(PAGE.partition("## Licences")[0])
+    assert len(TESTS) == len(promised) > 30
+    missing = [f"{file}: {name}" for name, file in TESTS if name not in functions(file)]
+    assert missing == []
+
+
+def direct_dependencies() -> set[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    lines = [line for group in groups for line in group]
+    return {str(canonicalize_name(Requirement(line).name)) for line in lines} - {"zero123lib"}
+
+
+LICENCES = {row[0]: row[1] for row in rows(section("Licences").partition("The weights")[0])}
+
+
+def test_every_direct_dependency_has_its_licence() -> None:
+    assert {canonicalize_name(name) for name in LICENCES} == direct_dependencies()
+
+
+@pytest.mark.parametrize("name", LICENCES)
+def test_a_listed_licence_is_the_packages_own(name: str) -> None:
+    try:
+        found: Any = metadata(name)
+    except PackageNotFoundError:
+        pytest.skip(f"{name} is not installed here")
+    told = [found.get("License-Expression") or "", (found.get("License") or "")[:200]]
+    told += [one for one in found.get_all("Classifier") or [] if one.startswith("License")]
+    for licence in re.split(r" (?:and|or) ", LICENCES[name]):
+        assert re.search(SPELLINGS[licence], " ".join(told)), (licence, told)
+
+
+def test_all_weights_that_ship_have_their_licence() -> None:
+    listed = re.findall(r"^\| `([\w-]+)` ", section("Licences").partition("The weights")[2], re.M)
+    folders = sorted(one for one in (ROOT / "zero123lib/models").iterdir() if one.is_dir())
+    assert listed == [one.name for one in folders]
+    for one in folders:
+        text = (one / "README.md").read_text()
+        assert re.search(r"licen[cs]e", text, re.I), f"{one.name} says no licence"

@@ -1,0 +1,77 @@
+"""How far to trust a camera that was found: a probability, calibrated per model.
+
+What tells a right answer from a wrong one are a few numbers of each estimate; a logistic regression
+of them, fitted on held-out objects by ``benchmarks/cameras.py --calibrate``, says how likely the
+answer is right. Its coefficients are in ``calibration.json``, by the model's name, and nowhere
+else: a model that is not in there has no confidence, and its answers are not taken for sure.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CALIBRATION = Path(__file__).with_name("calibration.json")
+# Of a probability: from here on an answer is worth taking.
+TRUSTED = 0.5
+# Right is within so many degrees: the elevation of one photo, the turn between two.
+RIGHT_DEG = {"elevation": 15.0, "pose": 20.0}
+# Keeps coefficients finite where the numbers part right from wrong without fault.
+_RIDGE = 0.02
+
+
+def calibration(model: str) -> dict[str, Any]:
+    """Return what is known of a model: coefficients and how they were found; empty if nothing."""
+    return json.loads(CALIBRATION.read_text()).get(model, {})
+
+
+def confidence(model: str, kind: str, signs: Sequence[float]) -> float | None:
+    """Return the probability in [0, 1] that an answer is right; None for a model not calibrated.
+
+    Args:
+        kind: "elevation" or "pose".
+        signs: the numbers that the estimate gives for it.
+    """
+    known = calibration(model).get(kind)
+    if known is None:
+        return None
+    logit = known["bias"] + sum(w * s for w, s in zip(known["weights"], signs, strict=True))
+    return 1.0 / (1.0 + math.exp(-max(min(logit, 50.0), -50.0)))
+
+
+def corrected(model: str, raw_deg: float) -> float:
+    """Return an elevation in [-90, 90] of where one solid explains the views best, in degrees."""
+    slope, offset_deg = calibration(model).get("elevation", {}).get("line", (1.0, 0.0))
+    return max(-90.0, min(90.0, slope * raw_deg + offset_deg))
+
+
+def fit(signs: Tensor, right: Tensor) -> dict[str, Any]:
+    """Fit the coefficients: logistic regression by Newton's method, with a small ridge.
+
+    Args:
+        signs: ``[N, F]`` of N answers.
+        right: ``[N]`` boolean.
+
+    Returns:
+        "weights" ``[F]`` and "bias", for the signs as they are.
+    """
+    signs, wanted = signs.double(), right.double()
+    mean, spread = signs.mean(0), signs.std(0).clamp_min(1e-6)
+    inputs = torch.cat([(signs - mean) / spread, torch.ones(len(signs), 1).double()], 1)
+    ridge = _RIDGE * len(signs) * torch.eye(inputs.shape[1]).double()
+    ridge[-1, -1] = 1e-6
+    found = torch.zeros(inputs.shape[1]).double()
+    for _ in range(50):
+        share = torch.sigmoid(inputs @ found)
+        slope = inputs.T @ (share - wanted) + ridge @ found
+        bend = inputs.T @ (inputs * (share * (1 - share))[:, None]) + ridge
+        found = found - torch.linalg.solve(bend, slope)
+    weights = found[:-1] / spread
+    bias = float(found[-1] - (weights * mean).sum())
+    return {"weights": weights.tolist(), "bias": bias}

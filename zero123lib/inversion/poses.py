@@ -1,0 +1,241 @@
+"""The relative pose between photos of one object: :func:`estimate_poses`.
+
+First the sphere about each photo's camera is searched for each other photo, both ways; then the
+deepest places are refined by descent (see :mod:`zero123lib.inversion.refine`). Photos are framed as
+for the model, so that distances are those at which the object would fill the same frame.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
+
+from zero123lib._errors import ArgumentError
+from zero123lib.diffusion import arguments
+from zero123lib.diffusion.apps import needs_input_elevation
+from zero123lib.diffusion.pipeline import Zero123Pipeline
+from zero123lib.inversion.confidence import TRUSTED, confidence
+from zero123lib.inversion.landscape import Landscape, landscape, turn_deg
+from zero123lib.inversion.losses import Photo, draws, encoded
+from zero123lib.inversion.refine import refined, starts, total_losses
+from zero123lib.views.errors import ImageError
+from zero123lib.views.images import ImageSource, Prepared, Preprocess
+from zero123lib.views.poses import Pose, RelativePose, absolute_poses, wrap_azimuth_deg
+
+MAX_PHOTOS = 8
+# Framed photos that differ by less at so many pixels, root mean square in [-1, 1], are the same:
+# one that is resized differs by 0.03 at most, one from 5 degrees aside by 0.08 at least.
+_SAME, _SAME_PX = 0.045, 32
+# A photo whose colours vary by less, over all of it, shows nothing.
+_NOTHING = 0.02
+_STARTS, _STEPS = 2, 16
+# Where the refinement's noise begins and ends, as shares of the schedule.
+_NOISES = (0.8, 0.5)
+# The draws that the search and the choice between the refined starts take, as such shares.
+_SEARCH, _CHOICE = (0.7,), (0.8, 0.6)
+# Another place on the sphere is one that is so far away.
+_ELSEWHERE_DEG = 45.0
+
+
+@dataclass(frozen=True, eq=False)
+class PoseEstimate:
+    """Where photos were taken from, relative to the first one.
+
+    Attributes:
+        poses: one per photo; the first is zero.
+        confidences: one per photo but the first: the probability that its turn is right within 20
+            degrees; None for a model that is not calibrated.
+        landscapes: one per photo but the first: losses over the sphere about the first camera.
+        signs: one per photo but the first: what its confidence follows from.
+        prepared: the photos as the model saw them.
+        notice: one sentence where a photo is far from what the model knows; the confidences, which
+            objects like the model's taught, then mean nothing.
+    """
+
+    poses: list[RelativePose]
+    confidences: list[float | None]
+    landscapes: list[Landscape]
+    signs: list[tuple[float, ...]]
+    prepared: list[Prepared]
+    notice: str | None
+
+    @property
+    def confidence(self) -> float | None:
+        """Return the least of the confidences."""
+        known = [one for one in self.confidences if one is not None]
+        return min(known) if known else None
+
+    @property
+    def trusted(self) -> bool:
+        """Tell whether all of it is more likely right than wrong."""
+        return self.notice is None and (self.confidence or 0.0) >= TRUSTED
+
+    def cameras(self, source: Pose) -> list[Pose]:
+        """Place the cameras, the first one at ``source``.
+
+        Raises:
+            ArgumentError: from there one would lie beyond a pole.
+        """
+        return absolute_poses(source, self.poses, "elevation_deg")
+
+    def image(self) -> Image.Image:
+        """Draw the landscapes, one below the other, with the answers as crosses."""
+        drawn = [
+            table.image([(pose.elevation_deg, pose.azimuth_deg)])
+            for table, pose in zip(self.landscapes, self.poses[1:], strict=True)
+        ]
+        height = sum(one.height + 8 for one in drawn) - 8
+        whole = Image.new("RGB", (drawn[0].width, height), "white")
+        for place, one in enumerate(drawn):
+            whole.paste(one, (0, place * (one.height + 8)))
+        return whole
+
+
+def estimate_poses(
+    pipe: Zero123Pipeline,
+    images: Sequence[ImageSource | Tensor],
+    *,
+    elevation_deg: float | None = None,
+    preprocess: Preprocess = "auto",
+    seed: int = 0,
+    starts_count: int = _STARTS,
+    steps: int = _STEPS,
+    max_batch_size: int | None = None,
+    on_step: Callable[[int, int], None] | None = None,
+) -> PoseEstimate:
+    """Find how photos of one object lie to each other, by the model's own denoising loss.
+
+    Args:
+        images: two to eight, as :meth:`Zero123Pipeline.prepare` takes them.
+        elevation_deg: of the first photo's camera; needed by a stable-zero123 checkpoint.
+        preprocess: see :data:`zero123lib.views.images.Preprocess`.
+        seed: of the noise.
+        starts_count: how many places are refined.
+        steps: of the refinement; 0 leaves the best place of the search, within about 10 degrees.
+        max_batch_size: rows per batch of the UNet, the bound on memory; None means 8.
+        on_step: told of each unit of work and of how many there are.
+
+    Raises:
+        ArgumentError: too few or too many photos, two that are the same, or one that shows nothing.
+        ImageError: one cannot be read; the message has its place in the list.
+    """
+    batch = arguments.batch_size(max_batch_size)
+    arguments.check_whole("seed", seed)
+    arguments.check_whole("starts_count", starts_count, 1)
+    arguments.check_whole("steps", steps)
+    if elevation_deg is not None:
+        arguments.check_number("elevation_deg", elevation_deg, -90.0, 90.0)
+    if needs_input_elevation(pipe) and elevation_deg is None:
+        expected = "that of the first photo's camera, which the model is conditioned on"
+        raise ArgumentError("elevation_deg", expected, "None")
+    photos, base = _photos(pipe, images, preprocess), elevation_deg or 0.0
+    count, generator = len(photos), torch.Generator().manual_seed(seed)
+    ways = list(itertools.permutations(range(count), 2))
+    tell = _counted(on_step, len(ways) + steps + 1)
+    noises = draws(pipe, _timesteps(pipe, _SEARCH), generator)
+    tables = {}
+    for i, j in ways:
+        tables[i, j] = landscape(pipe, photos[i], photos[j], noises, base, batch)
+        tell()
+    both = {
+        (i, j): (tables[i, j] + tables[j, i].turned_round()).scaled(0.5)
+        for i, j in itertools.combinations(range(count), 2)
+    }
+    begin = starts(both, count, starts_count)
+    found = begin
+    first, last = _timesteps(pipe, _NOISES)
+    if steps:
+        found = refined(
+            pipe,
+            photos,
+            begin,
+            elevation_deg=base,
+            steps=steps,
+            timesteps=(first, last),
+            generator=generator,
+            max_batch_size=batch,
+            on_step=lambda step, total: tell(),
+        )
+    noises = draws(pipe, _timesteps(pipe, _CHOICE), generator)
+    with torch.no_grad():
+        place = torch.tensor([base, 0.0, 0.0])
+        chosen = found[total_losses(pipe, photos, found + place, noises, batch).argmin()]
+    tell()
+    signs = [
+        _signs(both[0, j], tables[0, j], tables[j, 0].turned_round(), chosen[j])
+        for j in range(1, count)
+    ]
+    return PoseEstimate(
+        [RelativePose(e, wrap_azimuth_deg(a), r) for e, a, r in chosen.tolist()],
+        [confidence(pipe.model_name, "pose", one) for one in signs],
+        [both[0, j] for j in range(1, count)],
+        signs,
+        [photo.prepared for photo in photos],
+        next(filter(None, (pipe.notice(photo.prepared) for photo in photos)), None),
+    )
+
+
+def _signs(
+    both: Landscape, forth: Landscape, back: Landscape, found: Tensor
+) -> tuple[float, float, float]:
+    """Return what tells a right pose from a wrong one: how much less than the median the loss is,
+    how much less than anywhere else, and how far the two directions are from each other."""
+    away = turn_deg(both.cameras(), found, 0.0).reshape(both.losses.shape)
+    near = both.losses[away <= _ELSEWHERE_DEG]
+    least = float(near.min()) if len(near) else float(both.losses.max())
+    elsewhere = float(both.losses[away > _ELSEWHERE_DEG].min())
+    apart = float(turn_deg(forth.best(), back.best(), 0.0))
+    return 1.0 - least, elsewhere - least, apart / 90.0
+
+
+def _photos(
+    pipe: Zero123Pipeline, images: Sequence[ImageSource | Tensor], preprocess: Preprocess
+) -> list[Photo]:
+    """Prepare and encode the photos; refuse those that no pose can be between."""
+    if isinstance(images, (str, bytes, Tensor)) or not isinstance(images, Sequence):
+        raise ArgumentError("images", "a list of images", type(images).__name__)
+    if not 2 <= len(images) <= MAX_PHOTOS:
+        raise ArgumentError("images", f"2 to {MAX_PHOTOS} photos of one object", str(len(images)))
+    found = []
+    for place, image in enumerate(images):
+        try:
+            prepared = pipe.prepare(image, preprocess)
+            check_shows_something(prepared.tensor)
+        except ImageError as error:
+            raise error.renamed(f"images[{place}]") from error
+        for other, before in enumerate(found):
+            both = torch.stack([prepared.tensor, before.prepared.tensor])
+            one, two = adaptive_avg_pool2d(both, _SAME_PX)
+            if float((one - two).square().mean().sqrt()) < _SAME:
+                got = f"the same one twice, at {other} and {place}"
+                raise ArgumentError("images", "photos from different cameras", got)
+        found.append(encoded(pipe, prepared))
+    return found
+
+
+def check_shows_something(condition: Tensor) -> None:
+    """Raise ImageError for a condition ``[3, S, S]`` that is of one colour all over."""
+    if float(condition.std((1, 2)).max()) < _NOTHING:
+        raise ImageError("image", "an object that shows", "one colour all over")
+
+
+def _timesteps(pipe: Zero123Pipeline, shares: Sequence[float]) -> list[int]:
+    """Return the timesteps at shares of the schedule, 1 the noisiest."""
+    last = int(pipe.scheduler.config["num_train_timesteps"]) - 1
+    return [round(share * last) for share in shares]
+
+
+def _counted(on_step: Callable[[int, int], None] | None, total: int) -> Callable[[], None]:
+    done = itertools.count(1)
+
+    def tell() -> None:
+        if on_step is not None:
+            on_step(next(done), total)
+
+    return tell
