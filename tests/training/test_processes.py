@@ -6,15 +6,18 @@ import json
 import os
 import socket
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 
 from tests.training.toy import NumberedPairs, start_process, toy_config, toy_yaml
 from zero123lib.training.config_files import parse_override, read_config
 from zero123lib.training.loop import start, train
+from zero123lib.training.processes import end_training
 
 
 def train_and_tell(folder: Path, overrides: list[str], rank: int, processes: int, port: int):
@@ -32,7 +35,7 @@ def train_and_tell(folder: Path, overrides: list[str], rank: int, processes: int
         weights = {name: p.detach().contiguous() for name, p in state.trained.items()}
         save_file(weights, folder / "weights.safetensors")
         (folder / "losses.json").write_text(json.dumps([losses, str(state.model.__class__)]))
-    state.accelerator.end_training()
+    end_training(state.accelerator)
 
 
 def trained(state: Any) -> tuple[dict[str, torch.Tensor], list[float]]:
@@ -73,3 +76,27 @@ def test_two_processes_do_what_one_does(tmp_path, per_device):
     weights = load_file(tmp_path / "weights.safetensors")
     for name, parameter in state.trained.items():
         assert torch.allclose(weights[name], parameter, atol=1e-4), name
+
+
+def end_many_trainings(folder: Path, rank: int) -> None:
+    """A collective, and at once the end, again and again."""
+    torch.set_num_threads(1)
+    accelerator = cast(Any, SimpleNamespace(end_training=dist.destroy_process_group))
+    for index in range(150):
+        place = f"file://{folder}/{index}"
+        dist.init_process_group("gloo", init_method=place, rank=rank, world_size=2)
+        model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(8, 8))
+        model(torch.ones(2, 8)).sum().backward()
+        dist.broadcast_object_list([index])
+        end_training(accelerator)
+        del model
+
+
+def test_the_end_waits_for_nobody(tmp_path):
+    pair = [start_process(end_many_trainings, tmp_path, rank) for rank in range(2)]
+    for process in pair:
+        process.join(120)
+    ended = [process.exitcode for process in pair]
+    for process in pair:
+        process.kill()
+    assert ended == [0, 0]

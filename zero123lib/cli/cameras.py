@@ -31,6 +31,7 @@ from zero123lib.cli.views import Images, Out
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from zero123lib.inversion.elevation import ElevationEstimate
     from zero123lib.inversion.poses import PoseEstimate
 
 
@@ -88,12 +89,8 @@ def elevation(
                 "image": label,
                 "elevation_deg": found.elevation_deg,
                 "confidence": found.confidence,
-                "trusted": found.trusted,
                 "files": files,
-                "model": pipe.model_name,
-                "licence": pipe.licence,
-                "seconds": seconds,
-                "notices": [found.notice] if found.notice else [],
+                **_common(pipe, found, seconds),
             }
         )
     return 0
@@ -186,16 +183,23 @@ def pose(
             {
                 "files": [str(out / name) for name in files],
                 "poses": _as_json(labels, found),
-                "trusted": found.trusted,
                 "input_elevation_deg": source.elevation_deg,
                 "input_elevation": how,
-                "model": pipe.model_name,
-                "licence": pipe.licence,
-                "seconds": seconds,
-                "notices": [found.notice] if found.notice else [],
+                **_common(pipe, found, seconds),
             }
         )
     return 0
+
+
+def _common(pipe: Any, found: ElevationEstimate | PoseEstimate, seconds: float) -> dict[str, Any]:
+    """Return what programs are told of both kinds of answers."""
+    return {
+        "trusted": found.trusted,
+        "model": pipe.model_name,
+        "licence": pipe.licence,
+        "seconds": seconds,
+        "notices": [found.notice] if found.notice else [],
+    }
 
 
 def _tell_poses(telling: Telling, labels: Sequence[str], found: PoseEstimate) -> None:

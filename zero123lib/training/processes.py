@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 Result = TypeVar("Result")
+
+# Groups that training is done with.
+_ENDED: list[Any] = []
 
 
 def on_main(accelerator: Accelerator, action: Callable[[], Result]) -> Result:
@@ -31,3 +35,15 @@ def on_main(accelerator: Accelerator, action: Callable[[], Result]) -> Result:
     if outcome[1] is not None:
         raise outcome[1]
     return outcome[0]
+
+
+def end_training(accelerator: Accelerator) -> None:
+    """End what the processes had together.
+
+    gloo's threads let go of a collective's tensors a moment after it, for which they want the
+    interpreter; whoever destroys the group then, with the interpreter held, waits for them for
+    ever. So the group itself lives as long as the process.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        _ENDED.append(torch.distributed.group.WORLD)
+    accelerator.end_training()

@@ -31,7 +31,7 @@ from zero123lib.training.loop import (
     train,
 )
 from zero123lib.training.output import write_model
-from zero123lib.training.processes import on_main
+from zero123lib.training.processes import end_training, on_main
 from zero123lib.training.validation import Validation
 
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
@@ -57,14 +57,11 @@ def run_training(out: Path, config: TrainConfig, resume: bool) -> None:
         state = start(config)
         main = state.accelerator.is_main_process
         with ExitStack() as held:
-            held.callback(state.accelerator.end_training)
+            held.callback(end_training, state.accelerator)
             try:
                 if main:
                     held.enter_context(held_folder(out))
                 _Run(out, state, request, held).go(resume)
-                # gloo's thread lets go of the last broadcast's tensors, for which it wants the
-                # interpreter; who takes the group apart before that waits for it for ever.
-                state.accelerator.wait_for_everyone()
             except (FloatingPointError, OSError) as error:
                 raise TrainingError(_told(out, error) if main else "") from error
 
