@@ -17,6 +17,7 @@ from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.training import lora
 from zero123lib.training.bundle import bundled_settings, bundled_world
 from zero123lib.training.copying import cpu_copy
+from zero123lib.training.distillation import student_settings
 from zero123lib.training.loop import TrainState
 from zero123lib.training.processes import on_main
 
@@ -51,8 +52,10 @@ def averaged_pipeline(state: TrainState) -> Zero123Pipeline:
         all_kinds = any(scenes.kinds is None for scenes in drawn)
         named = {kind for scenes in drawn for kind in scenes.kinds or ()}
         trained_on["scene_kinds"] = None if all_kinds else sorted(named)
-    settings["trained_on"] = trained_on or None
-    result = Zero123Pipeline(unet=unet, **parts, scheduler=pipe.scheduler, **settings)
+    settings |= {"trained_on": trained_on or None, "scheduler": pipe.scheduler}
+    if state.config.objective.distillation is not None:
+        settings |= student_settings(pipe, state.config.objective.distillation)
+    result = Zero123Pipeline(unet=unet, **parts, **settings)
     for network in (unet, *parts.values()):
         network.eval().requires_grad_(False)
     return result
