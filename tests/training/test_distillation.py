@@ -8,15 +8,18 @@ from typing import Any
 
 import pytest
 import torch
+from _quality import compared, own_views, show, tier_views
 from diffusers import DDIMScheduler
 
 from tests.training.test_objective import SMALL
 from tests.training.toy import NumberedPairs, toy_config, weights_of
 from zero123lib._errors import ArgumentError
+from zero123lib.cli import main
 from zero123lib.datasets.batches import collate
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.diffusion.samplers import ddim
 from zero123lib.diffusion.schedule import Schedule
+from zero123lib.evaluation.samples import scene_samples
 from zero123lib.training.checkpoints import resume, save_checkpoint
 from zero123lib.training.config import DistillationConfig
 from zero123lib.training.distillation import Way
@@ -28,9 +31,33 @@ from zero123lib.views.poses import RelativePose
 
 STEPS, TEACHER_STEPS, GUIDANCE = 2, 6, 2.0
 
+# Some ten minutes of one core.
+BUNDLED = """
+preset: distil
+initial: tiny
+data:
+  source: scenes
+  workers: 0
+  scenes:
+    kinds: [chair, table, lamp, mug, car, house, duck, bear]
+    first_scene: 400000
+    shuffle_buffer: 64
+    pairs_per_scene: 96
+    shards: 4
+    shard_pairs: 8
+batch: {size: 32, per_device: 32}
+optimizer: {learning_rate: 2.0e-4, betas: [0.9, 0.99]}
+schedule: {warmup_steps: 20, decay: cosine}
+objective: {distillation: {guidance_scale: 2.0, teacher_steps: 24}}
+ema: {decay: 0.98}
+compute: {channels_last: true, attention: plain, threads: 1, gradient_checkpointing: false}
+validation: {every_steps: 35, views: 0}
+budget: {steps: 420}
+"""
 
-def way_of(prediction_type: Any = "sample", steps: int = STEPS) -> Way:
-    schedule = Schedule.from_scheduler(tiny_scheduler(prediction_type))
+
+def way_of(steps: int = STEPS) -> Way:
+    schedule = Schedule.from_scheduler(tiny_scheduler())
     return Way(schedule, DistillationConfig(steps, TEACHER_STEPS))
 
 
@@ -44,7 +71,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a pipeline that recommends 50 steps with guidance, its weights made up."""
     pipe = tiny_pipeline(SMALL, seed=0)
     # The output of fresh weights hardly depends on the input.
-    pipe.unet.conv_out.weight.data *= 20
+    pipe.unet.conv_out.weight.data *= 4
     pipe.register_to_config(num_inference_steps=50, guidance_scale=GUIDANCE, model_name="big")
     folder = tmp_path_factory.mktemp("teacher")
     pipe.save_pretrained(folder)
@@ -59,33 +86,27 @@ def config_of(tmp_path: Path, teacher: Path, *overrides: str) -> Any:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("prediction_type", ["sample", "epsilon"])
 @pytest.mark.parametrize("steps", [1, 2, 3, 6])
-def test_the_way_is_what_ddim_goes_and_its_parts_end_where_the_students_steps_do(
-    prediction_type, steps
-):
-    schedule = Schedule.from_scheduler(tiny_scheduler(prediction_type))
-    way = Way(schedule, DistillationConfig(steps, TEACHER_STEPS))
+def test_the_parts_of_the_way_end_where_the_students_steps_do(steps):
+    schedule, way = Schedule.from_scheduler(tiny_scheduler()), way_of(steps)
     points = torch.arange(1, TEACHER_STEPS + 1)
-    assert way.timesteps[1:].tolist() == schedule.timesteps(TEACHER_STEPS)[::-1]
-    own = [k for k in points.tolist() if int(way.end(torch.tensor(k + 1))) == k] + [TEACHER_STEPS]
-    own = sorted({k for k in own if k})
-    assert way.timesteps[own].tolist() == schedule.timesteps(steps)[::-1]
-    assert ((points - way.end(points)) <= way.part).all() and (way.end(points) < points).all()
-    # Step by step, against the sampler; both are told the same clean latents.
+    assert way.timesteps[points].tolist() == schedule.timesteps(TEACHER_STEPS)[::-1]
+    tops = way.end(points).unique() + way.part
+    assert way.timesteps[tops].tolist() == schedule.timesteps(steps)[::-1]
+    ahead = points - way.end(points)
+    assert ahead.min() == 1 and ahead.max() == way.part == TEACHER_STEPS // steps
+
+
+def test_the_way_is_what_ddim_goes():
+    """Step by step beside the sampler; both are told the same clean latents."""
+    schedule, way = Schedule.from_scheduler(tiny_scheduler()), way_of()
     x, told = noise(1), noise(TEACHER_STEPS, 1)
-    levels = [schedule.level(t) for t in schedule.timesteps(TEACHER_STEPS)]
-    said = [t[None] if prediction_type == "sample" else None for t in told]
-    if prediction_type == "sample":
-        outputs = iter(said)
-        walked = [
-            s.latents
-            for s in ddim(lambda *_: next(outputs), x, schedule, schedule.timesteps(TEACHER_STEPS))
-        ]
-        for k, x0, expected in zip(range(TEACHER_STEPS, 0, -1), told, walked, strict=True):
-            x = way.step(x, x0[None], torch.tensor([k]), torch.tensor([k - 1]))
-            torch.testing.assert_close(x, expected, rtol=1e-6, atol=1e-6)
-    assert len(levels) == TEACHER_STEPS
+    outputs = iter(told.split(1))
+    walked = ddim(lambda *_: next(outputs), x, schedule, schedule.timesteps(TEACHER_STEPS))
+    for index, step in enumerate(walked):
+        point = torch.tensor([TEACHER_STEPS - index])
+        x = way.step(x, told[index : index + 1], point, point - 1)
+        torch.testing.assert_close(x, step.latents, rtol=1e-6, atol=1e-6)
 
 
 def test_a_step_to_where_it_is_changes_nothing_whatever_is_predicted():
@@ -123,7 +144,7 @@ def test_a_student_that_is_its_teacher_has_no_loss_where_one_step_is_all(tmp_pat
         state = start(config)
         draws = draw(0, range(4), state.pipe.latent_shape, False)
         for step in (0, None):
-            loss = float(state.loss(state.model, pairs(4), draws, step))
+            loss = float(state.loss(state.model, pairs(4), draws, step).detach())
             assert (loss < 1e-10) is expected, (loss, step)
 
 
@@ -188,23 +209,26 @@ def test_a_resumed_student_is_the_unbroken_one_to_the_bit(tmp_path, teacher, mor
         assert torch.equal(weight, weights_of(whole)[name]), name
 
 
+class FourPairs(NumberedPairs):
+    """Four pairs again and again, their noise always another."""
+
+    def pair(self, number: int) -> Any:
+        return super().pair(number % 4)
+
+
 def test_a_student_nears_the_teachers_whole_way(tmp_path, teacher):
-    config = config_of(
-        tmp_path, teacher, "budget.steps=150", "optimizer.learning_rate=3e-3",
-        "objective.perceptual.weight=0.0",
-    )  # fmt: skip
-    state = start(config)
-    draws = draw(1, range(8), state.pipe.latent_shape, False)
-    with torch.no_grad():
-        before = float(state.loss(state.model, pairs(8), draws))
-        list(_with_gradients(state))
-        after = float(state.loss(state.model, pairs(8), draws))
-    assert after < 0.5 * before, (before, after)
+    """What it learns of one step at a time carries over to the whole, and to other noise."""
+    state = start(config_of(tmp_path, teacher, "batch.per_device=4", "budget.steps=60"))
+    draws = draw(99, range(4), state.pipe.latent_shape, False)
+    draws.timestep[:] = torch.tensor([0.1, 0.4, 0.6, 0.9])
 
+    def distance() -> float:
+        with torch.no_grad():
+            return float(state.loss(state.model, pairs(4), draws))
 
-def _with_gradients(state: Any) -> Any:
-    with torch.enable_grad():
-        yield from train(state, NumberedPairs())
+    before = distance()
+    list(train(state, FourPairs()))
+    assert distance() < 0.85 * before
 
 
 def test_what_comes_out_takes_its_steps_without_being_told(tmp_path, teacher):
@@ -213,7 +237,7 @@ def test_what_comes_out_takes_its_steps_without_being_told(tmp_path, teacher):
     write_model(tmp_path, state)
     pipe = Zero123Pipeline.from_pretrained(tmp_path / "model")
     pipe.set_progress_bar_config(disable=True)
-    assert pipe.recommended() == (STEPS, 1.0) and pipe.model_name == f"big, {STEPS} steps"
+    assert pipe.recommended() == (STEPS, 1.0) and pipe.model_name == f"big-{STEPS}-steps"
     pipe(torch.zeros(3, 16, 16), [RelativePose(azimuth_deg=30)], output_type="pt")
     assert pipe.num_timesteps == STEPS
     # Stock diffusers takes the same steps from the folder.
@@ -234,3 +258,28 @@ def test_what_does_not_fit_is_one_line(tmp_path, teacher):
     many = "objective.distillation={steps: 2, teacher_steps: 2000}"
     with pytest.raises(ArgumentError, match="objective.distillation.teacher_steps: expected"):
         start(config_of(tmp_path, teacher, many))
+
+
+@pytest.mark.soak
+def test_four_steps_of_the_bundled_model_are_nearer_to_its_fifty(tmp_path):
+    """Nearer than four steps of its own, with guidance or without; on held-out objects."""
+    (tmp_path / "bundled.yaml").write_text(BUNDLED)
+    assert main(["train", str(tmp_path / "bundled.yaml"), "--out", str(tmp_path / "run")]) == 0
+    teacher, student = (
+        Zero123Pipeline.from_pretrained(model) for model in ("tiny", tmp_path / "run" / "model")
+    )
+    for pipe in (teacher, student):
+        pipe.set_progress_bar_config(disable=True)
+    ways = {
+        "exact": tier_views(teacher, "exact", 50, 2.0),
+        "4 exact": tier_views(teacher, "exact", 4, 2.0),
+        "4 unguided": tier_views(teacher, "exact", 4, 1.0),
+        "student": own_views(student),
+    }
+    kinds = teacher.trained_on["scene_kinds"]
+    found = compared(ways, list(scene_samples(8, 4, teacher.image_size, kinds=kinds)), True)
+    show(found)
+    *others, mine = found[1:]
+    for other in others:
+        assert mine["PSNR to exact, dB"] > other["PSNR to exact, dB"], (mine, other)
+        assert mine["LPIPS to exact"] < other["LPIPS to exact"], (mine, other)

@@ -205,9 +205,15 @@ def distillation_loss(
 
 
 def student_settings(pipe: Zero123Pipeline, config: DistillationConfig) -> dict[str, Any]:
-    """Return a student's scheduler and what it recommends, so that calls that name no steps, no
-    guidance and no sampler take the student's: DDIM's steps, in diffusers' own DDIM too."""
+    """Return a student's name, its scheduler and what it recommends, so that calls that name no
+    steps, no guidance and no sampler take the student's: DDIM's steps, in diffusers' own DDIM
+    too."""
     own = DDIMScheduler.from_config(
         pipe.scheduler.config, timestep_spacing="trailing", set_alpha_to_one=True
     )
-    return {"scheduler": own, "num_inference_steps": config.steps, "guidance_scale": 1.0}
+    return {
+        "model_name": f"{pipe.model_name}-{config.steps}-steps",
+        "scheduler": own,
+        "num_inference_steps": config.steps,
+        "guidance_scale": 1.0,
+    }

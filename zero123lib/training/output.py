@@ -41,7 +41,10 @@ def averaged_pipeline(state: TrainState) -> Zero123Pipeline:
         unet = lora.merged(pipe.unet)
     unet.disable_gradient_checkpointing()
     settings = {name: pipe.config[name] for name in _SETTINGS}
-    output = state.config.output
+    output, distillation = state.config.output, state.config.objective.distillation
+    settings |= {"scheduler": pipe.scheduler}
+    if distillation is not None:
+        settings |= student_settings(pipe, distillation)
     settings |= {"model_name": output.name or settings["model_name"]}
     drawn = [one.scenes for one in state.config.data.sources if one.source == "scenes"]
     trained_on = dict(pipe.trained_on)
@@ -52,9 +55,7 @@ def averaged_pipeline(state: TrainState) -> Zero123Pipeline:
         all_kinds = any(scenes.kinds is None for scenes in drawn)
         named = {kind for scenes in drawn for kind in scenes.kinds or ()}
         trained_on["scene_kinds"] = None if all_kinds else sorted(named)
-    settings |= {"trained_on": trained_on or None, "scheduler": pipe.scheduler}
-    if state.config.objective.distillation is not None:
-        settings |= student_settings(pipe, state.config.objective.distillation)
+    settings["trained_on"] = trained_on or None
     result = Zero123Pipeline(unet=unet, **parts, **settings)
     for network in (unet, *parts.values()):
         network.eval().requires_grad_(False)
