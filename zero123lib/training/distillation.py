@@ -66,7 +66,7 @@ class Way:
             raise error.renamed("objective.distillation.teacher_steps") from error
         self.part = config.teacher_steps // config.steps
         self.timesteps = torch.tensor([rising[0], *rising])
-        levels = torch.tensor([schedule.level(t) for t in (None, *rising)])
+        levels = torch.tensor([schedule.level(t) for t in (None, *rising)], dtype=torch.float64)
         self._alpha, self._sigma = levels.unbind(-1)
 
     def drawn(self, uniform: Tensor, power: float) -> Tensor:
@@ -173,35 +173,50 @@ def distillation_loss(
     condition, keep = condition_of(model, pipe, batch), torch.ones(len(clean), device=device)
     schedule = replace(teacher.schedule, clip_range=None)  # what is clipped has no gradient
 
-    def output(x: Tensor, t: Tensor) -> Tensor:
+    def said(x: Tensor, points: Tensor) -> Tensor:
+        t = way.timesteps.to(device)[points]
         return model(torch.cat([x, concat], 1), t, condition, batch["pose"], keep, keep).float()
+
+    def predict(x: Tensor, points: Tensor) -> Tensor:
+        return schedule.x0_and_eps(said(x, points), x, way.timesteps.to(device)[points])[0]
 
     points = way.drawn(draws.timestep.to(device), config.timestep_power)
     if step is None:
         points = way.end(points) + way.part
     alpha, sigma = way.level(points, clean)
     x = alpha * clean + sigma * draws.noise.to(clean)
-    t = way.timesteps.to(device)[points]
-    said = output(x, t)
+    # First with gradients: autocast would keep weights that were cast without, and use them again.
+    output, t = said(x, points), way.timesteps.to(device)[points]
     with torch.no_grad():
         asked = teacher.predict(condition, batch["pose"], concat)
-        end, reached, at = way.end(points), x, points
-        for _ in range(way.part if step is None else 1):
-            reached, at = way.step(reached, asked(reached, at), at, at - 1), at - 1
-        if step is not None:
-            t_next = way.timesteps.to(device)[at]
-            own = schedule.x0_and_eps(output(reached, t_next), reached, t_next)[0]
-            own = way.step(reached, own, at.clamp_min(1), end)
-            reached = torch.where((at == end)[:, None, None, None], reached, own)
-        target = way.aim(x, reached, points, end)
+        target = aimed(way, x, points, asked, None if step is None else predict)
     weights = (alpha / sigma).square().clamp_min(1)
-    loss = (weights * (schedule.x0_and_eps(said, x, t)[0] - target).square()).mean()
+    loss = (weights * (schedule.x0_and_eps(output, x, t)[0] - target).square()).mean()
     perceptual = config.perceptual
     if perceptual.weight and (step is None or step >= perceptual.from_step):
         with torch.no_grad():
             images = decoded(pipe, target)
-        loss = loss + perceptual.weight * perceptual_loss(pipe, said, x, t, images)
+        loss = loss + perceptual.weight * perceptual_loss(pipe, output, x, t, images)
     return loss
+
+
+def aimed(way: Way, x: Tensor, points: Tensor, teacher: Predict, student: Predict | None) -> Tensor:
+    """Return what a student is to predict: the x0 whose step from x ends where others lead to.
+
+    Args:
+        x: noisy latents at points, which are the highest of their parts where there is no student.
+        student: goes on to the part's end after one step of the teacher; None lets the teacher go
+            all the way.
+    """
+    end, reached, at = way.end(points), x, points
+    for _ in range(way.part if student is None else 1):
+        reached, at = way.step(reached, teacher(reached, at), at, at - 1), at - 1
+    if student is not None:
+        # A point at its end is gone no further; what is asked there, at 1 in place of 0, is left.
+        at = at.clamp_min(1)
+        own = way.step(reached, student(reached, at), at, end)
+        reached = torch.where((points - 1 == end)[:, None, None, None], reached, own)
+    return way.aim(x, reached, points, end)
 
 
 def student_settings(pipe: Zero123Pipeline, config: DistillationConfig) -> dict[str, Any]:
