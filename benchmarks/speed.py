@@ -24,7 +24,7 @@ import copy
 import json
 import platform
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -33,29 +33,24 @@ import diffusers
 import torch
 from _measuring import Stages, peak_bytes, reset_peak, seconds
 from _published import published_pipeline
+from _quality import GUIDANCE, PUBLISHED_STEPS, Views, compared, noise_of, show, tier_views
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from zero123lib._choices import Speed
-from zero123lib.diffusion import samplers
 from zero123lib.diffusion.deep_features import DeepFeatures
 from zero123lib.diffusion.devices import pick_device
 from zero123lib.diffusion.guidance import guided
 from zero123lib.diffusion.model import clip_embedding, disable_one_token, enable_one_token
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.diffusion.speed import TIERS
-from zero123lib.evaluation.samples import Sample, scene_samples
-from zero123lib.lpips import lpips_alex
-from zero123lib.metrics import psnr
+from zero123lib.evaluation.samples import scene_samples
 from zero123lib.views.poses import RelativePose, encode_poses, orbit
 
-GUIDANCE, PUBLISHED_STEPS = 3.0, 50
 SPEEDS: tuple[Speed, ...] = get_args(Speed)
 # Large enough for the device to show its best.
 PRODUCT_SIDE = {"cpu": 2048, "mps": 4096, "cuda": 8192}
-
-Views = Callable[[Tensor, Sequence[RelativePose], int, Stages], Tensor]
 
 
 def stock_views(pipe: Zero123Pipeline, steps: int) -> Views:
@@ -81,7 +76,7 @@ def stock_views(pipe: Zero123Pipeline, steps: int) -> Views:
             return vae.decode(x / vae.config["scaling_factor"]).sample.float().clamp(-1, 1)
 
     def views(image: Tensor, poses: Sequence[RelativePose], seed: int, stages: Stages) -> Tensor:
-        noise = _noise(pipe, len(poses), seed)
+        noise = noise_of(pipe, len(poses), seed)
         image, noise = (one.to(pipe.device, unet.dtype) for one in (image, noise))
         disable_one_token(unet)
         try:
@@ -91,31 +86,6 @@ def stock_views(pipe: Zero123Pipeline, steps: int) -> Views:
         return torch.cat(made)
 
     return views
-
-
-def our_views(pipe: Zero123Pipeline, speed: Speed, steps: int) -> Views:
-    """Make views by the pipeline, as a tier has it."""
-    count, sampler = TIERS[speed].planned(PUBLISHED_STEPS, "ddim")
-    count = max(round(count * steps / PUBLISHED_STEPS), 1)
-
-    def views(image: Tensor, poses: Sequence[RelativePose], seed: int, stages: Stages) -> Tensor:
-        with stages("encode"):
-            condition = pipe.encode(pipe.prepare(image, "none"))
-        with stages("sample"):
-            steps = pipe.sample(
-                condition, poses, num_inference_steps=count, sampler=sampler, speed=speed,
-                guidance_scale=GUIDANCE, latents=_noise(pipe, len(poses), seed),
-            )  # fmt: skip
-            final = samplers.last(steps)
-        with stages("decode"):
-            return pipe.finish(final, condition, poses)
-
-    return views
-
-
-def _noise(pipe: Zero123Pipeline, count: int, seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return samplers.unit_noise(pipe.latent_shape, count, generator, pipe.device)
 
 
 class Rows:
@@ -260,34 +230,6 @@ def _type_of(way: str, pipe: Zero123Pipeline) -> torch.dtype:
     return narrow or pipe.unet.dtype
 
 
-def quality(
-    pipe: Zero123Pipeline, ways: dict[str, Views], samples: Sequence[Sample]
-) -> list[dict[str, Any]]:
-    """Compare the views of each way with exact ones, and, of a trained model, with the truth."""
-    lpips, found = lpips_alex(), []
-    made: dict[str, Tensor] = {}
-    for name, make in ways.items():
-        parts = [
-            make(sample.condition, _relative(sample), sample.seed, Stages()) for sample in samples
-        ]
-        made[name] = (torch.cat(parts).float().cpu() + 1) / 2
-    truth = torch.cat([sample.targets for sample in samples])
-    for name, images in made.items():
-        line: dict[str, Any] = {"way": name}
-        others = {"exact": made["exact"]} if name != "exact" else {}
-        if pipe.model_name == "tiny":
-            others["the truth"] = truth
-        for other, wanted in others.items():
-            line[f"PSNR to {other}, dB"] = round(float(psnr(images, wanted).mean()), 3)
-            line[f"LPIPS to {other}"] = round(float(lpips(images, wanted).mean()), 4)
-        found.append(line)
-    return found
-
-
-def _relative(sample: Sample) -> list[RelativePose]:
-    return [pose.relative_to(sample.condition_pose) for pose in sample.target_poses]
-
-
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Return the whole report."""
     device, tiny = pick_device(options.device), options.size == "tiny"
@@ -301,7 +243,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     kinds = pipe.trained_on.get("scene_kinds")
     samples = list(scene_samples(max(options.objects, 1), 2, pipe.image_size, kinds=kinds))
     ways = {"stock": stock_views(pipe, options.steps)}
-    ways |= {speed: our_views(pipe, speed, options.steps) for speed in options.speeds}
+    ways |= {speed: tier_views(pipe, speed, options.steps) for speed in options.speeds}
     types = {_type_of(name, pipe) for name in ways}
     rates = {
         str(one).removeprefix("torch."): product_rate(pipe.device, one, options.rounds)
@@ -323,19 +265,12 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         },
         "matrix product, GFLOP/s": {name: round(rate / 1e9, 1) for name, rate in rates.items()},
         "speed": table(pipe, timed, options.views, rates),
-        "quality": quality(pipe, ways, samples) if options.objects else [],
+        "quality": compared(ways, samples, pipe.model_name == "tiny") if options.objects else [],
     }  # fmt: skip
 
 
 def _device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def show(lines: Sequence[dict[str, Any]]) -> None:
-    """Print a table, one way per column."""
-    for name in dict.fromkeys(key for line in lines for key in line):
-        cells = "".join(f"{line.get(name, ''):>14}" for line in lines)
-        print(f"{name:26s}{cells}")
 
 
 def main() -> None:

@@ -9,13 +9,19 @@ from typing import get_args
 
 import pytest
 import torch
-from running import HEAVY, python
+from running import HEAVY, MUG, python
 
 from zero123lib._choices import Preset
 from zero123lib.cli import app, main
 from zero123lib.cli.verbs import VERBS, build
 from zero123lib.reconstruction.files import recipe_names
 from zero123lib.views.poses import PRESETS
+
+# What a view needs beside torch and the networks' classes.
+VIEWS = {
+    "zero123lib", "diffusers", "PIL", "cyclopts", "attr", "attrs",
+    "pydantic", "pydantic_core", "annotated_types", "typing_inspection",
+}  # fmt: skip
 
 
 def all_verbs() -> Iterator[list[str]]:
@@ -30,6 +36,26 @@ from zero123lib.cli import main
 for words in ([], *{list(all_verbs())!r}):
     assert main([*words, "--help"]) == 0, words
     assert not {set(HEAVY)!r} & sys.modules.keys(), words
+"""
+    done = python(code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_view_loads_no_more_than_its_networks_need(tmp_path) -> None:
+    """A start is imports, for the most part, and these are diffusers' and transformers' own: beyond
+    them come this library, and what reads images, options and settings."""
+    code = f"""
+import sys
+import diffusers, torch, transformers
+classes = "AutoencoderKL", "DDIMScheduler", "DiffusionPipeline", "UNet2DConditionModel"
+assert all(getattr(diffusers, name) for name in classes)
+assert transformers.CLIPVisionModelWithProjection
+before = set(sys.modules)
+from zero123lib.cli import main
+assert main(["views", {MUG!r}, "--out", {str(tmp_path)!r}, "--steps", "1"]) == 0
+new = {{name.partition(".")[0] for name in sys.modules.keys() - before}}
+new -= sys.stdlib_module_names
+assert new <= {VIEWS!r}, new
 """
     done = python(code)
     assert done.returncode == 0, done.stderr

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from _measuring import Stages
-from speed import GUIDANCE, Rows, counted_rows, operations, our_views, row_operations, stock_views
+from _quality import tier_views
+from speed import GUIDANCE, Rows, counted_rows, operations, row_operations, stock_views
 
 from zero123lib._choices import Speed
 from zero123lib.diffusion import checkpoints
@@ -66,7 +67,7 @@ def test_rows_are_those_that_a_job_has(
 ) -> None:  # fmt: skip
     pipe = make_pipeline("published")
     with counted_rows(pipe.unet) as found:
-        our_views(pipe, speed, STEPS)(image, orbit(2), 0, Stages())
+        tier_views(pipe, speed, STEPS)(image, orbit(2), 0, Stages())
     assert (found.all, found.deep) == (2 * all_, 2 * deep)
 
 
@@ -84,7 +85,7 @@ def test_stock_is_the_same_views_one_by_one(
     assert set(stages.seconds) == {"encode", "sample", "decode"} and GUIDANCE == 3.0
     torch.testing.assert_close(
         stock,
-        our_views(pipe, "exact", 4)(image, orbit(3), 0, Stages()),
+        tier_views(pipe, "exact", 4)(image, orbit(3), 0, Stages()),
         rtol=tolerance,
         atol=tolerance,
     )

@@ -19,7 +19,7 @@ DATA = ("data.path", "renders")
 
 
 def test_presets_read_and_survive_their_own_yaml(tmp_path):
-    assert presets() == ["finetune", "lora", "tiny", "zero123"]
+    assert presets() == ["distil", "finetune", "lora", "tiny", "zero123"]
     for name in presets():
         config = read_config(name, [] if name == "tiny" else [DATA])
         (tmp_path / "again.yaml").write_text(to_yaml(config))
@@ -97,7 +97,10 @@ def test_one_line_says_what_does_not_fit(override, line, tmp_path):
     [
         ("a: [", "config: expected a preset .* or a YAML file, got"),
         ("3", "config: expected .* of sections, got .*int"),
-        ("preset: none", "preset: expected one of finetune, lora, tiny, zero123, got 'none'"),
+        (
+            "preset: none",
+            "preset: expected one of distil, finetune, lora, tiny, zero123, got 'none'",
+        ),
         ("preset: finetune", r"data.path: expected a data set \(--data\), got null"),
     ],
 )

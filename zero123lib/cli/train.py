@@ -25,8 +25,8 @@ def train(
 ) -> None:
     """Train or fine-tune a model on pairs of views.
 
-    CONFIG is a preset (finetune, lora, tiny, zero123) or a YAML file, which may
-    begin from one by "preset: NAME". DIR/model is the result, a pipeline that
+    CONFIG is a preset (distil, finetune, lora, tiny, zero123) or a YAML file,
+    which may begin from one by "preset: NAME". DIR/model is the result, a pipeline that
     `zero123 views --model DIR/model` takes, of the averaged weights with the
     lowest validation loss; DIR/checkpoints is what --resume goes on from,
     DIR/logs is for TensorBoard. Ctrl-C and SIGTERM finish the step, save and
@@ -34,6 +34,7 @@ def train(
 
         zero123 train finetune --data renders/ --out runs/mine
         zero123 train lora --data renders/ --initial zero123-xl.ckpt --out runs/a
+        zero123 train distil --data renders/ --initial zero123-xl --out runs/four-steps
         zero123 train my.yaml --out runs/b --set optimizer.learning_rate=1e-5
 
     On several GPUs: torchrun --nproc-per-node 8 -m zero123lib train zero123 ...

@@ -243,6 +243,27 @@ class PerceptualConfig:
 
 
 @settings
+class DistillationConfig:
+    """A student of few steps, see :mod:`zero123lib.training.distillation`.
+
+    Attributes:
+        steps: of the student.
+        teacher_steps: of its teacher, the initial model; a multiple of the student's.
+        guidance_scale: of the teacher, which its student then has without guidance; None takes
+            what the teacher recommends.
+    """
+
+    steps: Count = 4
+    teacher_steps: Count = 48
+    guidance_scale: NonNegative | None = None
+
+    def __post_init__(self) -> None:
+        if self.teacher_steps % self.steps:
+            expected = f"a multiple of the student's {self.steps} steps"
+            raise ArgumentError("teacher_steps", expected, str(self.teacher_steps))
+
+
+@settings
 class ObjectiveConfig:
     """What is asked of the network; what it predicts is the scheduler's ``prediction_type``.
 
@@ -252,6 +273,7 @@ class ObjectiveConfig:
         dropout: probability of each of the three groups of dropped conditions.
         null_token: where both conditions are dropped, the token is "projected" from [0; T], as the
             paper trains it, or "zero", as sampling has it.
+        distillation: learn from the initial model in place of the data's noise; None does not.
     """
 
     posterior: Literal["sample", "mode"] = "sample"
@@ -259,6 +281,12 @@ class ObjectiveConfig:
     dropout: Number = Field(default=0.05, ge=0, le=1 / 3)
     null_token: Literal["projected", "zero"] = "projected"
     perceptual: PerceptualConfig = PerceptualConfig()
+    distillation: DistillationConfig | None = None
+
+    def __post_init__(self) -> None:
+        if self.distillation is not None and self.dropout:
+            expected = "0 with distillation, whose student is asked without guidance"
+            raise ArgumentError("dropout", expected, str(self.dropout))
 
 
 @settings
@@ -366,6 +394,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.budget.steps is None and self.budget.minutes is None:
             raise ArgumentError("budget", "steps or minutes (--max-steps, --minutes)", "none")
+        if self.objective.distillation is not None and self.initial.source is None:
+            raise ArgumentError("initial", "a model to distil, its source (--initial)", "none")
         try:
             _check_path(self.data.source, self.data.path)
         except ArgumentError as error:

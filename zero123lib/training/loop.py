@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
 
@@ -22,8 +22,9 @@ from zero123lib.datasets.pairs import Batch, PairDataset, PairSource
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.training import lora
 from zero123lib.training.config import ComputeConfig, TrainConfig
+from zero123lib.training.distillation import Teacher, distillation_loss
 from zero123lib.training.initial import load_initial
-from zero123lib.training.objective import denoising_loss, draw
+from zero123lib.training.objective import Draws, denoising_loss, draw
 from zero123lib.training.optimization import (
     RunningAverage,
     ema_decay,
@@ -50,6 +51,7 @@ class TrainState:
         updates_before: that went into the average before the run began.
         step: optimizer steps done.
         seconds: of training so far, validation and saving included, by the slowest process.
+        teacher: of a student that is distilled.
     """
 
     config: TrainConfig
@@ -61,6 +63,19 @@ class TrainState:
     updates_before: int = 0
     step: int = 0
     seconds: float = 0.0
+    teacher: Teacher | None = None
+
+    def loss(self, model: nn.Module, batch: Batch, draws: Draws, step: int | None = None) -> Tensor:
+        """Return a batch's loss, a scalar.
+
+        Args:
+            model: the state's own, wrapped or not.
+            step: steps done before this one; None in validation.
+        """
+        objective = self.config.objective
+        if self.teacher is None:
+            return denoising_loss(model, self.pipe, batch, draws, objective, step)
+        return distillation_loss(model, self.teacher, self.pipe, batch, draws, objective, step)
 
     @property
     def trained(self) -> dict[str, nn.Parameter]:
@@ -148,6 +163,7 @@ def start(config: TrainConfig) -> TrainState:
     accelerator.gradient_accumulation_steps = accumulate
     begun = load_initial(config)
     pipe = begun.pipe
+    teacher = _teacher(pipe, config, accelerator.device)
     _freeze(pipe, config)
     _place(pipe, config.compute, accelerator.device)
     clip = pipe.image_encoder if config.trained.image_encoder else None
@@ -160,7 +176,19 @@ def start(config: TrainConfig) -> TrainState:
         pipe.unet.compile()
     optimizer = make_optimizer(model, config.optimizer)
     wrapped, prepared = accelerator.prepare(model, optimizer)
-    return TrainState(config, accelerator, pipe, wrapped, prepared, average, begun.updates)
+    return TrainState(
+        config, accelerator, pipe, wrapped, prepared, average, begun.updates, teacher=teacher
+    )
+
+
+def _teacher(pipe: Zero123Pipeline, config: TrainConfig, device: torch.device) -> Teacher | None:
+    distillation, compute = config.objective.distillation, config.compute
+    if distillation is None:
+        return None
+    teacher = Teacher(pipe, distillation, config.trained.image_encoder)
+    if compute.compile:
+        teacher.unet.compile()
+    return teacher.to(device, _DTYPES[compute.frozen_precision])
 
 
 def _freeze(pipe: Zero123Pipeline, config: TrainConfig) -> None:
@@ -256,9 +284,7 @@ def _steps(
             batch = _on_device(_next(batches), accelerator.device)
             with accelerator.accumulate(state.model), _attention(config.compute):
                 with accelerator.autocast():
-                    part = denoising_loss(
-                        state.model, state.pipe, batch, draws, config.objective, state.step
-                    )
+                    part = state.loss(state.model, batch, draws, state.step)
                 accelerator.backward(part)
                 loss += part.detach() / accumulate
                 if accelerator.sync_gradients:

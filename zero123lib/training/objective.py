@@ -118,15 +118,19 @@ def perceptual_loss(
         steps: their timesteps ``[B]``.
         target: ``[B, 3, H, W]`` in [-1, 1].
     """
-    vae: Any = pipe.vae
     # What is clipped has no gradient.
     schedule = replace(Schedule.from_scheduler(pipe.scheduler), clip_range=None)
-    latents = schedule.x0_and_eps(output, noisy, steps)[0] / vae.config["scaling_factor"]
-    with torch.autocast(target.device.type, enabled=False):
-        made = vae.decode(latents.to(vae.dtype)).sample.float()
+    made = decoded(pipe, schedule.x0_and_eps(output, noisy, steps)[0])
     distance = lpips_alex(target.device)((made + 1) / 2, (target + 1) / 2)
     abar = schedule.level(steps, distance)[0].square()
     return (perceptual_weights(schedule.prediction_type, abar) * distance).mean()
+
+
+def decoded(pipe: Zero123Pipeline, latents: Tensor) -> Tensor:
+    """Return the images ``[B, 3, H, W]`` of scaled latents, float32 and not clipped."""
+    vae: Any = pipe.vae
+    with torch.autocast(latents.device.type, enabled=False):
+        return vae.decode((latents / vae.config["scaling_factor"]).to(vae.dtype)).sample.float()
 
 
 @torch.no_grad()
@@ -175,9 +179,7 @@ def denoising_loss(
     steps = timesteps(draws.timestep.to(device), total, power)
     noisy = schedule.add_noise(x0, eps, steps)
     latents = torch.cat([noisy, concat * kept.concat[:, None, None, None]], 1)
-    condition = batch["condition"]
-    if not _trains_clip(model):
-        condition = _embedding(pipe, condition)
+    condition = condition_of(model, pipe, batch)
     predicted = model(latents, steps, condition, batch["pose"], kept.embedding, kept.token)
     predicted = predicted.float()
     loss = F.mse_loss(predicted, schedule.target(x0, eps, steps))
@@ -188,13 +190,14 @@ def denoising_loss(
     return loss
 
 
-def _trains_clip(model: Any) -> bool:
-    inner = cast(TrainedModel, getattr(model, "module", model))
-    return inner.image_encoder is not None
-
-
 @torch.no_grad()
-def _embedding(pipe: Zero123Pipeline, images: Tensor) -> Tensor:
+def condition_of(model: Any, pipe: Zero123Pipeline, batch: Batch) -> Tensor:
+    """Return what a :class:`TrainedModel` takes as its condition: the images where its CLIP is
+    trained, else the frozen one's embeddings ``[B, D]``."""
+    images = batch["condition"]
+    inner = cast(TrainedModel, getattr(model, "module", model))
+    if inner.image_encoder is not None:
+        return images
     clip: Any = pipe.image_encoder
     with torch.autocast(images.device.type, enabled=False):
         return clip_embedding(clip, images.to(clip.dtype)).float()

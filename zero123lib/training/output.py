@@ -17,6 +17,7 @@ from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.training import lora
 from zero123lib.training.bundle import DOMAIN, bundled_settings, known_domain
 from zero123lib.training.copying import cpu_copy
+from zero123lib.training.distillation import student_settings
 from zero123lib.training.loop import TrainState
 from zero123lib.training.processes import on_main
 
@@ -40,7 +41,10 @@ def averaged_pipeline(state: TrainState) -> Zero123Pipeline:
         unet = lora.merged(pipe.unet)
     unet.disable_gradient_checkpointing()
     settings = {name: pipe.config[name] for name in _SETTINGS}
-    output = state.config.output
+    output, distillation = state.config.output, state.config.objective.distillation
+    settings |= {"scheduler": pipe.scheduler}
+    if distillation is not None:
+        settings |= student_settings(pipe, distillation)
     settings |= {"model_name": output.name or settings["model_name"]}
     drawn = [one.scenes for one in state.config.data.sources if one.source == "scenes"]
     trained_on = dict(pipe.trained_on)
@@ -52,7 +56,7 @@ def averaged_pipeline(state: TrainState) -> Zero123Pipeline:
         named = {kind for scenes in drawn for kind in scenes.kinds or ()}
         trained_on["scene_kinds"] = None if all_kinds else sorted(named)
     settings["trained_on"] = trained_on or None
-    result = Zero123Pipeline(unet=unet, **parts, scheduler=pipe.scheduler, **settings)
+    result = Zero123Pipeline(unet=unet, **parts, **settings)
     for network in (unet, *parts.values()):
         network.eval().requires_grad_(False)
     if output.bundled:

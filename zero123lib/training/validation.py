@@ -11,7 +11,7 @@ from torch import Tensor
 
 from zero123lib.datasets.batches import Batch, PairSource, camera_of
 from zero123lib.training.loop import TrainState
-from zero123lib.training.objective import Draws, denoising_loss, draw
+from zero123lib.training.objective import Draws, draw
 from zero123lib.training.processes import on_main
 
 # Of the noise: no number that training draws for.
@@ -49,7 +49,7 @@ class Validation:
                 part = slice(start, start + config.batch.per_device)
                 batch = {name: tensor[part].to(device) for name, tensor in self.batch.items()}
                 drawn = _part(self.draws, part)
-                loss = denoising_loss(model, state.pipe, batch, drawn, config.objective)
+                loss = state.loss(model, batch, drawn)
                 total += float(loss) * len(batch["pose"])
         return total / count
 
