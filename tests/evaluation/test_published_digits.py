@@ -81,10 +81,10 @@ def test_views(name: str, tmp_path: Path) -> None:
 def globe(bump: float, stretch: float) -> tuple[np.ndarray, np.ndarray]:
     """A closed surface of 48 by 32 quads about the origin, bumpy and stretched along x."""
     turn, rise = np.meshgrid(np.arange(48) / 48 * 2 * np.pi, np.arange(1, 32) / 32 * np.pi)
-    radius = 0.4 * (1 + bump * np.sin(3 * turn) * np.sin(rise) ** 2)
+    radius = 0.5 * (1 + bump * np.sin(3 * turn) * np.sin(rise) ** 2)
     ways = np.stack([np.sin(rise) * np.cos(turn), np.sin(rise) * np.sin(turn), np.cos(rise)], -1)
     rings = (radius[..., None] * ways).reshape(-1, 3)
-    points = np.concatenate([rings, [[0, 0, 0.4], [0, 0, -0.4]]]) * [stretch, 1, 1]
+    points = np.concatenate([rings, [[0, 0, 0.5], [0, 0, -0.5]]]) * [stretch, 1, 1]
     quads = []
     for j in range(48):
         following = (j + 1) % 48
@@ -110,7 +110,7 @@ def write_ply(file: Path, points: np.ndarray, faces: np.ndarray) -> Path:
 
 
 def write_depths(folder: Path) -> tuple[Path, ...]:
-    """Depth images of 16 bits of a ball of radius 0.4, from the protocol's cameras."""
+    """Depth images of 16 bits of a ball of radius 0.5, from the protocol's cameras."""
     middle = (np.arange(SIZE) + 0.5 - SIZE / 2) / 280
     across, down = np.meshgrid(middle, middle)
     files = []
@@ -118,7 +118,7 @@ def write_depths(folder: Path) -> tuple[Path, ...]:
         ways = np.stack([across, down, np.ones_like(down)], -1)
         length = np.linalg.norm(ways, axis=-1)
         nearest = 1.5 / length  # the camera looks at the ball's centre, 1.5 away
-        inside = 0.4**2 - (1.5**2 - nearest**2)
+        inside = 0.5**2 - (1.5**2 - nearest**2)
         depth = (nearest - np.sqrt(np.clip(inside, 0, None))) / length
         shares = np.where(inside > 0, (depth - 0.6) / 1.8, 1)
         files.append(folder / f"{number:03d}-depth.png")

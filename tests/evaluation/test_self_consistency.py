@@ -214,7 +214,8 @@ def test_a_folder_is_measured_and_goes_on(tmp_path: Path, quick: list[str], caps
     assert all(math.isfinite(v[0]) for one in answers.values() for v in one.values())
     printed = capsys.readouterr().out
     assert "voxel fields of ours" in printed and "not at hand: oFID" in printed
-    assert report["command"] == " ".join(["zero123", *words])
+    fits = ["--size", "128", "--fit-steps", "150"]
+    assert report["command"] == " ".join(["zero123", *words, *fits])
     assert (out / "report.html").read_text().count("<img") == 1
     assert main([*words, "--out", str(out)]) == 0 and len(quick) == 4
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -27,12 +27,32 @@ Rig = Literal["syncdreamer", "sv3d"]
 ITS_CAMERAS = Parameter(group=Group("Of a photo", sort_key=1))
 
 
+@Parameter(name="*", group=Group("The fits", sort_key=3))
+@dataclass(frozen=True)
+class Fits:
+    """How views are fitted.
+
+    Attributes:
+        size: pixels of the views' sides, in fits and comparisons, at most.
+        fit_steps: of each fit.
+    """
+
+    size: Annotated[int, whole(16, 512, "PX")] = 128
+    fit_steps: Annotated[int, whole(1, 10_000)] = 150
+
+    @property
+    def words(self) -> list[str]:
+        """Return the options as they are written on the command line."""
+        return ["--size", str(self.size), "--fit-steps", str(self.fit_steps)]
+
+
 def mvgbench(
     predictions: Annotated[Path, Parameter(name="PREDICTIONS")],
     truth: Annotated[Path | None, Parameter(name="TRUTH")] = None,
     /,
     *,
     rig: Rig | None = None,
+    fits: Fits = Fits(),
     scoring: Scoring = Scoring(),
     making: Making = Making(),
 ) -> None:
@@ -73,13 +93,13 @@ def mvgbench(
     found = find_subjects(predictions, scoring.objects)
     there = {name: _truth_of(truth, name) for name in found}
     pairs = [
-        (name, partial(stored_subject, name, folder, there[name], protocol.rig))
+        (name, partial(stored_subject, name, folder, there[name], protocol.rig, fits.size))
         for name, folder in found.items()
     ]
     words = ["mvgbench", str(predictions), *([] if truth is None else [str(truth)])]
     words += [] if rig is None else ["--rig", rig]
     sources = {"predictions": str(predictions)} | ({} if truth is None else {"truth": str(truth)})
-    _run("mvgbench", sources, pairs, notes, [*words, *making.words], scoring)
+    _run("mvgbench", sources, pairs, notes, [*words, *making.words], fits, scoring)
 
 
 def _truth_of(truth: Path | None, name: str) -> Path | None:
@@ -98,6 +118,7 @@ def consistency(
     source: Source = Source(),
     model: Model = Model(),
     asking: Asking = Asking(),
+    fits: Fits = Fits(),
     scoring: Scoring = Scoring(),
 ) -> None:
     """Measure whether views of one object agree, without any truth.
@@ -129,11 +150,15 @@ def consistency(
 
         with renaming(predictions="place"):
             found = find_subjects(Path(place), scoring.objects)
-            pairs = [(name, partial(stored_subject, name, one)) for name, one in found.items()]
-            return _run("consistency", {"views": place}, pairs, [], ["consistency", place], scoring)
+            pairs = [
+                (name, partial(stored_subject, name, folder, size=fits.size))
+                for name, folder in found.items()
+            ]
+            words = ["consistency", place]
+            return _run("consistency", {"views": place}, pairs, [], words, fits, scoring)
     if scoring.objects is not None:
         raise ArgumentError("objects", "a folder of objects beside it", repr(place))
-    _photo(place, count, elevation, consistency, source, model, asking, scoring)
+    _photo(place, count, elevation, consistency, source, model, asking, fits, scoring)
 
 
 def _photo(
@@ -144,6 +169,7 @@ def _photo(
     source: Source,
     model: Model,
     asking: Asking,
+    fits: Fits,
     scoring: Scoring,
 ) -> None:
     """Measure a model on a photo."""
@@ -158,6 +184,7 @@ def _photo(
     from zero123lib.diffusion.apps import check_input_elevation
     from zero123lib.diffusion.card import about_model
     from zero123lib.evaluation.posed_folders import made_subject
+    from zero123lib.evaluation.weights import weights_digest
 
     pipe = loaded(model)
     check_input_elevation(pipe, source.input_elevation_deg, "input_elevation_deg")
@@ -175,13 +202,15 @@ def _photo(
             preprocess=source.preprocess,
             foreground_ratio=source.foreground_ratio,
             input_elevation_deg=source.input_elevation_deg,
+            size=fits.size,
         )
 
-    note = (
+    notes = [
         f"{counted(count, 'view')} by {about_model(pipe)}; {counted(setting.steps, 'step')} of "
         f"{setting.sampler}, guidance {setting.guidance:g}, seed {setting.seed}, "
-        f"consistency {consistency}"
-    )
+        f"consistency {consistency}",
+        f"SHA-256 of the weights {weights_digest(pipe)}",
+    ]
     told = {
         "count": count,
         "elevation": elevation,
@@ -198,7 +227,7 @@ def _photo(
     }
     options = [word for k, v in told.items() if v is not None for word in (f"--{k}", str(v))]
     words = ["consistency", place, *model_words(model), *options]
-    _run("consistency", {"photo": place}, [(named.stem, make)], [note], words, scoring)
+    _run("consistency", {"photo": place}, [(named.stem, make)], notes, words, fits, scoring)
 
 
 def _run(
@@ -207,8 +236,12 @@ def _run(
     pairs: list[tuple[str, Callable[[], Subject]]],
     notes: list[str],
     words: list[str],
+    fits: Fits,
     scoring: Scoring,
 ) -> None:
     from zero123lib.evaluation.consistency_run import ConsistencyRun
+    from zero123lib.evaluation.self_consistency import FIT
 
-    score(ConsistencyRun(protocol, sources, pairs, notes), words, scoring)
+    settings = replace(FIT, steps=fits.fit_steps)
+    run = ConsistencyRun(protocol, sources, pairs, notes, settings)
+    score(run, [*words, *fits.words], scoring)

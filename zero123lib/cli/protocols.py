@@ -86,6 +86,7 @@ class Making:
 
         from zero123lib.diffusion.card import about_model
         from zero123lib.evaluation.made import find_asked, make_predictions
+        from zero123lib.evaluation.weights import weights_digest
 
         asked = find_asked(protocol, truth, objects, rendered)
         pipe = loaded(self.model)
@@ -95,7 +96,8 @@ class Making:
             pass
         return [
             f"predictions by {about_model(pipe)}; {count(setting.steps, 'step')} of "
-            f"{setting.sampler}, guidance {setting.guidance:g}, seed {setting.seed}"
+            f"{setting.sampler}, guidance {setting.guidance:g}, seed {setting.seed}",
+            f"SHA-256 of the weights {weights_digest(pipe)}",
         ]
 
     @property

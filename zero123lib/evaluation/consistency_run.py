@@ -95,8 +95,8 @@ class ConsistencyRun:
         beside: list[str] = []
         if self.protocol == "mvgbench":
             beside = [
-                "the halves are compared from 16 cameras, 10 degrees above and below the views', "
-                "at the views' size and 128 px at most: the protocol's own are in no repository",
+                "the halves are compared from 16 cameras, 10 degrees above and below the views': "
+                "the protocol's own are in no repository",
                 "reprojection is beside the protocol",
             ]
             missing = [

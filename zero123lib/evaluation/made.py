@@ -24,8 +24,8 @@ from zero123lib.evaluation.folders import TrueViews, find_objects, find_truth, f
 from zero123lib.evaluation.mesh_images import mesh_images
 from zero123lib.evaluation.predictions import Setting, predicted_views
 from zero123lib.evaluation.protocols import SYNC_RIG, Protocol
-from zero123lib.evaluation.sweep import weights_fingerprint
 from zero123lib.evaluation.sync_meshes import FOV_DEG, find_true_meshes, true_mesh
+from zero123lib.evaluation.weights import weights_fingerprint
 from zero123lib.meshes.mesh import Camera
 from zero123lib.views.eight_bits import to_uint8
 from zero123lib.views.folder import png

@@ -36,7 +36,7 @@ from zero123lib.views.poses import Pose, RelativePose, absolute_poses
 from zero123lib.views.squaring import squared, squared_about_object
 from zero123lib.views.transforms import Pinhole
 
-# Views are fitted at this size, or at their own if that is less.
+# Views are fitted and compared at this size, or at their own if that is less.
 SIZE_PX = 128
 _READ_PX = 1024
 _SAME_ANGLE_DEG = 1e-3
@@ -91,7 +91,11 @@ def is_listed(folder: Path) -> bool:
 
 
 def stored_subject(
-    name: str, folder: Path, truth: Path | None = None, rig: Rig | None = None
+    name: str,
+    folder: Path,
+    truth: Path | None = None,
+    rig: Rig | None = None,
+    size: int = SIZE_PX,
 ) -> Subject:
     """Read the views of an object.
 
@@ -101,6 +105,8 @@ def stored_subject(
 
     Args:
         truth: folder of true views by the same names; None compares with none.
+        rig: cameras, where no file says them.
+        size: pixels of the views' sides at most.
 
     Raises:
         ArgumentError: there are too few views, or one cannot be read or has no camera.
@@ -111,7 +117,7 @@ def stored_subject(
         got = f"{len(images)} in {str(folder)!r}"
         raise ArgumentError("predictions", f"at least {LEAST_VIEWS} views", got)
     names = [Path(one.name).stem for one in images]
-    views = posed_views(images)
+    views = posed_views(images, min(size, max(max(one.image.size) for one in images)))
     true = None
     if truth is not None:
         there = find_views(truth)
@@ -122,24 +128,23 @@ def stored_subject(
     return Subject(name, names, views, views.images[0], true)
 
 
-def posed_views(images: Sequence[PosedImage], size: int | None = None) -> PosedViews:
+def posed_views(images: Sequence[PosedImage], size: int) -> PosedViews:
     """Bring images to one size and field of view, about the origin.
 
     Cameras that look at the origin are taken as they are; others are moved to where the silhouettes
     meet.
 
     Args:
-        size: pixels; None takes the images' longest side, and :data:`SIZE_PX` at most.
+        size: pixels of their sides.
     """
     clear = [_with_alpha(one) for one in images]
     cameras = torch.stack([one.camera_to_world for one in clear])
-    side = size or min(SIZE_PX, max(max(one.image.size) for one in clear))
     weights = torch.ones(len(clear))
     if all(_looks_at_origin(camera) for camera in cameras):
-        pixels, angles = squared(clear, side)
+        pixels, angles = squared(clear, size)
         if max(angles) - min(angles) <= _SAME_ANGLE_DEG:
             return PosedViews(pixels, cameras, angles[0], weights)
-    pixels, fov_deg = squared_about_object(clear, side)
+    pixels, fov_deg = squared_about_object(clear, size)
     world = find_world(pixels[..., 3], cameras, fov_deg)
     return PosedViews(pixels, world.cameras_from(cameras), fov_deg, weights, world=world)
 
@@ -156,6 +161,7 @@ def made_subject(
     preprocess: Preprocess = "auto",
     foreground_ratio: float | None = None,
     input_elevation_deg: float | None = None,
+    size: int = SIZE_PX,
 ) -> Subject:
     """Make a model's views of a photo.
 
@@ -166,6 +172,7 @@ def made_subject(
         consistency: see :mod:`zero123lib.diffusion.consistency`.
         preprocess, foreground_ratio: as the pipeline takes them.
         input_elevation_deg: what the model is told of the photo's elevation, where it asks.
+        size: pixels of the views' sides at most.
     """
     prepared = pipe.prepare(image, preprocess, foreground_ratio)
     made = consistent_views(
@@ -182,7 +189,7 @@ def made_subject(
     pipe.maybe_free_model_hooks()
     cameras = camera_to_world(absolute_poses(source, poses))
     on_white = torch.cat([prepared.tensor[None], made.cpu()]) / 2 + 0.5
-    side = min(SIZE_PX, on_white.shape[-1])
+    side = min(size, on_white.shape[-1])
     rgba = alpha_from_white(functional.interpolate(on_white, (side, side), mode="area"),
                             LEAST_DARKNESS)  # fmt: skip
     views = PosedViews(rgba[1:], cameras, FOV_DEG, torch.ones(len(made)))

@@ -15,6 +15,7 @@ from zero123lib.evaluation.protocol_report import PREDICTION, ProtocolReport
 from zero123lib.evaluation.samples import SceneSample
 from zero123lib.evaluation.scores import Entry, Scores, ViewScore, summarize
 from zero123lib.evaluation.view_pairs import ObjectScores
+from zero123lib.evaluation.weights import weights_digest
 from zero123lib.lpips import LEAST_SIDE_PX, WEIGHTS, file_digest
 from zero123lib.scenes import KINDS
 
@@ -37,6 +38,7 @@ class Report:
         entry: the model's scores.
         baselines: those of ``input``, ``blank`` and ``mean``.
         by_object: the same views, object by object: means with intervals.
+        weights: SHA-256 of the model's.
         seconds: for everything.
         model_seconds: for the model's views alone.
     """
@@ -53,6 +55,7 @@ class Report:
     entry: Entry
     baselines: Mapping[str, Entry]
     by_object: ProtocolReport
+    weights: str
     seconds: float
     model_seconds: float
 
@@ -74,6 +77,7 @@ class Report:
         return {
             "protocol": "scenes" if self.kinds else "objects",
             "model": self.model,
+            "weights": self.weights,
             "licence": self.licence,
             "image_size": self.image_size,
             "objects": self.objects,
@@ -174,6 +178,7 @@ def report_predictions(
         entry=entries.pop("model"),
         baselines=entries,
         by_object=views_report("scenes" if kinds else "objects", by_object),
+        weights=weights_digest(pipe),
         seconds=time.perf_counter() - started,
         model_seconds=model_seconds,
     )
