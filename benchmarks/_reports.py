@@ -56,7 +56,12 @@ def main() -> None:
     arguments.add_argument("--model", default="tiny")
     arguments.add_argument("--shared", type=Path, default=ROOT.parent / "shared")
     arguments.add_argument("--objects", type=int, default=24, help="of scenes and of objects")
-    arguments.add_argument("--agreeing", type=int, default=2, help="scanned objects whose views")
+    arguments.add_argument("--scanned", type=int, default=10, help="scanned objects")
+    arguments.add_argument(
+        "--agreeing", type=int, default=3, help="of them, views fitted"
+    )
+    arguments.add_argument("--size", type=int, default=128, help="pixels of fits")
+    arguments.add_argument("--fit-steps", type=int, default=150)
     arguments.add_argument("--lpips-vgg", type=Path, help="file of VGG16's weights")
     arguments.add_argument("--parts", nargs="*", choices=list(TITLES), default=list(TITLES))
     arguments.add_argument("--out", type=Path, default=ROOT / "build" / "reports")
@@ -88,15 +93,21 @@ def sizes(told: argparse.Namespace) -> list[str]:
 
 def gso(told: argparse.Namespace, work: Path) -> list[str]:
     words = ["syncdreamer", str(work / "made"), str(told.shared / "data" / "gso")]
-    return [*words, *([] if told.lpips_vgg is None else ["--lpips-vgg", str(told.lpips_vgg)])]
+    words += [] if told.lpips_vgg is None else ["--lpips-vgg", str(told.lpips_vgg)]
+    return [*words, "--objects", *scanned(told, told.scanned)]
 
 
 def consistency(told: argparse.Namespace, work: Path) -> list[str]:
-    """Measure the views of the first report's first objects."""
-    truth = told.shared / "data" / "gso"
-    names = sorted(one.name for one in truth.iterdir() if one.is_dir())[: told.agreeing]
-    folders = [str(work / "agreeing"), str(truth)]
-    return ["mvgbench", *folders, "--rig", "syncdreamer", "--objects", *names]
+    """Measure views of some of the first report's objects."""
+    words = ["mvgbench", str(work / "agreeing"), str(told.shared / "data" / "gso")]
+    words += ["--rig", "syncdreamer", "--size", str(told.size)]
+    words += ["--fit-steps", str(told.fit_steps)]
+    return [*words, "--objects", *scanned(told, told.agreeing)]
+
+
+def scanned(told: argparse.Namespace, count: int) -> list[str]:
+    places = (told.shared / "data" / "gso").iterdir()
+    return sorted(one.name for one in places if one.is_dir())[:count]
 
 
 def held_out(told: argparse.Namespace, work: Path) -> Path:

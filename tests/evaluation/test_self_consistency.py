@@ -17,8 +17,9 @@ from zero123lib._errors import ArgumentError
 from zero123lib.cli import main
 from zero123lib.datasets.samples import world_to_camera
 from zero123lib.evaluation import consistency_run
+from zero123lib.evaluation.folders import find_pairs
 from zero123lib.evaluation.posed_folders import find_subjects, stored_subject
-from zero123lib.evaluation.protocols import SYNC_RIG
+from zero123lib.evaluation.protocols import SYNC_RIG, SYNCDREAMER, Rig
 from zero123lib.evaluation.self_consistency import (
     Seen,
     between_cameras,
@@ -30,9 +31,10 @@ from zero123lib.evaluation.self_consistency import (
     reprojection_errors,
     self_consistency,
 )
+from zero123lib.evaluation.view_pairs import score_views
 from zero123lib.fields.fitting import FitSettings
 from zero123lib.reconstruction.posed import PosedViews
-from zero123lib.views.cameras import FOV_DEG, camera_to_world, rays
+from zero123lib.views.cameras import FOV_DEG, camera_to_world, focal_px, rays
 from zero123lib.views.poses import Pose
 from zero123lib.views.transforms import transforms_json
 
@@ -186,6 +188,18 @@ def test_opaque_views_on_white_lose_their_ground(tmp_path: Path) -> None:
         white.save(file)
     found = stored_subject("a", folder).views.images[..., 3] > 0.5
     assert (clear == found).float().mean() > 0.99
+
+
+def test_the_truth_goes_through_the_engine(tmp_path: Path) -> None:
+    """The field's images of a ball are near it, and are one of the answers."""
+    folder = write(tmp_path / "ball", listing=False)
+    rig = Rig(tuple(POSES), focal_px(SIZE, FOV_DEG), SIZE)
+    protocol = replace(SYNCDREAMER, rig=rig, size_px=SIZE, views=range(VIEWS), lpips=None)
+    (pair,) = find_pairs(protocol, folder, folder)
+    scored = score_views(protocol, pair, None, engine=QUICK)
+    assert list(scored.answers) == ["prediction", "input", "blank", "nearest", "engine"]
+    others = [scored.mean(name, "psnr_db") for name in ("input", "blank", "nearest")]
+    assert scored.mean("engine", "psnr_db") > max(22, *others[1:])
 
 
 @pytest.fixture

@@ -166,6 +166,7 @@ def syncdreamer(
     /,
     *,
     meshes: Flag = False,
+    engine: Flag = False,
     lpips_vgg: Vgg = None,
     scoring: Scoring = Scoring(),
     making: Making = Making(),
@@ -176,9 +177,9 @@ def syncdreamer(
     to the next, elevation 30; view 0, the input, counts. Alpha goes on white.
     PSNR, SSIM as torchmetrics has it, LPIPS on VGG16, the same digits as
     eval_nvs.py. Baselines: the input for all cameras, a white image, the
-    nearest other true view. --out and --model as for `zero123 evaluate
-    folder`. Of a truth that has meshes, missing views are rendered into --out's
-    truth/, unlit.
+    nearest other true view; with --engine the true views through a field of
+    ours. --out and --model as for `zero123 evaluate folder`. Of a truth that
+    has meshes, missing views are rendered into --out's truth/, unlit.
 
     --meshes compares OBJECT.ply, or OBJECT/mesh.ply, with the truth's depth
     images 000-depth.png to 015-depth.png, or those of its mesh, as eval_mesh.py
@@ -195,9 +196,12 @@ def syncdreamer(
         predictions: a folder of objects.
         truth: the same objects' true views, or meshes.
         meshes: compare meshes in place of views.
+        engine: fit a field to each object's true views, as a baseline.
         lpips_vgg: file of VGG16's weights with LPIPS's heads; without it, no LPIPS.
     """
     if meshes:
+        if engine:
+            raise ArgumentError("engine", "no --meshes beside it", "both")
         if lpips_vgg is not None:
             raise ArgumentError("lpips_vgg", "no --meshes beside it", "both")
         if making != Making():
@@ -208,7 +212,7 @@ def syncdreamer(
         return score(found, ["syncdreamer", str(predictions), str(truth), "--meshes"], scoring)
     from zero123lib.evaluation.protocols import SYNCDREAMER
 
-    _run(SYNCDREAMER, predictions, truth, scoring, making, lpips_vgg)
+    _run(SYNCDREAMER, predictions, truth, scoring, making, lpips_vgg, engine=engine)
 
 
 def eschernet(
@@ -413,6 +417,7 @@ def _run(
     making: Making = Making(),
     vgg: Path | None = None,
     options: Sequence[str] = (),
+    engine: bool = False,
 ) -> None:
     """Score a protocol on views, which a model may have to make before."""
     making.check()
@@ -426,7 +431,8 @@ def _run(
     rendered, notes = _rendered(protocol, truth, scoring)
     notes += making.make(protocol, predictions, truth, scoring.objects, rendered)
     run = ViewsRun.of(protocol, predictions, truth, scoring.objects, vgg, rendered)
-    run = replace(run, notes=notes)
+    run = replace(run, notes=notes, engine=engine)
+    options = [*options, "--engine"] if engine else options
     words = [protocol.name.split()[0], str(predictions), str(truth), *options, *making.words]
     with renaming(path="lpips_vgg"):
         score(run, words, scoring)

@@ -18,6 +18,7 @@ from zero123lib.evaluation.mesh_images import mesh_images, on_white
 from zero123lib.evaluation.page import jpeg, page, views_sheet
 from zero123lib.evaluation.protocol_report import ProtocolReport
 from zero123lib.evaluation.protocols import SYNC_RIG, SYNCDREAMER, Protocol
+from zero123lib.evaluation.self_consistency import FIT
 from zero123lib.evaluation.sync_meshes import FOV_DEG, MeshPair, find_meshes
 from zero123lib.evaluation.view_pairs import ObjectScores, score_views
 from zero123lib.lpips import LPIPS, VGG_FILES, WEIGHTS, file_digest, lpips_alex, lpips_vgg
@@ -34,6 +35,7 @@ class ViewsRun:
         pairs: what is compared, object by object.
         vgg: the file of LPIPS's VGG16, see :func:`zero123lib.lpips.lpips_vgg`.
         notes: what a reader has to know of these folders.
+        engine: whether the truth, fitted by a field of ours, is a baseline.
     """
 
     protocol: Protocol
@@ -42,6 +44,7 @@ class ViewsRun:
     pairs: Sequence[ObjectPair]
     vgg: Path | None = None
     notes: Sequence[str] = ()
+    engine: bool = False
 
     @classmethod
     def of(
@@ -67,10 +70,10 @@ class ViewsRun:
         Raises:
             ArgumentError: an image, or LPIPS's file, is not what the protocol takes.
         """
-        lpips = self._lpips()
+        lpips, engine = self._lpips(), FIT if self.engine else None
         with ThreadPoolExecutor(workers) as pool:
             yield from pool.map(
-                lambda pair: score_views(self.protocol, pair, lpips, cells), self.pairs
+                lambda pair: score_views(self.protocol, pair, lpips, cells, engine), self.pairs
             )
 
     def report(self, scored: Sequence[ObjectScores]) -> ProtocolReport:
@@ -80,6 +83,10 @@ class ViewsRun:
             missing.append(f"LPIPS on VGG16: no file of its weights was named ({VGG_FILES})")
         if "nearest" not in scored[0].answers:
             missing.append("the baseline of the nearest true view: the cameras are not declared")
+        known = protocol.rig is not None and protocol.rig.focal_px is not None
+        if not self.engine:
+            why = "it takes a fit of each object, see --engine" if known else "no cameras are known"
+            missing.append(f"the baseline of the truth through our engine: {why}")
         notes = [*self.notes, *protocol.choices]
         notes += ["the baseline input is the first true view, which against itself counts 100 dB"]
         if protocol.objects not in (None, len(scored)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -147,6 +147,24 @@ def posed_views(images: Sequence[PosedImage], size: int) -> PosedViews:
     pixels, fov_deg = squared_about_object(clear, size)
     world = find_world(pixels[..., 3], cameras, fov_deg)
     return PosedViews(pixels, world.cameras_from(cameras), fov_deg, weights, world=world)
+
+
+def rig_views(files: Mapping[str, Path], rig: Rig, size: int = SIZE_PX) -> PosedViews:
+    """Read a rig's views, whose focal length it says.
+
+    Args:
+        files: by the views' names, in the rig's order.
+        size: pixels of the views' sides at most.
+
+    Raises:
+        ArgumentError: one cannot be read, or is not square.
+    """
+    fov_deg = _fov_deg(rig)
+    images = [
+        _image(name, file, pose, fov_deg)
+        for (name, file), pose in zip(files.items(), rig.poses, strict=True)
+    ]
+    return posed_views(images, min(size, rig.size_px))
 
 
 def made_subject(

@@ -103,6 +103,11 @@ class Protocol:
     input_view: str | None = "000"
 
 
+# What no report of views can have here.
+NOT_AT_HAND = (
+    "CLIP similarity: the weights of CLIP's towers are not to be had",
+    "FID: the weights of Inception are not to be had",
+)
 SYNC_FOCAL_PX = 280.0
 SYNC_RIG = Rig(tuple(Pose(30.0, 22.5 * k, 1.5) for k in range(16)), SYNC_FOCAL_PX, size_px=256)
 
@@ -115,6 +120,7 @@ FOLDER = Protocol(
     prediction=Reading("composite"),
     similarity="torchmetrics",
     lpips="alex",
+    missing=NOT_AT_HAND,
 )
 SYNCDREAMER = Protocol(
     "syncdreamer",

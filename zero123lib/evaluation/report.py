@@ -12,6 +12,7 @@ from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.diffusion.samplers import Sampler
 from zero123lib.evaluation.predictions import BASELINES, Prediction, Setting, predict_scenes
 from zero123lib.evaluation.protocol_report import PREDICTION, ProtocolReport
+from zero123lib.evaluation.protocols import NOT_AT_HAND
 from zero123lib.evaluation.samples import SceneSample
 from zero123lib.evaluation.scores import Entry, Scores, ViewScore, summarize
 from zero123lib.evaluation.view_pairs import ObjectScores
@@ -209,7 +210,7 @@ def views_report(protocol: str, objects: Sequence[ObjectScores]) -> ProtocolRepo
     measured = "lpips" in objects[0].answers[PREDICTION]
     weights = {"lpips": "alex", "sha256": file_digest(WEIGHTS)} if measured else {}
     missing = () if measured else (f"LPIPS: images of less than {LEAST_SIDE_PX} px",)
-    return ProtocolReport(protocol, about, {}, objects, weights, missing)
+    return ProtocolReport(protocol, about, {}, objects, weights, (*missing, *NOT_AT_HAND))
 
 
 def scores_table(entries: Mapping[str, Entry]) -> list[str]:

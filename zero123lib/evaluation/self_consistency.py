@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -93,13 +94,17 @@ class Fitted:
     level: float
     fov_deg: float
 
+    @cached_property
+    def _occupied(self) -> OccupancyGrid:
+        field = self.field
+        return OccupancyGrid.of(
+            field.density, field.half_extent, field.resolution - 1, FIT.least_density
+        )
+
     def see(self, camera: Tensor, size: int) -> Seen:
         """Render the field from a camera ``[4, 4]``."""
-        field = self.field
+        field, occupied = self.field, self._occupied
         with torch.no_grad():
-            occupied = OccupancyGrid.of(
-                field.density, field.half_extent, field.resolution - 1, FIT.least_density
-            )
             view = render_camera(
                 field, camera, size, self.fov_deg, occupancy=occupied, negligible=_NEGLIGIBLE
             )
