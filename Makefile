@@ -8,7 +8,7 @@ export VENV
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-browser demo test soak gpu bench notebooks docs lint format clean
+.PHONY: help setup setup-browser demo test soak gpu bench reports notebooks docs lint format clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +41,9 @@ bench: setup ## run the benchmarks/, which write their ratios as JSON
 	@set -e; for script in benchmarks/[!_]*.py; do \
 		echo "== $$script"; HF_HUB_OFFLINE=1 $(PY) "$$script" $(ARGS); \
 	done
+
+reports: setup ## the bundled model's evaluation, into docs/reports.md, from ../shared/data
+	HF_HUB_OFFLINE=1 $(PY) benchmarks/_reports.py $(ARGS)
 
 notebooks: setup ## run all notebooks in full, their outputs written into them
 	HF_HUB_OFFLINE=1 $(PY) notebooks/run.py $(ARGS)

@@ -33,8 +33,9 @@ exclude_patterns = ["docs/conf.py"]
 # What the front page shows beside itself; a page that is left out fails the build.
 CONTENTS = {
     "Use": """docs/command-line docs/images docs/cameras docs/app docs/speed docs/reconstruction
-        docs/fields docs/meshes docs/textures docs/evaluation docs/checkpoints docs/compatibility
-        docs/threestudio docs/space docs/reliability zero123lib/models/tiny/README""",
+        docs/fields docs/meshes docs/textures docs/evaluation docs/reports docs/checkpoints
+        docs/compatibility docs/threestudio docs/space docs/reliability
+        zero123lib/models/tiny/README""",
     "Train": "docs/rendering docs/datasets docs/training",
     "Notebooks": "notebooks/*",
     "Reference": "docs/api/zero123lib/index CONTRIBUTING SECURITY CHANGELOG",

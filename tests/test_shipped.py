@@ -102,6 +102,11 @@ JOBS: dict[str, tuple[str, list[str]]] = {
     "evaluate free3d": ("gso gso", []),
     "evaluate sv3d": ("orbits orbits", []),
     "evaluate paper": ("gso gso", []),
+    "evaluate mvgbench": ("orbits orbits --rig sv3d --size 16 --fit-steps 2", []),
+    "evaluate consistency": (
+        "photo.png --count 4 --steps 1 --size 32 --fit-steps 2 --out agreeing",
+        ["agreeing/report.html"],
+    ),
     "evaluate compare": ("folder folder --out compared", ["compared/comparison.json"]),
     "models list": ("", []),
     "models fetch": ("tiny", []),

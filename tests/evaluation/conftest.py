@@ -19,6 +19,7 @@ class Echo:
     image_size, model_name, licence = SIZE, "echo", None
     config = {"num_inference_steps": 9, "guidance_scale": 1.5}  # noqa: RUF012
     trained_on = {}  # noqa: RUF012
+    components = {}  # noqa: RUF012
 
     def __init__(self) -> None:
         self.asked: list[SimpleNamespace] = []

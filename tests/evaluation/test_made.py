@@ -12,10 +12,24 @@ from PIL import Image
 from zero123lib._errors import ArgumentError
 from zero123lib.cli import main
 from zero123lib.datasets.samples import world_to_camera
-from zero123lib.evaluation.folders import find_pairs, read_views
-from zero123lib.evaluation.made import Asked, find_asked, make_predictions
+from zero123lib.evaluation.folders import find_pairs, find_truth, read_views
+from zero123lib.evaluation.made import (
+    Asked,
+    find_asked,
+    lacking_views,
+    make_predictions,
+    render_lacking,
+    told_lacking,
+)
 from zero123lib.evaluation.predictions import Setting
-from zero123lib.evaluation.protocols import FOLDER, IFUSION, PROTOCOLS, SV3D, SYNCDREAMER
+from zero123lib.evaluation.protocols import (
+    FOLDER,
+    IFUSION,
+    PROTOCOLS,
+    SV3D,
+    SYNC_RIG,
+    SYNCDREAMER,
+)
 from zero123lib.evaluation.view_pairs import score_images
 from zero123lib.views.poses import Pose, RelativePose
 
@@ -138,7 +152,8 @@ def test_a_model_is_measured_by_a_protocol_on_rendered_views(tmp_path: Path, cap
     assert any(note.startswith("predictions by tiny") for note in report["notes"])
     assert "the true views are rendered here" in " ".join(report["notes"])
     assert report["command"].startswith(f"zero123 evaluate syncdreamer {' '.join(folders)} --model")
-    (pair,) = find_pairs(SYNCDREAMER, tmp_path / "made", out / "truth")
+    rendered = {"wedge": out / "truth" / "wedge"}
+    (pair,) = find_pairs(SYNCDREAMER, tmp_path / "made", tmp_path / "true", rendered=rendered)
     scores = score_images(SYNCDREAMER, *read_views(SYNCDREAMER, pair))
     assert report["objects"][0]["answers"]["prediction"]["psnr_db"] == scores["psnr_db"]
     views = sorted((out / "truth" / "wedge").iterdir())
@@ -147,6 +162,42 @@ def test_a_model_is_measured_by_a_protocol_on_rendered_views(tmp_path: Path, cap
     assert 0.01 < (alpha > 0).mean() < 0.5
     assert main(["evaluate", "folder", *folders, "--steps", "1"]) == 2
     assert "--model: expected a model beside the options" in capsys.readouterr().err
+
+
+def test_missing_views_alone_are_rendered(tmp_path: Path, capsys) -> None:
+    true = tmp_path / "true"
+    for name in ("cup", "hat"):
+        write_views(true / name, list(SYNC_RIG.poses), 256, cameras=False)
+    (true / "cup" / "model.obj").write_text(TETRAHEDRON)
+    (true / "urn").mkdir()
+    (true / "urn" / "model.obj").write_text(TETRAHEDRON)
+    for missing in ("003", "015"):
+        (true / "cup" / f"{missing}.png").unlink()
+    found = lacking_views(SYNCDREAMER, true)
+    assert {name: one.views for name, one in found.items()} == {
+        "cup": (3, 15),
+        "urn": tuple(range(16)),
+    }
+    assert lacking_views(FOLDER, true) == {} == lacking_views(SYNCDREAMER, true, ["hat"])
+    assert list(render_lacking(found, tmp_path / "new")) == ["cup", "urn"]
+    rendered = {name: tmp_path / "new" / name for name in found}
+    truth = find_truth(true, None, rendered)
+    assert list(truth) == ["cup", "hat", "urn"]
+    assert [len(one.files) for one in truth.values()] == [16, 16, 16]
+    assert truth["cup"].files["003"] == tmp_path / "new" / "cup" / "003.png"
+    assert truth["cup"].files["004"] == true / "cup" / "004.png"
+    # The same camera shows the same, whichever views were missing.
+    twin = (tmp_path / "new" / "urn" / "003.png").read_bytes()
+    assert truth["cup"].files["003"].read_bytes() == twin
+    (note,) = told_lacking(found, 16)
+    assert note.endswith("of the truth's meshes: cup 003, 015; urn")
+    (true / "hat" / "005.png").unlink()  # which has no mesh
+    with pytest.raises(ArgumentError, match="truth: expected a view 005 in '.*hat', got 15 others"):
+        find_asked(SYNCDREAMER, true, None, rendered)
+    words = ["evaluate", "syncdreamer", str(true), str(true), "--objects", "cup"]
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert "--out: expected a folder, for the true views" in error and "003 first" in error
 
 
 def test_every_protocol_with_an_input_can_be_asked(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from PIL import Image
 from zero123lib._errors import ArgumentError
 from zero123lib.cli import main
 from zero123lib.evaluation.comparing import compare_reports
+from zero123lib.evaluation.evaluated import ViewsRun
 from zero123lib.evaluation.folders import find_pairs, read_views
 from zero123lib.evaluation.page import error_maps, page
 from zero123lib.evaluation.protocol_report import ProtocolReport
@@ -24,7 +25,9 @@ from zero123lib.evaluation.protocols import (
     FOLDER,
     FREE3D,
     IFUSION,
+    PAPER,
     PROTOCOLS,
+    SV3D,
     SYNC_FOCAL_PX,
     SYNC_RIG,
     SYNCDREAMER,
@@ -198,6 +201,22 @@ def test_a_truth_without_alpha_is_refused_where_the_protocol_needs_it(tmp_path) 
     true = write_views(tmp_path / "true" / "ball", range(25), 256, mode="RGB")
     with pytest.raises(ArgumentError, match="truth: expected images with alpha"):
         read_views(ESCHERNET, find_pairs(ESCHERNET, true, true)[0])
+
+
+def test_what_no_report_can_have_is_said(tmp_path) -> None:
+    said = {
+        FOLDER: ("CLIP similarity", "FID"),
+        FREE3D: ("LPIPS on SqueezeNet", "FID on CLIP"),
+        SV3D: ("CLIP-S", "through our engine: no cameras"),
+        PAPER: ("FID", "nearest true view"),
+        SYNCDREAMER: ("LPIPS on VGG16: no file", "through our engine: it takes a fit"),
+    }
+    scored = [ObjectScores("cup", ["000"], {"prediction": {"ssim": [1.0]}})]
+    for protocol, parts in said.items():
+        report = ViewsRun(protocol, tmp_path, tmp_path, []).report(scored)
+        text = "\n".join(report.remarks())
+        assert all(f"not at hand: {part}" in text or part in text for part in parts), text
+        assert text.count("not at hand") == len(report.not_at_hand) >= 2
 
 
 def test_what_is_not_finite_is_refused() -> None:

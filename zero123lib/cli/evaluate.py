@@ -262,6 +262,7 @@ def reconstruction(
     from zero123lib.evaluation import evaluated_kinds
     from zero123lib.evaluation.files import csv_bytes, shape_lines, shape_page, shape_sheet
     from zero123lib.evaluation.reconstruction import Scored, ShapeReport, score_recipe
+    from zero123lib.evaluation.weights import weights_digest
     from zero123lib.views.folder import png
 
     pipe = model.load()
@@ -278,7 +279,7 @@ def reconstruction(
                 bar.update()
             else:
                 bar.set_postfix_str(f"{step.stage} {step.step}/{step.total}")
-    report = ShapeReport(pipe.model_name, recipe, seed, asked, scored)
+    report = ShapeReport(pipe.model_name, weights_digest(pipe), recipe, seed, asked, scored)
     print(report.table())
     options = {"recipe": recipe, "objects": objects, "first": first, "seed": seed, "kinds": asked}
     command = _command(["reconstruction"], model, {**options, "set": override or []})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -25,7 +25,9 @@ from zero123lib.cli.evaluate import (
 from zero123lib.cli.options import Flag, Model, check_present, renaming, whole
 
 if TYPE_CHECKING:
+    from zero123lib.evaluation.consistency_run import ConsistencyRun
     from zero123lib.evaluation.evaluated import MeshesRun, ViewsRun
+    from zero123lib.evaluation.pose_pairs import PosesRun
     from zero123lib.evaluation.protocols import Protocol
 
 Predictions = Annotated[Path, Parameter(name="PREDICTIONS")]
@@ -70,7 +72,12 @@ class Making:
             raise ArgumentError("model", "a model beside the options that ask one", "none")
 
     def make(
-        self, protocol: Protocol, predictions: Path, truth: Path, objects: list[str] | None
+        self,
+        protocol: Protocol,
+        predictions: Path,
+        truth: Path,
+        objects: list[str] | None,
+        rendered: Mapping[str, Path] | None = None,
     ) -> list[str]:
         """Fill the folder of predictions where a model is named; what a reader has to know."""
         if self.model.model is None:
@@ -79,8 +86,9 @@ class Making:
 
         from zero123lib.diffusion.card import about_model
         from zero123lib.evaluation.made import find_asked, make_predictions
+        from zero123lib.evaluation.weights import weights_digest
 
-        asked = find_asked(protocol, truth, objects)
+        asked = find_asked(protocol, truth, objects, rendered)
         pipe = loaded(self.model)
         setting = self.asking.setting(pipe)
         made = make_predictions(protocol, pipe, setting, asked, predictions)
@@ -88,7 +96,8 @@ class Making:
             pass
         return [
             f"predictions by {about_model(pipe)}; {count(setting.steps, 'step')} of "
-            f"{setting.sampler}, guidance {setting.guidance:g}, seed {setting.seed}"
+            f"{setting.sampler}, guidance {setting.guidance:g}, seed {setting.seed}",
+            f"SHA-256 of the weights {weights_digest(pipe)}",
         ]
 
     @property
@@ -157,6 +166,7 @@ def syncdreamer(
     /,
     *,
     meshes: Flag = False,
+    engine: Flag = False,
     lpips_vgg: Vgg = None,
     scoring: Scoring = Scoring(),
     making: Making = Making(),
@@ -167,9 +177,9 @@ def syncdreamer(
     to the next, elevation 30; view 0, the input, counts. Alpha goes on white.
     PSNR, SSIM as torchmetrics has it, LPIPS on VGG16, the same digits as
     eval_nvs.py. Baselines: the input for all cameras, a white image, the
-    nearest other true view. --out and --model as for `zero123 evaluate
-    folder`. Of a truth that has meshes and no views, views are rendered into
-    --out's truth/, unlit.
+    nearest other true view; with --engine the true views through a field of
+    ours. --out and --model as for `zero123 evaluate folder`. Of a truth that
+    has meshes, missing views are rendered into --out's truth/, unlit.
 
     --meshes compares OBJECT.ply, or OBJECT/mesh.ply, with the truth's depth
     images 000-depth.png to 015-depth.png, or those of its mesh, as eval_mesh.py
@@ -186,21 +196,23 @@ def syncdreamer(
         predictions: a folder of objects.
         truth: the same objects' true views, or meshes.
         meshes: compare meshes in place of views.
+        engine: fit a field to each object's true views, as a baseline.
         lpips_vgg: file of VGG16's weights with LPIPS's heads; without it, no LPIPS.
     """
     if meshes:
+        if engine:
+            raise ArgumentError("engine", "no --meshes beside it", "both")
         if lpips_vgg is not None:
             raise ArgumentError("lpips_vgg", "no --meshes beside it", "both")
         if making != Making():
             raise ArgumentError("model", "no --meshes beside it", "both")
-        from zero123lib.evaluation.evaluated import MeshesRun
+        from zero123lib.evaluation.evaluated import SYNC_MESHES, MeshesRun
 
-        found = MeshesRun.of(predictions, truth, scoring.objects)
-        _score(found, "syncdreamer", scoring, ["--meshes"])
-        return
+        found = MeshesRun.of(SYNC_MESHES, predictions, truth, scoring.objects)
+        return score(found, ["syncdreamer", str(predictions), str(truth), "--meshes"], scoring)
     from zero123lib.evaluation.protocols import SYNCDREAMER
 
-    _run(SYNCDREAMER, predictions, truth, scoring, making, lpips_vgg)
+    _run(SYNCDREAMER, predictions, truth, scoring, making, lpips_vgg, engine=engine)
 
 
 def eschernet(
@@ -208,25 +220,45 @@ def eschernet(
     truth: Truth,
     /,
     *,
+    scenes: Literal["gso", "rtmv", "nerf"] = "gso",
+    meshes: Flag = False,
     scoring: Scoring = Scoring(),
     making: Making = Making(),
 ) -> None:
-    """Measure views by EscherNet's protocol on GSO.
+    """Measure views or meshes by EscherNet's protocol.
 
-    Of each object views 010.png to 024.png. The truth needs alpha: white where
-    it is 0, colours as they are elsewhere. PSNR and SSIM of 8 bits, SSIM as
-    scikit-image has it, LPIPS on AlexNet. --out and --model as for `zero123
-    evaluate folder`; a model is given view 000.
+    Of each GSO object views 010.png to 024.png, of RTMV's 010.png to 019.png,
+    of NeRF's synthetic scenes all that the truth has. Except for RTMV's the
+    truth needs alpha: white where it is 0, colours as they are elsewhere. PSNR
+    and SSIM of 8 bits, SSIM as scikit-image has it, LPIPS on AlexNet. --out and
+    --model as for `zero123 evaluate folder`; a model is given view 000.
+
+    --meshes compares OBJECT.ply, or OBJECT/mesh.ply, with the truth's, both
+    scaled to the unit box: Chamfer distance of their vertices, volume IoU.
 
         zero123 evaluate eschernet made/ GSO30/
+        zero123 evaluate eschernet meshes/ GSO30/ --meshes
 
     Args:
         predictions: a folder of objects.
-        truth: the same objects' true views, RGBA.
+        truth: the same objects' true views, RGBA; or meshes.
+        scenes: which of its three data sets.
+        meshes: compare meshes in place of views.
     """
-    from zero123lib.evaluation.protocols import ESCHERNET
+    from zero123lib.evaluation.protocols import ESCHERNET, ESCHERNET_NERF, ESCHERNET_RTMV
 
-    _run(ESCHERNET, predictions, truth, scoring, making)
+    if not meshes:
+        chosen = {"gso": ESCHERNET, "rtmv": ESCHERNET_RTMV, "nerf": ESCHERNET_NERF}[scenes]
+        words = [] if scenes == "gso" else ["--scenes", scenes]
+        return _run(chosen, predictions, truth, scoring, making, options=words)
+    if making != Making():
+        raise ArgumentError("model", "no --meshes beside it", "both")
+    if scenes != "gso":
+        raise ArgumentError("scenes", "gso beside --meshes", scenes)
+    from zero123lib.evaluation.evaluated import ESCHER_MESHES, MeshesRun
+
+    found = MeshesRun.of(ESCHER_MESHES, predictions, truth, scoring.objects)
+    score(found, ["eschernet", str(predictions), str(truth), "--meshes"], scoring)
 
 
 def ifusion(
@@ -234,23 +266,38 @@ def ifusion(
     truth: Truth,
     /,
     *,
+    poses: Flag = False,
     lpips_vgg: Vgg = None,
     scoring: Scoring = Scoring(),
 ) -> None:
-    """Measure views by iFusion's protocol.
+    """Measure views or estimated cameras by iFusion's protocol.
 
     Of each object 000.png to 007.png, 256 px, the test views of its pair 0,1.
     White where alpha is below one half. SSIM with a Gaussian window of 11 and
     black beyond the border, LPIPS on VGG16. --out as for `zero123 evaluate
     folder`.
 
+    --poses compares SCENE/0,1/transform.json and those of the 19 other ordered
+    pairs, whose second frame is the estimate, with SCENE/train/transform.json:
+    median errors of rotation and translation, and recall at 5 degrees.
+    Baseline: the camera has not moved.
+
         zero123 evaluate ifusion made/ GSO/ --lpips-vgg vgg16.ckpt
+        zero123 evaluate ifusion exp/GSO/ rendering/GSO/ --poses
 
     Args:
         predictions: a folder of objects.
-        truth: the same objects' true views.
+        truth: the same objects' true views, or cameras.
+        poses: compare cameras in place of views.
         lpips_vgg: file of VGG16's weights with LPIPS's heads; without it, no LPIPS.
     """
+    if poses:
+        if lpips_vgg is not None:
+            raise ArgumentError("lpips_vgg", "no --poses beside it", "both")
+        from zero123lib.evaluation.pose_pairs import PosesRun
+
+        found = PosesRun.of(predictions, truth, scoring.objects)
+        return score(found, ["ifusion", str(predictions), str(truth), "--poses"], scoring)
     from zero123lib.evaluation.protocols import IFUSION
 
     _run(IFUSION, predictions, truth, scoring, vgg=lpips_vgg)
@@ -370,6 +417,7 @@ def _run(
     making: Making = Making(),
     vgg: Path | None = None,
     options: Sequence[str] = (),
+    engine: bool = False,
 ) -> None:
     """Score a protocol on views, which a model may have to make before."""
     making.check()
@@ -380,37 +428,51 @@ def _run(
     if vgg is not None:
         check_present(vgg, "lpips_vgg", "the file of VGG16's weights")
         options = [*options, "--lpips-vgg", str(vgg)]
-    views, notes = _true_views(protocol, truth, scoring)
-    notes += making.make(protocol, predictions, views, scoring.objects)
-    run = ViewsRun.of(protocol, predictions, views, scoring.objects, vgg)
-    run = replace(run, truth=truth, notes=notes)
-    options = [*options, *making.words]
+    rendered, notes = _rendered(protocol, truth, scoring)
+    notes += making.make(protocol, predictions, truth, scoring.objects, rendered)
+    run = ViewsRun.of(protocol, predictions, truth, scoring.objects, vgg, rendered)
+    run = replace(run, notes=notes, engine=engine)
+    options = [*options, "--engine"] if engine else options
+    words = [protocol.name.split()[0], str(predictions), str(truth), *options, *making.words]
     with renaming(path="lpips_vgg"):
-        _score(run, protocol.name, scoring, options)
+        score(run, words, scoring)
 
 
-def _true_views(protocol: Protocol, truth: Path, scoring: Scoring) -> tuple[Path, list[str]]:
-    """Return the folder of true views, rendered where the truth has meshes and no views at all."""
-    from zero123lib.evaluation.made import lacks_views, render_truth, true_meshes
+def _rendered(
+    protocol: Protocol, truth: Path, scoring: Scoring
+) -> tuple[dict[str, Path], list[str]]:
+    """Render true views that are missing of meshes: objects' folders, and what is said of it."""
+    from zero123lib.evaluation.made import lacking_views, render_lacking, told_lacking
 
-    if not lacks_views(protocol, truth):
-        return truth, []
+    lacking = lacking_views(protocol, truth, scoring.objects)
+    if not lacking:
+        return {}, []
     if scoring.out is None:
+        name, one = next(iter(lacking.items()))
         expected = "a folder, for the true views that are rendered of meshes"
-        raise ArgumentError("out", expected, "none")
+        missing = (
+            f"none, and {name} lacks {count(len(one.views), 'view')}, {one.views[0]:03d} first"
+        )
+        raise ArgumentError("out", expected, missing)
     from tqdm import tqdm
 
-    meshes, views = true_meshes(truth, scoring.objects), scoring.out / TRUE_VIEWS
-    rendered = render_truth(meshes, views)
-    for _ in tqdm(rendered, total=len(meshes), unit="object", desc="truth", disable=None):
-        pass
-    return views, ["the true views are rendered here, unlit, of the truth's meshes"]
+    folder = scoring.out / TRUE_VIEWS
+    bar = tqdm(total=len(lacking), unit="object", desc="truth", disable=None)
+    for _ in render_lacking(lacking, folder):
+        bar.update()
+    bar.close()
+    total = len(protocol.views or ())
+    return {name: folder / name for name in lacking}, told_lacking(lacking, total)
 
 
-def _score(
-    run: ViewsRun | MeshesRun, protocol: str, scoring: Scoring, options: Sequence[str]
+def score(
+    run: ViewsRun | MeshesRun | PosesRun | ConsistencyRun, words: Sequence[str], scoring: Scoring
 ) -> None:
-    """Score all objects, print the table and write the files."""
+    """Score all objects, print the table and write the files.
+
+    Args:
+        words: of the command line, those after ``zero123 evaluate``.
+    """
     from tqdm import tqdm
 
     if scoring.out is not None:
@@ -419,7 +481,7 @@ def _score(
     steps = run.scores(cells, scoring.workers)
     report = run.report(list(tqdm(steps, total=len(run.pairs), unit="object", disable=None)))
     print(f"{report.protocol}: {report.about}\n{report.table()}")
-    words = ["zero123", "evaluate", protocol, str(run.predictions), str(run.truth), *options]
+    words = ["zero123", "evaluate", *words]
     if scoring.objects:
         words += ["--objects", *scoring.objects]
     if scoring.out is not None:

@@ -56,6 +56,8 @@ VERBS = {
         "free3d": ("protocols:free3d", "measure views by Free3D's protocol"),
         "sv3d": ("protocols:sv3d", "measure views by SV3D's protocol"),
         "paper": ("protocols:paper", "measure views as the paper's tables do"),
+        "mvgbench": ("consistency:mvgbench", "measure by MVGBench's self-consistency"),
+        "consistency": ("consistency:consistency", "measure whether views agree, without truth"),
         "compare": ("protocols:compare", "compare two reports, object by object"),
     },
     "threestudio": {

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from zero123lib._files import json_bytes
+from zero123lib.evaluation import escher_meshes, sync_meshes
 from zero123lib.evaluation.files import csv_bytes
 from zero123lib.evaluation.folders import ObjectPair, find_pairs, read_views
 from zero123lib.evaluation.mesh_images import mesh_images, on_white
 from zero123lib.evaluation.page import jpeg, page, views_sheet
 from zero123lib.evaluation.protocol_report import ProtocolReport
 from zero123lib.evaluation.protocols import SYNC_RIG, SYNCDREAMER, Protocol
-from zero123lib.evaluation.sync_meshes import (
-    ABOUT,
-    FOV_DEG,
-    PUBLISHED,
-    MeshPair,
-    find_meshes,
-    read_mesh,
-    score_meshes,
-    true_mesh,
-)
+from zero123lib.evaluation.self_consistency import FIT
+from zero123lib.evaluation.sync_meshes import FOV_DEG, MeshPair, find_meshes
 from zero123lib.evaluation.view_pairs import ObjectScores, score_views
 from zero123lib.lpips import LPIPS, VGG_FILES, WEIGHTS, file_digest, lpips_alex, lpips_vgg
-from zero123lib.meshes.mesh import Camera
+from zero123lib.meshes.mesh import Camera, Mesh
 
 
 @dataclass(frozen=True)
@@ -41,6 +35,7 @@ class ViewsRun:
         pairs: what is compared, object by object.
         vgg: the file of LPIPS's VGG16, see :func:`zero123lib.lpips.lpips_vgg`.
         notes: what a reader has to know of these folders.
+        engine: whether the truth, fitted by a field of ours, is a baseline.
     """
 
     protocol: Protocol
@@ -49,6 +44,7 @@ class ViewsRun:
     pairs: Sequence[ObjectPair]
     vgg: Path | None = None
     notes: Sequence[str] = ()
+    engine: bool = False
 
     @classmethod
     def of(
@@ -58,9 +54,10 @@ class ViewsRun:
         truth: Path,
         objects: Collection[str] | None = None,
         vgg: Path | None = None,
+        rendered: Mapping[str, Path] | None = None,
     ) -> ViewsRun:
-        """Find what is compared; errors are those of :func:`find_pairs`."""
-        pairs = find_pairs(protocol, predictions, truth, objects)
+        """Find what is compared; arguments and errors are those of :func:`find_pairs`."""
+        pairs = find_pairs(protocol, predictions, truth, objects, rendered)
         return cls(protocol, predictions, truth, pairs, vgg)
 
     def scores(self, cells: Path | None = None, workers: int = 1) -> Iterator[ObjectScores]:
@@ -73,10 +70,10 @@ class ViewsRun:
         Raises:
             ArgumentError: an image, or LPIPS's file, is not what the protocol takes.
         """
-        lpips = self._lpips()
+        lpips, engine = self._lpips(), FIT if self.engine else None
         with ThreadPoolExecutor(workers) as pool:
             yield from pool.map(
-                lambda pair: score_views(self.protocol, pair, lpips, cells), self.pairs
+                lambda pair: score_views(self.protocol, pair, lpips, cells, engine), self.pairs
             )
 
     def report(self, scored: Sequence[ObjectScores]) -> ProtocolReport:
@@ -86,6 +83,10 @@ class ViewsRun:
             missing.append(f"LPIPS on VGG16: no file of its weights was named ({VGG_FILES})")
         if "nearest" not in scored[0].answers:
             missing.append("the baseline of the nearest true view: the cameras are not declared")
+        known = protocol.rig is not None and protocol.rig.focal_px is not None
+        if not self.engine:
+            why = "it takes a fit of each object, see --engine" if known else "no cameras are known"
+            missing.append(f"the baseline of the truth through our engine: {why}")
         notes = [*self.notes, *protocol.choices]
         notes += ["the baseline input is the first true view, which against itself counts 100 dB"]
         if protocol.objects not in (None, len(scored)):
@@ -128,38 +129,85 @@ class ViewsRun:
 
 
 @dataclass(frozen=True)
-class MeshesRun:
-    """SyncDreamer's protocol on meshes, with what it compares.
+class MeshRules:
+    """A protocol on meshes.
 
     Attributes:
+        name: as reports have it.
+        about: whose it is, and what it compares.
+        score: scores an object; what is known already is in a folder of cells.
+        shown: gives prediction and truth as they are compared.
+        notes: what a reader has to know.
+        published: rows of published tables.
+        objects: how many there are in them.
+    """
+
+    name: str
+    about: str
+    score: Callable[[MeshPair, Path | None], ObjectScores]
+    shown: Callable[[MeshPair], tuple[Mesh, Mesh]]
+    notes: Sequence[str] = ()
+    published: Mapping[str, Mapping[str, float]] | None = None
+    objects: int | None = None
+
+
+SYNC_MESHES = MeshRules(
+    "syncdreamer meshes",
+    sync_meshes.ABOUT,
+    sync_meshes.score_meshes,
+    sync_meshes.shown,
+    sync_meshes.NOTES,
+    sync_meshes.PUBLISHED,
+    SYNCDREAMER.objects,
+)
+ESCHER_MESHES = MeshRules(
+    "eschernet meshes",
+    escher_meshes.ABOUT,
+    escher_meshes.score_meshes,
+    escher_meshes.shown,
+    escher_meshes.NOTES,
+)
+
+
+@dataclass(frozen=True)
+class MeshesRun:
+    """A protocol on meshes, with what it compares.
+
+    Attributes:
+        rules: how.
         predictions, truth: the folders.
         pairs: what is compared, object by object.
     """
 
+    rules: MeshRules
     predictions: Path
     truth: Path
     pairs: Sequence[MeshPair]
 
     @classmethod
     def of(
-        cls, predictions: Path, truth: Path, objects: Collection[str] | None = None
+        cls,
+        rules: MeshRules,
+        predictions: Path,
+        truth: Path,
+        objects: Collection[str] | None = None,
     ) -> MeshesRun:
         """Find what is compared; errors are those of :func:`find_meshes`."""
-        return cls(predictions, truth, find_meshes(predictions, truth, objects))
+        return cls(rules, predictions, truth, find_meshes(predictions, truth, objects))
 
     def scores(self, cells: Path | None = None, workers: int = 1) -> Iterator[ObjectScores]:
         """Score one object after the other, in order; see :meth:`ViewsRun.scores`."""
         with ThreadPoolExecutor(workers) as pool:
-            yield from pool.map(lambda pair: score_meshes(pair, cells), self.pairs)
+            yield from pool.map(lambda pair: self.rules.score(pair, cells), self.pairs)
 
     def report(self, scored: Sequence[ObjectScores]) -> ProtocolReport:
         """Make the report of all scores."""
-        notes = ["F-score and normal consistency are beside the protocol, of points on surfaces"]
-        if len(scored) != SYNCDREAMER.objects:
-            notes.append(f"published tables are over {SYNCDREAMER.objects} objects, not these")
+        rules, notes = self.rules, list(self.rules.notes)
+        if rules.objects not in (None, len(scored)):
+            notes.append(f"published tables are over {rules.objects} objects, not these")
         sources = {"predictions": str(self.predictions), "truth": str(self.truth)}
         return ProtocolReport(
-            "syncdreamer meshes", ABOUT, sources, scored, {}, [], notes, PUBLISHED
+            rules.name, rules.about, sources, scored, {}, [], notes, rules.published
         )
 
     def files(self, report: ProtocolReport, command: str) -> dict[str, bytes]:
@@ -167,26 +215,33 @@ class MeshesRun:
         return _files(report, self._sheet, command)
 
     def _sheet(self, one: ObjectScores) -> Image.Image:
-        """Show truth, prediction and error from each fourth camera of the protocol."""
+        """Show truth, prediction and error from each fourth camera of SyncDreamer's."""
         pair = next(pair for pair in self.pairs if pair.name == one.name)
         poses = SYNC_RIG.poses[::4]
         cameras = [Camera.at(pose, 128, FOV_DEG) for pose in poses]
-        meshes = (read_mesh(pair.prediction, "predictions"), true_mesh(pair.name, pair.truth))
-        made, true = (on_white(mesh_images(mesh, cameras)).float() for mesh in meshes)
+        made, true = (
+            on_white(mesh_images(mesh, cameras)).float() for mesh in self.rules.shown(pair)
+        )
         return views_sheet([f"{pose.azimuth_deg:g}°" for pose in poses], made, true)
 
 
 def _files(
     report: ProtocolReport, sheet: Callable[[ObjectScores], Image.Image], command: str
 ) -> dict[str, bytes]:
+    return {
+        "report.html": page(report, lambda one: jpeg(sheet(one)), command),
+        "views.csv": csv_bytes(lines_of(report)),
+        "report.json": json_bytes(report.to_dict(command)),
+    }
+
+
+def lines_of(report: ProtocolReport) -> list[list[Any]]:
+    """List column names, and a line for every item of every object and answer."""
     lines = [
-        [one.name, item, answer, *(values[metric][k] for metric in report.metrics)]
+        [one.name, item, answer, *(values[m][k] if m in values else "" for m in report.metrics)]
         for one in report.objects
         for answer, values in one.answers.items()
         for k, item in enumerate(one.items)
+        if values
     ]
-    return {
-        "report.html": page(report, lambda one: jpeg(sheet(one)), command),
-        "views.csv": csv_bytes([["object", "view", "answer", *report.metrics], *lines]),
-        "report.json": json_bytes(report.to_dict(command)),
-    }
+    return [["object", "view", "answer", *report.metrics], *lines]

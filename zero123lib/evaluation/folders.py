@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,13 +42,18 @@ class ObjectPair:
 
 
 def find_pairs(
-    protocol: Protocol, predictions: Path, truth: Path, objects: Collection[str] | None = None
+    protocol: Protocol,
+    predictions: Path,
+    truth: Path,
+    objects: Collection[str] | None = None,
+    rendered: Mapping[str, Path] | None = None,
 ) -> list[ObjectPair]:
     """Find what a protocol compares.
 
     Args:
         predictions, truth: a folder of objects, each a folder of views; or the views of one object.
         objects: names of those that count; None takes all of the truth's.
+        rendered: folders of true views that the truth lacks, by their objects' names.
 
     Raises:
         ArgumentError: there is no truth, or an object or a view of it was not predicted.
@@ -56,17 +61,55 @@ def find_pairs(
     for name, folder in (("predictions", predictions), ("truth", truth)):
         if not folder.is_dir():
             raise ArgumentError(name, "a folder of objects", repr(str(folder)))
-    true = find_objects(truth)
-    if not true:
-        raise ArgumentError("truth", "a folder of objects with views", f"none in {str(truth)!r}")
-    if objects is not None:
-        if unknown := sorted(set(objects) - set(true)):
-            raise ArgumentError("objects", f"some of {', '.join(true)}", unknown[0])
-        true = {name: folder for name, folder in true.items() if name in objects}
+    true = find_truth(truth, objects, rendered)
     made = {name: predictions / name for name in true}
     if len(made) == 1 and find_views(predictions):  # they may be of one object without its folder
         made = {name: there if there.is_dir() else predictions for name, there in made.items()}
-    return [_pair(protocol, name, made[name], folder) for name, folder in true.items()]
+    return [_pair(protocol, name, made[name], one) for name, one in true.items()]
+
+
+@dataclass(frozen=True)
+class TrueViews:
+    """The true views of an object.
+
+    Attributes:
+        folder: of the truth.
+        files: by the views' names, those among them that were rendered in place of missing ones.
+    """
+
+    folder: Path
+    files: Mapping[str, Path]
+
+    def named(self, stem: str) -> Path:
+        """Return a view's file.
+
+        Raises:
+            ArgumentError: there is none.
+        """
+        return _named(self.folder, "truth", self.files, stem)
+
+
+def find_truth(
+    truth: Path,
+    objects: Collection[str] | None = None,
+    rendered: Mapping[str, Path] | None = None,
+) -> dict[str, TrueViews]:
+    """Map objects to their true views, see :func:`find_pairs`.
+
+    Raises:
+        ArgumentError: there is none, or one of those asked for is missing.
+    """
+    found = {name: TrueViews(one, find_views(one)) for name, one in find_objects(truth).items()}
+    for name, folder in (rendered or {}).items():
+        known = found.get(name, TrueViews(truth / name, {}))
+        files = {**find_views(folder), **known.files}
+        found[name] = TrueViews(known.folder, dict(sorted(files.items())))
+    if not found:
+        raise ArgumentError("truth", "a folder of objects with views", f"none in {str(truth)!r}")
+    if objects is not None and (unknown := sorted(set(objects) - set(found))):
+        raise ArgumentError("objects", f"some of {', '.join(sorted(found))}", unknown[0])
+    names = sorted(found) if rendered else list(found)
+    return {name: found[name] for name in names if objects is None or name in objects}
 
 
 def find_objects(truth: Path) -> dict[str, Path]:
@@ -87,13 +130,10 @@ def find_views(folder: Path) -> dict[str, Path]:
     return {one.stem: one for one in numbers or files}
 
 
-def _pair(protocol: Protocol, name: str, predictions: Path, truth: Path) -> ObjectPair:
-    made, true = find_views(predictions), find_views(truth)
+def _pair(protocol: Protocol, name: str, predictions: Path, truth: TrueViews) -> ObjectPair:
+    made, true = find_views(predictions), truth.files
     if protocol.views is not None:
-        true = {
-            stem: _named(truth, "truth", true, stem)
-            for stem in (f"{number:03d}" for number in protocol.views)
-        }
+        true = {stem: truth.named(stem) for stem in (f"{n:03d}" for n in protocol.views)}
     pairs = [
         ViewPair(stem, _named(predictions, "predictions", made, stem), file)
         for stem, file in true.items()
@@ -101,7 +141,7 @@ def _pair(protocol: Protocol, name: str, predictions: Path, truth: Path) -> Obje
     return ObjectPair(name, tuple(pairs))
 
 
-def _named(folder: Path, argument: str, views: dict[str, Path], stem: str) -> Path:
+def _named(folder: Path, argument: str, views: Mapping[str, Path], stem: str) -> Path:
     if stem not in views:
         there = f"{len(views)} others" if views else "no view at all"
         raise ArgumentError(argument, f"a view {stem} in {str(folder)!r}", there)

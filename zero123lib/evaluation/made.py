@@ -17,17 +17,18 @@ from typing import Any
 from PIL import Image
 
 from zero123lib._errors import ArgumentError
-from zero123lib._files import new_folder, write_json
+from zero123lib._files import new_folder, write_bytes, write_json
 from zero123lib.datasets.samples import SampleError, image_tensor, read_image, read_pose
 from zero123lib.diffusion.pipeline import Zero123Pipeline
-from zero123lib.evaluation.folders import find_objects, find_views
+from zero123lib.evaluation.folders import TrueViews, find_objects, find_truth, find_views
 from zero123lib.evaluation.mesh_images import mesh_images
 from zero123lib.evaluation.predictions import Setting, predicted_views
 from zero123lib.evaluation.protocols import SYNC_RIG, Protocol
-from zero123lib.evaluation.sweep import weights_fingerprint
 from zero123lib.evaluation.sync_meshes import FOV_DEG, find_true_meshes, true_mesh
+from zero123lib.evaluation.weights import weights_fingerprint
 from zero123lib.meshes.mesh import Camera
 from zero123lib.views.eight_bits import to_uint8
+from zero123lib.views.folder import png
 from zero123lib.views.images import to_pils
 from zero123lib.views.poses import Pose
 
@@ -54,7 +55,10 @@ class Asked:
 
 
 def find_asked(
-    protocol: Protocol, truth: Path, objects: Collection[str] | None = None
+    protocol: Protocol,
+    truth: Path,
+    objects: Collection[str] | None = None,
+    rendered: Mapping[str, Path] | None = None,
 ) -> list[Asked]:
     """Find what a protocol asks a model: cameras of its rig, or those beside the true views.
 
@@ -63,6 +67,7 @@ def find_asked(
             say the cameras, ``000.npy``, ...: 3x4 world-to-camera matrices, as the official
             renderings have them.
         objects: names of those that count; None takes all.
+        rendered: folders of true views that the truth lacks, by their objects' names.
 
     Raises:
         ArgumentError: the protocol's truth does not hold the input, or a file is missing.
@@ -70,25 +75,22 @@ def find_asked(
     if protocol.input_view is None:
         expected = "a protocol whose truth holds the input view"
         raise ArgumentError("model", expected, f"{protocol.name}, whose inputs lie elsewhere")
-    if not truth.is_dir() or not (found := find_objects(truth)):
+    if not truth.is_dir():
         raise ArgumentError("truth", "a folder of objects with views", repr(str(truth)))
-    if objects is not None and (unknown := sorted(set(objects) - set(found))):
-        raise ArgumentError("objects", f"some of {', '.join(found)}", unknown[0])
-    chosen = {name: one for name, one in found.items() if objects is None or name in objects}
-    return [_asked(protocol, name, folder) for name, folder in chosen.items()]
+    found = find_truth(truth, objects, rendered)
+    return [_asked(protocol, name, one) for name, one in found.items()]
 
 
-def _asked(protocol: Protocol, name: str, folder: Path) -> Asked:
-    files, first = find_views(folder), protocol.input_view or ""
+def _asked(protocol: Protocol, name: str, truth: TrueViews) -> Asked:
+    files, first = truth.files, protocol.input_view or ""
     names = list(files) if protocol.views is None else [f"{n:03d}" for n in protocol.views]
     first = first if first in files else names[0] if protocol.views is None else first
     for one in (first, *names):
-        if one not in files:
-            raise ArgumentError("truth", f"a view {one} in {str(folder)!r}", "none")
+        truth.named(one)
     if protocol.rig is not None:
         poses = {f"{number:03d}": pose for number, pose in enumerate(protocol.rig.poses)}
     else:
-        poses = {one: _camera(folder / f"{one}.npy") for one in {first, *names}}
+        poses = {one: _camera(truth.folder / f"{one}.npy") for one in {first, *names}}
     return Asked(name, tuple(names), files[first], poses[first], tuple(poses[n] for n in names))
 
 
@@ -180,42 +182,75 @@ def _made(
         yield one.name
 
 
-def lacks_views(protocol: Protocol, truth: Path) -> bool:
-    """Tell whether a protocol's truth has meshes and no views, though its cameras are known."""
-    known = protocol.rig is SYNC_RIG and truth.is_dir()
-    return known and not find_objects(truth) and bool(find_true_meshes(truth))
+@dataclass(frozen=True)
+class Lacking:
+    """True views that an object lacks, and the mesh that shows them.
 
-
-def true_meshes(truth: Path, objects: Collection[str] | None = None) -> dict[str, Path]:
-    """Find the meshes of those objects that count; None takes all.
-
-    Raises:
-        ArgumentError: one of them has none.
+    Attributes:
+        mesh: its file.
+        views: their numbers.
     """
-    found = find_true_meshes(truth)
-    if objects is not None and (unknown := sorted(set(objects) - set(found))):
-        raise ArgumentError("objects", f"some of {', '.join(found)}", unknown[0])
-    return {name: file for name, file in found.items() if objects is None or name in objects}
+
+    mesh: Path
+    views: tuple[int, ...]
 
 
-def render_truth(meshes: Mapping[str, Path], folder: Path) -> Iterator[str]:
+def lacking_views(
+    protocol: Protocol, truth: Path, objects: Collection[str] | None = None
+) -> dict[str, Lacking]:
+    """Find the objects that lack views of a protocol whose cameras are known, and have meshes.
+
+    Args:
+        objects: names of those that count; None takes all.
+    """
+    if protocol.rig is not SYNC_RIG or not truth.is_dir():
+        return {}
+    meshes, there = find_true_meshes(truth), find_objects(truth)
+    found = {}
+    for name, mesh in meshes.items():
+        known = find_views(there[name]) if name in there else {}
+        missing = tuple(n for n in protocol.views or () if f"{n:03d}" not in known)
+        if missing and (objects is None or name in objects):
+            found[name] = Lacking(mesh, missing)
+    return found
+
+
+def render_lacking(lacking: Mapping[str, Lacking], folder: Path) -> Iterator[str]:
     """Render true views of meshes from SyncDreamer's cameras, RGBA, unlit; what is there stays.
 
     Args:
-        meshes: see :func:`true_meshes`.
+        lacking: see :func:`lacking_views`.
         folder: gets a folder of views for each object.
 
     Yields:
-        Each object's name, once its folder is complete.
+        Each object's name, once its views are there.
 
     Raises:
         ArgumentError: a mesh cannot be read.
     """
-    cameras = [Camera.at(pose, SYNC_RIG.size_px, FOV_DEG) for pose in SYNC_RIG.poses]
-    for name, file in meshes.items():
-        if not (folder / name).exists():
-            images = to_uint8(mesh_images(true_mesh(name, file), cameras)).numpy()
-            with new_folder(folder / name) as scratch:
-                for number, image in enumerate(images):
-                    Image.fromarray(image).save(scratch / f"{number:03d}.png")
+    for name, one in lacking.items():
+        files = {n: folder / name / f"{n:03d}.png" for n in one.views}
+        if missing := [n for n, file in files.items() if not file.exists()]:
+            cameras = [Camera.at(SYNC_RIG.poses[n], SYNC_RIG.size_px, FOV_DEG) for n in missing]
+            images = to_uint8(mesh_images(true_mesh(name, one.mesh), cameras)).numpy()
+            for n, image in zip(missing, images, strict=True):
+                write_bytes(files[n], png(Image.fromarray(image)))
         yield name
+
+
+def told_lacking(lacking: Mapping[str, Lacking], total: int) -> list[str]:
+    """Say which true views were rendered; nothing where none was.
+
+    Args:
+        total: views that an object has.
+    """
+    if not lacking:
+        return []
+    parts = [
+        name if len(one.views) == total else f"{name} {', '.join(f'{n:03d}' for n in one.views)}"
+        for name, one in lacking.items()
+    ]
+    text = "the true views are rendered here, unlit, of the truth's meshes"
+    if all(len(one.views) == total for one in lacking.values()):
+        return [text]
+    return [f"{text}: {'; '.join(parts)}"]

@@ -45,9 +45,14 @@ def error_maps(made: Tensor, true: Tensor) -> Tensor:
     return (1 - low + low * middle) * (1 - high) + high * dark
 
 
-def views_sheet(item_names: list[str], made: Tensor, true: Tensor) -> Image.Image:
+def views_sheet(
+    item_names: list[str],
+    made: Tensor,
+    true: Tensor,
+    titles: tuple[str, str, str] = ("true", "made", "error"),
+) -> Image.Image:
     """Show truth, prediction and error map of each view, one below the other."""
-    rows = (("true", true), ("made", made), ("error", error_maps(made, true)))
+    rows = tuple(zip(titles, (true, made, error_maps(made, true)), strict=True))
     columns = min(len(true), _MOST_COLUMNS)
     images, labels = [], []
     for start in range(0, len(true), columns):

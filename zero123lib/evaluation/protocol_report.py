@@ -50,6 +50,12 @@ METRICS = {
     "volume_iou": Metric("volume IoU", 4, least=0, most=1),
     "f_score": Metric("F at 0.02", 4, least=0, most=1),
     "normal_consistency": Metric("normals", 4, least=0, most=1),
+    "chamfer_sum": Metric("Chamfer sum, 1/100", 3, higher=False, least=0),
+    "depth": Metric("depth, 1/100", 3, higher=False, least=0),
+    "reprojection_db": Metric("reprojected dB", 2, most=PSNR_CAP_DB),
+    "rotation_deg": Metric("rotation, degrees", 2, higher=False, least=0, most=180),
+    "recall": Metric("within 5 degrees", 4, least=0, most=1),
+    "translation": Metric("translation", 4, higher=False, least=0),
 }
 
 

@@ -7,7 +7,7 @@ protocol are never to be compared with those of another.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from zero123lib.lpips import Net
@@ -103,6 +103,11 @@ class Protocol:
     input_view: str | None = "000"
 
 
+# What no report of views can have here.
+NOT_AT_HAND = (
+    "CLIP similarity: the weights of CLIP's towers are not to be had",
+    "FID: the weights of Inception are not to be had",
+)
 SYNC_FOCAL_PX = 280.0
 SYNC_RIG = Rig(tuple(Pose(30.0, 22.5 * k, 1.5) for k in range(16)), SYNC_FOCAL_PX, size_px=256)
 
@@ -115,6 +120,7 @@ FOLDER = Protocol(
     prediction=Reading("composite"),
     similarity="torchmetrics",
     lpips="alex",
+    missing=NOT_AT_HAND,
 )
 SYNCDREAMER = Protocol(
     "syncdreamer",
@@ -147,6 +153,22 @@ ESCHERNET = Protocol(
     lpips="alex",
     objects=30,
 )
+ESCHERNET_RTMV = replace(
+    ESCHERNET,
+    name="eschernet rtmv",
+    about="EscherNet's eval_2D_NVS.py on RTMV (Kong et al. 2024): views 10 to 19 of 20 random ones",
+    views=range(10, 20),
+    truth=Reading("dropped"),
+    objects=None,
+)
+ESCHERNET_NERF = replace(
+    ESCHERNET,
+    name="eschernet nerf",
+    about="EscherNet's eval_2D_NVS.py on NeRF's scenes (Kong et al. 2024): all test views",
+    views=None,
+    prediction=Reading("dropped", side_px=256),
+    objects=None,
+)
 IFUSION = Protocol(
     "ifusion",
     "iFusion's eval.py --nvs (Wu et al. 2023): 8 test views of the pair 0,1",
@@ -157,7 +179,7 @@ IFUSION = Protocol(
     similarity="zero-padded",
     lpips="vgg",
     input_view=None,
-    missing=("pose errors: they need the estimated cameras, which this verb does not read",),
+    missing=("pose errors: they are of estimated cameras, see --poses",),
 )
 FREE3D = Protocol(
     "free3d",
@@ -207,5 +229,9 @@ PAPER = Protocol(
     ),
 )
 PROTOCOLS = {
-    one.name: one for one in (FOLDER, SYNCDREAMER, ESCHERNET, IFUSION, FREE3D, SV3D, PAPER)
+    one.name: one
+    for one in (
+        *(FOLDER, SYNCDREAMER, ESCHERNET, ESCHERNET_RTMV, ESCHERNET_NERF),
+        *(IFUSION, FREE3D, SV3D, PAPER),
+    )
 }

@@ -115,9 +115,10 @@ class Scored:
 
 @dataclass(frozen=True, eq=False)
 class ShapeReport:
-    """All objects."""
+    """All objects; ``weights`` is the SHA-256 of the model's."""
 
     model: str
+    weights: str
     recipe: str
     seed: int
     kinds: Sequence[str]
@@ -151,6 +152,7 @@ class ShapeReport:
         return {
             "protocol": "reconstruction",
             "model": self.model,
+            "weights": self.weights,
             "recipe": self.recipe,
             "seed": self.seed,
             "kinds": list(self.kinds),

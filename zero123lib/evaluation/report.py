@@ -12,9 +12,11 @@ from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.diffusion.samplers import Sampler
 from zero123lib.evaluation.predictions import BASELINES, Prediction, Setting, predict_scenes
 from zero123lib.evaluation.protocol_report import PREDICTION, ProtocolReport
+from zero123lib.evaluation.protocols import NOT_AT_HAND
 from zero123lib.evaluation.samples import SceneSample
 from zero123lib.evaluation.scores import Entry, Scores, ViewScore, summarize
 from zero123lib.evaluation.view_pairs import ObjectScores
+from zero123lib.evaluation.weights import weights_digest
 from zero123lib.lpips import LEAST_SIDE_PX, WEIGHTS, file_digest
 from zero123lib.scenes import KINDS
 
@@ -37,6 +39,7 @@ class Report:
         entry: the model's scores.
         baselines: those of ``input``, ``blank`` and ``mean``.
         by_object: the same views, object by object: means with intervals.
+        weights: SHA-256 of the model's.
         seconds: for everything.
         model_seconds: for the model's views alone.
     """
@@ -53,6 +56,7 @@ class Report:
     entry: Entry
     baselines: Mapping[str, Entry]
     by_object: ProtocolReport
+    weights: str
     seconds: float
     model_seconds: float
 
@@ -74,6 +78,7 @@ class Report:
         return {
             "protocol": "scenes" if self.kinds else "objects",
             "model": self.model,
+            "weights": self.weights,
             "licence": self.licence,
             "image_size": self.image_size,
             "objects": self.objects,
@@ -174,6 +179,7 @@ def report_predictions(
         entry=entries.pop("model"),
         baselines=entries,
         by_object=views_report("scenes" if kinds else "objects", by_object),
+        weights=weights_digest(pipe),
         seconds=time.perf_counter() - started,
         model_seconds=model_seconds,
     )
@@ -204,7 +210,7 @@ def views_report(protocol: str, objects: Sequence[ObjectScores]) -> ProtocolRepo
     measured = "lpips" in objects[0].answers[PREDICTION]
     weights = {"lpips": "alex", "sha256": file_digest(WEIGHTS)} if measured else {}
     missing = () if measured else (f"LPIPS: images of less than {LEAST_SIDE_PX} px",)
-    return ProtocolReport(protocol, about, {}, objects, weights, missing)
+    return ProtocolReport(protocol, about, {}, objects, weights, (*missing, *NOT_AT_HAND))
 
 
 def scores_table(entries: Mapping[str, Entry]) -> list[str]:

@@ -16,11 +16,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from zero123lib._errors import ArgumentError
-from zero123lib._versions import versions
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.evaluation.cells import cell, read_cell, write_cell
 from zero123lib.evaluation.predictions import (
@@ -33,6 +31,7 @@ from zero123lib.evaluation.predictions import (
 from zero123lib.evaluation.report import scores_table
 from zero123lib.evaluation.samples import Sample, scene_samples
 from zero123lib.evaluation.scores import Entry, ViewScore, score_predictions, summarize
+from zero123lib.evaluation.weights import weights_fingerprint
 
 # Counts up when our code comes to score or to sample otherwise, so that no old file is read then.
 _SCORING = 2
@@ -132,19 +131,6 @@ def curves(steps: Iterable[SweepStep]) -> Curves:
         {setting: summarize(rows) for setting, rows in all_scores.items()},
         {name: summarize(rows) for name, rows in trivial.items()},
     )
-
-
-def weights_fingerprint(pipe: Zero123Pipeline) -> str:
-    """Return a digest of what a pipeline's images depend on: weights, configs, device, versions."""
-    digest = hashlib.sha256(f"{pipe.device.type} {pipe.config['encoding']} {versions()}".encode())
-    for name, component in sorted(pipe.components.items()):
-        digest.update(f"{name} {component.config}".encode())
-        if isinstance(component, torch.nn.Module):
-            for key, value in sorted(component.state_dict().items()):
-                raw = value.detach().cpu().contiguous().flatten().view(torch.uint8)
-                digest.update(f"{key} {value.dtype} {list(value.shape)}".encode())
-                digest.update(memoryview(raw.numpy()))
-    return digest.hexdigest()
 
 
 def _step(

@@ -40,6 +40,7 @@ from zero123lib.metrics import (
 )
 from zero123lib.views.cameras import camera_to_world, opengl_to_opencv
 
+NOTES = ("F-score and normal consistency are beside the protocol, of points on surfaces",)
 ABOUT = "SyncDreamer's eval_mesh.py (Liu et al. 2023): points seen from 16 cameras, 30 degrees high"
 PUBLISHED = {
     "Zero123, NeuS on its views": {"chamfer": 0.0339, "volume_iou": 0.5035},
@@ -154,12 +155,17 @@ def score_meshes(pair: MeshPair, cells: Path | None = None) -> ObjectScores:
     if file is not None and (known := known_scores(file)) is not None:
         return known
     cloud = true_cloud(pair, true)
-    answers = {"prediction": made, "truth": true, "ball": _ball()}
+    answers = {"prediction": made, "truth": true, "ball": unit_ball()}
     scored = {name: _scores(mesh, true, cloud) for name, mesh in answers.items()}
     found = ObjectScores(pair.name, ["mesh"], scored, _note(pair))
     if file is not None:
         write_cell(file, asdict(found))
     return found
+
+
+def shown(pair: MeshPair) -> tuple[Mesh, Mesh]:
+    """Return prediction and truth as they are compared."""
+    return read_mesh(pair.prediction, "predictions"), true_mesh(pair.name, pair.truth)
 
 
 def _note(pair: MeshPair) -> str:
@@ -319,7 +325,7 @@ def _read_depth(file: Path) -> np.ndarray:
     return pixels.astype(np.uint16)
 
 
-def _ball() -> Mesh:
+def unit_ball() -> Mesh:
     """Return the ball of the unit box, 64 by 32 faces of a globe."""
     turn, rise = np.meshgrid(
         np.arange(64) / 64 * 2 * np.pi, (np.arange(33) / 32 - 0.5) * np.pi, indexing="ij"

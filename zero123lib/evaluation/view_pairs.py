@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
@@ -17,12 +18,15 @@ from zero123lib import metrics
 from zero123lib._errors import ArgumentError
 from zero123lib.evaluation.cells import cell, read_cell, write_cell
 from zero123lib.evaluation.folders import ObjectPair, read_views
+from zero123lib.evaluation.posed_folders import rig_views
 from zero123lib.evaluation.protocols import Protocol, Similarity
 from zero123lib.evaluation.scores import PSNR_CAP_DB
+from zero123lib.evaluation.self_consistency import fit
+from zero123lib.fields.fitting import FitSettings
 from zero123lib.lpips import LPIPS
 
 # Counts up when our code comes to score otherwise, so that no old file is read then.
-_SCORING = 1
+_SCORING = 2
 # In another order the views' mean squared error would be less than this share of what it is.
 _SWAPPED = 0.5
 _ORDER_PX = 32
@@ -45,12 +49,14 @@ class ObjectScores:
         items: names of its views, in order; or "mesh" alone.
         answers: ``"prediction"`` and the baselines -> metric -> a number for each item.
         note: what a reader should know of this object, else "".
+        single: metrics whose mean the published script takes in float32.
     """
 
     name: str
     items: Sequence[str]
     answers: Mapping[str, Mapping[str, Sequence[float]]]
     note: str = ""
+    single: Sequence[str] = ()
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> ObjectScores:
@@ -72,29 +78,39 @@ class ObjectScores:
     def mean(self, answer: str, metric: str) -> float:
         """Return the mean of a metric over the object's items."""
         values = self.answers[answer][metric]
+        if metric in self.single:
+            return float(np.mean(np.asarray(values, np.float32)))
         return sum(values) / len(values)
 
 
 def score_views(
-    protocol: Protocol, pair: ObjectPair, lpips: LPIPS | None, cells: Path | None = None
+    protocol: Protocol,
+    pair: ObjectPair,
+    lpips: LPIPS | None,
+    cells: Path | None = None,
+    engine: FitSettings | None = None,
 ) -> ObjectScores:
     """Score one object's views, and those of the baselines.
 
     Args:
         lpips: of the protocol's trunk; None leaves LPIPS out.
         cells: folder of what is known already; None keeps nothing.
+        engine: how the truth is fitted for the baseline ``engine``; None leaves it out.
 
     Raises:
         ArgumentError: an image is not what the protocol takes.
     """
-    file = None if cells is None else cell(cells, _key(protocol, pair, lpips))
+    file = None if cells is None else cell(cells, _key(protocol, pair, lpips, engine))
     if file is not None and (known := known_scores(file)) is not None:
         return known
     made, true = read_views(protocol, pair)
     answers = {"prediction": made, **baselines(protocol, true)}
+    if engine is not None:
+        answers["engine"] = through_engine(protocol, pair, engine)
     scored = _scores(protocol, answers, true, lpips)
     names = [view.name for view in pair.views]
-    found = ObjectScores(pair.name, names, scored, order_note(names, made, true))
+    single = ("psnr_db",) if protocol.summed_singly else ()
+    found = ObjectScores(pair.name, names, scored, order_note(names, made, true), single)
     if file is not None:
         write_cell(file, asdict(found))
     return found
@@ -115,6 +131,22 @@ def baselines(protocol: Protocol, true: Tensor) -> dict[str, Tensor]:
     if protocol.rig is not None:
         found["nearest"] = true[[protocol.rig.nearest(view) for view in range(len(true))]]
     return found
+
+
+def through_engine(protocol: Protocol, pair: ObjectPair, settings: FitSettings) -> Tensor:
+    """Fit a field to all true views of a rig, and show it from their cameras.
+
+    What a model's views could score at best if they had to come from our engine.
+
+    Returns:
+        ``[V, 3, S, S]`` in [0, 1], in the protocol's size.
+    """
+    rig = protocol.rig
+    assert rig is not None and rig.focal_px is not None, "only asked where the cameras are known"
+    views = rig_views({view.name: view.truth for view in pair.views}, rig)
+    fitted = fit(views, settings)
+    seen = [fitted.see(camera, rig.size_px).color for camera in views.cameras_to_world]
+    return torch.stack(seen).movedim(-1, 1).clamp(0, 1)
 
 
 def score_images(
@@ -194,7 +226,9 @@ def order_note(names: Sequence[str], made: Tensor, true: Tensor) -> str:
     )
 
 
-def _key(protocol: Protocol, pair: ObjectPair, lpips: LPIPS | None) -> list[Any]:
+def _key(
+    protocol: Protocol, pair: ObjectPair, lpips: LPIPS | None, engine: FitSettings | None
+) -> list[Any]:
     digest = hashlib.sha256()
     for view in pair.views:
         for file in (view.prediction, view.truth):
@@ -209,4 +243,5 @@ def _key(protocol: Protocol, pair: ObjectPair, lpips: LPIPS | None) -> list[Any]
         protocol.summed_singly,
         asdict(protocol.rig) if protocol.rig else None,
     ]  # fmt: skip
-    return [_SCORING, pair.name, names, rules, digest.hexdigest(), weights]
+    fitted = [] if engine is None else [repr(engine)]
+    return [_SCORING, pair.name, names, rules, digest.hexdigest(), weights, *fitted]

@@ -13,7 +13,7 @@ from zero123lib.metrics.images import (
     silhouette,
     silhouette_iou,
 )
-from zero123lib.metrics.poses import azimuth_error_deg
+from zero123lib.metrics.poses import azimuth_error_deg, rotation_error_deg
 from zero123lib.metrics.shapes import (
     chamfer_distance,
     f_score,
@@ -38,6 +38,7 @@ __all__ = [
     "normal_consistency",
     "psnr",
     "psnr_single",
+    "rotation_error_deg",
     "silhouette",
     "silhouette_iou",
     "ssim",

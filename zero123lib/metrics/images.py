@@ -34,7 +34,8 @@ def psnr_single(prediction: Tensor, target: Tensor) -> Tensor:
     """Compute the peak signal-to-noise ratio per image, dB, as SyncDreamer's script computes it.
 
     Squared errors are added pixel after pixel in float32, channel by channel, as numpy's mean over
-    the first axis does. That loses digits, up to 1e-3 dB at 256 px: :func:`psnr` is the true value.
+    the first axis does, and the logarithm is float32's. That loses digits, up to 1e-3 dB at 256 px:
+    :func:`psnr` is the true value.
 
     Args:
         prediction: ``[..., 3, H, W]`` in [0, 1].
@@ -45,9 +46,11 @@ def psnr_single(prediction: Tensor, target: Tensor) -> Tensor:
     """
     check_pair(prediction, target, None)
     errors = (target.float() - prediction.float()).square().flatten(-2).transpose(-1, -2)
-    means = [np.mean(one, 0) for one in errors.reshape(-1, *errors.shape[-2:]).contiguous().numpy()]
-    mse = torch.from_numpy(np.stack(means)).mean(-1).double()
-    return -10 * torch.log10(mse).reshape(prediction.shape[:-3])
+    images = errors.reshape(-1, *errors.shape[-2:]).contiguous().numpy()
+    mse = np.stack([np.mean(np.mean(one, 0)) for one in images])
+    with np.errstate(divide="ignore"):  # equal images are infinitely alike
+        decibels = 10 * np.log10(1 / mse)
+    return torch.from_numpy(decibels).double().reshape(prediction.shape[:-3])
 
 
 def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:

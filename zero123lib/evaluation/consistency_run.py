@@ -1,0 +1,166 @@
+"""Self-consistency of many objects as one report."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from zero123lib._errors import ArgumentError
+from zero123lib._files import json_bytes, write_bytes
+from zero123lib.evaluation.cells import cell, write_cell
+from zero123lib.evaluation.evaluated import lines_of
+from zero123lib.evaluation.files import csv_bytes
+from zero123lib.evaluation.mesh_images import on_white
+from zero123lib.evaluation.page import jpeg, page, views_sheet
+from zero123lib.evaluation.posed_folders import Subject
+from zero123lib.evaluation.protocol_report import ProtocolReport
+from zero123lib.evaluation.self_consistency import (
+    FIT,
+    Agreement,
+    agreeing,
+    repeated,
+    self_consistency,
+)
+from zero123lib.evaluation.view_pairs import ObjectScores, known_scores
+from zero123lib.fields.fitting import FitSettings
+from zero123lib.lpips import LEAST_SIDE_PX, WEIGHTS, file_digest
+from zero123lib.reconstruction.posed import PosedViews
+
+ABOUT = {
+    "mvgbench": "MVGBench's self-consistency (Xie et al. 2025), by fields of ours: even and odd "
+    "views fitted apart and compared",
+    "consistency": "even and odd views fitted apart and compared, and views looked for in their "
+    "neighbours by the fitted depth; no truth is asked",
+}
+# Counts up when our code comes to score otherwise, so that no old file is read then.
+_SCORING = 1
+
+
+@dataclass(frozen=True)
+class ConsistencyRun:
+    """Objects whose views are measured.
+
+    Attributes:
+        protocol: one of :data:`ABOUT`.
+        sources: where the views are from, for the report.
+        pairs: an object's name, and how to get its views.
+        notes: what a reader has to know of these views.
+        settings: of the fits.
+        drawn: sheets of the objects that were measured, by their names.
+    """
+
+    protocol: str
+    sources: Mapping[str, str]
+    pairs: Sequence[tuple[str, Callable[[], Subject]]]
+    notes: Sequence[str] = ()
+    settings: FitSettings = FIT
+    drawn: dict[str, bytes] = field(default_factory=dict)
+
+    def scores(self, cells: Path | None = None, workers: int = 1) -> Iterator[ObjectScores]:
+        """Measure one object after the other, in order; see :meth:`ViewsRun.scores`."""
+        with ThreadPoolExecutor(workers) as pool:
+            yield from pool.map(lambda pair: self._score(pair[1](), cells), self.pairs)
+
+    def _score(self, subject: Subject, cells: Path | None) -> ObjectScores:
+        file = None if cells is None else cell(cells, self._key(subject))
+        picture = None if file is None else file.with_suffix(".jpg")
+        known = None if file is None else known_scores(file)
+        if known is not None and picture is not None and picture.is_file():
+            self.drawn[subject.name] = picture.read_bytes()
+            return known
+        found, sheet = score_subject(subject, self.settings)
+        self.drawn[subject.name] = sheet
+        if file is not None and picture is not None:
+            write_bytes(picture, sheet)
+            write_cell(file, asdict(found))
+        return found
+
+    def _key(self, subject: Subject) -> list[Any]:
+        digest = hashlib.sha256()
+        for views in filter(None, (subject.views, subject.truth)):
+            for tensor in (views.images, views.cameras_to_world):
+                digest.update(f"{list(tensor.shape)}".encode())
+                digest.update(tensor.contiguous().numpy().tobytes())
+        digest.update(subject.input.contiguous().numpy().tobytes())
+        fit = repr(self.settings)
+        return [_SCORING, subject.name, fit, subject.views.fov_deg, digest.hexdigest()]
+
+    def report(self, scored: Sequence[ObjectScores]) -> ProtocolReport:
+        """Make the report of all objects."""
+        missing = []
+        beside: list[str] = []
+        if self.protocol == "mvgbench":
+            beside = [
+                "the halves are compared from 16 cameras, 10 degrees above and below the views': "
+                "the protocol's own are in no repository",
+                "reprojection is beside the protocol",
+            ]
+            missing = [
+                "oFID: the weights of CLIP are not to be had",
+                "IQ-vlm, class, color, style: the weights of InternVL2.5-78B are not to be had",
+            ]
+        lpips = any("lpips" in one.answers["prediction"] for one in scored)
+        if not lpips:
+            missing.append(f"LPIPS: images of less than {LEAST_SIDE_PX} px")
+        fit = self.settings
+        notes = [
+            f"fits are voxel fields of ours ({fit.steps} steps, {fit.resolutions[-1]} nodes a "
+            "side), where MVGBench has Gaussians: its published numbers do not stand beside",
+            "agreeing is images of the field of all views: what the fits themselves cost",
+            "a blank image is no baseline here: there is nothing to fit",
+            *beside,
+            *self.notes,
+        ]
+        return ProtocolReport(
+            self.protocol,
+            ABOUT[self.protocol],
+            dict(self.sources),
+            scored,
+            {"lpips": "alex", "sha256": file_digest(WEIGHTS)} if lpips else {},
+            missing,
+            notes,
+        )
+
+    def files(self, report: ProtocolReport, command: str) -> dict[str, bytes]:
+        """Encode the page, every object's numbers, and the report."""
+        return {
+            "report.html": page(report, lambda one: self.drawn.get(one.name), command),
+            "views.csv": csv_bytes(lines_of(report)),
+            "report.json": json_bytes(report.to_dict(command)),
+        }
+
+
+def score_subject(subject: Subject, settings: FitSettings = FIT) -> tuple[ObjectScores, bytes]:
+    """Measure an object's views, and those of the baselines; its sheet comes with it.
+
+    ``agreeing``: images of the field of all views; ``input``: the input for every camera;
+    ``truth``: the true views, through the same fits.
+
+    Raises:
+        ArgumentError: there are too few views, or nothing can be fitted to them.
+    """
+    size = subject.views.images.shape[1]
+
+    def measured(views: PosedViews) -> Agreement:
+        return self_consistency(views, size, settings)
+
+    found = measured(subject.views)
+    if found.whole is None or not found.numbers:
+        raise ArgumentError("predictions", f"views of one object in {subject.name}", found.note)
+    smooth = agreeing(subject.views, found.whole)
+    others = {"agreeing": smooth, "input": repeated(subject.views, subject.input)}
+    others |= {} if subject.truth is None else {"truth": subject.truth}
+    answers = {"prediction": found, **{name: measured(one) for name, one in others.items()}}
+    shown = {name: {k: [v] for k, v in one.numbers.items()} for name, one in answers.items()}
+    notes = [f"{name}: {one.note}" for name, one in answers.items() if one.note]
+    sheet = views_sheet(
+        list(subject.names),
+        on_white(subject.views.images),
+        on_white(smooth.images),
+        titles=("field", "view", "error"),
+    )
+    return ObjectScores(subject.name, ["views"], shown, "; ".join(notes)), jpeg(sheet)
