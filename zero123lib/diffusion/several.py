@@ -192,6 +192,6 @@ def conditioned(
 
 
 def _asked(scales: Sequence[float], count: int, once: bool) -> list[Sequence[float]]:
-    """Return the guidance scales that each image's UNet is asked for; where nothing needs to be
-    said without an image more than ``once``, the first says it."""
+    """Return the guidance scales that the model is asked for with each image; with ``once`` only
+    the first is asked without it, too."""
     return [[0.0, 1.0], *[[1.0]] * (count - 1)] if once else [scales] * count

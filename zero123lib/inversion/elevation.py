@@ -20,7 +20,7 @@ from zero123lib.diffusion import arguments
 from zero123lib.diffusion.apps import needs_input_elevation
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.diffusion.schedule import Schedule
-from zero123lib.inversion.confidence import TRUSTED, confidence, corrected
+from zero123lib.inversion.confidence import TRUSTED, calibration, confidence, corrected
 from zero123lib.inversion.poses import check_shows_something
 from zero123lib.inversion.solid import agreement
 from zero123lib.views.cameras import spherical_to_camera
@@ -152,9 +152,10 @@ def estimate_elevation(
     one, other = (peak(candidates, half) for half in halves)
     most = float(agreements.max())
     signs = (10 * (1 - most), 10 * (most - float(agreements.min())), abs(one - other) / 30)
+    known = calibration(pipe)
     return ElevationEstimate(
-        corrected(pipe.model_name, raw),
-        confidence(pipe.model_name, "elevation", signs),
+        corrected(known, raw),
+        confidence(known, "elevation", signs),
         raw,
         candidates,
         agreements,

@@ -23,7 +23,7 @@ from zero123lib.diffusion import arguments
 from zero123lib.diffusion.apps import needs_input_elevation
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.diffusion.schedule import Schedule
-from zero123lib.inversion.confidence import TRUSTED, confidence
+from zero123lib.inversion.confidence import TRUSTED, calibration, confidence
 from zero123lib.inversion.framed import FramedViews
 from zero123lib.inversion.landscape import Landscape, landscape, turn_deg
 from zero123lib.inversion.losses import Photo, draws, encoded
@@ -155,9 +155,10 @@ def estimate_poses(
         _signs(both[0, j], tables[0, j], tables[j, 0].turned_round(), chosen[j])
         for j in range(1, count)
     ]
+    known = calibration(pipe)
     return PoseEstimate(
         [RelativePose(e, wrap_azimuth_deg(a), r) for e, a, r in chosen.tolist()],
-        [confidence(pipe.model_name, "pose", one) for one in signs],
+        [confidence(known, "pose", one) for one in signs],
         [both[0, j] for j in range(1, count)],
         signs,
         [photo.prepared for photo in photos],
