@@ -8,7 +8,6 @@ import torch
 from zero123lib import Zero123Pipeline
 from zero123lib.inversion.confidence import calibration, confidence, corrected, fit
 
-
 KNOWN = {
     "pose": {"weights": [2.0, -1.0], "bias": 0.5},
     "elevation": {"weights": [2.0], "bias": 0.5, "line": [1.2, -4.0]},

@@ -3,8 +3,8 @@
 What tells a right answer from a wrong one are a few numbers of each estimate; a logistic regression
 of them, fitted on held-out objects by ``benchmarks/cameras.py --calibrate``, says how likely the
 answer is right. Its coefficients are in ``calibration.json``, by the model's name and some of its
-weights, and nowhere else: a model that is not in there, or has been trained since, has no confidence,
-and its answers are not taken for sure.
+weights, and nowhere else: a model that is not in there, or has been trained since, has no
+confidence, and its answers are not taken for sure.
 """
 
 from __future__ import annotations
