@@ -1,10 +1,15 @@
 """Do views around an object agree, do two photos beat one, does doubt follow the error?
 
-    python benchmarks/agreement.py [--objects N] [--model NAME] [--out FILE]
+    python benchmarks/agreement.py [--objects N] [--shapes N] [--model NAME] [--out FILE]
+        [--plot PNG]
 
 On held-out procedural objects of the model's own kinds, whose true depth says where a point of one
 view is in the next: the reprojection error is the root mean square difference of the colours of
 neighbouring views there, over the pixels that both see.
+
+Of the first --shapes objects the volume, too: IoU of the field that `tiny-views`, with fewer steps,
+fits to the views of each kind; "doubt" counts the plain views the less the more seeds differ.
+--plot draws how true errors grow with doubt: pixels in twenty parts by their doubt, all as large.
 """
 
 from __future__ import annotations
@@ -13,6 +18,7 @@ import argparse
 import json
 import math
 import platform
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +30,18 @@ from torch.nn import functional
 from zero123lib import Pose, RelativePose, Zero123Pipeline
 from zero123lib.diffusion.consistency import consistent_views
 from zero123lib.diffusion.doubt import doubtful_views
+from zero123lib.display import subplots
+from zero123lib.evaluation.reconstruction import CELLS, HALF_EXTENT
+from zero123lib.fields.occupancy import evaluate, lattice
 from zero123lib.fields.projection import project
 from zero123lib.lpips import lpips_alex
+from zero123lib.metrics import volume_iou
 from zero123lib.metrics.images import psnr
+from zero123lib.reconstruction.fitted import FittingViews, MakingViews
+from zero123lib.reconstruction.input_view import input_views
+from zero123lib.reconstruction.posed import PosedViews
+from zero123lib.reconstruction.recipes import read_recipe
+from zero123lib.reconstruction.subject import Photo
 from zero123lib.scenes import HELD_OUT_SEED, KINDS, random_scene, render
 from zero123lib.views.cameras import FOV_DEG, camera_to_world, rays
 from zero123lib.views.poses import orbit
@@ -35,6 +50,16 @@ FIRST, VIEWS, SEEDS = HELD_OUT_SEED + 40_000, 8, 4
 SECOND = RelativePose(azimuth_deg=120.0)
 # A point that another view sees so much nearer is hidden there, scene units.
 _HIDDEN = 0.03
+# What makes a fit of shapes a matter of seconds.
+FEWER = [
+    f"system.guidance.embedded.{key}"
+    for key in (
+        "field.resolutions=[32]",
+        "field.milestones=[]",
+        "fit.steps=80",
+        "fit.color_steps=0",
+    )
+]
 
 
 def warped(image: Tensor, depth: Tensor, here: Tensor, there: Tensor, seen: Tensor) -> Any:
@@ -82,8 +107,10 @@ def rank_correlation(a: Tensor, b: Tensor) -> float:
     return float(torch.corrcoef(ranks)[0, 1])
 
 
-def measured(pipe: Zero123Pipeline, seed: int, lpips: Any) -> dict[str, float]:
-    """Measure one object."""
+def measured(
+    pipe: Zero123Pipeline, seed: int, lpips: Any, pixels: list[Tensor]
+) -> dict[str, float]:
+    """Measure one object; doubt and error of its pixels ``[2, N]`` are added to the list."""
     scene = random_scene(seed, kinds=sorted(pipe.trained_on.get("scene_kinds") or KINDS))
     random = torch.Generator().manual_seed(seed)
     source = Pose(-5 + 45 * float(torch.rand(1, generator=random)), 0.0, 1.85)
@@ -111,36 +138,113 @@ def measured(pipe: Zero123Pipeline, seed: int, lpips: Any) -> dict[str, float]:
         judge("two photos", two)
     doubt = doubtful_views(pipe, photos[0], poses, range(SEEDS))
     error = (doubt.mean / 2 + 0.5 - truth).square().mean(1).sqrt()
+    judge("mean of seeds", doubt.mean)
     inside = ((truth.amin(1) < 0.98) | ((doubt.mean + 1) / 2).amin(1).lt(0.98)).flatten()
     found["pixel doubt"] = rank_correlation(doubt.doubt.flatten()[inside], error.flatten()[inside])
     found["view doubt"] = rank_correlation(doubt.view_doubt, error.mean((1, 2)))
+    pixels.append(torch.stack([doubt.doubt.flatten()[inside], error.flatten()[inside]]))
     return found
+
+
+def shapes(pipe: Zero123Pipeline, seed: int) -> dict[str, float]:
+    """Measure the volume IoU of one object by each kind of views."""
+    scene = random_scene(seed, kinds=sorted(pipe.trained_on.get("scene_kinds") or KINDS))
+    recipe = read_recipe("tiny-views", FEWER)
+    first, second = Pose(20.0, 0.0, recipe.data.default_camera_distance), SECOND
+    shown = render(scene, [first, first.moved(second)], pipe.image_size, background="white").rgba
+    truth = shown[..., :3].permute(0, 3, 1, 2) * 2 - 1
+    prepared = [pipe.prepare(one, "none") for one in truth]
+    photos = input_views(prepared, recipe, pipe, 20.0, [RelativePose(), second])
+    conditions, found = [pipe.encode(one) for one in prepared], {}
+    for way in ("none", "viewfusion", "mutual", "two photos", "doubt"):
+        subject = Photo(photos[0], pipe, tuple(photos[1:]) if way == "two photos" else ())
+        made = MakingViews(recipe, subject, 0)
+        relative = [pose.relative_to(first) for pose in made.poses]
+        weights = torch.ones(len(relative))
+        if way == "doubt":
+            seeds = doubtful_views(pipe, conditions[0], relative, range(2))
+            views, weights = seeds.views[0], 1 / (0.05 + seeds.view_doubt).square()
+        else:
+            count = len(subject.photos)
+            views = consistent_views(
+                pipe,
+                conditions[:count],
+                relative,
+                way if way in ("viewfusion", "mutual") else "none",
+                input_poses=subject.input_poses,
+                generator=torch.Generator().manual_seed(0),
+            )
+        made.images = ((views + 1) / 2).cpu()
+        posed = PosedViews.of_input(recipe, subject.photos, made.images, made.poses)
+        counts = posed.weights.clone()
+        counts[len(subject.photos) :] = weights / weights.mean()
+        fitting = FittingViews(
+            recipe, replace(posed, weights=counts), 0, subject.silhouette(recipe)
+        )
+        while fitting.step < fitting.total:
+            fitting.advance()
+        places = lattice(CELLS, HALF_EXTENT, centers=True)
+        level = recipe.embedded.outputs.mesh_level or math.inf
+        solid = evaluate(fitting.field.density, places) > level
+        found[f"{way} IoU"] = float(volume_iou(solid, scene.inside(places)))
+    return found
+
+
+def reliability(pixels: Tensor, parts: int = 20) -> Tensor:
+    """Return the mean doubt and the mean error ``[2, parts]`` of pixels ``[2, N]`` in as many parts
+    of one size, by their doubt."""
+    ordered = pixels[:, pixels[0].argsort()]
+    return torch.stack([part.mean(1) for part in ordered.tensor_split(parts, 1)], 1)
+
+
+def draw(pixels: Tensor, place: Path, model: str) -> None:
+    """Draw the reliability of doubt."""
+    doubt, error = reliability(pixels)
+    figure, axes = subplots(1, 1, 4.2, 3.2)
+    axes.plot(doubt, error, "o-", markersize=4)
+    most = float(torch.stack([doubt, error]).max())
+    axes.plot([0, most], [0, most], color="0.7", linewidth=1, linestyle="--")
+    axes.set_xlabel("doubt: deviation over seeds")
+    axes.set_ylabel("true error of the mean")
+    axes.set_title(f"{model}, pixels of held-out objects", fontsize=9)
+    figure.tight_layout()
+    figure.savefig(place)
 
 
 def main() -> None:
     """Print the metrics and write them as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="tiny")
-    parser.add_argument("--objects", type=int, default=50)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--objects", type=int, default=24)
+    parser.add_argument("--shapes", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--plot", type=Path)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     pipe = Zero123Pipeline.from_pretrained(options.model)
     pipe.set_progress_bar_config(disable=True)
-    lpips, rows = lpips_alex(), []
+    lpips, pixels, rows, solids, metrics = lpips_alex(), [], [], [], []
     for place in range(options.objects):
-        rows.append(measured(pipe, FIRST + place, lpips))
+        rows.append(measured(pipe, FIRST + place, lpips, pixels))
         print(f"object {place + 1}/{options.objects}", flush=True)
-    metrics = []
-    for name in rows[0]:
-        unit = "dB" if name.endswith("PSNR") else "1"
-        better = "lower" if name.endswith(("LPIPS", "reprojection")) else "higher"
-        mean = sum(row[name] for row in rows) / len(rows)
-        metrics.append(metric(name, mean, unit, better))
+    for place in range(options.shapes):
+        solids.append(shapes(pipe, FIRST + place))
+        print(f"shape {place + 1}/{options.shapes}", flush=True)
+    for table in filter(None, (rows, solids)):
+        for name in table[0]:
+            unit = "dB" if name.endswith("PSNR") else "1"
+            better = "lower" if name.endswith(("LPIPS", "reprojection")) else "higher"
+            mean = sum(row[name] for row in table) / len(table)
+            metrics.append(metric(name, mean, unit, better))
+    whole = torch.cat(pixels, 1)
+    metrics.append(metric("all pixels' doubt", rank_correlation(*whole), "1", "higher"))
+    if options.plot is not None:
+        draw(whole, options.plot, pipe.model_name)
     report = {
         "model": pipe.model_name,
         "objects": options.objects,
+        "shapes": options.shapes,
         "machine": f"{platform.machine()}, {options.threads} threads, torch {torch.__version__}",
         "metrics": metrics,
     }

@@ -9,7 +9,8 @@ that of the best constant, the median of the true ones, which no user knows.
 
 --calibrate fits what `zero123lib/inversion/calibration.json` holds of a model on other objects than
 those that are reported on, every third of them of kinds that the model does not know, so that it
-learns what wrong answers look like; and pairs of photos of different objects.
+learns what wrong answers look like; and pairs of photos of different objects. It is to be run after
+new weights, whose confidences are unknown until then.
 """
 
 from __future__ import annotations
@@ -29,7 +30,16 @@ from _measuring import metric
 from torch import Tensor
 
 from zero123lib import Pose, Zero123Pipeline
-from zero123lib.inversion.confidence import CALIBRATION, RIGHT_DEG, TRUSTED, confidence, fit
+from zero123lib._files import write_json
+from zero123lib.inversion.confidence import (
+    CALIBRATION,
+    RIGHT_DEG,
+    TRUSTED,
+    calibration,
+    confidence,
+    fingerprint,
+    fit,
+)
 from zero123lib.inversion.elevation import estimate_elevation
 from zero123lib.inversion.landscape import turn_deg
 from zero123lib.inversion.poses import estimate_poses
@@ -131,6 +141,7 @@ def calibrated(pipe: Zero123Pipeline, count: int) -> dict[str, Any]:
     signs = torch.tensor([*same.signs, *unlike.signs])
     right = torch.tensor([*same.errors, *unlike.errors]) < RIGHT_DEG["pose"]
     found["pose"] = {**fit(signs, right), "objects": count}
+    found["weights"] = fingerprint(pipe)
     return found
 
 
@@ -177,7 +188,7 @@ def reported(pipe: Zero123Pipeline, count: int) -> list[dict[str, Any]]:
     tell("pose, processor time", spent, "s", "lower")
     trust(pipe, "pose", same, tell)
     unlike = turns(pipe, objects, unlike=True)
-    sure = [confidence(pipe.model_name, "pose", one) or 0.0 for one in unlike.signs]
+    sure = [confidence(calibration(pipe), "pose", one) or 0.0 for one in unlike.signs]
     share = float((torch.tensor(sure) >= TRUSTED).float().mean())
     tell("pose, different objects trusted", share, "share", "lower")
     return metrics
@@ -185,7 +196,8 @@ def reported(pipe: Zero123Pipeline, count: int) -> list[dict[str, Any]]:
 
 def trust(pipe: Zero123Pipeline, kind: str, answers: Answers, tell: Any) -> None:
     """Measure how often trusted answers are right, and how many there are."""
-    sure = [confidence(pipe.model_name, kind, one) for one in answers.signs]
+    known = calibration(pipe)
+    sure = [confidence(known, kind, one) for one in answers.signs]
     if None in sure:
         return
     trusted = torch.tensor(sure) >= TRUSTED
@@ -204,18 +216,20 @@ def main() -> None:
     """Calibrate, or print the metrics and write them as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="tiny")
-    parser.add_argument("--objects", type=int, default=100)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--objects", type=int, help="100, or 45 with --calibrate")
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--calibrate", action="store_true")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     pipe = Zero123Pipeline.from_pretrained(options.model)
     pipe.set_progress_bar_config(disable=True)
+    if options.objects is None:
+        options.objects = 45 if options.calibrate else 100
     if options.calibrate:
         known = json.loads(CALIBRATION.read_text())
         known[pipe.model_name] = calibrated(pipe, options.objects)
-        CALIBRATION.write_text(json.dumps(known, indent=2) + "\n")
+        write_json(CALIBRATION, known)
         return
     report = {
         "model": pipe.model_name,

@@ -84,15 +84,15 @@ def cases(
         rgba = render(scene, [pose], pipe.image_size).rgba[0]
         image = Image.fromarray((rgba * 255).round().to(torch.uint8).numpy())
         view = input_view(image, recipe, pipe, camera.elevation_deg)
+        photo = Photo(view, pipe)
         for source in sources:
-            made = MakingViews(recipe, view, pipe, 0)
+            made = MakingViews(recipe, photo, 0)
             if source == "true":
                 true = render(scene, made.poses, pipe.image_size, background="white").rgba
                 made.images = true[..., :3].permute(0, 3, 1, 2).contiguous()
             while made.step < made.total:
                 made.advance()
-            photo = Photo(view, pipe)
-            views = PosedViews.of_input(recipe, view, made.images, made.poses)
+            views = PosedViews.of_input(recipe, [view], made.images, made.poses)
             fitting = FittingViews(recipe, views, 0, photo.silhouette(recipe))
             while fitting.step < fitting.total:
                 fitting.advance()

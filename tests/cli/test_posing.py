@@ -6,12 +6,16 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 from running import BEAR, MUG, names_in, transforms
 
 from zero123lib.cli import main
 from zero123lib.inversion.elevation import ElevationEstimate, estimate_elevation
+from zero123lib.views.cameras import camera_to_world
 from zero123lib.views.folder import read_views
+from zero123lib.views.poses import Pose
+from zero123lib.views.transforms import transforms_json
 
 
 def test_elevation_is_told_with_its_confidence_and_drawn(
@@ -23,6 +27,8 @@ def test_elevation_is_told_with_its_confidence_and_drawn(
     assert -90 <= told["elevation_deg"] <= 90
     assert told["trusted"] == ((told["confidence"] or 0) >= 0.5)
     assert told["files"] == [str(curve)]
+    # The bear is cut out already; a photograph has its network named.
+    assert told["networks"] == []
     with Image.open(curve) as image:
         assert image.size == (480, 240)
 
@@ -57,6 +63,86 @@ def test_the_seed_is_of_the_first_photos_elevation_too(
     words = ["pose", BEAR, MUG, "--seed", "5", "--steps", "0", "--out", str(tmp_path / "out")]
     assert main(words) == 0 and seeds == [5]
     assert transforms(tmp_path / "out")["made_by"]["input_elevation"].startswith("estimated, ")
+
+
+def posed(folder: Path, *names: str, turns_deg: tuple[float, ...] = (0.0, 90.0)) -> Path:
+    """Write a transforms.json as `zero123 pose` does."""
+    cameras = [Pose(10.0, turn, 1.85) for turn in turns_deg]
+    content = transforms_json([f"{i:03d}.png" for i in range(len(names))], cameras)
+    folder.mkdir()
+    (folder / "transforms.json").write_text(
+        json.dumps({**content, "made_by": {"images": list(names)}})
+    )
+    return folder
+
+
+def test_networks_that_cut_out_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photograph = tmp_path / "photograph.png"
+    with Image.open(BEAR) as bear:
+        flat = Image.new("RGB", bear.size, (90, 120, 150))
+        flat.paste(bear, mask=bear.getchannel("A"))
+    flat.save(photograph)
+    assert main(["elevation", str(photograph), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["networks"] == ["U2-Net-p (Apache-2.0)"]
+
+
+@pytest.mark.parametrize("verb", ["views", "orbit"])
+def test_photos_of_one_object_have_one_folder_and_all_their_say(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    place, made = posed(tmp_path / "posed", "bear.png", "mug.png"), {}
+    cameras = {"views": ["--azimuth", "45"], "orbit": ["--count", "2"]}[verb]
+    for name, photos in (("one", [BEAR]), ("two", [BEAR, MUG]), ("turned", [MUG, BEAR])):
+        out = tmp_path / name
+        words = [verb, *photos, "--cameras", str(place), *cameras, "--out", str(out), "--json"]
+        assert main(words) == 0
+        made[name] = (out / "000.png").read_bytes()
+        told = json.loads(capsys.readouterr().out)
+        assert told["images"][0]["photos"] == photos
+    assert made["one"] != made["two"]
+    # The first image's camera is where azimuth 0 of what is asked is.
+    first, _ = (read_views(tmp_path / name)[0].camera_to_world for name in ("two", "turned"))
+    azimuth = {"views": 45.0, "orbit": 0.0}[verb]
+    torch.testing.assert_close(first, camera_to_world([Pose(10.0, azimuth, 1.85)])[0])
+    turned = read_views(tmp_path / "turned")[0].camera_to_world
+    torch.testing.assert_close(turned, camera_to_world([Pose(10.0, azimuth + 90.0, 1.85)])[0])
+    assert transforms(tmp_path / "two")["made_by"]["photos"] == ["bear.png", "mug.png"]
+    assert transforms(tmp_path / "two")["made_by"]["input_elevation_deg"] == pytest.approx(10)
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--cameras", "posed"], "--cameras: expected a frame of"),
+        (["--cameras", "nowhere"], "--cameras: expected a folder with a transforms.json"),
+        (["--cameras", "posed", "--input-elevation", "5"], "--input-elevation: expected none"),
+        (["--cameras", "posed", "--mask", MUG], "--mask: expected one image beside it"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["views", "orbit", "reconstruct"])
+def test_cameras_of_no_use_are_one_line(
+    verb: str,
+    words: list[str],
+    complaint: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    posed(tmp_path / "posed", "bear.png", "duck.png")
+    assert main([verb, BEAR, MUG, *words, "--out", "out"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and complaint in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_several_photos_without_cameras_are_not_reconstructed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["reconstruct", BEAR, MUG, "--out", str(tmp_path / "out")]) == 2
+    assert "--cameras: expected a transforms.json beside several" in capsys.readouterr().err
 
 
 def test_orbit_takes_how_views_agree(tmp_path: Path) -> None:

@@ -163,6 +163,60 @@ def test_no_image_is_refused(make_pipeline: MakePipeline) -> None:
         latents_of(make_pipeline(), [], POSES)
 
 
+@pytest.mark.parametrize(("guidance_scale", "rows"), [(1.0, 4), (3.0, 6), (0.0, 2)])
+def test_without_any_image_the_model_is_asked_once_for_all(
+    make_pipeline: MakePipeline, guidance_scale: float, rows: int
+) -> None:
+    """Two views of two images: four rows with an image; without one, two and no more."""
+    pipe, seen = make_pipeline(), []
+    pipe.unet.register_forward_pre_hook(lambda module, arguments: seen.append(len(arguments[0])))
+    settings = {"guidance_scale": guidance_scale, "num_inference_steps": 1}
+    made = latents_of(pipe, images(pipe, 2), POSES, input_poses=INPUTS[:2], **settings)
+    assert sum(seen) == rows
+    # What each image alone would have the sampler go on with, mixed by the weights.
+    mixed = torch.zeros_like(made)
+    for place, image in enumerate(images(pipe, 2)):
+        from_there = [relative_to(pose, INPUTS[place]) for pose in POSES]
+        shares = view_weights(INPUTS[:2], POSES)[:, place].float()[:, None, None, None]
+        mixed += shares * latents_of(pipe, image, from_there, **settings)
+    torch.testing.assert_close(made, mixed, rtol=1e-4, atol=1e-4)
+
+
+def test_each_of_several_images_is_looked_at_for_the_notice(
+    make_pipeline: MakePipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe = make_pipeline()
+    one, other = images(pipe, 2)
+
+    def notice(prepared: Any) -> str | None:
+        return "strange" if torch.equal(prepared.tensor, other) else None
+
+    monkeypatch.setattr(pipe, "notice", notice)
+    assert pipe(one, POSES, num_inference_steps=1).notice is None
+    both = {"input_poses": INPUTS[:2], "num_inference_steps": 1}
+    assert pipe([one, other], POSES, **both).notice == "strange"
+    assert pipe.orbit([one, other], 2, **both).notice == "strange"
+
+
+@pytest.mark.parametrize("consistency", ["none", "viewfusion", "mutual"])
+def test_an_orbit_of_several_images_is_of_all_of_them(
+    make_pipeline: MakePipeline, consistency: Any
+) -> None:
+    """The first view is at the first image's camera; nothing is made before it."""
+    pipe, settings = make_pipeline(), {"num_inference_steps": 1, "output_type": "pt"}
+    both = {"input_poses": INPUTS[:2], "consistency": consistency, **settings}
+    made: Any = pipe.orbit(images(pipe, 2), 2, generator=seeded(), **both)
+    alone: Any = pipe.orbit(
+        images(pipe, 1)[0], 2, consistency=consistency, generator=seeded(), **settings
+    )
+    assert float((made.images - alone.images).abs().amax((1, 2, 3)).min()) > 1e-5
+    plain: Any = pipe(
+        images(pipe, 2), orbit(2), input_poses=INPUTS[:2], generator=seeded(), **settings
+    )
+    if consistency != "mutual":
+        torch.testing.assert_close(made.images[0], plain.images[0], rtol=1e-4, atol=1e-4)
+
+
 def orbit_of(pipe: Zero123Pipeline, consistency: Any, count: int = 4, **options: Any) -> Tensor:
     settings = {"num_inference_steps": 2, "generator": seeded(), **options}
     made = pipe.orbit(

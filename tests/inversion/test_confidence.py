@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import torch
 
-from zero123lib.inversion import confidence as module
+from zero123lib import Zero123Pipeline
 from zero123lib.inversion.confidence import calibration, confidence, corrected, fit
 
-
-@pytest.fixture
-def known(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = {"weights": [2.0, -1.0], "bias": 0.5}
-    (tmp_path / "c.json").write_text(
-        json.dumps({"known": {"pose": one, "elevation": {**one, "line": [1.2, -4.0]}}})
-    )
-    monkeypatch.setattr(module, "CALIBRATION", tmp_path / "c.json")
+KNOWN = {
+    "pose": {"weights": [2.0, -1.0], "bias": 0.5},
+    "elevation": {"weights": [2.0], "bias": 0.5, "line": [1.2, -4.0]},
+}
 
 
 def test_fit_recovers_the_chances_that_answers_were_drawn_with() -> None:
@@ -36,26 +30,36 @@ def test_answers_that_part_without_fault_give_finite_coefficients() -> None:
     assert 0 < found["weights"][0] < 1e3
 
 
-@pytest.mark.usefixtures("known")
 def test_confidence_is_the_logistic_function_of_the_signs() -> None:
     expected = float(torch.sigmoid(torch.tensor(2.0 * 1 - 1.0 * 3 + 0.5)))
-    assert confidence("known", "pose", [1.0, 3.0]) == pytest.approx(expected)
-    assert confidence("known", "pose", [1e9, 0.0]) == pytest.approx(1.0)
-    assert confidence("known", "pose", [-1e9, 0.0]) == pytest.approx(0.0)
+    assert confidence(KNOWN, "pose", [1.0, 3.0]) == pytest.approx(expected)
+    assert confidence(KNOWN, "pose", [1e9, 0.0]) == pytest.approx(1.0)
+    assert confidence(KNOWN, "pose", [-1e9, 0.0]) == pytest.approx(0.0)
 
 
-@pytest.mark.usefixtures("known")
 def test_a_model_that_is_not_calibrated_is_not_sure_and_not_corrected() -> None:
-    assert confidence("other", "pose", [1.0, 3.0]) is None
-    assert corrected("other", 33.0) == 33.0
-    assert corrected("known", 20.0) == pytest.approx(20.0)
-    assert corrected("known", 80.0) == 90.0  # 92 is above the pole
+    assert confidence({}, "pose", [1.0, 3.0]) is None
+    assert corrected({}, 33.0) == 33.0
+    assert corrected(KNOWN, 20.0) == pytest.approx(20.0)
+    assert corrected(KNOWN, 80.0) == 90.0  # 92 is above the pole
 
 
-def test_what_is_kept_is_what_confidences_need() -> None:
-    known = json.loads(module.CALIBRATION.read_text())
-    for model in known:
-        for kind, one in calibration(model).items():
-            sure = confidence(model, kind, [0.5] * len(one["weights"]))
-            assert sure is not None and 0 <= sure <= 1
-    assert "elevation" in known["tiny"]
+def test_what_is_kept_of_the_bundled_model_is_of_its_weights(pipe: Zero123Pipeline) -> None:
+    """After new weights: `python benchmarks/cameras.py --calibrate`."""
+    known = calibration(pipe)
+    assert {"elevation", "weights"} <= set(known)
+    for kind in set(known) - {"weights"}:
+        sure = confidence(known, kind, [0.5] * len(known[kind]["weights"]))
+        assert sure is not None and 0 <= sure <= 1
+
+
+def test_weights_are_known_again_in_half_precision_and_not_after_training(
+    pipe: Zero123Pipeline,
+) -> None:
+    narrow = Zero123Pipeline.from_pretrained("tiny", torch_dtype=torch.bfloat16)
+    assert calibration(narrow) == calibration(pipe) != {}
+    trained = Zero123Pipeline.from_pretrained("tiny")
+    with torch.no_grad():
+        for weight in trained.unet.parameters():
+            weight *= 1.02
+    assert calibration(trained) == {}

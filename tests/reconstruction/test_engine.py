@@ -26,6 +26,7 @@ from zero123lib.reconstruction.engine import (
 from zero123lib.reconstruction.recipes import read_recipe
 from zero123lib.reconstruction.state import CHECKPOINT
 from zero123lib.scenes import random_scene, render
+from zero123lib.views.poses import RelativePose
 
 REFINED = [*TINY, "system.guidance.embedded.stages=[views, sds]"]
 RUNS = {"views": ("tiny-views", TINY), "sds": ("tiny-sds", TINY), "both": ("tiny-sds", REFINED)}
@@ -106,7 +107,7 @@ def test_true_views_give_the_true_shape(
     scene, size = random_scene(3, "apple"), 32
 
     def true_views(*args: Any) -> Iterator[Tensor]:
-        poses, done = args[4], args[6]
+        poses, done = args[5], args[7]
         for first in range(done, len(poses), 8):
             rgba = render(scene, poses[first : first + 8], size, background="white").rgba
             yield rgba[..., :3].permute(0, 3, 1, 2)
@@ -354,6 +355,46 @@ def test_arguments_are_checked_at_once(
 ) -> None:
     with pytest.raises(ValueError, match=complaint):
         reconstruct(photo, read_recipe("tiny-views", TINY), pipe=pipe, **arguments)
+
+
+def test_several_photos_are_views_of_the_field_and_conditions_of_the_model(
+    photo: Image.Image, pipe: Zero123Pipeline, tmp_path: Path
+) -> None:
+    """Another second photo, or another camera of it, is another run."""
+    recipe = read_recipe("tiny-views", TINY)
+    places = [RelativePose(), RelativePose(10.0, 90.0, 0.1)]
+    other = photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+
+    def run(second: Image.Image, poses: list[RelativePose], **how: Any) -> Finished:
+        steps = reconstruct([photo, second], recipe, pipe=pipe, input_poses=poses, **how)
+        return result(steps)
+
+    both = run(other, places, out=tmp_path, max_steps=2)
+    assert not same(both, result(reconstruct(photo, recipe, pipe=pipe, max_steps=2)))
+    assert both.metrics["input_camera"]["radius"] == pytest.approx(INPUT.radius)
+    moved = [places[0], RelativePose(10.0, 80.0, 0.1)]
+    for second, poses in ((photo, places), (other, moved)):
+        with pytest.raises(ValueError, match="other photos"):
+            run(second, poses, out=tmp_path, resume=True)
+    assert run(other, places, out=tmp_path, resume=True).metrics["ended"] == "finished"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "poses", "complaint"),
+    [
+        ("tiny-views", None, "^input_poses: expected one per image .2., the first one zero"),
+        ("tiny-views", [(0, 0)], "^input_poses: expected one per image"),
+        ("tiny-views", [(0, 5), (0, 90)], "^input_poses: expected one per image"),
+        ("tiny-views", [(0, 0), (80, 0)], r"^input_poses\[1\].elevation_deg: expected degrees"),
+        ("tiny-sds", [(0, 0), (0, 90)], "^recipe: expected one whose first stage is views"),
+    ],
+)
+def test_several_photos_need_cameras_and_a_recipe_that_takes_them(
+    recipe: str, poses: Any, complaint: str, photo: Image.Image, pipe: Zero123Pipeline
+) -> None:
+    places = None if poses is None else [RelativePose(*angles) for angles in poses]
+    with pytest.raises(ValueError, match=complaint):
+        reconstruct([photo] * 2, read_recipe(recipe, TINY), pipe=pipe, input_poses=places)
 
 
 def test_a_checkpoint_of_another_run_is_refused_and_kept(

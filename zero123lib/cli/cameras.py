@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from zero123lib.inversion.elevation import ElevationEstimate
     from zero123lib.inversion.poses import PoseEstimate
+    from zero123lib.views.images import Prepared
 
 
 def elevation(
@@ -90,7 +91,7 @@ def elevation(
                 "elevation_deg": found.elevation_deg,
                 "confidence": found.confidence,
                 "files": files,
-                **_common(pipe, found, seconds),
+                **_common(pipe, found, [found.prepared], seconds),
             }
         )
     return 0
@@ -104,7 +105,7 @@ def pose(
     input_elevation_deg: Annotated[Degrees | None, Parameter(name="--input-elevation")] = None,
     input_radius: Positive = 1.85,
     preprocess: Preprocess = "auto",
-    steps: Annotated[int, whole(0, 1000)] = 16,
+    steps: Annotated[int | None, whole(0, 1000)] = None,
     seed: Seed = 0,
     model: Model = Model(),
     telling: Telling = Telling(),
@@ -113,11 +114,12 @@ def pose(
 
     It writes 000.png, 001.png, ... (the photos, cut out and framed), landscape.png
     (how well each camera on the sphere fits, bright is likely) and transforms.json,
-    which `zero123 reconstruct --views` and `zero123 mesh texture` take. The first photo is at
-    azimuth 0.
+    which --cameras of `zero123 views`, `orbit` and `reconstruct` takes; of three photos and more
+    also `zero123 reconstruct --views` and `zero123 mesh texture`. The first photo is at azimuth 0.
 
-        zero123 pose front.png side.png back.png --out posed/
-        zero123 reconstruct --views posed/ --out run/
+        zero123 pose front.png side.png --out posed/
+        zero123 orbit front.png side.png --cameras posed/ --out orbit/
+        zero123 reconstruct front.png side.png --cameras posed/ --out run/
 
     Args:
         images: two to eight image files, or a folder of them.
@@ -125,7 +127,7 @@ def pose(
         input_elevation_deg: of the first photo's camera (estimated).
         input_radius: its distance.
         preprocess: auto cuts the object out and centres it.
-        steps: of the refinement; 0 leaves the best place of the search.
+        steps: of the refinement (the model's own); 0 leaves the best place of the search.
         seed: of the noise.
     """
     check_folder(out)
@@ -185,18 +187,26 @@ def pose(
                 "poses": _as_json(labels, found),
                 "input_elevation_deg": source.elevation_deg,
                 "input_elevation": how,
-                **_common(pipe, found, seconds),
+                **_common(pipe, found, found.prepared, seconds),
             }
         )
     return 0
 
 
-def _common(pipe: Any, found: ElevationEstimate | PoseEstimate, seconds: float) -> dict[str, Any]:
+def _common(
+    pipe: Any,
+    found: ElevationEstimate | PoseEstimate,
+    photos: Sequence[Prepared],
+    seconds: float,
+) -> dict[str, Any]:
     """Return what programs are told of both kinds of answers."""
+    from zero123lib.diffusion.apps import bundled_networks
+
     return {
         "trusted": found.trusted,
         "model": pipe.model_name,
         "licence": pipe.licence,
+        "networks": list(dict.fromkeys(n for one in photos for n in bundled_networks(one.method))),
         "seconds": seconds,
         "notices": [found.notice] if found.notice else [],
     }

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -21,6 +22,7 @@ from zero123lib._files import check_folder, write_folder
 from zero123lib._words import count
 from zero123lib.cli.options import (
     THE_MODEL,
+    Cameras,
     Degrees,
     Guidance,
     Mask,
@@ -56,6 +58,8 @@ class Source:
         preprocess: auto cuts the object out and centres it, official as the official demo does.
         foreground_ratio: longest side of the object over the image's, with auto (the model's own).
         mask: an image of the same size, white where the object is, to cut one image out by.
+        cameras: a transforms.json of `zero123 pose`: the images are photos of one object, taken
+            from there.
     """
 
     input_elevation_deg: Annotated[Degrees | None, Parameter(name="--input-elevation")] = None
@@ -63,11 +67,20 @@ class Source:
     preprocess: Preprocess = "auto"
     foreground_ratio: Ratio | None = None
     mask: Mask = None
+    cameras: Cameras = None
 
-    def camera(self) -> Pose:
-        """Place the image's own camera."""
-        with renaming(elevation_deg="input_elevation_deg", radius="input_radius"):
-            return Pose(self.input_elevation_deg or 0.0, 0.0, self.input_radius)
+    def placed(self, photos: Sequence[NamedImage]) -> list[Pose]:
+        """Place the cameras of photos of one object; without --cameras there is one photo."""
+        if self.cameras is None:
+            with renaming(elevation_deg="input_elevation_deg", radius="input_radius"):
+                return [Pose(self.input_elevation_deg or 0.0, 0.0, self.input_radius)]
+        for name in ("input_elevation_deg", "input_radius"):
+            value = getattr(self, name)
+            if value != getattr(Source, name):
+                raise ArgumentError(name, "none beside --cameras, which says it", f"{value:g}")
+        from zero123lib.views.photo_cameras import photo_cameras
+
+        return photo_cameras(self.cameras, [one.label for one in photos])
 
 
 @Parameter(name="*", group=THE_MODEL)
@@ -126,6 +139,7 @@ class Making:
         verb: "views", or "orbit" with its animation.
         consistency: how the views come to agree.
         path: that the cameras are on.
+        photos: cameras of the photos of one object; one photo has one.
         made: what programs are told, of every image that has its views.
         failed: why, of every image that cannot be used.
     """
@@ -138,17 +152,18 @@ class Making:
     telling: Telling
     consistency: Consistency = "none"
     path: CameraPath | None = None
+    photos: list[Pose] = field(default_factory=list)
     made: list[dict[str, Any]] = field(default_factory=list)
     failed: dict[str, ValueError] = field(default_factory=dict)
 
     def make(
-        self, images: Sequence[str], poses: Callable[[], Sequence[RelativePose]], up: str
+        self, images: Sequence[str], poses: Callable[[Pose], Sequence[RelativePose]], up: str
     ) -> int:
-        """Make the views of every image.
+        """Make the views of every image, or with --cameras those of all images together.
 
         Args:
             images: files, folders of them, or -.
-            poses: gives the relative poses.
+            poses: gives the relative poses, told the camera that they are relative to.
             up: the argument that their elevations come from.
 
         Returns:
@@ -163,11 +178,14 @@ class Making:
         named = named_images(images)
         if self.source.mask is not None and len(named) > 1:
             raise ArgumentError("mask", "one image beside it", str(len(named)))
-        usable = self._decoded(named, _folders([one.stem for one in named], self.out))
+        together = self.source.cameras is not None
+        objects = [named] if together else [[one] for one in named]
+        usable = self._decoded(objects, _folders([one[0].stem for one in objects], self.out))
         self.sampling.check()
         self.model.check()
-        job, relative = next(usable, None), poses()
-        cameras = absolute_poses(self.source.camera(), relative, up)
+        self.photos = self.source.placed(named)
+        job, relative = next(usable, None), poses(self.photos[0])
+        cameras = absolute_poses(self.photos[0], relative, up)
         if job is None:
             raise self._none_usable()
         with self.telling.hushed():
@@ -180,16 +198,23 @@ class Making:
         return self._end(pipe)
 
     def _decoded(
-        self, images: Sequence[NamedImage], folders: Sequence[Path]
-    ) -> Iterator[tuple[str, Path, Image]]:
-        """Label, folder and content of the images that can be read, each read at its turn."""
-        for image, folder in zip(images, folders, strict=True):
+        self, objects: Sequence[Sequence[NamedImage]], folders: Sequence[Path]
+    ) -> Iterator[tuple[list[str], Path, list[Image]]]:
+        """Labels, folder and content of the photos of each object that can be read, each read at
+        its turn."""
+        for photos, folder in zip(objects, folders, strict=True):
+            label = ""
             try:
-                yield image.label, folder, read_image(image, self.source.mask)
+                content = []
+                for photo in photos:
+                    label = photo.label
+                    content.append(read_image(photo, self.source.mask))
             except ValueError as error:
                 if isinstance(error, ArgumentError) and error.name == "mask":
                     raise  # it is not the image that is of no use
-                self.failed[image.label] = error
+                self.failed[label] = error
+                continue
+            yield [photo.label for photo in photos], folder, content
 
     def _load(self) -> Zero123Pipeline:
         """Load the model and settle what is left to it, where all that is asked goes together."""
@@ -197,7 +222,8 @@ class Making:
         from zero123lib.diffusion.card import about_model
 
         pipe = self.model.load(speed=self.sampling.speed)
-        check_input_elevation(pipe, self.source.input_elevation_deg, "input_elevation_deg")
+        if self.source.cameras is None:
+            check_input_elevation(pipe, self.source.input_elevation_deg, "input_elevation_deg")
         if self.telling.quiet:
             pipe.set_progress_bar_config(disable=True)
         self.sampling = asked = self.sampling.settled(pipe)
@@ -211,25 +237,25 @@ class Making:
     def _views_of(
         self,
         pipe: Zero123Pipeline,
-        label: str,
+        labels: Sequence[str],
         folder: Path,
-        image: Image,
+        images: Sequence[Image],
         poses: Sequence[RelativePose],
         cameras: Sequence[Pose],
     ) -> None:
-        """Make the views of one image and write its folder."""
-        ratio = self.source.foreground_ratio
-        ratios = {} if ratio is None else {"foreground_ratio": ratio}
-        try:
-            prepared = pipe.prepare(image, self.source.preprocess, **ratios)
-        except ValueError as error:
-            self.failed[label] = error
+        """Make the views of one object and write their folder."""
+        photos = self._prepared(pipe, labels, images)
+        if photos is None:
             return
-        if notice := pipe.notice(prepared):
-            self.telling.line(f"{label}: {notice}")
+        notices = []
+        for label, photo in zip(labels, photos, strict=True):
+            if notice := pipe.notice(photo):
+                self.telling.line(f"{label}: {notice}")
+                notices.append(notice)
         started = time.perf_counter()
-        views = self._sampled(pipe, prepared, poses)
+        views = self._sampled(pipe, photos, poses)
         seconds = time.perf_counter() - started
+        label, prepared = " + ".join(labels), photos[0]
         from zero123lib import upscaling
         from zero123lib.diffusion.apps import bundled_networks, view_labels
         from zero123lib.views.folder import view_files
@@ -240,7 +266,7 @@ class Making:
             condition=prepared.image,
             labels=["input", *view_labels(prepared, poses, self.sampling.upscale)],
             animation=views if self.verb == "orbit" else (),
-            made_by=self._origin(pipe, label, prepared),
+            made_by=self._origin(pipe, labels, prepared),
             path=self.path,
         )
         others = write_folder(folder, files)
@@ -254,12 +280,34 @@ class Making:
         if others:
             self.telling.line(f"{folder}/ also holds {listing(others)}, from before")
         paths = [str(folder / name) for name in files]
-        made = {"image": label, "files": paths, "seconds": seconds, "notice": notice}
-        networks = bundled_networks(prepared.method, self.sampling.upscale)
-        self.made.append({**made, "cut_out": prepared.method, "networks": networks})
+        made = {"image": label, "photos": list(labels), "files": paths, "seconds": seconds}
+        networks = [bundled_networks(one.method, self.sampling.upscale) for one in photos]
+        self.made.append(
+            {
+                **made,
+                "notice": next(iter(notices), None),
+                "cut_out": prepared.method,
+                "networks": list(dict.fromkeys(chain(*networks))),
+            }
+        )
+
+    def _prepared(
+        self, pipe: Zero123Pipeline, labels: Sequence[str], images: Sequence[Image]
+    ) -> list[Prepared] | None:
+        """Return the photos of one object as the model sees them; None where one is of no use."""
+        ratio = self.source.foreground_ratio
+        ratios = {} if ratio is None else {"foreground_ratio": ratio}
+        found = []
+        for label, image in zip(labels, images, strict=True):
+            try:
+                found.append(pipe.prepare(image, self.source.preprocess, **ratios))
+            except ValueError as error:
+                self.failed[label] = error
+                return None
+        return found
 
     def _sampled(
-        self, pipe: Zero123Pipeline, prepared: Prepared, poses: Sequence[RelativePose]
+        self, pipe: Zero123Pipeline, photos: Sequence[Prepared], poses: Sequence[RelativePose]
     ) -> list[Image]:
         import torch
 
@@ -270,10 +318,11 @@ class Making:
         with cast(Any, pipe).progress_bar(total=asked.evaluations(pipe) * rounds) as bar:
             return sampled_views(
                 pipe,
-                prepared,
+                photos,
                 poses,
                 lambda step: bar.update(),
                 self.consistency,
+                input_poses=[one.relative_to(self.photos[0]) for one in self.photos],
                 num_inference_steps=asked.num_inference_steps,
                 guidance_scale=asked.guidance_scale,
                 sampler=asked.sampler,
@@ -281,17 +330,22 @@ class Making:
                 eta=asked.eta,
                 generator=torch.Generator().manual_seed(asked.seed),
                 upscale=asked.upscale,
-                condition_elevation_deg=self.source.input_elevation_deg or 0.0,
+                condition_elevation_deg=self.photos[0].elevation_deg,
             )
 
-    def _origin(self, pipe: Zero123Pipeline, label: str, prepared: Prepared) -> dict[str, Any]:
+    def _origin(
+        self, pipe: Zero123Pipeline, labels: Sequence[str], prepared: Prepared
+    ) -> dict[str, Any]:
         """Return how the views came about, for transforms.json."""
         from zero123lib.diffusion.apps import made_by
 
-        how: dict[str, Any] = {"image": Path(label).name, "preprocess": self.source.preprocess}
+        names = [Path(label).name for label in labels]
+        how: dict[str, Any] = {"image": names[0], "preprocess": self.source.preprocess}
+        if len(names) > 1:
+            how["photos"] = names
         if self.verb == "orbit":
             how["consistency"] = self.consistency
-        return made_by(pipe, prepared, self.source.camera(), **how, **asdict(self.sampling))
+        return made_by(pipe, prepared, self.photos[0], **how, **asdict(self.sampling))
 
     def _end(self, pipe: Zero123Pipeline) -> int:
         """Tell what was made and what was not."""

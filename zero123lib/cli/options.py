@@ -70,6 +70,8 @@ Assignments = Annotated[
     list[str] | None, Parameter(name="--set", metavar="KEY=VALUE", consume_multiple=False)
 ]
 Mask = Annotated[Path | None, Parameter(metavar="PNG")]
+# Where several photos of one object were taken from.
+Cameras = Annotated[Path | None, Parameter(metavar="JSON")]
 
 
 THE_MODEL = Group.create_ordered("The model")

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,7 +17,17 @@ from zero123lib._errors import ArgumentError
 from zero123lib._files import check_folder
 from zero123lib._signals import StopRequest, stop_on_signals
 from zero123lib._words import count
-from zero123lib.cli.options import Degrees, Flag, Mask, Model, Seed, read_image, renaming, whole
+from zero123lib.cli.options import (
+    Cameras,
+    Degrees,
+    Flag,
+    Mask,
+    Model,
+    Seed,
+    read_image,
+    renaming,
+    whole,
+)
 from zero123lib.cli.telling import Telling, stage_bars
 
 if TYPE_CHECKING:
@@ -25,6 +35,7 @@ if TYPE_CHECKING:
 
     from zero123lib.reconstruction.engine import Finished, Progress
     from zero123lib.reconstruction.recipes import Recipe
+    from zero123lib.views.poses import RelativePose
 
     Begin = Callable[[StopRequest], Iterator[Progress | Finished]]
 
@@ -54,7 +65,8 @@ class Run:
 def reconstruct(
     photo: Annotated[str | None, Parameter(name="PHOTO")] = None,
     /,
-    *override: Annotated[str, Parameter(name="KEY=VALUE")],
+    *override: Annotated[str, Parameter(name="PHOTO|KEY=VALUE")],
+    cameras: Cameras = None,
     views: Annotated[Path | None, Parameter(metavar="FOLDER")] = None,
     mask: Mask = None,
     config: Annotated[str | None, Parameter(metavar="CONFIG")] = None,
@@ -64,7 +76,7 @@ def reconstruct(
     threestudio_root: Annotated[Path | None, Parameter(metavar="CLONE"), ENGINE] = None,
     telling: Telling = Telling(),
 ) -> int:
-    """Make a radiance field and a mesh of the object in one image.
+    """Make a radiance field and a mesh of the object in one image, or in several photos.
 
     CONFIG is a recipe, tiny-views, tiny-sds, views, given-views, zero123-sds,
     zero123-sjc or stable-zero123-sds, or a file in threestudio's YAML; KEY=VALUE,
@@ -83,13 +95,15 @@ def reconstruct(
         zero123 reconstruct photo.png --out run/
         zero123 reconstruct photo.png --config zero123-sds --out run/ seed=1
         zero123 reconstruct photo.png --config views --out run/ --resume
+        zero123 reconstruct a.png b.png --cameras posed/ --out run/
         zero123 reconstruct --views images/ --out run/
         zero123 reconstruct photo.png --out run/ --engine threestudio \\
             --threestudio-root threestudio/
 
     Args:
-        photo: an image of one object.
+        photo: an image of one object; with --cameras also several.
         override: of the recipe.
+        cameras: a transforms.json of `zero123 pose`, where the photos were taken from.
         views: in place of PHOTO and a model, images from all sides, and their cameras in a
             transforms.json: ours, NeRF's or nerfstudio's.
         mask: an image of PHOTO's size, white where the object is, to cut it out by.
@@ -107,10 +121,17 @@ def reconstruct(
         wanted = "threestudio's folder" if there else "none"
         got = "none" if threestudio_root is None else repr(str(threestudio_root))
         raise ArgumentError("threestudio_root", f"{wanted} with --engine {engine}", got)
+    words = [] if photo is None else [photo]
+    if cameras is not None:
+        words += [word for word in override if "=" not in word]
+        override = tuple(word for word in override if "=" in word)
+    elif more := [word for word in override if "=" not in word and Path(word).exists()]:
+        expected = "a transforms.json beside several photos of one object"
+        raise ArgumentError("cameras", expected, f"none beside {more[0]!r}")
     if views is not None:
         if photo is not None and "=" in photo:
             photo, override = None, (photo, *override)
-        _check_without_photo(photo, mask, run, model, threestudio_root)
+        _check_without_photo(photo, mask, cameras, run, model, threestudio_root)
         check_overrides(override)
         find_listing(views)
         recipe = read_recipe(config or "given-views", override)
@@ -118,7 +139,7 @@ def reconstruct(
             return _of_views(views, recipe, run, model, telling)
     if photo is None:
         raise ArgumentError("photo", "an image, or --views FOLDER", "none")
-    image = _loaded(photo, mask)
+    photos, run = _photos(words, mask, cameras, run)
     check_overrides(override)
     model.check()
     usual = "tiny-views" if model.model in (None, "tiny") else "views"
@@ -126,19 +147,27 @@ def reconstruct(
     if threestudio_root is None:
         recipe = read_recipe(config, override)
         with telling.hushed():
-            return _of_photo(image, recipe, run, model, telling)
+            return _of_photos(photos, recipe, run, model, telling)
+    if len(photos.images) > 1:
+        got = str(len(photos.images))
+        raise ArgumentError("photo", "one image with --engine threestudio", got)
     file = find_recipe(config)
     with telling.hushed():
-        _in_threestudio(image, file, threestudio_root, override, run, model, telling)
+        _in_threestudio(photos.images[0], file, threestudio_root, override, run, model, telling)
     return 0
 
 
 def _check_without_photo(
-    photo: str | None, mask: Path | None, run: Run, model: Model, clone: Path | None
+    photo: str | None,
+    mask: Path | None,
+    cameras: Path | None,
+    run: Run,
+    model: Model,
+    clone: Path | None,
 ) -> None:
     """Hold what tells of a photo or its model to none, beside --views."""
     others = {
-        "photo": photo, "mask": mask, "model": model.model,
+        "photo": photo, "mask": mask, "cameras": cameras, "model": model.model,
         "input_elevation_deg": run.input_elevation_deg,
         "threestudio_root": clone, "original_config": model.reading.original_config,
         "encoding": None if model.reading.encoding == "auto" else model.reading.encoding,
@@ -148,24 +177,59 @@ def _check_without_photo(
             raise ArgumentError(name, "none beside --views", repr(str(value)))
 
 
-def _loaded(photo: str, mask: Path | None) -> Image:
-    """Return the image of a file, of standard input, or of a folder that has one."""
+@dataclass(frozen=True)
+class Photos:
+    """Photos of one object.
+
+    Attributes:
+        labels: for people.
+        images: as they were read.
+        poses: of the cameras, relative to the first one's.
+    """
+
+    labels: list[str]
+    images: list[Image]
+    poses: list[RelativePose]
+
+
+def _photos(
+    words: Sequence[str], mask: Path | None, cameras: Path | None, run: Run
+) -> tuple[Photos, Run]:
+    """Read the image of a file, of standard input, or of a folder that has one; with --cameras
+    more of them, and how high the first camera stood."""
+    from zero123lib.views.poses import RelativePose
     from zero123lib.views.sources import named_images
 
-    named = named_images([photo])
-    if len(named) != 1:
-        raise ArgumentError("photo", "one image", f"{len(named)} in {photo!r}")
-    return read_image(named[0], mask)
+    named = named_images(words)
+    if cameras is None:
+        if len(named) != 1:
+            where = ", ".join(map(repr, words))
+            expected = "one image, or --cameras beside several of one object"
+            raise ArgumentError("photo", expected, f"{len(named)} in {where}")
+        image = read_image(named[0], mask)
+        return Photos([named[0].label], [image], [RelativePose()]), run
+    from zero123lib.views.photo_cameras import photo_cameras
+
+    if mask is not None and len(named) > 1:
+        raise ArgumentError("mask", "one image beside it", str(len(named)))
+    if run.input_elevation_deg is not None:
+        got = f"{run.input_elevation_deg:g}"
+        raise ArgumentError("input_elevation_deg", "none beside --cameras, which says it", got)
+    labels = [one.label for one in named]
+    placed = photo_cameras(cameras, labels)
+    poses = [one.relative_to(placed[0]) for one in placed]
+    images = [read_image(one, mask) for one in named]
+    return Photos(labels, images, poses), replace(run, input_elevation_deg=placed[0].elevation_deg)
 
 
-def _of_photo(
-    image: Image,
+def _of_photos(
+    photos: Photos,
     recipe: Recipe,
     run: Run,
     model: Model,
     telling: Telling,
 ) -> int:
-    """Reconstruct one image by our own engine."""
+    """Reconstruct the object of photos by our own engine."""
     from zero123lib.diffusion.apps import check_input_elevation
     from zero123lib.diffusion.card import about_model
     from zero123lib.reconstruction.engine import reconstruct as steps_of
@@ -173,24 +237,36 @@ def _of_photo(
     pipe = model.load(recipe.guidance.pretrained_model_name_or_path)
     check_input_elevation(pipe, run.input_elevation_deg, "input_elevation_deg")
     pipe.set_progress_bar_config(disable=True)
-    prepared = pipe.prepare(image, recipe.embedded.preprocess)
-    notice = pipe.notice(prepared)
+    prepared, about, notices = [], [f"model {about_model(pipe)}"], []
+    about += _about(recipe, run, str(pipe.device))
+    for label, image in zip(photos.labels, photos.images, strict=True):
+        try:
+            prepared.append(pipe.prepare(image, recipe.embedded.preprocess))
+        except ArgumentError as error:
+            raise (error if len(photos.images) == 1 else error.renamed(label)) from error
+        about.append(
+            prepared[-1].how if len(photos.images) == 1 else f"{label}: {prepared[-1].how}"
+        )
+        if notice := pipe.notice(prepared[-1]):
+            about.append(notice)
+            notices.append(notice)
 
     def begin(stop: StopRequest) -> Iterator[Progress | Finished]:
-        return steps_of(
-            prepared,
-            recipe,
-            pipe=pipe,
-            out=run.out,
-            seed=run.seed,
-            input_elevation_deg=run.input_elevation_deg,
-            max_steps=run.max_steps,
-            resume=run.resume,
-            stop=stop,
-        )
+        with renaming(recipe="config", input_poses="cameras"):
+            return steps_of(
+                prepared,
+                recipe,
+                pipe=pipe,
+                input_poses=photos.poses,
+                out=run.out,
+                seed=run.seed,
+                input_elevation_deg=run.input_elevation_deg,
+                max_steps=run.max_steps,
+                resume=run.resume,
+                stop=stop,
+            )
 
-    about = [f"model {about_model(pipe)}", *_about(recipe, run, str(pipe.device)), prepared.how]
-    return _carried_out(begin, [*about, *([notice] if notice else [])], notice, run, telling)
+    return _carried_out(begin, about, next(iter(notices), None), run, telling)
 
 
 def _of_views(views: Path, recipe: Recipe, run: Run, model: Model, telling: Telling) -> int:

@@ -43,11 +43,14 @@ def views(
     replacing files of these names. transforms.json has absolute cameras
     (OpenGL camera-to-world, z up): the image's own is at azimuth 0,
     --input-elevation and --input-radius. Of several images each gets a folder
-    in DIR; those that cannot be used are named at the end.
+    in DIR; those that cannot be used are named at the end. With --cameras they are
+    photos of one object, which all have their say.
 
         zero123 views photo.png --azimuth 0 45 90 --elevation 20 --out views/
         zero123 views photo.png --preset left behind --out views/
         zero123 views a.png b.png --steps 25 --out views/
+        zero123 pose front.png side.png --out posed/
+        zero123 views front.png side.png --cameras posed/transforms.json --out views/
 
     Args:
         images: image files (PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF or HEIC), folders of them, or -.
@@ -60,7 +63,7 @@ def views(
     given = (azimuth, elevation, radius, preset, sampling.seed)
     up = "elevation" if preset is None else "preset"
     return Making("views", out, source, model, sampling, telling).make(
-        images, lambda: _poses(*given), up
+        images, lambda camera: _poses(*given), up
     )
 
 
@@ -100,10 +103,15 @@ def orbit(
         path: ring, spiral, rise, sway or zoom, or a transforms.json.
     """
     making = Making("orbit", out, source, model, sampling, telling, consistency)
+    start = RelativePose(elevation, 0.0, radius)
     if path is None:
-        return making.make(images, lambda: around(count, elevation, radius), "elevation")
-    making.path = way = _path(path, RelativePose(elevation, 0.0, radius), source.camera())
-    return making.make(images, lambda: way.sample(count), "path")
+        return making.make(images, lambda camera: around(count, elevation, radius), "elevation")
+
+    def on_path(camera: Pose) -> list[RelativePose]:
+        making.path = way = _path(path, start, camera)
+        return way.sample(count)
+
+    return making.make(images, on_path, "path")
 
 
 def _path(name: str, start: RelativePose, camera: Pose) -> CameraPath:

@@ -126,7 +126,7 @@ def _own_view_is_photo(prepared: Prepared, upscale: int) -> bool:
 
 def sampled_views(
     pipe: Zero123Pipeline,
-    prepared: Prepared,
+    prepared: Prepared | Sequence[Prepared],
     poses: Sequence[RelativePose],
     on_step: Callable[[SampleStep], Any],
     consistency: Consistency = "none",
@@ -135,11 +135,13 @@ def sampled_views(
     """Make one view per pose. Nothing of the pipeline changes, so calls may run side by side.
 
     Args:
+        prepared: one photo, or several, whose cameras are the option ``input_poses``.
         on_step: told of every finished step; with "viewfusion" every view has its own.
         consistency: see :mod:`zero123lib.diffusion.consistency`.
         **options: of :meth:`Zero123Pipeline.views`.
     """
-    condition = pipe.encode(prepared)
+    photos = [prepared] if isinstance(prepared, Prepared) else prepared
+    conditions = [pipe.encode(one) for one in photos]
     return to_pils(
-        consistent_views(pipe, condition, poses, consistency, on_step=on_step, **options)
+        consistent_views(pipe, conditions, poses, consistency, on_step=on_step, **options)
     )

@@ -20,7 +20,7 @@ from torch import Tensor
 from zero123lib._choices import Consistency
 from zero123lib.diffusion import arguments, samplers
 from zero123lib.diffusion.outputs import Condition
-from zero123lib.diffusion.several import distances_deg, view_weights
+from zero123lib.diffusion.several import check_input_poses, distances_deg, view_weights
 from zero123lib.views.images import Prepared, to_pil
 from zero123lib.views.poses import RelativePose
 
@@ -35,10 +35,11 @@ _HANDICAP_DEG = 20.0
 
 def consistent_views(
     pipe: Pipeline,
-    condition: Condition,
+    condition: Condition | Sequence[Condition],
     poses: Sequence[RelativePose],
     consistency: Consistency,
     *,
+    input_poses: Sequence[RelativePose] | None = None,
     generator: torch.Generator | list[torch.Generator] | None = None,
     latents: Tensor | None = None,
     **options: Any,
@@ -46,6 +47,7 @@ def consistent_views(
     """Make views that agree, one per pose, ``[N, 3, H, W]`` in [-1, 1], float32.
 
     Args:
+        condition, input_poses: one photo, or several with their cameras.
         consistency: see the top of the module.
         generator, latents: as for :meth:`~zero123lib.diffusion.pipeline.Zero123Pipeline.sample`.
         **options: of :meth:`~zero123lib.diffusion.pipeline.Zero123Pipeline.views`.
@@ -53,38 +55,40 @@ def consistent_views(
     arguments.check_choice("consistency", consistency, Consistency)
     arguments.check_poses(poses)
     arguments.check_generator(generator, len(poses))
+    photos, origins = check_input_poses(condition, input_poses)
     if consistency == "viewfusion":
-        return _one_by_one(pipe, condition, poses, generator, latents, **options)
+        return _one_by_one(pipe, photos, origins, poses, generator, latents, **options)
     noise: dict[str, Any] = {"generator": generator, "latents": latents}
-    return pipe.views(condition, poses, mutual=consistency == "mutual", **noise, **options)
+    mutual = consistency == "mutual"
+    return pipe.views(photos, poses, input_poses=origins, mutual=mutual, **noise, **options)
 
 
 def _one_by_one(
     pipe: Pipeline,
-    condition: Condition,
+    photos: Sequence[Condition],
+    photo_poses: Sequence[RelativePose],
     poses: Sequence[RelativePose],
     generator: torch.Generator | list[torch.Generator] | None,
     latents: Tensor | None,
     **options: Any,
 ) -> Tensor:
-    """Make views from the photo's camera outwards, to both sides in turn."""
+    """Make views from the photos' cameras outwards, to both sides in turn."""
     if latents is None:
         # Where the model runs, also while offloading has its weights elsewhere.
         device = pipe._execution_device
         latents = samplers.unit_noise(pipe.latent_shape, len(poses), generator, device)
     latents = arguments.checked_latents(latents, (len(poses), *pipe.latent_shape))
-    here = RelativePose()
-    order = distances_deg([here], poses)[:, 0].argsort(stable=True).tolist()
+    order = distances_deg(photo_poses, poses).amin(1).argsort(stable=True).tolist()
     made: dict[int, Tensor] = {}
     known: dict[int, Condition] = {}
     for place in order:
         away = distances_deg([poses[one] for one in known], [poses[place]])[0] if known else None
         nearest = [] if away is None else away.argsort(stable=True)[:_MEMORY].tolist()
         before = [list(known)[one] for one in nearest]
-        origins = [here, *(poses[one] for one in before)]
-        handicaps = [0.0] + [_HANDICAP_DEG] * len(before)
+        origins = [*photo_poses, *(poses[one] for one in before)]
+        handicaps = [0.0] * len(photos) + [_HANDICAP_DEG] * len(before)
         view = pipe.views(
-            [condition, *(known[one] for one in before)],
+            [*photos, *(known[one] for one in before)],
             [poses[place]],
             input_poses=origins,
             input_weights=view_weights(origins, [poses[place]], handicaps_deg=handicaps),

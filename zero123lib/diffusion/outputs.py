@@ -26,8 +26,9 @@ class Zero123PipelineOutput(BaseOutput):
 
     Attributes:
         images: one per pose, see :data:`OutputType`.
-        prepared: the condition as the model saw it.
-        notice: what to tell the user about this image, when it is far from the model's world.
+        prepared: the condition as the model saw it, of several the first.
+        notice: what to tell the user about an image that is far from the model's world, of several
+            the first such one.
     """
 
     images: list[Image.Image] | np.ndarray | Tensor

@@ -381,7 +381,7 @@ class Zero123Pipeline(Zero123Model):
         arguments.check_tensor_inputs(names)
         arguments.check_poses(poses)
         inputs = self._prepared(image, preprocess, foreground_ratio)
-        conditions, prepared = [self.encode(one) for one in inputs], inputs[0]
+        conditions = [self.encode(one) for one in inputs]
         steps = self.sample(
             conditions,
             poses,
@@ -405,16 +405,17 @@ class Zero123Pipeline(Zero123Model):
         if output_type != "latent":
             views = self.finish(final, conditions[0], poses, max_batch_size, upscale)
             made = in_form(views, output_type)
-        output = self._told(made, prepared)
+        output = self._told(made, inputs)
         return output if return_dict else output.to_tuple()
 
     def orbit(
         self,
-        image: ImageSource | Tensor,
+        image: ImageSource | Tensor | Sequence[ImageSource | Tensor],
         count: int = 16,
         *,
         elevation_deg: float = 0.0,
         radius: float = 0.0,
+        input_poses: Sequence[RelativePose] | None = None,
         consistency: Consistency = "none",
         preprocess: Preprocess = "auto",
         foreground_ratio: float | None = None,
@@ -424,17 +425,21 @@ class Zero123Pipeline(Zero123Model):
         """Make ``count`` views evenly around the object, the first at azimuth 0.
 
         Args:
-            elevation_deg, radius: of all cameras, relative to the image's.
+            image, input_poses: one image, or several with their cameras, as for :meth:`__call__`.
+            elevation_deg, radius: of all cameras, relative to the first image's.
             consistency: how the views come to agree, see
                 :mod:`zero123lib.diffusion.consistency`.
             **options: of :meth:`views`; the others as for :meth:`__call__`.
         """
         arguments.check_choice("output_type", output_type, Literal["pil", "np", "pt"])
         arguments.check_whole("count", count, 1)
-        prepared = self.prepare(image, preprocess, foreground_ratio)
+        inputs = self._prepared(image, preprocess, foreground_ratio)
+        conditions = [self.encode(one) for one in inputs]
         poses = around(count, elevation_deg, radius)
-        views = consistent_views(self, self.encode(prepared), poses, consistency, **options)
-        return self._told(in_form(views, output_type), prepared)
+        views = consistent_views(
+            self, conditions, poses, consistency, input_poses=input_poses, **options
+        )
+        return self._told(in_form(views, output_type), inputs)
 
     def _prepared(
         self,
@@ -455,13 +460,13 @@ class Zero123Pipeline(Zero123Model):
                 raise error.renamed(f"image[{place}]") from error
         return found
 
-    def _told(self, made: Any, prepared: Prepared) -> Zero123PipelineOutput:
-        """End a call: ask for the notice and log it, and let offloaded models go."""
-        notice = self.notice(prepared)
+    def _told(self, made: Any, inputs: Sequence[Prepared]) -> Zero123PipelineOutput:
+        """End a call: ask for the first notice and log it, and let offloaded models go."""
+        notice = next(filter(None, map(self.notice, inputs)), None)
         self.maybe_free_model_hooks()
         if notice is not None:
             _logger.warning(notice)
-        return Zero123PipelineOutput(made, prepared, notice)
+        return Zero123PipelineOutput(made, inputs[0], notice)
 
     def _sampler_or_scheduler(self, sampler: Sampler | None) -> Any:
         """Return what runs: the sampler that is named, or else the scheduler."""

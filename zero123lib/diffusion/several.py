@@ -49,14 +49,23 @@ def check_input_poses(
         raise ArgumentError("condition", "at least one", "an empty list")
     if input_poses is None and len(found) == 1:
         return found, [RelativePose()]
-    expected = f"one per image ({len(found)}), the first one zero"
-    if input_poses is None or len(input_poses) != len(found):
+    return found, check_input_count(len(found), input_poses)
+
+
+def check_input_count(count: int, input_poses: Sequence[RelativePose] | None) -> list[RelativePose]:
+    """Return the cameras of ``count`` images, the first at zero.
+
+    Raises:
+        ArgumentError: there is not one for each, or the first is elsewhere.
+    """
+    expected = f"one per image ({count}), the first one zero"
+    if input_poses is None or len(input_poses) != count or not count:
         got = "none" if input_poses is None else str(len(input_poses))
         raise ArgumentError("input_poses", expected, got)
     arguments.check_poses(input_poses, "input_poses")
     if input_poses[0] != RelativePose():
         raise ArgumentError("input_poses", expected, str(input_poses[0]))
-    return found, list(input_poses)
+    return list(input_poses)
 
 
 def _kinds(given: Any) -> str:
@@ -160,16 +169,29 @@ def conditioned(
     def ask(
         x: Tensor, t: Tensor, scales: Sequence[float], deep: DeepFeatures | None
     ) -> list[Tensor]:
+        # Without any image all say the same, unless attention still reaches each one's own view.
+        count = len(conditions) if mutual or any(scales) else 1
+        once = count > 1 and not mutual and any(scale != 1 for scale in scales)
         unets = [one.at(x, t) for one in beside] or [pipe.unet] * len(conditions)
         # What deep blocks said is remembered of one UNet's rows, as many as there are views.
         kept = deep if len(conditions) == 1 and not mutual else None
         made = [
-            guided(unet, x, t, one.concat, context, scales, max_batch_size, kept)
-            for unet, one, context in zip(unets, conditions, contexts, strict=True)
+            guided(unets[i], x, t, conditions[i].concat, contexts[i], asked, max_batch_size, kept)
+            for i, asked in enumerate(_asked(scales, count, once))
         ]
         if len(made) == 1:
             return made[0]
         shares = weights.to(x).T[..., None, None, None]
+        if once:
+            null = made[0][0]
+            mean = (torch.stack([one[-1] for one in made]) * shares).sum(0)
+            return [null.lerp(mean, scale) for scale in scales]
         return [(torch.stack(at_scale) * shares).sum(0) for at_scale in zip(*made, strict=True)]
 
     return ask
+
+
+def _asked(scales: Sequence[float], count: int, once: bool) -> list[Sequence[float]]:
+    """Return the guidance scales that the model is asked for with each image; with ``once`` only
+    the first is asked without it, too."""
+    return [[0.0, 1.0], *[[1.0]] * (count - 1)] if once else [scales] * count

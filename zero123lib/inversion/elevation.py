@@ -20,11 +20,11 @@ from zero123lib.diffusion import arguments
 from zero123lib.diffusion.apps import needs_input_elevation
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.diffusion.schedule import Schedule
-from zero123lib.inversion.confidence import TRUSTED, confidence, corrected
+from zero123lib.inversion.confidence import TRUSTED, calibration, confidence, corrected
 from zero123lib.inversion.poses import check_shows_something
 from zero123lib.inversion.solid import agreement
 from zero123lib.views.cameras import spherical_to_camera
-from zero123lib.views.images import ImageSource, Preprocess, alpha_from_white
+from zero123lib.views.images import ImageSource, Prepared, Preprocess, alpha_from_white
 from zero123lib.views.poses import RelativePose
 
 # Those that are asked about, degrees.
@@ -52,6 +52,7 @@ class ElevationEstimate:
         candidates_deg: ``[E]``, elevations that were asked about, rising.
         agreements: ``[E]``, how well one solid explains the views at each, in [0, 1].
         signs: what the confidence follows from.
+        prepared: the photo as the model saw it.
         notice: one sentence where the photo is far from what the model knows; its confidence, which
             objects like the model's taught, then means nothing.
     """
@@ -62,6 +63,7 @@ class ElevationEstimate:
     candidates_deg: Tensor
     agreements: Tensor
     signs: tuple[float, ...]
+    prepared: Prepared
     notice: str | None
 
     @property
@@ -150,13 +152,15 @@ def estimate_elevation(
     one, other = (peak(candidates, half) for half in halves)
     most = float(agreements.max())
     signs = (10 * (1 - most), 10 * (most - float(agreements.min())), abs(one - other) / 30)
+    known = calibration(pipe)
     return ElevationEstimate(
-        corrected(pipe.model_name, raw),
-        confidence(pipe.model_name, "elevation", signs),
+        corrected(known, raw),
+        confidence(known, "elevation", signs),
         raw,
         candidates,
         agreements,
         signs,
+        prepared,
         pipe.notice(prepared),
     )
 

@@ -66,6 +66,20 @@ class Landscape:
     def __add__(self, other: Landscape) -> Landscape:
         return Landscape(self.losses + other.losses, self.elevations_deg, self.azimuths_deg)
 
+    def of(self, losses: Tensor) -> Landscape:
+        """Return a table of the same cameras with losses ``[E * A]``, over their median.
+
+        Raises:
+            NotFiniteError: a loss is NaN or infinite.
+        """
+        if not bool(losses.isfinite().all()):
+            raise NotFiniteError(
+                "losses: expected finite numbers, got NaN or infinity; where it computes in half "
+                "precision, float32 or bfloat16 reaches farther"
+            )
+        table = (losses / losses.median().clamp_min(1e-12)).reshape(self.losses.shape)
+        return Landscape(table, self.elevations_deg, self.azimuths_deg)
+
     def scaled(self, factor: float) -> Landscape:
         """Return the landscape with its losses times a factor."""
         return Landscape(self.losses * factor, self.elevations_deg, self.azimuths_deg)
@@ -98,6 +112,13 @@ class Landscape:
         return image
 
 
+def empty_landscape() -> Landscape:
+    """Return the table of all cameras that are asked about, its losses 0."""
+    azimuths = torch.arange(AZIMUTHS) * (360.0 / AZIMUTHS) - 180.0
+    elevations = torch.tensor(ELEVATIONS_DEG)
+    return Landscape(torch.zeros(len(elevations), AZIMUTHS), elevations, azimuths)
+
+
 def landscape(
     pipe: Zero123Pipeline,
     source: Photo,
@@ -114,22 +135,14 @@ def landscape(
     Raises:
         NotFiniteError: a loss is NaN or infinite.
     """
-    azimuths = torch.arange(AZIMUTHS) * (360.0 / AZIMUTHS) - 180.0
-    elevations = torch.tensor(ELEVATIONS_DEG)
-    empty = Landscape(torch.zeros(len(elevations), AZIMUTHS), elevations, azimuths)
+    empty = empty_landscape()
     here = torch.tensor([source_elevation_deg, 0.0, 0.0])
     steps = empty.cameras()
     with torch.no_grad():
         found = pose_losses(
             pipe, source, target, here.expand_as(steps), here + steps, noises, max_batch_size
         ).cpu()
-    if not bool(found.isfinite().all()):
-        raise NotFiniteError(
-            "losses: expected finite numbers, got NaN or infinity; where it computes in half "
-            "precision, float32 or bfloat16 reaches farther"
-        )
-    table = (found / found.median().clamp_min(1e-12)).reshape(len(elevations), AZIMUTHS)
-    return Landscape(table, elevations, azimuths)
+    return empty.of(found)
 
 
 def turn_deg(a: Tensor, b: Tensor, elevation_deg: float) -> Tensor:

@@ -101,16 +101,15 @@ def pose_losses(
         ``[N]`` float32, with a gradient in the cameras where they ask for one.
     """
     schedule = Schedule.from_scheduler(pipe.scheduler)
-    vectors = _vectors(source_cameras, target_cameras, pipe.config["encoding"])
-    embedding = source.condition.embedding.to(pipe.camera_projection.dtype)
-    tokens = pipe.camera_projection(embedding.expand(len(vectors), -1), vectors.to(embedding))
-    total, weights = torch.zeros(len(vectors), device=embedding.device), channel_weights(pipe)
+    tokens = camera_tokens(pipe, source.condition, source_cameras, target_cameras)
+    count, device = len(tokens), tokens.device
+    total, weights = torch.zeros(count, device=device), channel_weights(pipe)
     for draw in noises:
         noisy = schedule.add_noise(target.latents, draw.noise, draw.timestep)
         wanted = schedule.target(target.latents, draw.noise, draw.timestep)
         (made,) = guided(
             pipe.unet,
-            noisy.expand(len(vectors), -1, -1, -1),
+            noisy.expand(count, -1, -1, -1),
             torch.tensor(draw.timestep, device=noisy.device),
             source.condition.concat,
             tokens,
@@ -119,6 +118,16 @@ def pose_losses(
         )
         total = total + ((made - wanted).square() * weights).flatten(1).mean(1)
     return total / len(noises)
+
+
+def camera_tokens(
+    pipe: Zero123Pipeline, condition: Condition, source_cameras: Tensor, target_cameras: Tensor
+) -> Tensor:
+    """Return context tokens ``[N, 1, D]`` of a photo for pairs of cameras ``[N, 3]``, with a
+    gradient in the cameras where they ask for one."""
+    vectors = _vectors(source_cameras, target_cameras, pipe.config["encoding"])
+    embedding = condition.embedding.to(pipe.camera_projection.dtype)
+    return pipe.camera_projection(embedding.expand(len(vectors), -1), vectors.to(embedding))
 
 
 def _vectors(source: Tensor, target: Tensor, encoding: Encoding) -> Tensor:

@@ -1,8 +1,10 @@
 """The relative pose between photos of one object: :func:`estimate_poses`.
 
 First the sphere about each photo's camera is searched for each other photo, both ways; then the
-deepest places are refined by descent (see :mod:`zero123lib.inversion.refine`). Photos are framed as
-for the model, so that distances are those at which the object would fill the same frame.
+deepest places are refined. A model that predicts clean latents shows the mean view of any camera in
+one evaluation, and these are compared with the photos (:mod:`zero123lib.inversion.framed`); any
+other is asked for its denoising loss (:mod:`zero123lib.inversion.refine`). Photos are framed as for
+the model, so that distances are those at which the object would fill the same frame.
 """
 
 from __future__ import annotations
@@ -20,10 +22,12 @@ from zero123lib._errors import ArgumentError
 from zero123lib.diffusion import arguments
 from zero123lib.diffusion.apps import needs_input_elevation
 from zero123lib.diffusion.pipeline import Zero123Pipeline
-from zero123lib.inversion.confidence import TRUSTED, confidence
+from zero123lib.diffusion.schedule import Schedule
+from zero123lib.inversion.confidence import TRUSTED, calibration, confidence
+from zero123lib.inversion.framed import FramedViews
 from zero123lib.inversion.landscape import Landscape, landscape, turn_deg
 from zero123lib.inversion.losses import Photo, draws, encoded
-from zero123lib.inversion.refine import refined, starts, total_losses
+from zero123lib.inversion.refine import Pair, refined, starts, total_losses
 from zero123lib.views.errors import ImageError
 from zero123lib.views.images import ImageSource, Prepared, Preprocess
 from zero123lib.views.poses import Pose, RelativePose, absolute_poses, wrap_azimuth_deg
@@ -34,7 +38,9 @@ MAX_PHOTOS = 8
 _SAME, _SAME_PX = 0.045, 32
 # A photo whose colours vary by less, over all of it, shows nothing.
 _NOTHING = 0.02
-_STARTS, _STEPS = 2, 16
+_STARTS, _STEPS, _ROUNDS = 3, 16, 3
+# Within a degree of a pole a camera is on it.
+_HIGHEST_DEG = 89.0
 # Where the refinement's noise begins and ends, as shares of the schedule.
 _NOISES = (0.8, 0.5)
 # The draws that the search and the choice between the refined starts take, as such shares.
@@ -105,7 +111,7 @@ def estimate_poses(
     preprocess: Preprocess = "auto",
     seed: int = 0,
     starts_count: int = _STARTS,
-    steps: int = _STEPS,
+    steps: int | None = None,
     max_batch_size: int | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> PoseEstimate:
@@ -118,6 +124,8 @@ def estimate_poses(
         seed: of the noise.
         starts_count: how many places are refined.
         steps: of the refinement; 0 leaves the best place of the search, within about 10 degrees.
+            None takes 3 for a model that predicts clean latents, which halves its step from one to
+            the next, and 16 of a descent for any other.
         max_batch_size: rows per batch of the UNet, the bound on memory; None means 8.
         on_step: told of each unit of work and of how many there are.
 
@@ -128,57 +136,112 @@ def estimate_poses(
     batch = arguments.batch_size(max_batch_size)
     arguments.check_whole("seed", seed)
     arguments.check_whole("starts_count", starts_count, 1)
-    arguments.check_whole("steps", steps)
+    if steps is not None:
+        arguments.check_whole("steps", steps)
     if elevation_deg is not None:
         arguments.check_number("elevation_deg", elevation_deg, -90.0, 90.0)
     if needs_input_elevation(pipe) and elevation_deg is None:
         expected = "that of the first photo's camera, which the model is conditioned on"
         raise ArgumentError("elevation_deg", expected, "None")
+    clean = Schedule.from_scheduler(pipe.scheduler).prediction_type == "sample"
+    steps = (_ROUNDS if clean else _STEPS) if steps is None else steps
     photos, base = _photos(pipe, images, preprocess), elevation_deg or 0.0
     count, generator = len(photos), torch.Generator().manual_seed(seed)
-    ways = list(itertools.permutations(range(count), 2))
-    tell = _counted(on_step, len(ways) + steps + 1)
-    noises = draws(pipe, _timesteps(pipe, _SEARCH), generator)
-    tables = {}
-    for i, j in ways:
-        tables[i, j] = landscape(pipe, photos[i], photos[j], noises, base, batch)
-        tell()
-    both = {
-        (i, j): (tables[i, j] + tables[j, i].turned_round()).scaled(0.5)
-        for i, j in itertools.combinations(range(count), 2)
-    }
-    begin = starts(both, count, starts_count)
-    found = begin
-    first, last = _timesteps(pipe, _NOISES)
-    if steps:
-        found = refined(
-            pipe,
-            photos,
-            begin,
-            elevation_deg=base,
-            steps=steps,
-            timesteps=(first, last),
-            generator=generator,
-            max_batch_size=batch,
-            on_step=lambda step, total: tell(),
-        )
-    noises = draws(pipe, _timesteps(pipe, _CHOICE), generator)
-    with torch.no_grad():
-        place = torch.tensor([base, 0.0, 0.0])
-        chosen = found[total_losses(pipe, photos, found + place, noises, batch).argmin()]
-    tell()
+    bounds_deg = (-_HIGHEST_DEG - base, _HIGHEST_DEG - base)
+    search = _Search(pipe, photos, base, generator, batch, bounds_deg, starts_count)
+    tables, chosen = (search.by_views if clean else search.by_loss)(steps, on_step)
+    both = _pairs(tables, count)
     signs = [
         _signs(both[0, j], tables[0, j], tables[j, 0].turned_round(), chosen[j])
         for j in range(1, count)
     ]
+    known = calibration(pipe)
     return PoseEstimate(
         [RelativePose(e, wrap_azimuth_deg(a), r) for e, a, r in chosen.tolist()],
-        [confidence(pipe.model_name, "pose", one) for one in signs],
+        [confidence(known, "pose", one) for one in signs],
         [both[0, j] for j in range(1, count)],
         signs,
         [photo.prepared for photo in photos],
         next(filter(None, (pipe.notice(photo.prepared) for photo in photos)), None),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class _Search:
+    """Hold what both searches need; each returns the tables of all ordered pairs, and cameras
+    ``[n, 3]``."""
+
+    pipe: Zero123Pipeline
+    photos: list[Photo]
+    elevation_deg: float
+    generator: torch.Generator
+    batch: int
+    bounds_deg: tuple[float, float]
+    starts_count: int
+
+    def _starts(self, tables: dict[Pair, Landscape]) -> Tensor:
+        count = len(self.photos)
+        found = starts(_pairs(tables, count), count, self.starts_count)
+        found[..., 0].clamp_(*self.bounds_deg)
+        return found
+
+    def by_views(
+        self, steps: int, on_step: Callable[[int, int], None] | None
+    ) -> tuple[dict[Pair, Landscape], Tensor]:
+        """Compare the photos with the mean views that a model of clean latents makes."""
+        tell = _counted(on_step, len(self.photos) + steps + 1)
+        (noise,) = draws(self.pipe, _timesteps(self.pipe, [1.0]), self.generator)
+        views = FramedViews(self.pipe, self.photos, noise, self.batch)
+        tables = views.landscapes(self.elevation_deg, tell)
+        place = torch.tensor([self.elevation_deg, 0.0, 0.0])
+        bounds_deg = (-_HIGHEST_DEG, _HIGHEST_DEG)
+        found = views.refined(self._starts(tables) + place, steps, bounds_deg, tell)
+        best = views.total(found, range(len(self.photos))).argmin()
+        chosen = views.with_radii(found[best]) - place
+        tell()
+        return tables, chosen
+
+    def by_loss(
+        self, steps: int, on_step: Callable[[int, int], None] | None
+    ) -> tuple[dict[Pair, Landscape], Tensor]:
+        """Ask any model for its denoising loss, and descend in it."""
+        pipe, photos, base = self.pipe, self.photos, self.elevation_deg
+        ways = list(itertools.permutations(range(len(photos)), 2))
+        tell = _counted(on_step, len(ways) + steps + 1)
+        noises = draws(pipe, _timesteps(pipe, _SEARCH), self.generator)
+        tables = {}
+        for i, j in ways:
+            tables[i, j] = landscape(pipe, photos[i], photos[j], noises, base, self.batch)
+            tell()
+        found = self._starts(tables)
+        first, last = _timesteps(pipe, _NOISES)
+        if steps:
+            found = refined(
+                pipe,
+                photos,
+                found,
+                elevation_deg=base,
+                bounds_deg=self.bounds_deg,
+                steps=steps,
+                timesteps=(first, last),
+                generator=self.generator,
+                max_batch_size=self.batch,
+                on_step=lambda step, total: tell(),
+            )
+        noises = draws(pipe, _timesteps(pipe, _CHOICE), self.generator)
+        with torch.no_grad():
+            place = torch.tensor([base, 0.0, 0.0])
+            best = total_losses(pipe, photos, found + place, noises, self.batch).argmin()
+        tell()
+        return tables, found[best]
+
+
+def _pairs(tables: dict[Pair, Landscape], count: int) -> dict[Pair, Landscape]:
+    """Join both ways of each pair (i, j), i < j, of tables of all ordered pairs."""
+    return {
+        (i, j): (tables[i, j] + tables[j, i].turned_round()).scaled(0.5)
+        for i, j in itertools.combinations(range(count), 2)
+    }
 
 
 def _signs(

@@ -79,6 +79,7 @@ def refined(
     begin: Tensor,
     *,
     elevation_deg: float,
+    bounds_deg: tuple[float, float],
     steps: int,
     timesteps: tuple[int, int],
     generator: torch.Generator,
@@ -90,6 +91,7 @@ def refined(
     Args:
         begin: ``[S, n, 3]``.
         elevation_deg: of the first camera, for models that are conditioned on it.
+        bounds_deg: of elevations, relative to the first camera's.
         timesteps: the first step's and the last one's.
         on_step: told of each step and of how many there are.
 
@@ -110,6 +112,7 @@ def refined(
         (free.grad,) = torch.autograd.grad(loss, [free])
         optimizer.step()
         with torch.no_grad():
+            free[..., 0].clamp_(bounds_deg[0] / _UNITS[0], bounds_deg[1] / _UNITS[0])
             free[..., 2].clamp_(-_MOST_RADIUS / _UNITS[2], _MOST_RADIUS / _UNITS[2])
         if on_step is not None:
             on_step(step + 1, steps)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from zero123lib.reconstruction import outputs
 from zero123lib.reconstruction.distilled import Distilling
 from zero123lib.reconstruction.faults import ReconstructionError, Stage, check_filled, check_losses
 from zero123lib.reconstruction.fitted import FittingViews, MakingViews
-from zero123lib.reconstruction.input_view import input_view
+from zero123lib.reconstruction.input_view import check_photos, input_views
 from zero123lib.reconstruction.posed import PosedViews
 from zero123lib.reconstruction.progress import Finished, Progress
 from zero123lib.reconstruction.recipes import Recipe
@@ -45,6 +45,7 @@ from zero123lib.reconstruction.state import (
 )
 from zero123lib.reconstruction.subject import Photo, Posed, Subject
 from zero123lib.views.images import ImageSource, Prepared
+from zero123lib.views.poses import RelativePose
 
 _PREVIEW_PX = 96
 _EMPTY_CHECK_STEPS = 25
@@ -53,10 +54,11 @@ _SAVE_VIEWS_S = 10.0
 
 
 def reconstruct(
-    image: ImageSource | Tensor | Prepared,
+    image: ImageSource | Tensor | Prepared | Sequence[ImageSource | Tensor | Prepared],
     recipe: Recipe,
     *,
     pipe: Zero123Pipeline,
+    input_poses: Sequence[RelativePose] | None = None,
     out: str | Path | None = None,
     seed: int | None = None,
     input_elevation_deg: float | None = None,
@@ -70,9 +72,12 @@ def reconstruct(
     input's camera at azimuth 0 and ``input_elevation_deg``.
 
     Args:
-        image: as :meth:`Zero123Pipeline.prepare` takes it, or what that returned.
+        image: as :meth:`Zero123Pipeline.prepare` takes it, or what that returned; or a list of
+            several photos of the object, for a recipe that begins with views.
         recipe: from :func:`zero123lib.reconstruction.recipes.read_recipe`.
         pipe: the model, on the device to work on.
+        input_poses: of several photos, relative to the first, as
+            :func:`zero123lib.inversion.poses.estimate_poses` finds them.
         out: folder to write; None keeps all in memory.
         seed: of all that is drawn; None is the recipe's.
         input_elevation_deg: of the camera that took the image; None is the recipe's.
@@ -94,7 +99,10 @@ def reconstruct(
     if not -90 <= elevation <= 90:
         raise ArgumentError("input_elevation_deg", "degrees in [-90, 90]", f"{elevation:g}")
     _check_run(out, max_steps, resume)
-    subject = Photo(input_view(image, recipe, pipe, elevation), pipe)
+    photos: Any = list(image) if isinstance(image, (list, tuple)) else [image]
+    places = check_photos(recipe, photos, input_poses)
+    view, *others = input_views(photos, recipe, pipe, elevation, places)
+    subject = Photo(view, pipe, tuple(others))
     return _begun(subject, recipe, out, seed, max_steps, resume, stop)
 
 
@@ -254,10 +262,10 @@ class _Run:
         if isinstance(subject, Posed):
             return self._fitting(subject.views)
         if name == "views":
-            return MakingViews(recipe, subject.view, subject.pipe, self.seed)
+            return MakingViews(recipe, subject, self.seed)
         before = self.stages[-1] if self.stages else None
         if isinstance(before, MakingViews):
-            views = PosedViews.of_input(recipe, subject.view, before.images, before.poses)
+            views = PosedViews.of_input(recipe, subject.photos, before.images, before.poses)
             return self._fitting(views)
         field = None if before is None else before.field
         return Distilling(recipe, subject.view, subject.pipe, self.seed, field)

@@ -9,17 +9,17 @@ from typing import Any
 
 import torch
 
-from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.fields.fitting import FitSettings, Fitting
 from zero123lib.fields.levels import silhouette_iso_level
 from zero123lib.fields.occupancy import evaluate
 from zero123lib.fields.silhouettes import Silhouette, with_silhouette
 from zero123lib.fields.voxels import VoxelField
 from zero123lib.reconstruction.cameras import ring_poses
-from zero123lib.reconstruction.input_view import InputView, made_views
+from zero123lib.reconstruction.input_view import made_views
 from zero123lib.reconstruction.posed import PosedViews
 from zero123lib.reconstruction.recipes import Recipe
 from zero123lib.reconstruction.schedules import C
+from zero123lib.reconstruction.subject import Photo
 
 _STEEPNESS = 3
 # Densities per world unit: opaque within a cell or two, and nothing to see.
@@ -36,10 +36,11 @@ class MakingViews:
 
     name = "views"
 
-    def __init__(self, recipe: Recipe, view: InputView, pipe: Zero123Pipeline, seed: int) -> None:
-        self.poses = ring_poses(recipe.embedded.views, view.camera.pose)
-        self.images = torch.zeros(0, 3, pipe.image_size, pipe.image_size)
-        self._recipe, self._view, self._pipe, self._seed = recipe, view, pipe, seed
+    def __init__(self, recipe: Recipe, subject: Photo, seed: int) -> None:
+        size = subject.pipe.image_size
+        self.poses = ring_poses(recipe.embedded.views, subject.camera.pose)
+        self.images = torch.zeros(0, 3, size, size)
+        self._recipe, self._subject, self._seed = recipe, subject, seed
         self._making = None
         self.field = None
 
@@ -56,11 +57,13 @@ class MakingViews:
     def advance(self) -> Mapping[str, float]:
         """Make some more views."""
         if self._making is None:
+            subject = self._subject
             self._making = made_views(
-                self._pipe,
-                self._pipe.encode(self._view.prepared),
+                subject.pipe,
+                [subject.pipe.encode(one.prepared) for one in subject.photos],
+                subject.input_poses,
                 self._recipe,
-                self._view.camera,
+                subject.camera,
                 self.poses,
                 self._seed,
                 self.step,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,10 +11,11 @@ from torch import Tensor
 
 from zero123lib._errors import ArgumentError
 from zero123lib.diffusion.pipeline import Condition, Zero123Pipeline
+from zero123lib.diffusion.several import check_input_count
 from zero123lib.reconstruction.cameras import OrbitCamera, input_camera
 from zero123lib.reconstruction.recipes import Recipe
 from zero123lib.views.images import MOST_DARKNESS, ImageSource, Prepared, alpha_from_white
-from zero123lib.views.poses import Pose
+from zero123lib.views.poses import Pose, RelativePose
 
 # Views that are made at once: a stop is heard between them.
 VIEWS_AT_ONCE = 4
@@ -25,7 +26,7 @@ _LEAST_PIXELS = 16
 
 @dataclass(frozen=True, eq=False)
 class InputView:
-    """The image that all comes from.
+    """An image that all comes from.
 
     Attributes:
         prepared: as the model is conditioned on it.
@@ -92,9 +93,60 @@ def input_view(
     return InputView(prepared, rgba, input_camera(recipe, elevation_deg), detail)
 
 
+def check_photos(
+    recipe: Recipe, photos: Sequence[object], input_poses: Sequence[RelativePose] | None
+) -> Sequence[RelativePose]:
+    """Return the cameras of photos, relative to the first one's; of one photo alone it is zero.
+
+    Raises:
+        ArgumentError: there is not one for each, the first is not zero, or the recipe has no use
+            for several photos.
+    """
+    if len(photos) == 1 and input_poses is None:
+        return [RelativePose()]
+    check_input_count(len(photos), input_poses)
+    if len(photos) > 1 and recipe.embedded.stages[0] != "views":
+        expected = "one whose first stage is views, for several photos"
+        raise ArgumentError("recipe", expected, f"{recipe.name}: {list(recipe.embedded.stages)}")
+    assert input_poses is not None, "checked above"
+    return input_poses
+
+
+def input_views(
+    images: Sequence[ImageSource | Tensor | Prepared],
+    recipe: Recipe,
+    pipe: Zero123Pipeline,
+    elevation_deg: float,
+    input_poses: Sequence[RelativePose],
+) -> list[InputView]:
+    """Return photos of one object, see :func:`input_view`, the first at the recipe's camera.
+
+    Args:
+        input_poses: of the photos, relative to the first one's.
+
+    Raises:
+        ValueError: an image is of no use, or a camera lies beyond a pole or behind the object.
+    """
+    first = input_view(images[0], recipe, pipe, elevation_deg)
+    found, camera = [first], first.camera
+    for place, (image, pose) in enumerate(zip(images, input_poses, strict=True)):
+        if place:
+            try:
+                view = input_view(image, recipe, pipe, elevation_deg)
+            except ArgumentError as error:
+                raise error.renamed(f"image[{place}]") from error
+            try:
+                there = camera.pose.moved(pose)
+            except ArgumentError as error:
+                raise error.renamed(f"input_poses[{place}].{error.name}") from error
+            found.append(replace(view, camera=replace(camera, pose=there)))
+    return found
+
+
 def made_views(
     pipe: Zero123Pipeline,
-    condition: Condition,
+    conditions: Sequence[Condition],
+    input_poses: Sequence[RelativePose],
     recipe: Recipe,
     camera: OrbitCamera,
     poses: Sequence[Pose],
@@ -104,7 +156,8 @@ def made_views(
     """Yield the model's views, `VIEWS_AT_ONCE` at a time.
 
     Args:
-        camera: the input's camera.
+        conditions, input_poses: the photos, and their cameras relative to the first one's.
+        camera: the first photo's camera.
         poses: absolute; the model is told how they lie to the input's.
         done: how many there are already, a multiple of `VIEWS_AT_ONCE`.
 
@@ -116,8 +169,9 @@ def made_views(
         some = poses[first : first + VIEWS_AT_ONCE]
         noise = np.random.SeedSequence([seed, first]).generate_state(1)
         made = pipe.views(
-            condition,
+            conditions,
             [pose.relative_to(camera.pose) for pose in some],
+            input_poses=input_poses,
             num_inference_steps=views.steps,
             guidance_scale=recipe.guidance.guidance_scale,
             sampler=views.sampler,

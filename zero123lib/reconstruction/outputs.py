@@ -165,10 +165,7 @@ class Outputs:
             "recipe": recipe.name,
             "model": None if pipe is None else pipe.model_name,
             "model_licence": None if pipe is None else pipe.licence,
-            "networks": bundled_networks(
-                subject.view.prepared.method if isinstance(subject, Photo) else None,
-                recipe.embedded.outputs.texture_upscale,
-            ),
+            "networks": self._networks(),
             "seed": seed,
             "input_camera": camera if isinstance(subject, Photo) else None,
             "world": None if isinstance(subject, Photo) else asdict(subject.views.world),
@@ -192,6 +189,13 @@ class Outputs:
             "recipe_text": recipe.text,
         }
 
+    def _networks(self) -> list[str]:
+        """Name the bundled networks that the photos passed through."""
+        upscale, subject = self._recipe.embedded.outputs.texture_upscale, self._subject
+        photos = subject.photos if isinstance(subject, Photo) else []
+        methods = [one.prepared.method for one in photos] or [None]
+        return list(dict.fromkeys(n for one in methods for n in bundled_networks(one, upscale)))
+
     def write_metrics(self, out: Path, metrics: Mapping[str, Any]) -> None:
         """Write ``metrics.json``."""
         self.files[METRICS] = out / METRICS
@@ -202,7 +206,7 @@ class Outputs:
         views = None
         if isinstance(self._subject, Photo):
             if self._made is not None:
-                views = PosedViews.of_input(self._recipe, self._subject.view, *self._made)
+                views = PosedViews.of_input(self._recipe, self._subject.photos, *self._made)
         else:
             views = self._subject.views
         making = Meshing(
@@ -240,10 +244,13 @@ class Outputs:
         if self._made is None or not isinstance(self._subject, Photo):
             return
         images, poses = self._made
-        view = self._subject.view
-        labels = ["input", *(camera_label(one.relative_to(view.camera.pose)) for one in poses)]
+        photos, camera = self._subject.photos, self._subject.camera.pose
+        places = [*(one.camera.pose for one in photos[1:]), *poses]
+        labels = ["input", *(camera_label(one.relative_to(camera)) for one in places)]
+        labels[1 : len(photos)] = [f"input, {label}" for label in labels[1 : len(photos)]]
         made = to_pils(images * 2 - 1) if len(images) else []
-        sheet = contact_sheet([view.prepared.image, *made], labels=labels[: len(made) + 1])
+        shown = [*(one.prepared.image for one in photos), *made]
+        sheet = contact_sheet(shown, labels=labels[: len(shown)])
         with whole_file(out / "views.png") as scratch:
             sheet.save(scratch)
         self.files["views.png"] = out / "views.png"

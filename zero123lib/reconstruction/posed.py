@@ -82,21 +82,30 @@ class PosedViews:
 
     @classmethod
     def of_input(
-        cls, recipe: Recipe, view: InputView, made: Tensor, poses: Sequence[Pose]
+        cls,
+        recipe: Recipe,
+        photos: Sequence[InputView],
+        made: Tensor,
+        poses: Sequence[Pose],
     ) -> PosedViews:
-        """Collect the input and the views that were made of it.
+        """Collect the photos and the views that were made of them.
+
+        The first photo decides where others contradict it: their cameras were found, not given.
 
         Args:
             recipe: says how much the input counts, ``embedded.fit.input_weight``.
             made: on white ``[N, 3, S, S]`` in [0, 1].
             poses: of these and of others.
         """
+        view = photos[0]
         darkness = recipe.embedded.views.opaque_darkness or view.darkness
-        weights = torch.ones(1 + len(made))
-        weights[0] = max(recipe.embedded.fit.input_weight, _LEAST_WEIGHT)
+        count = len(photos)
+        weights = torch.ones(count + len(made))
+        weights[:count] = max(recipe.embedded.fit.input_weight, _LEAST_WEIGHT)
+        rgba = torch.stack([one.rgba for one in photos])
         return cls(
-            torch.cat([view.rgba[None], alpha_from_white(made, darkness)]),
-            camera_to_world([view.camera.pose, *poses[: len(made)]]),
+            torch.cat([rgba, alpha_from_white(made, darkness)]),
+            camera_to_world([*(one.camera.pose for one in photos), *poses[: len(made)]]),
             view.camera.fov_deg,
             weights,
             first_is_true=True,

@@ -1,4 +1,4 @@
-"""What is reconstructed: one image, which a model turns around, or images from all sides."""
+"""What is reconstructed: one photo or several, which a model turns, or images from all sides."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from zero123lib.reconstruction.input_view import InputView
 from zero123lib.reconstruction.posed import PosedViews
 from zero123lib.reconstruction.recipes import Recipe
 from zero123lib.views.cameras import camera_to_world
-from zero123lib.views.poses import Pose
+from zero123lib.views.poses import Pose, RelativePose
 
 # Where the turntable stands that shows images from all sides.
 _OVERVIEW = OrbitCamera(Pose(0.0, 0.0, 1.85))
@@ -23,10 +23,26 @@ _OVERVIEW = OrbitCamera(Pose(0.0, 0.0, 1.85))
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """One image and the model that knows its other sides."""
+    """One photo, or several, and the model that knows the other sides.
+
+    Attributes:
+        view: the photo.
+        others: more of the same object, whose cameras lie as theirs were found to lie.
+    """
 
     view: InputView
     pipe: Zero123Pipeline
+    others: tuple[InputView, ...] = ()
+
+    @property
+    def photos(self) -> list[InputView]:
+        """Return all photos."""
+        return [self.view, *self.others]
+
+    @property
+    def input_poses(self) -> list[RelativePose]:
+        """Return the photos' cameras, relative to the first one's."""
+        return [one.camera.pose.relative_to(self.camera.pose) for one in self.photos]
 
     @property
     def camera(self) -> OrbitCamera:
@@ -60,7 +76,14 @@ class Photo:
             "model": self.pipe.model_name,
             "input elevation": f"{self.camera.pose.elevation_deg:g} degrees",
             "image": _digest(self.view.rgba, self.view.prepared.tensor),
+            **self._others_belong_to(),
         }
+
+    def _others_belong_to(self) -> dict[str, str]:
+        if not self.others:
+            return {}
+        cameras = camera_to_world([one.camera.pose for one in self.others])
+        return {"other photos": _digest(cameras, *(one.rgba for one in self.others))}
 
 
 @dataclass(frozen=True, eq=False)
