@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
+# Of a message, in characters. What files and visitors say of themselves may be of any length.
+LONGEST = 1500
+
 
 class RunError(RuntimeError):
     """A run that cannot go on; the message says what to change, and files so far are whole."""
@@ -28,7 +33,7 @@ class ArgumentError(ValueError):
         self.name, self.expected, self.got = name, expected, got
 
     def __str__(self) -> str:
-        return f"{self.name}: expected {self.expected}, got {self.got}"
+        return one_line(f"{self.name}: expected {self.expected}, got {self.got}")
 
     def renamed(self, name: str) -> ArgumentError:
         """Make the same error of an argument of another name."""
@@ -37,3 +42,15 @@ class ArgumentError(ValueError):
     def within(self, section: str) -> ArgumentError:
         """Make the same error of a section's argument, ``section.name``, or of all of a section."""
         return self.renamed(".".join(filter(None, (section, self.name))))
+
+
+def one_line(text: str) -> str:
+    """Return a message as one line of at most `LONGEST` characters that a terminal only shows.
+
+    Messages quote files, whose names and texts may hold line breaks and commands of terminals.
+    """
+    joined = re.sub(r"\s*[\r\n]\s*", " ", text)
+    shown = "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in joined
+    )
+    return shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}..."
