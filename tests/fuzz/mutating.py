@@ -1,4 +1,4 @@
-"""Mutations that keep what readers check first: the JSON of a listing, glTF or header stays JSON."""
+"""Mutations that keep what readers check first: JSON of a listing, glTF or header stays JSON."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ WAYS: dict[str, Callable[[bytes, int], bytes | None]] = {
 
 
 def keeping_form(reader: str, content: bytes, most: int, seed: int) -> bytes:
-    """Change one value of an input of a reader; one bit, where its form is none or it grew too long.
+    """Change one value of a reader's input; one bit, where its form is none or it grew too long.
 
     Args:
         reader: its name.

@@ -2,11 +2,11 @@
 
     python -m tests.fuzz.readers --seconds 600 image mesh checkpoint transforms
 
-Each reader runs in a process of its own, from seeds that are made here, under libFuzzer, which keeps
-what reached new code in `build/fuzz/<reader>` and goes on there the next time. A finding is whatever
-is no refusal in one line: another exception, a result that breaks its promise, more memory or time
-than a file of that size may take. libFuzzer writes it beside the corpus, as `crash-...`,
-`timeout-...` or `oom-...`; `--try FILE` runs it again.
+Each reader runs in a process of its own, from seeds that are made here, under libFuzzer, which
+keeps what reached new code in `build/fuzz/<reader>` and goes on there the next time. A finding is
+whatever is no refusal in one line: another exception, a result that breaks its promise, more memory
+or time than a file of that size may take. libFuzzer writes it beside the corpus, as
+`<reader>-crash-...`, `-timeout-...` or `-oom-...`; `--try FILE` runs it again.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.fuzz.mutating import WAYS, keeping_form
+from zero123lib._optional import require
 
 ROOT = Path(__file__).resolve().parents[2]
 CORPUS = ROOT / "build" / "fuzz"
@@ -76,7 +77,7 @@ def read_mesh(content: bytes, folder: Path) -> None:
         one_line(error)
         return
     assert len(mesh.faces) and mesh.vertices.isfinite().all()
-    assert 0 <= int(mesh.faces.min()) and int(mesh.faces.max()) < len(mesh.vertices)
+    assert int(mesh.faces.min()) >= 0 and int(mesh.faces.max()) < len(mesh.vertices)
     assert mesh.normals is not None and mesh.normals.isfinite().all()
 
 
@@ -157,15 +158,22 @@ def mesh_seeds() -> Iterator[bytes]:
     for one in (box, painted, scene):
         for number, suffix in enumerate(MESHES):
             if suffix == ".gltf":
-                files = trimesh.exchange.gltf.export_gltf(one, merge_buffers=True, embed_buffers=True)
+                files = trimesh.exchange.gltf.export_gltf(
+                    one, merge_buffers=True, embed_buffers=True
+                )
                 yield bytes([number]) + files["model.gltf"]
             elif suffix in (".glb", ".obj") or one is not scene:
                 made = one.export(file_type=suffix[1:])
                 yield bytes([number]) + (made if isinstance(made, bytes) else made.encode())
-    yield b"\x02mtllib a.mtl\nv 0 0 0 1 0 0\nv 1 0 0 0 1 0\nv 0 1 0 0 0 1\nv 0 0 1 1 1 1\n" + (
-        b"vt 0 0\nvt 1 0\nvt 0 1\nvn 0 0 1\ng a\nusemtl red\nf 1/1/1 2/2/1 3/3/1\ns 1\n"
-        b"o b\nusemtl blue\nf -1// -2// -3//\nf 1 2 3 4\n"
-    ) + SECOND + b"newmtl red\nKd 1 0 0\nd 0.5\nmap_Kd -s 2 2 a.png\nnewmtl blue\nKd 0 0 1\nTr 0\n"
+    yield (
+        b"\x02mtllib a.mtl\nv 0 0 0 1 0 0\nv 1 0 0 0 1 0\nv 0 1 0 0 0 1\nv 0 0 1 1 1 1\n"
+        + (
+            b"vt 0 0\nvt 1 0\nvt 0 1\nvn 0 0 1\ng a\nusemtl red\nf 1/1/1 2/2/1 3/3/1\ns 1\n"
+            b"o b\nusemtl blue\nf -1// -2// -3//\nf 1 2 3 4\n"
+        )
+        + SECOND
+        + b"newmtl red\nKd 1 0 0\nd 0.5\nmap_Kd -s 2 2 a.png\nnewmtl blue\nKd 0 0 1\nTr 0\n"
+    )
     yield b"\x03" + box.export(file_type="ply", encoding="ascii")
     yield b"\x04" + box.export(file_type="stl_ascii").encode()
 
@@ -208,8 +216,7 @@ SEEDS: dict[str, Callable[[], Iterator[bytes]]] = {
 
 def fuzz(name: str, seconds: int, formed: bool) -> None:
     """Fuzz one reader in this process, which libFuzzer ends; `formed` changes values, not bytes."""
-    import atheris
-
+    atheris = require("atheris", "audit")
     with atheris.instrument_imports(include=["zero123lib", "PIL", "zipfile"]):
         import zero123lib.diffusion.checkpoints.weights
         import zero123lib.meshes.load
