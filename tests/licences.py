@@ -46,7 +46,7 @@ def closure(name: str, extras: frozenset[str]) -> dict[str, Distribution]:
 
 
 def licence(package: Distribution) -> str:
-    """Return what a distribution says of its licence: its expression, classifiers, field or file."""
+    """Return a distribution's licence: its expression, classifiers, field or file say it."""
     told: Any = package.metadata
     if told.get("License-Expression"):
         return told["License-Expression"]

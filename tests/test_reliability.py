@@ -74,8 +74,8 @@ def test_a_listed_licence_is_the_packages_own(name: str) -> None:
     told = [found.get("License-Expression") or "", (found.get("License") or "")[:200]]
     told += [one for one in found.get_all("Classifier") or [] if one.startswith("License")]
     told += [licence(distribution(name))]
-    for licence in re.split(r" (?:and|or) ", LICENCES[name]):
-        assert re.search(SPELLINGS[licence], " ".join(told)), (licence, told)
+    for one in re.split(r" (?:and|or) ", LICENCES[name]):
+        assert re.search(SPELLINGS[one], " ".join(told)), (one, told)
 
 
 def test_no_package_that_an_installation_brings_is_under_a_strong_copyleft() -> None:

@@ -1,8 +1,7 @@
 """Half precision gives the image, or an error that names the VAE: never a black one in silence.
 
-Stable Diffusion's autoencoder has activations beyond 65504, the most that float16 holds, in its last
-blocks, which the normalisation after them makes small again. Random weights with a factor there do
-the same.
+Autoencoders may have activations beyond 65504, the most that float16 holds, in their last blocks,
+which the normalisation after them makes small again; so do random weights with a factor there.
 """
 
 from __future__ import annotations
