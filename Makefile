@@ -8,7 +8,8 @@ export VENV
 export OMP_WAIT_POLICY ?= passive
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-browser demo test soak gpu bench reports notebooks docs lint format clean
+.PHONY: help setup setup-browser setup-audit demo test soak gpu bench reports notebooks docs lint
+.PHONY: format clean fuzz mutants audit sbom licences
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +56,26 @@ lint: setup ## ruff and pyright, as the tests run them
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m pyright --pythonpath $(PY)
+
+setup-audit: setup
+	$(PY) -m pip install --quiet -c constraints.txt -e '.[audit]'
+
+fuzz: setup-audit ## coverage-guided fuzzing of the readers of files, ten minutes each
+	HF_HUB_OFFLINE=1 $(PY) -m tests.fuzz.readers $(ARGS)
+
+mutants: setup-audit ## mutants of poses, cameras, metrics and headers, and which ones survive
+	HF_HUB_OFFLINE=1 $(PY) -m mutmut run $(ARGS)
+	$(PY) -m mutmut results
+
+audit: setup-audit ## known vulnerabilities of the pinned versions; advisory: it asks a server
+	-$(PY) -m pip_audit --requirement constraints.txt --no-deps --disable-pip $(ARGS)
+
+sbom: setup-audit ## a bill of materials of .venv, CycloneDX, into build/sbom.json
+	mkdir -p build
+	$(PY) -m cyclonedx_py environment --pyproject pyproject.toml -o build/sbom.json $(PY)
+
+licences: setup ## the licence of every package that comes with an installation
+	$(PY) -m tests.licences
 
 format: setup ## let ruff rewrite what it can
 	$(PY) -m ruff check --fix .

@@ -26,7 +26,7 @@ import zero123lib
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTRAS: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
-DEVELOPERS = {"dev", "docs"}
+DEVELOPERS = {"audit", "dev", "docs"}
 # Named in files, yet not what pyproject.toml asks users to install, each for its reason.
 SPACE_ONLY = {"spaces"}  # ZeroGPU's decorator, a no-op elsewhere; the tests start a Space with it
 # PyTorch3D has no release on PyPI; the other is conda-forge's name of xatlas.

@@ -6,13 +6,15 @@ import ast
 import re
 import tomllib
 from functools import cache
-from importlib.metadata import PackageNotFoundError, metadata
+from importlib.metadata import PackageNotFoundError, distribution, metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from tests.licences import closure, is_strong_copyleft, licence
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs/reliability.md").read_text()
@@ -54,6 +56,8 @@ def direct_dependencies() -> set[str]:
     return {str(canonicalize_name(Requirement(line).name)) for line in lines} - {"zero123lib"}
 
 
+BASE = [Requirement(one).name for one in tomllib.loads((ROOT / "pyproject.toml").read_text())[
+    "project"]["dependencies"]]  # fmt: skip
 LICENCES = {row[0]: row[1] for row in rows(section("Licences").partition("The weights")[0])}
 
 
@@ -69,8 +73,40 @@ def test_a_listed_licence_is_the_packages_own(name: str) -> None:
         pytest.skip(f"{name} is not installed here")
     told = [found.get("License-Expression") or "", (found.get("License") or "")[:200]]
     told += [one for one in found.get_all("Classifier") or [] if one.startswith("License")]
-    for licence in re.split(r" (?:and|or) ", LICENCES[name]):
-        assert re.search(SPELLINGS[licence], " ".join(told)), (licence, told)
+    told += [licence(distribution(name))]
+    for one in re.split(r" (?:and|or) ", LICENCES[name]):
+        assert re.search(SPELLINGS[one], " ".join(told)), (one, told)
+
+
+def test_no_package_that_an_installation_brings_is_under_a_strong_copyleft() -> None:
+    found = closure("zero123lib", frozenset({"all"}))
+    assert {"torch", "numpy", "jinja2", "starlette", "fsspec"} <= found.keys(), "not all are seen"
+    told = {name: licence(package) for name, package in found.items()}
+    assert {name: one for name, one in told.items() if is_strong_copyleft(one)} == {}
+    assert [name for name, one in told.items() if one == "not stated"] == []
+
+
+@pytest.mark.parametrize(
+    ("told", "strong"),
+    [
+        ("GPL-3.0-only", True),
+        ("GNU Affero General Public License v3", True),
+        ("GPL-2.0 OR AGPL-3.0", True),
+        ("LGPL-2.1-or-later", False),
+        ("GNU Lesser General Public License v3 (LGPLv3)", False),
+        ("GPL-2.0 OR MIT", False),
+        ("GPL-3.0 WITH GCC-exception-3.1", False),
+        ("MIT", False),
+    ],
+)
+def test_strong_copyleft_is_known_by_its_names(told: str, strong: bool) -> None:
+    assert is_strong_copyleft(told) == strong
+
+
+def test_every_lowest_version_has_its_reason() -> None:
+    reasons = {canonicalize_name(row[0]): row[1] for row in rows(section("Lowest versions"))}
+    assert reasons.keys() == {canonicalize_name(name) for name in BASE}
+    assert all(reasons.values())
 
 
 def test_all_weights_that_ship_have_their_licence() -> None:

@@ -21,8 +21,8 @@ from zero123lib.app.settings import Options
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.views.poses import RelativePose, camera_label
 
-CLIENTS, PLACES, REQUESTS = 32, 8, 500
-# What the process may have gained after 450 more requests; a leaked image each would be more.
+CLIENTS, PLACES, REQUESTS = 32, 8, 1000
+# What the process may have gained after 950 more requests; a leaked image each would be more.
 SLACK_MB = 60
 EXAMPLES = example_files()
 

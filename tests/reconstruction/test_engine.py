@@ -16,6 +16,7 @@ from torch import Tensor
 
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.reconstruction import distilled, fitted
+from zero123lib.reconstruction.distilled import Distilling
 from zero123lib.reconstruction.engine import (
     Finished,
     Progress,
@@ -211,6 +212,27 @@ def test_a_diverging_loss_says_what_to_change_and_leaves_files_intact(
         result(progress)
     again = reconstruct(photo, recipe, pipe=pipe, out=tmp_path, resume=True, stop=lambda: True)
     assert result(again).metrics["stages"]["sds"]["steps"] == 3
+
+
+def test_a_device_that_is_lost_leaves_a_checkpoint_which_is_gone_on_from(
+    photo: Image.Image, pipe: Zero123Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = read_recipe("tiny-sds", TINY)
+    whole = result(reconstruct(photo, recipe, pipe=pipe))
+    plain, steps = Distilling.advance, []
+
+    def lost(stage: Distilling) -> Any:
+        steps.append(stage.step)
+        if len(steps) == 6:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return plain(stage)
+
+    with monkeypatch.context() as patched, pytest.raises(torch.OutOfMemoryError):
+        patched.setattr(Distilling, "advance", lost)
+        result(reconstruct(photo, recipe, pipe=pipe, out=tmp_path))
+    assert not list(tmp_path.glob(".making-*"))
+    end = result(reconstruct(photo, recipe, pipe=pipe, out=tmp_path, resume=True))
+    assert same(end, whole)
 
 
 def test_the_voxels_own_learning_rate_takes_the_place_of_the_optimizers(

@@ -28,7 +28,7 @@ from tests.training.toy import (
 )
 from zero123lib import cli
 from zero123lib._files import whole_folder
-from zero123lib.training import checkpoints
+from zero123lib.training import checkpoints, loop
 from zero123lib.training import run as training_run
 from zero123lib.training.checkpoints import resume, save_checkpoint, whole_checkpoints
 from zero123lib.training.loop import start, train
@@ -251,6 +251,30 @@ def test_no_checkpoint_tells_of_a_best_model_that_was_not_written(tmp_path, rend
         assert cli.main(argv) == 130
     assert whole_checkpoints(tmp_path / "run")
     assert checkpoints.best_loss(tmp_path / "run") == float("inf")
+
+
+def test_a_device_that_is_lost_leaves_the_last_checkpoint_which_is_gone_on_from(
+    tmp_path, renders, monkeypatch, capsys
+):
+    argv = command(tmp_path, tmp_path / "run", renders, "data.workers=0")
+    plain, asked = loop.denoising_loss, []
+
+    def lost(*args):
+        asked.append(args)
+        if len(asked) == 6:
+            raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+        return plain(*args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "denoising_loss", lost)
+        assert cli.main(argv) == 1
+    assert "error: device: expected one that lasts" in capsys.readouterr().err.splitlines()[-1]
+    assert whole_checkpoints(tmp_path / "run")[0].step == 4
+    assert cli.main(argv) == 0
+    assert cli.main(command(tmp_path, tmp_path / "whole", renders, "data.workers=0")) == 0
+    weights = final_weights(tmp_path / "whole")
+    for name, tensor in final_weights(tmp_path / "run").items():
+        assert torch.equal(tensor, weights[name]), name
 
 
 def test_another_config_is_refused_by_name(tmp_path):

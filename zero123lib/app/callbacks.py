@@ -17,8 +17,10 @@ import torch
 from PIL import Image
 
 from zero123lib._choices import Upscale
+from zero123lib._errors import RunError
 from zero123lib._optional import MissingExtraError
 from zero123lib.app import inputs, preparing, settings
+from zero123lib.app.guard import failed
 from zero123lib.app.line import BusyError
 from zero123lib.app.model_cache import ModelCache
 from zero123lib.app.sessions import Session
@@ -375,9 +377,14 @@ def angle_between_deg(a: Pose, b: Pose) -> float:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn wrong input, or a missing extra, into a message in the page and for a client."""
+    """Turn wrong input, a missing extra or a run that cannot go on into a message in the page and
+    for a client; of any other fault they are told a number, and the log has its trace."""
     try:
         yield
-    except (ValueError, BusyError, MissingExtraError) as error:
+    except gr.Error:
+        raise
+    except (ValueError, BusyError, MissingExtraError, RunError) as error:
         words = " ".join(str(error).split())
         raise gr.Error(shown(words), print_exception=False) from error
+    except Exception as error:
+        raise gr.Error(failed("in an endpoint"), print_exception=False) from error

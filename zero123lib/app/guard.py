@@ -2,19 +2,23 @@
 
 Gradio fetches addresses of the web for whoever asks, through checks of its own; this app needs
 none of that and refuses before any address is looked at, in a request's path and in its body.
-Bodies are bounded before they are read.
-Whatever is refused, here or by Gradio, is one line in the log.
+Bodies are bounded before they are read, in bytes and in time.
+Whatever is refused, here or by Gradio, is one line in the log. A fault of the server's own is told
+with a number, under which the log has its trace.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
+import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import unquote
 
+from zero123lib.app import settings
 from zero123lib.app.settings import MAX_BODY_BYTES, MAX_UPLOAD_BYTES
 
 Scope = MutableMapping[str, Any]
@@ -28,8 +32,12 @@ _CLOSED = ("/proxy=", "/vibe-", "/undo-vibe-edit", "/dev/", "/profiling", "/moni
 _logger = logging.getLogger("zero123lib.app.guard")
 
 
-class TooLarge(Exception):
-    """More came than was announced or allowed."""
+class Refused(Exception):
+    """A body that is not taken: it is larger, or takes longer, than was announced or allowed."""
+
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(status, detail)
+        self.status, self.detail = status, detail
 
 
 class Guard:
@@ -56,14 +64,20 @@ class Guard:
         if most == MAX_BODY_BYTES and scope["method"] == "POST":
             try:
                 body = await whole(receive, most)
-            except TooLarge:
-                await refuse(scope, send, 413, f"Expected at most {most} bytes.")
+            except Refused as error:
+                await refuse(scope, send, error.status, error.detail)
                 return
             if names_address(body):
                 await refuse(scope, send, 403, "image: expected an uploaded file, got an address")
                 return
             receive = replayed(body, receive)
-        answered = False
+        answered = gone = False
+
+        async def heard() -> Message:
+            nonlocal gone
+            message = await receive()
+            gone = gone or message["type"] == "http.disconnect"
+            return message
 
         async def watched(message: Message) -> None:
             nonlocal answered
@@ -74,10 +88,17 @@ class Guard:
             await send(message)
 
         try:
-            await self.app(scope, bounded(receive, most), watched)
-        except TooLarge:
+            await self.app(scope, bounded(heard, most), watched)
+        except Refused as error:
             if not answered:
-                await refuse(scope, send, 413, f"Expected at most {most} bytes.")
+                await refuse(scope, send, error.status, error.detail)
+        except Exception:
+            if gone:  # whoever asked, in the middle of it
+                _logger.warning("left: %s %r", scope["method"], scope["path"][:200])
+                return
+            said = failed(scope["path"][:200])
+            if not answered:
+                await refuse(scope, send, 500, said)
 
 
 def is_closed(path: str) -> bool:
@@ -90,15 +111,22 @@ def is_closed(path: str) -> bool:
 
 
 def bounded(receive: Receive, most: int) -> Receive:
-    """Wrap `receive` so that it gives up after so many bytes, whatever was announced."""
-    seen = 0
+    """Wrap `receive` so that it gives up after so many bytes, whatever was announced, and when the
+    last of them is late."""
+    seen, more = 0, True
+    end = asyncio.get_running_loop().time() + settings.MAX_BODY_S
 
     async def receive_some() -> Message:
-        nonlocal seen
-        message = await receive()
+        nonlocal seen, more
+        try:
+            async with asyncio.timeout_at(end if more else None):
+                message = await receive()
+        except TimeoutError as error:
+            raise Refused(408, f"Expected all of it in {settings.MAX_BODY_S:g} s.") from error
         seen += len(message.get("body", b""))
         if seen > most:
-            raise TooLarge
+            raise Refused(413, f"Expected at most {most} bytes.")
+        more = message.get("more_body", False)
         return message
 
     return receive_some
@@ -118,7 +146,7 @@ async def drained(receive: Receive, most: int) -> None:
     """Read on a little and throw it away: who still sends would not hear the answer."""
     try:
         await whole(receive, 2 * most)
-    except TooLarge:
+    except Refused:
         return
 
 
@@ -152,6 +180,13 @@ def names_address(body: bytes) -> bool:
         elif isinstance(value, list):
             waiting.extend(value)
     return False
+
+
+def failed(what: str) -> str:
+    """Log the exception that is being handled, and return what to tell of it: its number alone."""
+    number = secrets.token_hex(4)
+    _logger.exception("request %s failed: %r", number, what)
+    return f"The server failed at this. Its log has the reason, under request {number}."
 
 
 async def refuse(scope: Scope, send: Send, status: int, detail: str) -> None:

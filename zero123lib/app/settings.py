@@ -22,6 +22,8 @@ MAX_FILE_SIZE = "20mb"
 # Of one request: an image with what goes around it; anything else is numbers and short texts.
 MAX_UPLOAD_BYTES = 21 * 2**20
 MAX_BODY_BYTES = 2**20
+# In which all of a request has to arrive: 21 MB at 1.4 Mbit/s.
+MAX_BODY_S = 120.0
 MAX_PIXELS = 40_000_000
 # Requests that wait; the next one is told that the app is busy.
 MAX_WAITING = 32

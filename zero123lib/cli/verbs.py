@@ -9,7 +9,7 @@ from typing import Any
 from cyclopts import App, CycloptsError, Parameter
 
 from zero123lib import __version__
-from zero123lib._errors import ArgumentError, RunError
+from zero123lib._errors import ArgumentError, RunError, device_failure, one_line
 from zero123lib.cli.diagnosis import diagnosis, missing_verb, spelled
 
 # What `-` stands for, which the parser would take for an option.
@@ -112,6 +112,11 @@ def run(words: Sequence[str], program: str | None = None) -> int:
         return _complain(verb, error, 2)
     except (OSError, RunError) as error:
         return _complain(verb, error, 1)
+    except (RuntimeError, MemoryError) as error:
+        failure = device_failure(error)
+        if failure is None:
+            raise
+        return _complain(verb, RunError(failure), 1)
     except KeyboardInterrupt:
         print(f"{verb}: interrupted", file=sys.stderr)
         return 130
@@ -147,7 +152,7 @@ def _add(app: App, verbs: Mapping[str, Any]) -> None:
 
 
 def _complain(verb: str, error: Exception, status: int) -> int:
-    text = " ".join(str(error).split())
+    text = one_line(" ".join(str(error).split()))
     if text:
         print(f"{verb}: error: {text}", file=sys.stderr)
     return status

@@ -62,7 +62,7 @@ def read_gltf(content: bytes, resolver: FileResolver, max_triangles: int) -> Ite
             resolver.info[key] = str(asset[key])[:1000]
     worlds, primitives = world_matrices(document), _Primitives(document, resolver)
     for index in shown_nodes(document):
-        node = document.items("nodes")[index]
+        node = document.item("nodes", index)
         for piece, attributes in primitives.of(node) if "mesh" in node else ():
             if "skin" in node and "JOINTS_0" in attributes:
                 yield piece.placed(skin_matrices(document, node["skin"], attributes, worlds))
@@ -87,7 +87,7 @@ def _check(document: Document, max_triangles: int) -> None:
             mode = primitive.get("mode", _TRIANGLES)
             if mode in (_TRIANGLES, _STRIP, _FAN):
                 corners = primitive.get("indices", primitive["attributes"].get("POSITION"))
-                count = 0 if corners is None else document.items("accessors")[corners]["count"]
+                count = 0 if corners is None else document.item("accessors", corners)["count"]
                 triangles += count // 3 if mode == _TRIANGLES else count
     if triangles > max_triangles:
         raise ValueError(f"expected at most {max_triangles} triangles, got more")
@@ -103,7 +103,7 @@ class _Primitives:
 
     def of(self, node: Mapping[str, Any]) -> Iterator[tuple[Piece, Mapping[str, int]]]:
         """Yield the primitives of a node's mesh that have faces, with their attributes."""
-        mesh = self._document.items("meshes")[node["mesh"]]
+        mesh = self._document.item("meshes", node["mesh"])
         for number, primitive in enumerate(mesh["primitives"]):
             key = (node["mesh"], number, *node.get("weights", ()))
             if key not in self._made:
@@ -118,7 +118,7 @@ class _Primitives:
             return None
         if "POSITION" not in attributes:
             return None
-        accessor = document.items("accessors")[attributes["POSITION"]]
+        accessor = document.item("accessors", attributes["POSITION"])
         if _DRACO in primitive.get("extensions", {}) and "bufferView" not in accessor:
             raise ValueError(f"expected glTF without {_DRACO}, which is not read here")
 
@@ -157,7 +157,10 @@ def _faces(document: Document, primitive: Mapping[str, Any], vertices: int) -> n
     mode = primitive.get("mode", _TRIANGLES)
     corners = np.arange(vertices)
     if "indices" in primitive:
-        corners = check_faces(document.accessor(primitive["indices"])[:, 0], vertices)
+        numbers = document.whole_numbers(primitive["indices"])
+        if numbers.shape[1] != 1:
+            raise ValueError(f"expected indices one by one, got {numbers.shape[1]} at a time")
+        corners = check_faces(numbers[:, 0], vertices)
     if mode == _TRIANGLES:
         return corners[: len(corners) // 3 * 3].reshape(-1, 3)
     if mode == _FAN:

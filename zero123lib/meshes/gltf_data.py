@@ -47,7 +47,19 @@ class Document:
 
     def items(self, name: str) -> list[dict[str, Any]]:
         """Return a list of the header's top level, empty where there is none."""
-        return self.header.get(name, [])
+        found = self.header.get(name, [])
+        if not isinstance(found, list):
+            raise ValueError(f"expected a list of {name}, got a JSON {type(found).__name__}")
+        return found
+
+    def item(self, name: str, index: Any) -> dict[str, Any]:
+        """Return one of a list by its number, as the file says it.
+
+        Raises:
+            ValueError: there is none of that number.
+        """
+        found = self.items(name)
+        return found[checked_index(index, len(found), name)]
 
     def accessor(self, index: int, share: bool = False) -> np.ndarray:
         """Return the values of an accessor ``[N, D]``: float64, or whole numbers as they are.
@@ -56,7 +68,7 @@ class Document:
             index: number of the accessor.
             share: whole numbers fill their type's range, whether the accessor says so or not.
         """
-        accessor = self.items("accessors")[index]
+        accessor = self.item("accessors", index)
         kind = np.dtype(_TYPES[accessor["componentType"]])
         width, count = _WIDTHS[accessor["type"]], accessor["count"]
         if "bufferView" in accessor:
@@ -70,28 +82,34 @@ class Document:
             at, what = sparse["indices"], sparse["values"]
             places = self._values(at, np.dtype(_TYPES[at["componentType"]]), sparse["count"], 1)
             values = values.copy()
-            values[places[:, 0]] = self._values(what, kind, sparse["count"], width)
+            values[_counts(places)[:, 0]] = self._values(what, kind, sparse["count"], width)
         if kind.kind == "f":
             return values.astype(np.float64)
         if share or accessor.get("normalized", False):
             return np.maximum(values / np.iinfo(kind).max, -1.0)
         return values
 
+    def whole_numbers(self, index: int) -> np.ndarray:
+        """Return the values of an accessor that numbers something, int64 ``[N, D]``."""
+        return _counts(self.accessor(index))
+
     def image(self, index: int) -> tuple[bytes | memoryview, str]:
         """Return the bytes of an image, and what to call it."""
-        image = self.items("images")[index]
+        image = self.item("images", index)
         uri = image.get("uri")
         if uri is not None:
             return self._resource(uri), f"image {index}" if _is_data(uri) else repr(uri[:80])
-        view = self.items("bufferViews")[image["bufferView"]]
+        view = self.item("bufferViews", image["bufferView"])
         return self._slice(view, 0, view["byteLength"]), f"image {index}"
 
     def _values(
         self, where: Mapping[str, Any], kind: np.dtype, count: int, width: int
     ) -> np.ndarray:
         """Return values ``[count, width]`` at a place in a buffer view."""
-        view = self.items("bufferViews")[where["bufferView"]]
+        view = self.item("bufferViews", where["bufferView"])
         stride = view.get("byteStride") or kind.itemsize * width
+        if stride < kind.itemsize * width:
+            raise ValueError(f"expected values {kind.itemsize * width} bytes apart, got {stride}")
         need = stride * (count - 1) + kind.itemsize * width if count else 0
         content = self._slice(view, where.get("byteOffset", 0), need)
         return np.ndarray((count, width), kind, content, 0, (stride, kind.itemsize))
@@ -110,7 +128,7 @@ class Document:
 
     def _buffer(self, index: int) -> bytes:
         if index not in self._buffers:
-            buffer = self.items("buffers")[index]
+            buffer = self.item("buffers", index)
             if "uri" in buffer:
                 self._buffers[index] = self._resource(buffer["uri"])
             elif index == 0 and self._binary is not None:
@@ -123,7 +141,18 @@ class Document:
         if not _is_data(uri):
             return self._nearby.read(uri)
         head, _, body = uri.partition(",")
-        return base64.b64decode(body) if head.endswith(";base64") else unquote_to_bytes(body)
+        if not head.endswith(";base64"):
+            return unquote_to_bytes(body)
+        # Not those that are passed over otherwise: all that follows one would be shifted.
+        return base64.b64decode("".join(body.split()), validate=True)
+
+
+def checked_index(index: Any, count: int, name: str) -> int:
+    """Return the number of one of so many, or raise ValueError: Python would count from the end."""
+    if type(index) is not int or not 0 <= index < count:
+        got = repr(index)[:80]
+        raise ValueError(f"expected the number of one of {count} {name}, got {got}: damaged")
+    return index
 
 
 def _is_data(uri: str) -> bool:
@@ -153,11 +182,24 @@ def _chunks(content: bytes) -> tuple[bytes, bytes | None]:
     return text, None
 
 
+def _counts(values: np.ndarray) -> np.ndarray:
+    """Return values as int64, or raise ValueError unless they are whole and at least 0."""
+    if values.dtype.kind == "f" or (values.size and values.min() < 0):
+        raise ValueError("expected whole numbers of at least 0, got others: damaged")
+    return values.astype(np.int64)
+
+
+def _number(text: str) -> float | int:
+    """Return a number; whole ones may be written with a point (JSON Schema, "integer")."""
+    number = float(text)
+    return int(number) if number.is_integer() and abs(number) < 2**53 else number
+
+
 def _parsed(text: bytes) -> dict[str, Any]:
     if len(text) > MAX_JSON_BYTES:
         raise ValueError(f"expected at most {MAX_JSON_BYTES} bytes of JSON, got more")
     try:
-        header = json.loads(text)
+        header = json.loads(text, parse_float=_number)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"expected glTF, got damaged JSON: {str(error)[:120]}") from error
     if not isinstance(header, dict):

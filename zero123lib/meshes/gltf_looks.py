@@ -47,7 +47,7 @@ def read_material(document: Document, index: int) -> Coating:
     Specular-glossiness stands in place of the metallic-roughness that is beside it for those who
     do not know the extension (KHR_materials_pbrSpecularGlossiness).
     """
-    material = document.items("materials")[index]
+    material = document.item("materials", index)
     older = material.get("extensions", {}).get("KHR_materials_pbrSpecularGlossiness")
     model = material.get("pbrMetallicRoughness", {}) if older is None else older
     kind = "baseColor" if older is None else "diffuse"
@@ -58,7 +58,7 @@ def read_material(document: Document, index: int) -> Coating:
     if reference is not None:
         transform = reference.get("extensions", {}).get("KHR_texture_transform", {})
         name = material.get("name", f"material {index}")
-        texture = document.items("textures")[reference["index"]]
+        texture = document.item("textures", reference["index"])
         image, wrap = partial(_image, document, texture, name), _wrap(document, texture)
     red, green, blue, alpha = map(float, model.get(f"{kind}Factor", [1.0, 1.0, 1.0, 1.0]))
     look = Look(
@@ -83,7 +83,7 @@ def _matrix(transform: Mapping[str, Any]) -> np.ndarray:
 
 
 def _wrap(document: Document, texture: Mapping[str, Any]) -> tuple[Wrap, Wrap]:
-    sampler = document.items("samplers")[texture["sampler"]] if "sampler" in texture else {}
+    sampler = document.item("samplers", texture["sampler"]) if "sampler" in texture else {}
     across: Wrap = _WRAPS.get(sampler.get("wrapS", 0), "repeat")
     down: Wrap = _WRAPS.get(sampler.get("wrapT", 0), "repeat")
     return across, down

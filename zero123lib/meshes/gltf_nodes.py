@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from zero123lib.meshes.gltf_data import Document
+from zero123lib.meshes.gltf_data import Document, checked_index
 
 _MAX_DEPTH = 200
 
@@ -28,7 +28,7 @@ def check_nodes(document: Document) -> None:
     parents = [0] * len(nodes)
     for node in nodes:
         for child in node.get("children", []):
-            parents[child] += 1
+            parents[checked_index(child, len(nodes), "nodes")] += 1
     if any(count > 1 for count in parents):
         raise ValueError("expected a tree of nodes, got one with two parents")
     level = [index for index, count in enumerate(parents) if not count]
@@ -42,19 +42,19 @@ def check_nodes(document: Document) -> None:
 
 def shown_nodes(document: Document) -> list[int]:
     """Return the nodes of the file's scene that can be seen; all where it has no scenes."""
-    nodes, scenes = document.items("nodes"), document.items("scenes")
-    if not scenes:
-        return list(range(len(nodes)))
-    found = []
-    waiting = list(scenes[document.header.get("scene", 0)].get("nodes", []))[::-1]
+    if not document.items("scenes"):
+        return list(range(len(document.items("nodes"))))
+    # By number, each once however often the scene names it.
+    found: dict[int, None] = {}
+    waiting = list(document.item("scenes", document.header.get("scene", 0)).get("nodes", []))[::-1]
     while waiting:
-        node = nodes[waiting[-1]]
-        visibility = node.get("extensions", {}).get("KHR_node_visibility", {})
         index = waiting.pop()
-        if visibility.get("visible", True):
-            found.append(index)
+        node = document.item("nodes", index)
+        visibility = node.get("extensions", {}).get("KHR_node_visibility", {})
+        if index not in found and visibility.get("visible", True):
+            found[index] = None
             waiting += node.get("children", [])[::-1]
-    return found
+    return list(found)
 
 
 def world_matrices(document: Document) -> list[np.ndarray]:
@@ -97,15 +97,16 @@ def skin_matrices(
     As glTF 2.0 has it, chapter 3.7.3.3: the skinned node's own transform does not count. Weights
     are made to sum to 1; a vertex without any is its first joint's.
     """
-    found = document.items("skins")[skin]
-    joints = np.stack([worlds[joint] for joint in found["joints"]])
+    found = document.item("skins", skin)
+    which = [checked_index(joint, len(worlds), "nodes") for joint in found["joints"]]
+    joints = np.stack([worlds[joint] for joint in which])
     if "inverseBindMatrices" in found:
         inverse = document.accessor(found["inverseBindMatrices"])
         joints = joints @ inverse[: len(joints)].reshape(-1, 4, 4).transpose(0, 2, 1)
     total, sums = 0.0, 0.0
-    first = joints[document.accessor(attributes["JOINTS_0"]).astype(np.int64)[:, 0]]
+    first = joints[document.whole_numbers(attributes["JOINTS_0"])[:, 0]]
     for name in sorted(name for name in attributes if name.startswith("JOINTS_")):
-        which = document.accessor(attributes[name]).astype(np.int64)
+        which = document.whole_numbers(attributes[name])
         weights = document.accessor(attributes[name.replace("JOINTS", "WEIGHTS")], share=True)
         for joint, weight in zip(which.T, weights.T, strict=True):
             total = total + weight[:, None, None] * joints[joint * (weight != 0.0)]

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from zero123lib._errors import one_line
 from zero123lib.meshes.axes import FORMATS, UPS, Up, from_file
 from zero123lib.meshes.gltf import read_gltf
 from zero123lib.meshes.materials import (
@@ -102,7 +103,7 @@ def load_mesh(
         if not isinstance(error, ValueError) or not reason:
             reason = f"damaged: {type(error).__name__} {reason}".rstrip()
         notes = "".join(f" ({note})" for note in resolver.notes)
-        raise MeshError(f"{str(path)!r}: {reason}{notes}") from error
+        raise MeshError(one_line(f"{str(path)!r}: {reason}{notes}")) from error
 
 
 def _pieces(content: bytes, suffix: str, resolver: FileResolver) -> Iterable[Piece]:

@@ -28,12 +28,18 @@ def find_image(folder: Path, file_path: str) -> Path:
     Raises:
         ArgumentError: there is none, or it is outside the folder.
     """
-    root = folder.resolve()
+    root, shown = folder.resolve(), repr(file_path[:200])
     named = file_path.replace("\\", "/")
+    problem = "none"
     for suffix in ("", ".png", ".jpg", ".jpeg", ".webp", ".PNG", ".JPG", ".JPEG"):
-        path = (root / f"{named}{suffix}").resolve()
-        if not path.is_relative_to(root):
-            raise ArgumentError("views", f"images within {str(folder)!r}", repr(file_path))
-        if path.is_file():
-            return path
-    raise ArgumentError("views", f"the image {file_path!r} in {str(folder)!r}", "none")
+        try:
+            path = (root / f"{named}{suffix}").resolve()
+            if not path.is_relative_to(root):
+                raise ArgumentError("views", f"images within {str(folder)!r}", shown)
+            if path.is_file():
+                return path
+        except ArgumentError:
+            raise
+        except (OSError, ValueError, RuntimeError) as error:  # a name too long, a NUL, a loop
+            problem = getattr(error, "strerror", None) or str(error)
+    raise ArgumentError("views", f"the image {shown} in {str(folder)!r}", problem)
