@@ -81,7 +81,7 @@ def build(
         connect_film(Opening(actions.view_service), session, source, camera, view, blocks.load)
         connect_brush(actions, session, source)
         paths = PathService(actions.view_service)
-        connect_path(paths, source, camera)
+        connect_path(paths, source, camera, view)
         connect_orbit(actions, paths, session, source, camera, orbit, tabs)
         connect_mesh(
             MeshService(actions.view_service, options.recipe_overrides, options.max_queue),

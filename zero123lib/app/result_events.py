@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import gradio as gr
 
+from zero123lib._choices import Speed
 from zero123lib.app import browser, parts, results, settings
 from zero123lib.app.callbacks import Actions
 from zero123lib.app.globe import lowest_trained_deg
@@ -14,6 +15,8 @@ from zero123lib.app.path import FRAMES
 from zero123lib.app.path_service import PathService
 from zero123lib.app.queues import AT_ONCE, LONG, QUIET
 from zero123lib.app.sessions import Session
+from zero123lib.app.view_events import renders
+from zero123lib.app.view_service import planned
 
 
 def connect_orbit(
@@ -38,6 +41,7 @@ def connect_orbit(
         orbit.transparent,
         source.active,
         orbit.upscale,
+        camera.speed,
     ]
     camera.render.click(lambda: gr.Tabs(selected="orbit"), None, tabs, **AT_ONCE)
     # The page's path is known to its widget alone; these are what clients of the endpoint see.
@@ -78,7 +82,9 @@ def connect_orbit(
     orbit.stop.click(None, cancels=cast(Any, made), **AT_ONCE)
 
 
-def connect_path(paths: PathService, source: parts.Source, camera: parts.Camera) -> None:
+def connect_path(
+    paths: PathService, source: parts.Source, camera: parts.Camera, view: results.View
+) -> None:
     """Draw the path as it is edited: the server knows the way between its keyframes."""
     drawn = camera.path.input(
         paths.drawn,
@@ -92,6 +98,9 @@ def connect_path(paths: PathService, source: parts.Source, camera: parts.Camera)
         **QUIET,
     )
     drawn.success(None, camera.drawn, None, js=browser.DRAWN, **AT_ONCE)
+    drawn.success(
+        renders, [view.given, camera.drawn], camera.render, preprocess=False, **AT_ONCE
+    )
     drawn.failure(None, None, None, js=browser.REFUSED, **AT_ONCE)
 
 
@@ -152,13 +161,13 @@ def connect_model(
 ) -> None:
     """Take another model once it is there, with its badge and what it does best with."""
 
-    def settle(session: Session, globe: dict[str, Any]) -> tuple[Any, ...]:
+    def settle(session: Session, globe: dict[str, Any], speed: Speed) -> tuple[Any, ...]:
         pipe = actions.model_cache.get(session.model)
         return (
             session.model,
             parts.badge(pipe),
             pipe.config["guidance_scale"],
-            pipe.config["num_inference_steps"],
+            planned(pipe, speed)[0],
             pipe.config["foreground_ratio"],
             gr.Slider(info=parts.elevation_info(pipe)),
             {**globe, "lowest": lowest_trained_deg(pipe)},
@@ -177,7 +186,7 @@ def connect_model(
     )
     loaded.success(
         settle,
-        [session, camera.globe],
+        [session, camera.globe, camera.speed],
         [
             source.active,
             head,
@@ -187,5 +196,11 @@ def connect_model(
             source.input_elevation,
             camera.globe,
         ],
+        **AT_ONCE,
+    ).success(None, None, None, js=browser.REST, **AT_ONCE)
+    camera.speed.input(
+        lambda session, speed: planned(actions.model_cache.get(session.model), speed)[0],
+        [session, camera.speed],
+        camera.steps,
         **AT_ONCE,
     ).success(None, None, None, js=browser.REST, **AT_ONCE)

@@ -106,7 +106,7 @@ def connect_ready(
 ) -> None:
     """Show what is prepared, which can be asked about; without it switch the buttons off."""
     shown = [camera.globe, view.image, view.caption]
-    buttons = [orbit.button, orbit.own, camera.render, mesh.button]
+    buttons = [orbit.button, orbit.own, mesh.button, camera.render]
     prepared.success(
         None,
         [source.image, view.given, *camera.sliders(), *shown],
@@ -114,8 +114,11 @@ def connect_ready(
         js=browser.PREPARED,
         **AT_ONCE,
     ).then(
-        lambda image: [gr.Button(interactive=image is not None)] * len(buttons),
-        view.given,
+        lambda image, drawn: [
+            *[gr.Button(interactive=image is not None)] * len(buttons[:-1]),
+            renders(image, drawn),
+        ],
+        [view.given, camera.drawn],
         buttons,
         preprocess=False,
         **AT_ONCE,
@@ -127,6 +130,11 @@ def connect_ready(
         js=browser.NOT_PREPARED,
         **AT_ONCE,
     ).then(lambda: [gr.Button(interactive=False)] * len(buttons), None, buttons, **AT_ONCE)
+
+
+def renders(image: Any, drawn: Any) -> Any:
+    """Let a path be rendered where there are both an image and a path, as it was last drawn."""
+    return gr.Button(interactive=image is not None and bool((drawn or {}).get("path")))
 
 
 def connect_source(
@@ -245,7 +253,7 @@ def connect_view(
     view_of_rest = gr.on(
         [camera.globe.release, *(slider.release for slider in camera.sliders())],
         actions.show,
-        [*place, camera.steps, *rest],
+        [*place, camera.steps, *rest, camera.speed],
         shown,
         js=browser.only_ready("view"),
         trigger_mode="always_last",
@@ -254,6 +262,7 @@ def connect_view(
     )
     by_wire = gr.Button(visible=False)
     by_wire.click(actions.preview, [*place, *rest], shown, api_name="preview", **ONE_VIEW)
-    by_wire.click(actions.view, [*place, camera.steps, *rest], shown, api_name="view", **ONE_VIEW)
+    full = [*place, camera.steps, *rest, camera.speed]
+    by_wire.click(actions.view, full, shown, api_name="view", **ONE_VIEW)
     for event, name in zip([*asking, view_of_rest], ("sliders", "globe", "view"), strict=True):
         event.then(None, None, None, js=browser.answered(name), **AT_ONCE)
