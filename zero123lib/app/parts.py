@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from zero123lib.app import inputs, preparing, settings
+from zero123lib.app.elevation import suggestion
 from zero123lib.app.examples import example_files
 from zero123lib.app.globe import globe
 from zero123lib.app.model_cache import ModelCache
@@ -92,6 +93,7 @@ class Camera:
     steps: gr.Slider
     seed: gr.Number
     speed: gr.Radio
+    suggestion: gr.HTML
 
     def sliders(self) -> list[Any]:
         """List what the globe sets, and is set by."""
@@ -239,6 +241,7 @@ def camera(pipe: Zero123Pipeline) -> Camera:
     """Make the second column."""
     heading("The camera")
     widget = globe(pipe, elem_id="globe", label="Camera globe")
+    suggested = suggestion(elem_id="suggestion", label="Elevation of your picture's camera")
     with gr.Row(elem_id="presets"):
         presets = {name: gr.Button(name.capitalize(), size="sm") for name in BUTTONS}
     elevation = gr.Slider(-90, 90, 0, step=1, label="Elevation, ° up", **SIGNED)
@@ -284,4 +287,5 @@ def camera(pipe: Zero123Pipeline) -> Camera:
         steps,
         seed,
         speed,
+        suggested,
     )
