@@ -88,10 +88,10 @@ def test_results_bring_back_picture_camera_and_settings_after_a_reload(
 
 def test_the_strip_is_bounded_and_says_each_result_once(browser: Browser, url: str) -> None:
     with opened(browser, url, **DESKTOP) as page:
-        page.evaluate(MANY, 60)
+        page.evaluate(MANY, 45)
         kept = page.locator("#visit li")
         expect(kept).to_have_count(24)
-        expect(kept.first).to_contain_text("number 59")
+        expect(kept.first).to_contain_text("number 44")
         expect(page.locator("#visit li b", has_text="view")).to_have_count(12)
         page.reload()
         expect(kept).to_have_count(24)

@@ -35,7 +35,7 @@ from zero123lib.app.view_events import (
     connect_source,
     connect_view,
 )
-from zero123lib.app.visit import connect_visit, visit
+from zero123lib.app.visit import connect_begins, connect_visit, visit
 from zero123lib.diffusion.apps import load_pipeline
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 
@@ -76,6 +76,7 @@ def build(
                     with gr.Tab("3D", id="3d"):
                         mesh = results.mesh(pipe)
         strip = visit(elem_id="visit", label="Results of this visit")
+        connect_begins(source, camera, orbit, mesh)
         moved = connect_camera(source, camera, orbit)
         viewed = connect_view(actions, session, source, camera, view, moved)
         connect_new_image(source, camera, view)

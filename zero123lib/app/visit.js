@@ -58,14 +58,15 @@ const keep = () => within("readwrite", (some, others) => {
 function bound() {
   const since = Date.now() - MOST_HOURS * 3600e3;
   const counted = new Set();
-  let views = 0, bytes = 0;
-  results = results.filter((one, i) => {
+  let count = 0, views = 0, bytes = 0;
+  results = results.filter((one) => {
     const picture = pictures.get(one.image.path);
-    if (!picture || i >= MOST || one.at < since) return false;
+    if (!picture || count >= MOST || one.at < since) return false;
     if (one.kind === "view" && ++views > MOST_VIEWS) return false;
     if (!counted.has(picture.path)) bytes += picture.blob.size;
     if (bytes > MOST_BYTES) return false;
     counted.add(picture.path);
+    count += 1;
     return true;
   });
   pictures = new Map([...pictures].filter(([path]) => counted.has(path)));

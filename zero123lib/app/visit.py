@@ -17,6 +17,10 @@ TEMPLATE = """<section class="visit" aria-labelledby="visit-name" hidden>
 <ol></ol></section>"""
 
 
+# Where each kind of result is.
+TABS = {"view": "view", "orbit": "orbit", "views": "orbit", "path": "orbit", "mesh": "3d"}
+
+
 def visit(**options: Any) -> gr.HTML:
     """Make the widget; it tells of `input` when one is chosen, of `release` to prepare anew."""
     return gr.HTML(
@@ -51,6 +55,26 @@ def settings(
     ]
 
 
+def connect_begins(
+    source: parts.Source, camera: parts.Camera, orbit: results.Orbit, mesh: results.Mesh
+) -> None:
+    """Note what a result is made of as it is asked for.
+
+    To be called before whatever makes it is connected: the page takes one after the other.
+    """
+    rests = [camera.globe.release, *(slider.release for slider in camera.sliders())]
+    for kind, events in (
+        ("view", rests),
+        ("orbit", [orbit.button.click]),
+        ("views", [orbit.own.click]),
+        ("path", [camera.render.click]),
+        ("mesh", [mesh.button.click]),
+    ):
+        asked = [source.image, *settings(source, camera, orbit, mesh)]
+        js = browser.begun(kind)
+        gr.on(events, None, asked, None, js=js, preprocess=False, **AT_ONCE)
+
+
 def connect_visit(
     strip: gr.HTML,
     source: parts.Source,
@@ -65,28 +89,11 @@ def connect_visit(
 
     Args:
         strip: the widget.
-        done: what ends a result, by its kind: view, orbit, views, path and mesh.
+        done: what ends a result, by its kind.
     """
-    all_settings = settings(source, camera, orbit, mesh)
-    begins = {
-        "view": [camera.globe.release, *(slider.release for slider in camera.sliders())],
-        "orbit": [orbit.button.click],
-        "views": [orbit.own.click],
-        "path": [camera.render.click],
-        "mesh": [mesh.button.click],
-    }
     shown = {"view": view.image, "mesh": mesh.image}
-    for kind, events in begins.items():
-        gr.on(
-            events,
-            None,
-            [source.image, *all_settings],
-            None,
-            js=browser.begun(kind),
-            preprocess=False,
-            **AT_ONCE,
-        )
-        done[kind].success(
+    for kind, event in done.items():
+        event.success(
             None,
             [shown.get(kind, orbit.gallery), view.caption],
             None,
@@ -97,13 +104,10 @@ def connect_visit(
     strip.input(
         None,
         [strip, camera.globe, source.image],
-        [source.image, camera.globe, *all_settings],
+        [source.image, camera.globe, *settings(source, camera, orbit, mesh)],
         js=browser.RESTORE,
         preprocess=False,
         **AT_ONCE,
     ).then(lambda chosen: gr.Tabs(selected=TABS[chosen["kind"]]), strip, tabs, **AT_ONCE).then(
         None, strip, None, js=browser.RESTORED, **AT_ONCE
     )
-
-
-TABS = {"view": "view", "orbit": "orbit", "views": "orbit", "path": "orbit", "mesh": "3d"}
