@@ -6,7 +6,8 @@ import json
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from urllib.request import Request, urlopen
 
 import numpy as np
@@ -17,6 +18,7 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 from zero123lib.app.examples import example_files
+from zero123lib.app.view_service import planned
 from zero123lib.diffusion.card import about_model
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.views.poses import RelativePose
@@ -51,12 +53,16 @@ MANY = ["elevation", "zoom", "guidance_scale", "steps", "seed", "input_elevation
 ENDPOINTS = {
     "/prepare": ["image", *IMAGE_LAST, "model"],
     "/preview": [*CAMERA, "seed", "input_elevation", *IMAGE_LAST, "model"],
-    "/view": [*CAMERA, "steps", "seed", "input_elevation", *IMAGE_LAST, "model"],
-    "/views": ["image", "azimuths", *MANY, "seeds", "transparent", "model", "upscale"],
-    "/orbit": ["image", "count", *MANY, "seeds", "transparent", "model", "upscale"],
-    "/path": ["image", "path", "count", *MANY, "seeds", "transparent", "model", "upscale"],
+    "/view": [*CAMERA, "steps", "seed", "input_elevation", *IMAGE_LAST, "model", "speed"],
+    "/views": ["image", "azimuths", *MANY, "seeds", "transparent", "model", "upscale", "speed"],
+    "/orbit": ["image", "count", *MANY, "seeds", "transparent", "model", "upscale", "speed"],
+    "/path": ["image", "path", "count", *MANY, "seeds", "transparent", "model", "upscale", "speed"],
     "/model": ["model"],
-    "/reconstruct": ["image", "recipe", "seed", "input_elevation", *IMAGE_LAST, "model"],
+    "/elevation": ["image", "method", "model"],
+    "/reconstruct": [
+        *["image", "recipe", "seed", "input_elevation", *IMAGE_LAST, "model"],
+        *["max_faces", "texture_size"],
+    ],
     "/stop": [],
 }
 
@@ -90,6 +96,21 @@ def test_views_are_those_of_the_library(client: Client, pipe: Zero123Pipeline) -
     )
     for picture, image in zip(images, expected, strict=True):
         assert np.array_equal(picture, np.asarray(image))
+
+
+def test_a_speed_is_chosen_and_said(client: Client, pipe: Zero123Pipeline) -> None:
+    _, caption = client.predict(handle_file(CAR), 0, 90, speed="fast", api_name="/view")
+    assert "· 2 steps, fast, " in caption  # a model of few steps keeps them
+    *_, package = client.predict(handle_file(CAR), "90", speed="fast", api_name="/views")
+    with zipfile.ZipFile(package) as archive:
+        assert json.loads(archive.read("transforms.json"))["made_by"]["speed"] == "fast"
+
+
+def test_a_tier_plans_steps_and_sampler_for_a_model_of_many() -> None:
+    many = cast(Any, SimpleNamespace(config={"num_inference_steps": 50}))
+    assert planned(many, "exact") == (50, "ddim")
+    assert planned(many, "balanced") == (30, "dpmpp")
+    assert planned(many, "fast") == (16, "dpmpp")
 
 
 def test_azimuths_are_a_text_or_a_list(client: Client) -> None:
@@ -145,6 +166,7 @@ def test_clients_at_the_same_time_get_their_own_views(url: str) -> None:
         ("recentre", "no", "true or false, got 'no'"),
         ("method", "magic", "one of auto, alpha, u2netp, rembg, none, got 'magic'"),
         ("model", "/etc", "tiny, got '/etc'"),
+        ("speed", "warp", "one of exact, balanced, fast, got 'warp'"),
     ],
 )
 def test_a_wrong_value_is_one_line_that_names_it(

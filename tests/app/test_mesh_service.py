@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 import time
 import zipfile
@@ -13,18 +15,21 @@ from typing import Any
 
 import gradio as gr
 import pytest
+import torch
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
 from tests.app.conftest import ENDLESS, ENOUGH, SMALL, served
 from zero123lib.app import mesh_service, sampling
 from zero123lib.app.examples import example_files
-from zero123lib.app.mesh_service import CHOICES, MeshService, recipe_for
+from zero123lib.app.looks import normals_at_vertices, write_looks
+from zero123lib.app.mesh_service import CHOICES, OBJ_ZIP, STL, MeshService, recipe_for
 from zero123lib.app.model_cache import ModelCache
 from zero123lib.app.sessions import Session
 from zero123lib.app.view_service import ViewService
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.meshes.load import load_mesh
+from zero123lib.meshes.mesh import Mesh
 from zero123lib.reconstruction.recipes import recipe_names
 from zero123lib.views.poses import orbit
 
@@ -123,6 +128,46 @@ def test_the_mesh_comes_before_the_video_and_stop_skips_that(
     assert session.folder is not None and len(list(session.folder.glob("mesh-*"))) == 1
 
 
+def test_a_mesh_has_the_faces_and_the_texture_that_are_asked_for(
+    pipe: Zero123Pipeline, duck: dict[str, str]
+) -> None:
+    finer = [one for one in SMALL.recipe_overrides if "outputs." not in one]
+    place = "system.guidance.embedded.outputs"
+    solid = service(pipe, (*finer, f"{place}.frames=0", f"{place}.mesh_resolution=48"))
+    session = Session()
+    *_, (_, words, glb, *_) = solid.reconstruct(session, duck, max_faces=1000, texture_size=256)
+    mesh = load_mesh(glb)
+    assert 900 < len(mesh.faces) <= 1000, words
+    (material,) = mesh.materials
+    assert material.texture is not None and material.texture.shape[:2] == (256, 256)
+    # What the page offers besides is the same mesh.
+    for name in (STL, "normals.glb", "wireframe.glb"):
+        assert len(load_mesh(str(solid.latest(session, name))).faces) == len(mesh.faces)
+    with zipfile.ZipFile(str(solid.latest(session, OBJ_ZIP))) as archive:
+        suffixes = {Path(name).suffix for name in archive.namelist()}
+        assert suffixes == {".obj", ".mtl", ".png"}
+    assert solid.latest(session, "no-such.glb") is None
+    session.close()
+
+
+def test_normals_are_the_colours_of_a_mesh_that_shows_them(tmp_path: Path) -> None:
+    corners = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [-1, 0, 0], [0, -1, 0], [0, 0, -1]])
+    around = [(0, 1), (1, 3), (3, 4), (4, 0)]
+    faces = [(a, b, 2) for a, b in around] + [(b, a, 5) for a, b in around]
+    octahedron = Mesh(corners, torch.tensor(faces))
+    assert torch.allclose(normals_at_vertices(octahedron), corners, atol=1e-5)
+    write_looks(tmp_path, octahedron)
+    shown = load_mesh(tmp_path / "normals.glb")
+    assert shown.vertex_colors is not None
+    for vertex, color in zip(shown.vertices, shown.vertex_colors, strict=True):
+        assert torch.allclose(color[:3], (vertex.sign() + 1) / 2, atol=1e-3)
+    content = (tmp_path / "normals.glb").read_bytes()
+    assert len(content) == int.from_bytes(content[8:12], "little") and len(content) % 4 == 0
+    tree = json.loads(content[20 : 20 + int.from_bytes(content[12:16], "little")])
+    assert tree["materials"][0]["extensions"] == {"KHR_materials_unlit": {}}
+    assert tree["extensionsUsed"] == ["KHR_materials_unlit"]
+
+
 def zipped(service: ViewService, session: Session, image: dict[str, str], up: float) -> set[str]:
     asked = service.asked(session, image, None, 1, 0, up, (None, True, "auto"), None)
     *_, (_, *files) = service.many(session, asked, orbit(2), 1, False, 1, gr.Progress())
@@ -186,6 +231,11 @@ def test_a_run_longer_than_its_lease_of_a_gpu_ends_with_what_is_there(
     assert "Ended early, with the GPU's time" in words
 
 
+def test_where_no_gpu_is_lent_a_run_has_all_the_time_it_wants() -> None:
+    pytest.importorskip("spaces")  # which a Space without ZeroGPU has too
+    assert sampling.lease_s() == math.inf
+
+
 def test_a_lease_that_ends_in_the_video_leaves_the_mesh(
     pipe: Zero123Pipeline, duck: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,6 +254,8 @@ def test_wrong_input_is_one_line(url: str) -> None:
         ({"recipe": None}, "recipe: expected one of quick, views, sds, got 'None'"),
         ({"seed": -1}, "seed: expected a whole number from 0"),
         ({"input_elevation": 91}, "input_elevation: expected a number from -90 to 90"),
+        ({"max_faces": 10}, "max_faces: expected a whole number from 1000 to 100000, got 10"),
+        ({"texture_size": 1.5}, "texture_size: expected a whole number from 256 to 2048, got 1.5"),
     )
     for arguments, message in wrong:
         with pytest.raises(AppError, match=message):

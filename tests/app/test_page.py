@@ -232,6 +232,16 @@ def test_a_mesh_is_made_and_seen_in_the_viewer(browser: Browser, url: str) -> No
         with page.expect_download() as waiting:
             glb.click()
         assert Path(waiting.value.path()).read_bytes().startswith(b"glTF")
+        for name, first in (("OBJ, zipped", b"PK"), ("PLY", b"ply"), ("STL", b"z up")):
+            with page.expect_download() as waiting:
+                page.locator("#downloads-3d").get_by_text(name).click()
+            assert Path(waiting.value.path()).read_bytes().startswith(first)
+        shown = page.locator("#mesh a[download]")
+        for look in ("normals", "wireframe", "texture"):
+            page.locator("#look").get_by_text(look.capitalize()).click()
+            name = "mesh" if look == "texture" else look
+            expect(shown).to_have_attribute("href", re.compile(f"/{name}.glb$"))
+            expect(page.locator("#mesh canvas")).to_be_visible()
 
 
 def test_a_mesh_that_is_stopped_midway_is_seen_and_kept(

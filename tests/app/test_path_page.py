@@ -232,6 +232,17 @@ def test_on_the_globe_the_pictures_own_camera_and_keyframes_are_handles(
         expect(known).to_have_value("20")
 
 
+def test_what_is_no_path_yet_is_not_rendered(browser: Browser, url: str) -> None:
+    with opened(browser, url, **DESKTOP) as page:
+        open_path(page)
+        render = page.locator("#render")
+        expect(render).to_be_disabled()
+        page.get_by_role("button", name="Ring", exact=True).click()
+        expect(render).to_be_enabled()
+        page.get_by_role("button", name="Clear", exact=True).click()
+        expect(render).to_be_disabled()
+
+
 def test_a_step_back_moves_no_keyframe(browser: Browser, url: str) -> None:
     with opened(browser, url, **DESKTOP) as page:
         open_path(page)

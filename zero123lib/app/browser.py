@@ -42,6 +42,7 @@ NEW_IMAGE = """(image, up, right, away, globe, player) => {
     document.dispatchEvent(new Event("camera-taken"));
   }
   page.latest = image?.path;
+  document.dispatchEvent(new Event("picture-chosen"));
   page.chosen = !page.painted;
   if (page.painted) { page.painted = false; return [up, right, away, globe, nothing]; }
   document.dispatchEvent(new Event("camera-let-go"));
@@ -93,6 +94,15 @@ def answered(name: str) -> str:
     return f"() => {{ window.zero123.asked.{name} = false; return []; }}"
 
 
+# Of each image an estimate is asked for once, unless by the button.
+SUGGEST = """(session, image, ...rest) => {
+  const page = (window.zero123 ??= {});
+  const first = image && image.path === page.ready && image.path !== page.estimated;
+  if (first) page.estimated = image.path;
+  return [session, first ? image : null, ...rest];
+}"""
+TAKE = "(suggested) => suggested.offer"
+
 # The page begins with an example, unless the visitor was faster.
 BEGIN = f"""(example, image, elevation) =>
   image ? [image, elevation] : [example, {ELEVATION_DEG:g}]"""
@@ -138,4 +148,51 @@ PLAY = """(gallery, seeds, player) => {
   const views = (gallery ?? []).slice(0, Math.ceil((gallery ?? []).length / seeds));
   const frames = views.map((one) => ({image: one.image.url, caption: one.caption ?? ""}));
   return {...player, frames, at: 0, frame_ms: window.zero123?.pace};
+}"""
+
+
+def begun(kind: str) -> str:
+    """Return what notes of what a result is begun to be made."""
+    return f"""(image, ...settings) => {{
+      const page = (window.zero123 ??= {{}});
+      const path = "{kind}" === "path" ? page.path?.() : null;
+      (page.begins ??= {{}}).{kind} = {{image, settings, path}};
+      return [];
+    }}"""
+
+
+def made(kind: str) -> str:
+    """Return what tells the strip of a result, by an image of it."""
+    return f"""(shown, caption) => {{
+      const begins = window.zero123?.begins?.{kind};
+      const first = Array.isArray(shown) ? shown[0]?.image : shown;
+      if (!begins?.image || !first?.url) return [];
+      const where = Array.isArray(shown) ? `${{shown.length}} views` : caption.split(" · ")[0];
+      const words = "{kind}" === "mesh" ? begins.image.orig_name : where;
+      const detail = {{kind: "{kind}", ...begins, shown: first.url, caption: words}};
+      document.dispatchEvent(new CustomEvent("result-made", {{detail}}));
+      return [];
+    }}"""
+
+
+# A result comes back: another picture keeps the camera that comes with it, as a fixed cut-out does.
+RESTORE = """(chosen, globe, image) => {
+  const page = (window.zero123 ??= {});
+  document.dispatchEvent(new Event("camera-taken"));
+  document.dispatchEvent(new Event("camera-let-go"));
+  page.painted = Boolean(chosen.image);
+  const [elevation, azimuth, zoom, input] = chosen.settings;
+  const camera = {elevation, azimuth, zoom, sliders: [elevation, azimuth, zoom]};
+  document.dispatchEvent(new CustomEvent("source-up", {detail: input}));
+  if (chosen.path) {
+    page.path_to_come = chosen.path;
+    document.dispatchEvent(new CustomEvent("path-restored"));
+  }
+  return [chosen.image ?? image, {...globe, ...camera}, ...chosen.settings];
+}"""
+# Of the picture that is there already nothing else would prepare what has changed.
+RESTORED = """(chosen) => {
+  if (!chosen.image) document.dispatchEvent(new Event("picture-again"));
+  document.querySelector("#of-object")?.scrollIntoView({block: "nearest"});
+  return [];
 }"""

@@ -153,6 +153,7 @@ class Actions:
         recentre: bool = True,
         method: str = "auto",
         model: str | None = None,
+        speed: str = "exact",
     ) -> Iterator[tuple[Any, str]]:
         """Show the object from one other camera, in full quality, as it comes out of the noise.
 
@@ -169,6 +170,7 @@ class Actions:
             recentre: put the object in the middle at that size; else keep the image's framing.
             method: auto, alpha, u2netp, rembg or none.
             model: which model; the app's own.
+            speed: exact, or balanced or fast, which leave passes of the model out.
 
         Returns:
             The view; where its camera is and what made it.
@@ -176,7 +178,7 @@ class Actions:
         framing = (foreground_ratio, recentre, method)
         with one_line_errors():
             asked = self.view_service.asked(
-                session, image, guidance_scale, steps, seed, input_elevation, framing, model
+                session, image, guidance_scale, steps, seed, input_elevation, framing, model, speed
             )
             pose = checked_pose(elevation, azimuth, zoom)
             session.camera = (inputs.upload_path(image), model, elevation, azimuth, zoom)
@@ -217,6 +219,7 @@ class Actions:
         transparent: bool = False,
         model: str | None = None,
         upscale: int = 1,
+        speed: str = "exact",
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio is asked for one)
     ) -> Iterator[tuple[Any, ...]]:
         """Show the object in an image from other cameras, one view per azimuth and seed.
@@ -238,6 +241,7 @@ class Actions:
             transparent: take the white background away.
             model: which model; the app's own.
             upscale: 2 or 4 enlarges the views, by Real-ESRGAN animevideov3.
+            speed: exact, or balanced or fast, which leave passes of the model out.
 
         Returns:
             The views, seed by seed; where the seeds disagree, if there are several; a contact
@@ -246,7 +250,7 @@ class Actions:
         framing = (foreground_ratio, recentre, method)
         with one_line_errors():
             asked = self.view_service.asked(
-                session, image, guidance_scale, steps, seed, input_elevation, framing, model
+                session, image, guidance_scale, steps, seed, input_elevation, framing, model, speed
             )
             up = inputs.number("elevation", elevation, -90.0, 90.0)
             farther = inputs.number("zoom", zoom, -settings.MAX_ZOOM, settings.MAX_ZOOM)
@@ -274,6 +278,7 @@ class Actions:
         transparent: bool = False,
         model: str | None = None,
         upscale: int = 1,
+        speed: str = "exact",
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[tuple[Any, ...]]:
         """Show the object from cameras evenly around it, with the files of the whole turn.
@@ -294,6 +299,7 @@ class Actions:
             transparent: take the white background away.
             model: which model; the app's own.
             upscale: 2 or 4 enlarges the views, by Real-ESRGAN animevideov3.
+            speed: exact, or balanced or fast, which leave passes of the model out.
 
         Returns:
             The views, seed by seed; where the seeds disagree, if there are several; a contact
@@ -302,7 +308,7 @@ class Actions:
         framing = (foreground_ratio, recentre, method)
         with one_line_errors():
             asked = self.view_service.asked(
-                session, image, guidance_scale, steps, seed, input_elevation, framing, model
+                session, image, guidance_scale, steps, seed, input_elevation, framing, model, speed
             )
             number = inputs.whole("count", count, 1, settings.MAX_VIEWS)
             up = inputs.number("elevation", elevation, -90.0, 90.0)

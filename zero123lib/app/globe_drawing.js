@@ -151,9 +151,15 @@ function draw() {
     g.arc(tip[0], tip[1], width * 2.2, 0, 2 * Math.PI);
     g.fill();
     if (label) {
+      /* Outwards of the camera, so that it is beside the object and not on it. */
       g.font = `500 12px ${style.fontFamily}`;
-      g.textAlign = tip[0] < size / 2 ? "left" : "right";
-      g.fillText(label, clamp(tip[0], 6, size - 6), clamp(tip[1] + 20, 14, size - 6));
+      const wide = g.measureText(label).width;
+      const [across, along] = [tip[0] - size / 2, tip[1] - size / 2];
+      const far = Math.hypot(across, along) || 1;
+      const reach = Math.min(wide / 2 / Math.abs(across / far), 14 / Math.abs(along / far)) + 12;
+      g.textAlign = "center";
+      g.fillText(label, clamp(tip[0] + (across / far) * reach, wide / 2 + 4, size - wide / 2 - 4),
+        clamp(tip[1] + (along / far) * reach + 4, 14, size - 6));
     }
     g.globalAlpha = 1;
     return behind;

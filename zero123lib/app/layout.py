@@ -10,6 +10,7 @@ import gradio as gr
 from zero123lib._optional import require
 from zero123lib.app import parts, results, settings
 from zero123lib.app.callbacks import Actions
+from zero123lib.app.elevation import ElevationService
 from zero123lib.app.guard import Guard
 from zero123lib.app.mesh_service import MeshService
 from zero123lib.app.model_cache import ModelCache, about
@@ -26,6 +27,7 @@ from zero123lib.app.theme import CSS, JS, THEME
 from zero123lib.app.view_events import (
     connect_brush,
     connect_camera,
+    connect_elevation,
     connect_film,
     connect_image,
     connect_new_image,
@@ -33,6 +35,7 @@ from zero123lib.app.view_events import (
     connect_source,
     connect_view,
 )
+from zero123lib.app.visit import connect_begins, connect_visit, visit
 from zero123lib.diffusion.apps import load_pipeline
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 
@@ -71,19 +74,22 @@ def build(
                     with gr.Tab("Orbit", id="orbit"):
                         orbit = results.orbit()
                     with gr.Tab("3D", id="3d"):
-                        mesh = results.mesh()
+                        mesh = results.mesh(pipe)
+        strip = visit(elem_id="visit", label="Results of this visit")
+        connect_begins(source, camera, orbit, mesh)
         moved = connect_camera(source, camera, orbit)
-        connect_view(actions, session, source, camera, view, moved)
+        viewed = connect_view(actions, session, source, camera, view, moved)
         connect_new_image(source, camera, view)
-        prepared = connect_image(actions, session, source, camera, view)
+        prepared = connect_image(actions, session, source, camera, view, strip.release)
         connect_ready(prepared, source, camera, view, orbit, mesh)
         connect_source(source, camera, orbit, mesh)
+        connect_elevation(ElevationService(actions.view_service), session, source, camera, prepared)
         connect_film(Opening(actions.view_service), session, source, camera, view, blocks.load)
         connect_brush(actions, session, source)
         paths = PathService(actions.view_service)
-        connect_path(paths, source, camera)
-        connect_orbit(actions, paths, session, source, camera, orbit, tabs)
-        connect_mesh(
+        connect_path(paths, source, camera, view)
+        done = connect_orbit(actions, paths, session, source, camera, orbit, tabs)
+        meshed = connect_mesh(
             MeshService(actions.view_service, options.recipe_overrides, options.max_queue),
             session,
             source,
@@ -91,6 +97,8 @@ def build(
             mesh,
         )
         connect_model(actions, session, source, camera, head)
+        done = {**done, "view": viewed, "mesh": meshed}
+        connect_visit(strip, source, camera, view, orbit, mesh, tabs, done)
     blocks.queue(max_size=options.max_queue, default_concurrency_limit=8)
     return blocks
 

@@ -19,8 +19,9 @@ from zero123lib._optional import MissingExtraError
 from zero123lib.app import inputs, settings
 from zero123lib.app.callbacks import one_line_errors
 from zero123lib.app.line import Line
+from zero123lib.app.looks import write_looks
 from zero123lib.app.model_cache import ModelCache
-from zero123lib.app.outputs import GAUSSIANS
+from zero123lib.app.outputs import GAUSSIANS, write_zip
 from zero123lib.app.sampling import lease_s, with_gpu
 from zero123lib.app.sessions import WANTED, Session
 from zero123lib.app.view_service import Asked, ViewService, waiting
@@ -57,6 +58,8 @@ STAGES = {
     "video": "Video",
 }
 FORMATS = ("glb", "obj", "ply")
+# What the page offers besides.
+OBJ_ZIP, STL = "mesh-obj.zip", "mesh.stl"
 
 # The turning image is made here; and whatever a run is stopped at has a surface.
 _OVERRIDES = (
@@ -108,6 +111,19 @@ def recipe_for(choice: str, pipe: Zero123Pipeline) -> str:
     return "tiny-views" if pipe.image_size < 256 else "views"
 
 
+def surface(max_faces: Any, texture_size: Any) -> list[str]:
+    """Return the recipe keys that a request sets for its mesh; none where it says nothing."""
+    asked = {
+        "max_faces": (max_faces, settings.FACES),
+        "texture_size": (texture_size, settings.TEXTURE_SIZES),
+    }
+    return [
+        f"system.guidance.embedded.outputs.{name}={inputs.whole(name, value, *bounds)}"
+        for name, (value, bounds) in asked.items()
+        if value is not None
+    ]
+
+
 class MeshService:
     """The endpoints that make a mesh."""
 
@@ -133,6 +149,8 @@ class MeshService:
         recentre: bool = True,
         method: str = "auto",
         model: str | None = None,
+        max_faces: int | None = None,
+        texture_size: int | None = None,
     ) -> Iterator[tuple[Any, ...]]:
         """Make a mesh of the pictured object; `/stop` ends it early and keeps what is there.
 
@@ -147,6 +165,8 @@ class MeshService:
             recentre: put the object in the middle at that size; else keep the image's framing.
             method: auto, alpha, u2netp, rembg or none.
             model: which model; the app's own.
+            max_faces: thin the mesh to so many, from 1,000 to 100,000; all of them.
+            texture_size: texels along its side, from 256 to 2,048; the recipe's own.
 
         Returns:
             The latest image of it; how long what took; the mesh as GLB, OBJ and PLY; a video of
@@ -154,6 +174,7 @@ class MeshService:
         """
         with one_line_errors(), session.run() as folder:
             recipe = inputs.one_of("recipe", recipe, CHOICES)
+            wanted = surface(max_faces, texture_size)
             asked = self.view_service.asked(
                 session,
                 image,
@@ -166,7 +187,7 @@ class MeshService:
             )
             job = Job(
                 recipe_for(recipe, asked.pipe),
-                (*CHOICES[recipe][1], *_OVERRIDES, *self.overrides),
+                (*CHOICES[recipe][1], *_OVERRIDES, *wanted, *self.overrides),
                 asked.seed,
                 asked.input_elevation_deg or 0.0,
                 str(folder),
@@ -202,10 +223,11 @@ class MeshService:
                 words = "**Finished**, but for the video: the GPU's time was over."
                 yield gr.skip(), words, *[files.get(kind) for kind in (*FORMATS, "video")]
 
-    def latest(self, session: Session) -> str | None:
-        """Return the file of the visitor's latest mesh, for the page's viewer."""
+    def latest(self, session: Session, name: str) -> str | None:
+        """Return a file of the visitor's latest mesh, for the page."""
         found = [] if session.folder is None else list(session.folder.glob("mesh-*/mesh.glb"))
-        return str(max(found, key=lambda file: file.stat().st_mtime)) if found else None
+        folders = [max(found, key=lambda file: file.stat().st_mtime).parent] if found else []
+        return next((str(one / name) for one in folders if (one / name).exists()), None)
 
     def stop(self, session: Session) -> str:
         """End this visitor's reconstruction after the step at hand; it keeps what is there.
@@ -270,6 +292,11 @@ def finished(end: Finished, recipe: Recipe, job: Job, started: float) -> Iterato
     if end.mesh is not None and "glb" in files:
         write_mesh(folder / "mesh.obj", end.mesh)
         files["obj"] = str(folder / "mesh.obj")
+        # For the page: an OBJ without what lies beside it has no texture.
+        textured = write_mesh(folder / "textured.obj", end.textured or end.mesh)
+        write_zip(folder / OBJ_ZIP, {}, textured.files)
+        write_mesh(folder / STL, end.mesh)
+        write_looks(folder, end.mesh)
         write_gaussians(folder / GAUSSIANS, gaussians_of(end.mesh))
     there = "The mesh is there" if "glb" in files else "No surface was found"
     frames: list[torch.Tensor] = []

@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from zero123lib.app import inputs, preparing, settings
+from zero123lib.app.elevation import suggestion
 from zero123lib.app.examples import example_files
 from zero123lib.app.globe import globe
 from zero123lib.app.model_cache import ModelCache
@@ -16,6 +17,7 @@ from zero123lib.app.path import path_widget
 from zero123lib.diffusion.apps import needs_input_elevation
 from zero123lib.diffusion.card import about_model
 from zero123lib.diffusion.pipeline import Zero123Pipeline
+from zero123lib.diffusion.speed import TIERS
 from zero123lib.views.cutout import rembg_model
 
 LOGO = """<svg viewBox="0 0 32 32" fill="none" stroke="currentColor" stroke-width="1.8"
@@ -90,6 +92,8 @@ class Camera:
     guidance_scale: gr.Slider
     steps: gr.Slider
     seed: gr.Number
+    speed: gr.Radio
+    suggestion: gr.HTML
 
     def sliders(self) -> list[Any]:
         """List what the globe sets, and is set by."""
@@ -237,6 +241,7 @@ def camera(pipe: Zero123Pipeline) -> Camera:
     """Make the second column."""
     heading("The camera")
     widget = globe(pipe, elem_id="globe", label="Camera globe")
+    suggested = suggestion(elem_id="suggestion", label="Elevation of your picture's camera")
     with gr.Row(elem_id="presets"):
         presets = {name: gr.Button(name.capitalize(), size="sm") for name in BUTTONS}
     elevation = gr.Slider(-90, 90, 0, step=1, label="Elevation, ° up", **SIGNED)
@@ -247,7 +252,9 @@ def camera(pipe: Zero123Pipeline) -> Camera:
     with gr.Accordion("A path for the camera", open=False, elem_id="path-part"):
         path = path_widget(elem_id="path", label="Path of the camera")
         drawn = gr.JSON(visible=False)
-        render = gr.Button("Render the path", variant="primary", elem_id="render")
+        render = gr.Button(
+            "Render the path", variant="primary", interactive=False, elem_id="render"
+        )
     with gr.Accordion("Sampling", open=False):
         guidance_scale = gr.Slider(
             0, settings.MAX_GUIDANCE, pipe.config["guidance_scale"], step=0.1, label="Guidance"
@@ -261,6 +268,12 @@ def camera(pipe: Zero123Pipeline) -> Camera:
             label="Steps",
         )
         seed = gr.Number(0, minimum=0, maximum=settings.MAX_SEED, precision=0, label="Seed")
+        speed = gr.Radio(
+            [(name.capitalize(), name) for name in TIERS],
+            value="exact",
+            label="Speed",
+            info="Balanced and fast leave passes of the model out: views differ a little.",
+        )
     return Camera(
         widget,
         path,
@@ -273,4 +286,6 @@ def camera(pipe: Zero123Pipeline) -> Camera:
         guidance_scale,
         steps,
         seed,
+        speed,
+        suggested,
     )

@@ -252,6 +252,17 @@ document.addEventListener("path-answered", ({ detail }) => {
   show();
   if (detail.file) keep(detail.file);
 });
+/* A path that a result of the visit was made of; this part may be opened only later. */
+function restored() {
+  const { path, count: views } = page.path_to_come ?? {};
+  page.path_to_come = null;
+  if (!path) return;
+  stop();
+  take(path);
+  count.value = views;
+  changed();
+}
+document.addEventListener("path-restored", restored);
 function keep(what) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([JSON.stringify(what, null, 2)], { type: "application/json" }));
@@ -303,3 +314,4 @@ file.addEventListener("change", async () => {
 });
 dress();
 show();
+restored();

@@ -53,6 +53,7 @@ class PathService:
         transparent: bool = False,
         model: str | None = None,
         upscale: int = 1,
+        speed: str = "exact",
         progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio is asked for one)
     ) -> Iterator[tuple[Any, ...]]:
         """Show the object from cameras along a path, with the files of the whole film.
@@ -77,6 +78,7 @@ class PathService:
             transparent: take the white background away.
             model: which model; the app's own.
             upscale: 2 or 4 enlarges the views, by Real-ESRGAN animevideov3.
+            speed: exact, or balanced or fast, which leave passes of the model out.
 
         Returns:
             The views, seed by seed; where the seeds disagree, if there are several; a contact
@@ -94,6 +96,7 @@ class PathService:
                 input_elevation,
                 (foreground_ratio, recentre, method),
                 model,
+                speed,
             )
             way = wanted_path(path, start, asked.source)
             how_often = inputs.whole("seeds", seeds, 1, settings.MAX_SEEDS)

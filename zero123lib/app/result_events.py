@@ -6,14 +6,18 @@ from typing import Any, cast
 
 import gradio as gr
 
-from zero123lib.app import browser, parts, results, settings
+from zero123lib._choices import Speed
+from zero123lib.app import browser, inputs, parts, results, settings
 from zero123lib.app.callbacks import Actions
 from zero123lib.app.globe import lowest_trained_deg
-from zero123lib.app.mesh_service import MeshService
+from zero123lib.app.looks import LOOKS
+from zero123lib.app.mesh_service import OBJ_ZIP, STL, MeshService
 from zero123lib.app.path import FRAMES
 from zero123lib.app.path_service import PathService
 from zero123lib.app.queues import AT_ONCE, LONG, QUIET
 from zero123lib.app.sessions import Session
+from zero123lib.app.view_events import renders
+from zero123lib.app.view_service import planned
 
 
 def connect_orbit(
@@ -24,8 +28,12 @@ def connect_orbit(
     camera: parts.Camera,
     orbit: results.Orbit,
     tabs: gr.Tabs,
-) -> None:
-    """Make many views and their files: evenly around, from cameras of one's own, or on a path."""
+) -> dict[str, Any]:
+    """Make many views and their files: evenly around, from cameras of one's own, or on a path.
+
+    Returns:
+        Their events, by name.
+    """
     rest = [
         camera.elevation,
         camera.zoom,
@@ -38,6 +46,7 @@ def connect_orbit(
         orbit.transparent,
         source.active,
         orbit.upscale,
+        camera.speed,
     ]
     camera.render.click(lambda: gr.Tabs(selected="orbit"), None, tabs, **AT_ONCE)
     # The page's path is known to its widget alone; these are what clients of the endpoint see.
@@ -45,8 +54,8 @@ def connect_orbit(
         gr.Textbox("ring", label="Path", visible=False),
         gr.Number(FRAMES, label="Views", precision=0, visible=False),
     ]
-    made = [
-        button.click(
+    made = {
+        name: button.click(
             function,
             [session, source.image, *cameras, *rest],
             orbit.outputs(),
@@ -61,8 +70,8 @@ def connect_orbit(
             ("views", orbit.own, actions.views, [orbit.azimuths], browser.TURN),
             ("path", camera.render, paths.path, on_path, browser.RENDER),
         )
-    ]
-    for event in made:
+    }
+    for event in made.values():
         event.success(
             lambda seeds: (gr.Row(visible=True), gr.Image(visible=seeds > 1)),
             orbit.seeds,
@@ -75,10 +84,13 @@ def connect_orbit(
             js=browser.PLAY,
             **AT_ONCE,
         )
-    orbit.stop.click(None, cancels=cast(Any, made), **AT_ONCE)
+    orbit.stop.click(None, cancels=cast(Any, list(made.values())), **AT_ONCE)
+    return made
 
 
-def connect_path(paths: PathService, source: parts.Source, camera: parts.Camera) -> None:
+def connect_path(
+    paths: PathService, source: parts.Source, camera: parts.Camera, view: results.View
+) -> None:
     """Draw the path as it is edited: the server knows the way between its keyframes."""
     drawn = camera.path.input(
         paths.drawn,
@@ -92,6 +104,7 @@ def connect_path(paths: PathService, source: parts.Source, camera: parts.Camera)
         **QUIET,
     )
     drawn.success(None, camera.drawn, None, js=browser.DRAWN, **AT_ONCE)
+    drawn.success(renders, [view.given, camera.drawn], camera.render, preprocess=False, **AT_ONCE)
     drawn.failure(None, None, None, js=browser.REFUSED, **AT_ONCE)
 
 
@@ -101,15 +114,22 @@ def connect_mesh(
     source: parts.Source,
     camera: parts.Camera,
     mesh: results.Mesh,
-) -> None:
-    """Make a mesh in a line of its own: whoever turns an object need not wait for it."""
+) -> Any:
+    """Make a mesh in a line of its own: whoever turns an object need not wait for it.
+
+    Returns:
+        The event of a finished one.
+    """
     asked = [session, source.image, mesh.recipe, camera.seed, source.input_elevation]
     mesh.button.click(
-        lambda: (gr.Row(visible=False), None), None, [mesh.downloads, mesh.viewer], **AT_ONCE
+        lambda: (gr.Row(visible=False), gr.Radio(value="texture", visible=False), None),
+        None,
+        [mesh.downloads, mesh.look, mesh.viewer],
+        **AT_ONCE,
     )
-    mesh.button.click(
+    made = mesh.button.click(
         solid.reconstruct,
-        [*asked, *source.framing(), source.active],
+        [*asked, *source.framing(), source.active, mesh.faces, mesh.texture],
         mesh.outputs(),
         api_name="reconstruct",
         preprocess=False,
@@ -128,19 +148,32 @@ def connect_mesh(
         **AT_ONCE,
     )
 
-    def seen(session: Session, there: str, up: float) -> tuple[Any, Any]:
-        glb = solid.latest(session) if there else None
-        return (
-            gr.Row(visible=glb is not None),
-            gr.Model3D(glb, camera_position=results.seen_from_image(up)),
+    def drawn(session: Session, look: str, up: float) -> Any:
+        name, mode = LOOKS[inputs.one_of("look", look, LOOKS)]
+        return gr.Model3D(
+            solid.latest(session, name),
+            display_mode=cast(Any, mode),
+            camera_position=results.seen_from_image(up),
         )
 
+    def seen(session: Session, there: str, up: float) -> tuple[Any, ...]:
+        others = [solid.latest(session, name) if there else None for name in (OBJ_ZIP, STL)]
+        shown = others[-1] is not None
+        viewer = drawn(session, "texture", up) if shown else None
+        return gr.Row(visible=shown), gr.Radio(visible=shown), viewer, *others
+
     there.change(
-        seen, [session, there, source.input_elevation], [mesh.downloads, mesh.viewer], **AT_ONCE
+        seen,
+        [session, there, source.input_elevation],
+        [mesh.downloads, mesh.look, mesh.viewer, *mesh.others],
+        **AT_ONCE,
     )
+    # Gradio's viewer begins anew with another file: edges it would else keep for ever.
+    mesh.look.input(drawn, [session, mesh.look, source.input_elevation], mesh.viewer, **AT_ONCE)
     mesh.stop.click(
         solid.stop, session, mesh.stats, api_name="stop", queue=False, show_progress="hidden"
     )
+    return made
 
 
 def connect_model(
@@ -152,13 +185,13 @@ def connect_model(
 ) -> None:
     """Take another model once it is there, with its badge and what it does best with."""
 
-    def settle(session: Session, globe: dict[str, Any]) -> tuple[Any, ...]:
+    def settle(session: Session, globe: dict[str, Any], speed: Speed) -> tuple[Any, ...]:
         pipe = actions.model_cache.get(session.model)
         return (
             session.model,
             parts.badge(pipe),
             pipe.config["guidance_scale"],
-            pipe.config["num_inference_steps"],
+            planned(pipe, speed)[0],
             pipe.config["foreground_ratio"],
             gr.Slider(info=parts.elevation_info(pipe)),
             {**globe, "lowest": lowest_trained_deg(pipe)},
@@ -177,7 +210,7 @@ def connect_model(
     )
     loaded.success(
         settle,
-        [session, camera.globe],
+        [session, camera.globe, camera.speed],
         [
             source.active,
             head,
@@ -187,5 +220,11 @@ def connect_model(
             source.input_elevation,
             camera.globe,
         ],
+        **AT_ONCE,
+    ).success(None, None, None, js=browser.REST, **AT_ONCE)
+    camera.speed.input(
+        lambda session, speed: planned(actions.model_cache.get(session.model), speed)[0],
+        [session, camera.speed],
+        camera.steps,
         **AT_ONCE,
     ).success(None, None, None, js=browser.REST, **AT_ONCE)

@@ -11,6 +11,7 @@ import gradio as gr
 from zero123lib import upscaling
 from zero123lib.app import settings
 from zero123lib.app.browser import CHOOSE
+from zero123lib.app.looks import LOOKS
 from zero123lib.app.mesh_service import CHOICES
 from zero123lib.app.player import player
 from zero123lib.diffusion.pipeline import Zero123Pipeline
@@ -57,12 +58,16 @@ class Mesh:
     """The object as a mesh."""
 
     recipe: gr.Radio
+    faces: gr.Slider
+    texture: gr.Slider
     button: gr.Button
     stop: gr.Button
     image: gr.Image
     stats: gr.Markdown
+    look: gr.Radio
     viewer: gr.Model3D
     files: list[gr.DownloadButton]
+    others: list[gr.DownloadButton]
     downloads: gr.Row
     made: gr.Column
     source: gr.HTML
@@ -200,13 +205,28 @@ def seen_from_image(input_elevation: float) -> tuple[float, float, None]:
     return 0, 90 - input_elevation, None
 
 
-def mesh() -> Mesh:
+def mesh(pipe: Zero123Pipeline) -> Mesh:
     """Make the tab with the mesh."""
     recipe = gr.Radio(
         [(label, name) for name, (label, _) in CHOICES.items()],
         value="quick",
         label="Recipe",
     )
+    with gr.Row():
+        faces = gr.Slider(
+            *settings.FACES,
+            settings.FACES[1],
+            step=1000,
+            precision=0,
+            label="Faces, at most",
+        )
+        texture = gr.Slider(
+            *settings.TEXTURE_SIZES,
+            512 if pipe.image_size < 256 else 1024,
+            step=256,
+            precision=0,
+            label="Texture, texels",
+        )
     with gr.Row():
         button = gr.Button("Make the mesh", variant="primary", scale=3)
         stop = gr.Button("Stop", scale=1, min_width=80)
@@ -227,6 +247,14 @@ def mesh() -> Mesh:
             stats = gr.Markdown(
                 "Its surface grows here, seen from all around in turn.", elem_id="stats"
             )
+        look = gr.Radio(
+            [(name.capitalize(), name) for name in LOOKS],
+            value="texture",
+            label="Show",
+            show_label=False,
+            visible=False,
+            elem_id="look",
+        )
         viewer = gr.Model3D(
             label="Mesh",
             height=380,
@@ -236,5 +264,23 @@ def mesh() -> Mesh:
             elem_id="mesh",
         )
         with gr.Row(elem_id="downloads-3d", visible=False) as downloads:
-            files = [gr.DownloadButton(name, size="sm") for name in ("GLB", "OBJ", "PLY", "Video")]
-    return Mesh(recipe, button, stop, image, stats, viewer, files, downloads, made, source)
+            names = ("GLB", "OBJ, zipped", "PLY", "STL", "Video")
+            glb, obj_zip, ply, stl, video = (gr.DownloadButton(one, size="sm") for one in names)
+            # The endpoint's OBJ alone; the page's visitors take it with its texture.
+            obj = gr.DownloadButton("OBJ", visible=False)
+    return Mesh(
+        recipe,
+        faces,
+        texture,
+        button,
+        stop,
+        image,
+        stats,
+        look,
+        viewer,
+        [glb, obj, ply, video],
+        [obj_zip, stl],
+        downloads,
+        made,
+        source,
+    )

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from zero123lib._choices import Upscale
+from zero123lib._choices import Speed, Upscale
 from zero123lib.app import SPACES
 from zero123lib.app.model_cache import ModelCache
 from zero123lib.app.settings import (
@@ -43,6 +43,7 @@ class Sampling:
         upscale: how many times larger the finished images are made.
         same_noise: every view begins at the noise of the first, as one that is asked for alone
             does: a frame of a film is the view from there, and what is not seen flickers less.
+        speed: see `zero123lib.diffusion.speed`.
     """
 
     poses: Sequence[RelativePose]
@@ -54,6 +55,7 @@ class Sampling:
     live: bool = False
     upscale: Upscale = 1
     same_noise: bool = False
+    speed: Speed = "exact"
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +91,7 @@ def make_sampler(model_cache: ModelCache) -> Sampler:
                 sampler=what.sampler,  # type: ignore[arg-type]
                 generator=[source for _, source in part],
                 condition_elevation_deg=what.input_elevation_deg,
+                speed=what.speed,
             )
             for step in steps:
                 taken, total = number * step.total + step.index + 1, len(parts) * step.total

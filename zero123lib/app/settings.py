@@ -18,6 +18,8 @@ MAX_GUIDANCE = 30.0
 MAX_ZOOM = 0.5
 MAX_SEED = 2**31 - 1
 MIN_RATIO = 0.2
+# Of a mesh: its faces, and texels along the side of its texture.
+FACES, TEXTURE_SIZES = (1_000, 100_000), (256, 2048)
 MAX_FILE_SIZE = "20mb"
 # Of one request: an image with what goes around it; anything else is numbers and short texts.
 MAX_UPLOAD_BYTES = 21 * 2**20

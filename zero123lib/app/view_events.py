@@ -7,11 +7,12 @@ from typing import Any
 
 import gradio as gr
 
-from zero123lib.app import browser, parts, results
+from zero123lib.app import browser, parts, results, settings
 from zero123lib.app.callbacks import Actions, preset
+from zero123lib.app.elevation import ElevationService
 from zero123lib.app.examples import ELEVATION_DEG
 from zero123lib.app.opening import EXAMPLE, Opening
-from zero123lib.app.queues import AT_ONCE, CUT_OUT, ONE_VIEW, QUIET
+from zero123lib.app.queues import AT_ONCE, CUT_OUT, LONG, ONE_VIEW, QUIET
 
 
 def connect_camera(source: parts.Source, camera: parts.Camera, orbit: results.Orbit) -> Any:
@@ -51,8 +52,12 @@ def connect_image(
     source: parts.Source,
     camera: parts.Camera,
     view: results.View,
+    again: Any,
 ) -> Any:
-    """Show an image, and how it is framed, as the model is given it; return that event."""
+    """Show an image, and how it is framed, as the model is given it; return that event.
+
+    It is also made once the event `again` comes.
+    """
     # The elevation goes with the image: known of an example, level unless told of one's own.
     # So does how it is cut out: an image that was fixed by hand has its own transparency.
     fresh = [source.input_elevation, source.method]
@@ -76,6 +81,7 @@ def connect_image(
             source.ratio.release,
             source.recentre.input,
             source.method.input,
+            again,
         ],
         actions.prepare,
         [session, source.image, *source.framing(), source.active],
@@ -85,6 +91,38 @@ def connect_image(
         trigger_mode="always_last",
         show_progress="hidden",
     )
+
+
+def connect_elevation(
+    elevations: ElevationService,
+    session: gr.State,
+    source: parts.Source,
+    camera: parts.Camera,
+    prepared: Any,
+) -> None:
+    """Suggest the elevation of a new image's camera; who wants it takes it."""
+    asked = [session, source.image, source.method, source.active]
+    how: dict[str, Any] = {
+        "inputs": asked,
+        "outputs": camera.suggestion,
+        "preprocess": False,
+        "trigger_mode": "always_last",
+        "concurrency_id": "elevation",
+        "concurrency_limit": settings.LONG_AT_ONCE,
+        **QUIET,
+    }
+    prepared.success(elevations.suggest, js=browser.SUGGEST, **how)
+    camera.suggestion.submit(partial(elevations.suggest, asked=True), **how)
+    camera.suggestion.input(
+        None, camera.suggestion, source.input_elevation, js=browser.TAKE, **AT_ONCE
+    ).then(None, None, None, js=browser.REST, **AT_ONCE)
+    by_wire = gr.Button(visible=False)
+    outputs = [
+        gr.Number(label="Elevation, degrees", visible=False),
+        gr.Number(label="Probability that it is right within 15 degrees", visible=False),
+        gr.Textbox(label="In words", visible=False),
+    ]
+    by_wire.click(elevations.elevation, asked, outputs, api_name="elevation", **LONG)
 
 
 def connect_new_image(source: parts.Source, camera: parts.Camera, view: results.View) -> None:
@@ -106,7 +144,7 @@ def connect_ready(
 ) -> None:
     """Show what is prepared, which can be asked about; without it switch the buttons off."""
     shown = [camera.globe, view.image, view.caption]
-    buttons = [orbit.button, orbit.own, camera.render, mesh.button]
+    buttons = [orbit.button, orbit.own, mesh.button, camera.render]
     prepared.success(
         None,
         [source.image, view.given, *camera.sliders(), *shown],
@@ -114,8 +152,11 @@ def connect_ready(
         js=browser.PREPARED,
         **AT_ONCE,
     ).then(
-        lambda image: [gr.Button(interactive=image is not None)] * len(buttons),
-        view.given,
+        lambda image, drawn: [
+            *[gr.Button(interactive=image is not None)] * len(buttons[:-1]),
+            renders(image, drawn),
+        ],
+        [view.given, camera.drawn],
         buttons,
         preprocess=False,
         **AT_ONCE,
@@ -127,6 +168,11 @@ def connect_ready(
         js=browser.NOT_PREPARED,
         **AT_ONCE,
     ).then(lambda: [gr.Button(interactive=False)] * len(buttons), None, buttons, **AT_ONCE)
+
+
+def renders(image: Any, drawn: Any) -> Any:
+    """Let a path be rendered where there are both an image and a path, as it was last drawn."""
+    return gr.Button(interactive=image is not None and bool((drawn or {}).get("path")))
 
 
 def connect_source(
@@ -221,8 +267,8 @@ def connect_view(
     camera: parts.Camera,
     view: results.View,
     moved: Any,
-) -> None:
-    """Let a quick preview follow the camera; the full view comes when it rests."""
+) -> Any:
+    """Let a quick preview follow the camera; return the full view, which comes when it rests."""
     place = [session, source.image, *camera.sliders(), camera.guidance_scale]
     rest = [camera.seed, source.input_elevation, *source.framing(), source.active]
     shown = [view.image, view.caption]
@@ -245,7 +291,7 @@ def connect_view(
     view_of_rest = gr.on(
         [camera.globe.release, *(slider.release for slider in camera.sliders())],
         actions.show,
-        [*place, camera.steps, *rest],
+        [*place, camera.steps, *rest, camera.speed],
         shown,
         js=browser.only_ready("view"),
         trigger_mode="always_last",
@@ -254,6 +300,8 @@ def connect_view(
     )
     by_wire = gr.Button(visible=False)
     by_wire.click(actions.preview, [*place, *rest], shown, api_name="preview", **ONE_VIEW)
-    by_wire.click(actions.view, [*place, camera.steps, *rest], shown, api_name="view", **ONE_VIEW)
+    full = [*place, camera.steps, *rest, camera.speed]
+    by_wire.click(actions.view, full, shown, api_name="view", **ONE_VIEW)
     for event, name in zip([*asking, view_of_rest], ("sliders", "globe", "view"), strict=True):
         event.then(None, None, None, js=browser.answered(name), **AT_ONCE)
+    return view_of_rest

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import gradio as gr
 from PIL import Image
 
-from zero123lib._choices import Upscale
+from zero123lib._choices import Sampler, Speed, Upscale
 from zero123lib.app import inputs, outputs, preparing, settings
 from zero123lib.app.line import Line
 from zero123lib.app.model_cache import ModelCache
@@ -25,6 +25,7 @@ from zero123lib.diffusion.apps import (
     view_labels,
 )
 from zero123lib.diffusion.pipeline import Zero123Pipeline
+from zero123lib.diffusion.speed import tier_of
 from zero123lib.views.images import Prepared
 from zero123lib.views.paths import CameraPath
 from zero123lib.views.poses import Pose, RelativePose, absolute_poses, camera_label
@@ -42,6 +43,7 @@ class Asked:
     seed: int
     input_elevation_deg: float | None
     of: tuple = ()
+    speed: Speed = "exact"
 
     @property
     def object(self) -> tuple:
@@ -107,13 +109,14 @@ class ViewService:
         input_elevation: Any,
         framing: tuple,
         model: str | None,
+        speed: Any = "exact",
     ) -> Asked:
         """Check what all views have in common; numbers before the image, which takes longer."""
         pipe = self.model_cache.get(model)
         input_up = inputs.number_or_none("input_elevation", input_elevation, -90.0, 90.0)
         check_input_elevation(pipe, input_up, "input_elevation")
-        own = pipe.config
-        steps = inputs.whole_or("steps", steps, 1, settings.MAX_STEPS, own["num_inference_steps"])
+        own, tier = pipe.config, inputs.choice("speed", speed, Speed)
+        steps = inputs.whole_or("steps", steps, 1, settings.MAX_STEPS, planned(pipe, tier)[0])
         guidance = inputs.number_or(
             "guidance_scale", guidance_scale, 0.0, settings.MAX_GUIDANCE, own["guidance_scale"]
         )
@@ -121,7 +124,7 @@ class ViewService:
         prepared = self.condition(session, pipe, image, framing)
         name = model or self.model_cache.default_name
         of = (inputs.upload_path(image), framing)
-        return Asked(name, pipe, prepared, steps, guidance, seed, input_up, of)
+        return Asked(name, pipe, prepared, steps, guidance, seed, input_up, of, tier)
 
     def one(self, asked: Asked, pose: RelativePose, live: bool) -> Iterator[tuple[Any, str]]:
         """Yield one view, with its caption; on the way too, and how many go first, if live."""
@@ -137,6 +140,7 @@ class ViewService:
                     done = made.step == made.total
                     seconds = f"{time.perf_counter() - started:.1f} s" if done else "…"
                     steps = f"{made.total} step{'s' if made.total > 1 else ''}"
+                    steps += "" if asked.speed == "exact" else f", {asked.speed}"
                     progress = steps if done else f"step {made.step} of {made.total}"
                     by = f"{asked.pipe.model_name} ({asked.pipe.licence or 'licence not stated'})"
                     caption = f"{camera_label(pose)} · {progress}, {seconds} · {by}"
@@ -208,16 +212,26 @@ def waiting(ahead: int) -> str:
 
 def sampling(asked: Asked, poses: Sequence[RelativePose], seeds: int, live: bool) -> Sampling:
     """Return what to sample for a request."""
+    _, sampler = planned(asked.pipe, asked.speed)
     few = asked.steps <= settings.PREVIEW_STEPS and asked.steps > 2 and not live
     return Sampling(
         poses,
         [asked.seed + i for i in range(seeds)],
         asked.steps,
         asked.guidance_scale,
-        "unipc" if few else "ddim",
+        "unipc" if few else sampler,
         asked.input_elevation_deg if needs_input_elevation(asked.pipe) else None,
         live,
+        speed=asked.speed,
     )
+
+
+def planned(pipe: Zero123Pipeline, speed: Speed) -> tuple[int, Sampler]:
+    """Return the steps that a model takes at a tier of speed, and the tier's sampler.
+
+    The sampler is the tier's whatever number of steps a request names.
+    """
+    return tier_of(speed).planned(pipe.config["num_inference_steps"], "ddim")
 
 
 def preview_steps(pipe: Zero123Pipeline) -> int:
@@ -236,6 +250,7 @@ def origin(asked: Asked, what: Sampling) -> dict[str, Any]:
         sampler=what.sampler,
         seeds=list(what.seeds),
         upscale=what.upscale,
+        speed=what.speed,
     )
 
 

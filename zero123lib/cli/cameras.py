@@ -68,6 +68,7 @@ def elevation(
     model.check()
     with telling.hushed():
         pipe = model.load()
+        from zero123lib.inversion.confidence import in_words
         from zero123lib.inversion.elevation import estimate_elevation
         from zero123lib.views.folder import png
 
@@ -83,7 +84,7 @@ def elevation(
             files.append(str(landscape))
         if found.notice:
             telling.line(f"{label}: {found.notice}")
-        sure = _trust(found.confidence, 15, found.notice)
+        sure = in_words(found.confidence, 15, found.notice)
         telling.line(f"{label}: {found.elevation_deg:.0f} degrees, {sure}; {seconds:.1f} s")
         telling.result(
             {
@@ -214,12 +215,14 @@ def _common(
 
 def _tell_poses(telling: Telling, labels: Sequence[str], found: PoseEstimate) -> None:
     """Tell people of each photo's camera."""
+    from zero123lib.inversion.confidence import in_words
+
     if found.notice:
         telling.line(found.notice)
     for label, one, sure in zip(labels[1:], found.poses[1:], found.confidences, strict=True):
         telling.line(
             f"{label}: {one.elevation_deg:+.0f} degrees up, {one.azimuth_deg:+.0f} round from "
-            f"{labels[0]}, {_trust(sure, 20, found.notice)}"
+            f"{labels[0]}, {in_words(sure, 20, found.notice)}"
         )
 
 
@@ -244,6 +247,7 @@ def _source(
 
     An estimate is brought to where no other camera lies beyond a pole.
     """
+    from zero123lib.inversion.confidence import in_words
     from zero123lib.inversion.elevation import estimate_elevation
     from zero123lib.views.poses import Pose
 
@@ -253,20 +257,8 @@ def _source(
         rises = [one.elevation_deg for one in found.poses]
         low, high = -90.0 - min(rises), 90.0 - max(rises)
         elevation_deg = min(max(guess.elevation_deg, low), high)
-        how = f"estimated, {_trust(guess.confidence, 15, guess.notice)}"
+        how = f"estimated, {in_words(guess.confidence, 15, guess.notice)}"
     return Pose(elevation_deg, 0.0, radius), how
-
-
-def _trust(confidence: float | None, within_deg: int, notice: str | None) -> str:
-    """Say in words how sure an answer is."""
-    if notice:
-        return "not to be trusted"
-    if confidence is None:
-        return "how sure is not known for this model"
-    from zero123lib.inversion.confidence import TRUSTED
-
-    word = "" if confidence >= TRUSTED else "not to be trusted, "
-    return f"{word}{100 * confidence:.0f} % sure to be within {within_deg} degrees"
 
 
 def _read(

@@ -74,6 +74,22 @@ def confidence(known: Mapping[str, Any], kind: str, signs: Sequence[float]) -> f
     return 1.0 / (1.0 + math.exp(-max(min(logit, 50.0), -50.0)))
 
 
+def in_words(confidence: float | None, within_deg: float, notice: str | None) -> str:
+    """Say how sure an answer is.
+
+    Args:
+        confidence: of the answer.
+        within_deg: what counts as right.
+        notice: of a photo that is far from what the model knows, where there is one.
+    """
+    if notice:
+        return "not to be trusted"
+    if confidence is None:
+        return "how sure is not known for this model"
+    word = "" if confidence >= TRUSTED else "not to be trusted, "
+    return f"{word}{100 * confidence:.0f} % sure to be within {within_deg:g} degrees"
+
+
 def corrected(known: Mapping[str, Any], raw_deg: float) -> float:
     """Return an elevation in [-90, 90] of where one solid explains the views best, in degrees."""
     slope, offset_deg = known.get("elevation", {}).get("line", (1.0, 0.0))

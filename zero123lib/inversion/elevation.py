@@ -8,7 +8,7 @@ makes around the photo's camera show one solid at one elevation alone, see
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 import torch
@@ -121,33 +121,76 @@ def estimate_elevation(
         ArgumentError: an argument is out of range.
         ImageError: the image cannot be read, or shows nothing.
     """
-    batch = arguments.batch_size(max_batch_size)
+    arguments.batch_size(max_batch_size)
     arguments.check_whole("seed", seed)
+    steps = elevation_steps(
+        pipe,
+        pipe.prepare(image, preprocess),
+        num_inference_steps=num_inference_steps,
+        seed=seed,
+        max_batch_size=max_batch_size,
+    )
+    while True:
+        try:
+            done, total = next(steps)
+        except StopIteration as end:
+            return end.value
+        if on_step is not None:
+            on_step(done, total)
+
+
+def elevation_steps(
+    pipe: Zero123Pipeline,
+    prepared: Prepared,
+    *,
+    num_inference_steps: int | None = None,
+    seed: int = 0,
+    max_batch_size: int | None = None,
+    views_at_once: int = _AZIMUTHS,
+) -> Generator[tuple[int, int], None, ElevationEstimate]:
+    """Estimate as :func:`estimate_elevation` does, in pieces between which others may work.
+
+    Args:
+        prepared: the photo as the model is given it.
+        views_at_once: how many views one piece of work makes a step of.
+
+    Yields:
+        After each piece of work, how many are done and how many there are.
+
+    Returns:
+        The estimate.
+    """
+    batch = arguments.batch_size(max_batch_size)
     if num_inference_steps is None:
         clean = Schedule.from_scheduler(pipe.scheduler).prediction_type == "sample"
         num_inference_steps = 1 if clean else _STEPS
-    prepared = pipe.prepare(image, preprocess)
     check_shows_something(prepared.tensor)
     condition, candidates = pipe.encode(prepared), torch.tensor(CANDIDATES_DEG)
     generator, masks = torch.Generator().manual_seed(seed), []
-    total = len(_RISES_DEG) + 1
-    for rise in _RISES_DEG:
-        poses = [RelativePose(rise, 360.0 * i / _AZIMUTHS) for i in range(_AZIMUTHS)]
-        views = pipe.views(
+    around = [360.0 * i / _AZIMUTHS for i in range(_AZIMUTHS)]
+    poses = [RelativePose(rise, azimuth) for rise in _RISES_DEG for azimuth in around]
+    parts = [poses[i : i + views_at_once] for i in range(0, len(poses), views_at_once)]
+    done, total = 0, len(parts) * num_inference_steps + 3
+    for part in parts:
+        steps = pipe.sample(
             condition,
-            poses,
+            part,
             num_inference_steps=num_inference_steps,
             generator=generator,
             max_batch_size=batch,
             condition_elevation_deg=0.0 if needs_input_elevation(pipe) else None,
         )
-        masks.append(_silhouettes(views))
-        if on_step is not None:
-            on_step(len(masks), total)
-    whole = torch.cat(masks)
-    agreements, halves = _agreements(whole), [_agreements(half) for half in _halves(whole)]
-    if on_step is not None:
-        on_step(total, total)
+        for step in steps:
+            if step.index + 1 == step.total:
+                masks.append(_silhouettes(pipe.finish(step.latents, condition, part, batch)))
+            done += 1
+            yield done, total
+    whole, found = torch.cat(masks), []
+    for some in (whole, *_halves(whole)):
+        found.append(_agreements(some))
+        done += 1
+        yield done, total
+    agreements, *halves = found
     raw = peak(candidates, agreements)
     one, other = (peak(candidates, half) for half in halves)
     most = float(agreements.max())

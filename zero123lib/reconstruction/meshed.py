@@ -16,7 +16,7 @@ import torch
 from zero123lib._optional import MissingExtraError
 from zero123lib.fields.silhouettes import Silhouette, with_silhouette
 from zero123lib.fields.voxels import VoxelField
-from zero123lib.meshes.cleanup import clean
+from zero123lib.meshes.cleanup import Cleaning, clean
 from zero123lib.meshes.colors import colors_at_vertices
 from zero123lib.meshes.extract import extract
 from zero123lib.meshes.mesh import Mesh
@@ -89,13 +89,14 @@ class Meshing:
 
     def _surface(self, level: float) -> Mesh | None:
         field, density = self._field, self._field.density
+        outputs = self._recipe.embedded.outputs
         if self._silhouette is not None:
             density = with_silhouette(density, field.half_extent, self._silhouette, level)
         try:
             surface = extract(
                 density,
                 half_extent=field.half_extent,
-                resolution=self._recipe.embedded.outputs.mesh_resolution,
+                resolution=outputs.mesh_resolution,
                 level=level,
                 device=self._device,
             )
@@ -103,7 +104,7 @@ class Meshing:
             self.notes.append(f"no mesh: {error}")
             return None
         try:
-            return clean(surface).mesh
+            return clean(surface, Cleaning(max_faces=outputs.max_faces)).mesh
         except MissingExtraError as error:
             self.notes.append(f"the mesh is as it was extracted, not cleaned: {error}")
             return surface

@@ -33,6 +33,7 @@ class Outputs:
         mesh_resolution: nodes along the cube's side; 0 writes no mesh.
         mesh_level: density per world unit where the surface is; null takes the one that has the
             silhouettes that are known.
+        max_faces: of the mesh as it is extracted, thinned to so many; null keeps all.
         texture_size: side of the texture in mesh.glb, texels; 0 gives it vertices' colours, as
             mesh.ply has them.
         texture_from: see :data:`TextureSource`.
@@ -46,6 +47,7 @@ class Outputs:
     elevation_deg: Elevation = 15.0
     mesh_resolution: Whole = 128
     mesh_level: Number | None = None
+    max_faces: Annotated[Int, Field(ge=4)] | None = None
     texture_size: Literal[0] | Annotated[Int, Field(ge=MIN_SIZE, le=MAX_SIZE)] = 1024
     texture_from: TextureSource = "field"
     texture_steps: Whole = 4
