@@ -31,7 +31,7 @@ from zero123lib.views.poses import RelativePose
 
 STEPS, TEACHER_STEPS, GUIDANCE = 2, 6, 2.0
 
-# Some ten minutes of one core.
+# Made for ten minutes of one core.
 BUNDLED = """
 preset: distil
 initial: tiny
