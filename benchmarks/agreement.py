@@ -207,7 +207,6 @@ def draw(pixels: Tensor, place: Path, model: str) -> None:
     axes.set_xlabel("doubt: deviation over seeds")
     axes.set_ylabel("true error of the mean")
     axes.set_title(f"{model}, pixels of held-out objects", fontsize=9)
-    figure.tight_layout()
     figure.savefig(place)
 
 

@@ -46,7 +46,7 @@ def true_views(monkeypatch: pytest.MonkeyPatch, scene: Scene) -> None:
     """The object's own images in place of the model's views."""
 
     def made(*args: Any) -> Iterator[torch.Tensor]:
-        poses, done = args[4], args[6]
+        poses, done = args[5], args[7]
         for first in range(done, len(poses), 8):
             rgba = render(scene, poses[first : first + 8], 32, background="white").rgba
             yield rgba[..., :3].permute(0, 3, 1, 2)

@@ -42,7 +42,7 @@ def test_a_run_tells_what_it_does_and_writes(
         (["photo.png", "--config", "nope"], "--config: expected a recipe"),
         (["photo.png", "--config", "tiny-vews"], "did you mean 'tiny-views'?"),
         (["https://a.b/c.png"], "got the address https://a.b/c.png, which is not fetched"),
-        (["."], "PHOTO: expected one image, got 2 in '.'"),
+        (["."], "PHOTO: expected one image, or --cameras beside several"),
         (["photo.png", "seed"], "KEY=VALUE: expected key=value"),
         (["photo.png", "system.loss.lambda_rgbb=1"], "did you mean 'lambda_rgb'"),
         (["photo.png", "--max-steps", "0"], "--max-steps: expected a whole number"),

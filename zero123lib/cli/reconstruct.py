@@ -65,7 +65,7 @@ class Run:
 def reconstruct(
     photo: Annotated[str | None, Parameter(name="PHOTO")] = None,
     /,
-    *override: Annotated[str, Parameter(name="PHOTO|KEY=VALUE")],
+    *override: Annotated[str, Parameter(name="KEY=VALUE")],
     cameras: Cameras = None,
     views: Annotated[Path | None, Parameter(metavar="FOLDER")] = None,
     mask: Mask = None,
@@ -102,7 +102,7 @@ def reconstruct(
 
     Args:
         photo: an image of one object; with --cameras also several.
-        override: of the recipe.
+        override: of the recipe; with --cameras, words without = are more photos.
         cameras: a transforms.json of `zero123 pose`, where the photos were taken from.
         views: in place of PHOTO and a model, images from all sides, and their cameras in a
             transforms.json: ours, NeRF's or nerfstudio's.
