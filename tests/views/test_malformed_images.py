@@ -188,10 +188,10 @@ def test_pillow_says_nothing_beside_our_line(
 ) -> None:
     """It logs an error of a TIFF that says to have 19 values a pixel; nobody listens to the log."""
     stream = io.BytesIO()
-    Image.new("L", (9, 8)).save(stream, "TIFF")
-    one, many = (struct.pack("<HHII", 277, 3, 1, count) for count in (1, 19))
-    assert one in stream.getvalue()
+    Image.new("RGB", (9, 8)).save(stream, "TIFF")
+    three, many = (struct.pack("<HHII", 277, 3, 1, count) for count in (3, 19))
+    assert three in stream.getvalue()
     monkeypatch.setattr(logging.root, "handlers", [])
     with pytest.raises(ImageError):
-        load_image(stream.getvalue().replace(one, many))
+        load_image(stream.getvalue().replace(three, many))
     assert capsys.readouterr().err == ""
