@@ -43,7 +43,7 @@ def functions(file: str) -> frozenset[str]:
 
 
 def test_every_promise_has_its_test() -> None:
-    promised = rows(PAGE.partition("## Licences")[0])
+    promised = rows(PAGE.partition("## Beside the tests")[0])
     assert len(TESTS) == len(promised) > 30
     missing = [f"{file}: {name}" for name, file in TESTS if name not in functions(file)]
     assert missing == []

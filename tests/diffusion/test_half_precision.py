@@ -28,13 +28,11 @@ SMALL = {"block_out_channels": (8, 8, 16, 16), "norm_num_groups": 4, "layers_per
 def autoencoder(sizes: dict[str, Any], factor: float) -> AutoencoderKL:
     """Random weights, those of the last blocks' residual branches times a factor."""
     torch.manual_seed(0)
-    made = AutoencoderKL(
-        latent_channels=4,
-        sample_size=256,
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        **sizes,
-    ).eval()
+    blocks: dict[str, Any] = {
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "up_block_types": ("UpDecoderBlock2D",) * 4,
+    }
+    made = AutoencoderKL(latent_channels=4, sample_size=256, **blocks, **sizes).eval()
     with torch.no_grad():
         for resnet in made.decoder.up_blocks[-1].resnets:  # type: ignore[union-attr]
             resnet.conv2.weight *= factor

@@ -21,6 +21,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tests.fuzz.mutating import WAYS, keeping_form
 from zero123lib._optional import require
@@ -146,8 +147,8 @@ def image_seeds() -> Iterator[bytes]:
 
 def mesh_seeds() -> Iterator[bytes]:
     import numpy as np
-    import trimesh
 
+    trimesh: Any = require("trimesh", "meshes")
     box = trimesh.creation.box((1, 2, 3))
     painted = box.copy()
     painted.visual = trimesh.visual.ColorVisuals(painted, vertex_colors=[200, 10, 10, 255])

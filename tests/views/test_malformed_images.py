@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import struct
 import warnings
 import zlib
@@ -180,3 +181,17 @@ def test_malformed_and_odd_images_are_read_or_refused_in_one_line(
             found.append(take(draw(random), number, tmp_path))
     assert {"refused", "prepared"} <= set(found)
     assert resident_mb() - before < GROWTH_MB
+
+
+def test_pillow_says_nothing_beside_our_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It logs an error of a TIFF that says to have 19 values a pixel; nobody listens to the log."""
+    stream = io.BytesIO()
+    Image.new("RGB", (9, 8)).save(stream, "TIFF")
+    three, many = (struct.pack("<HHII", 277, 3, 1, count) for count in (3, 19))
+    assert three in stream.getvalue()
+    monkeypatch.setattr(logging.root, "handlers", [])
+    with pytest.raises(ImageError):
+        load_image(stream.getvalue().replace(three, many))
+    assert capsys.readouterr().err == ""

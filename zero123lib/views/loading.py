@@ -8,6 +8,7 @@ of a file with several frames the first is read, and `info[FIRST_FRAME]` says so
 from __future__ import annotations
 
 import io
+import logging
 import os
 import re
 import sys
@@ -73,6 +74,8 @@ MASKED = "masked"
 # line. Appended: whoever has asked for them still sees them.
 for _kind in (UserWarning, Image.DecompressionBombWarning):
     warnings.filterwarnings("ignore", category=_kind, module=r"PIL\.", append=True)
+# Nor what it logs of damaged files, unless somebody listens to its log.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 _EXPECTED = f"an image file ({FILE_KINDS})"
 # Bytes 4 to 12 of a HEIC file, or of one whose kind only a list further on tells.
