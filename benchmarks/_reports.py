@@ -10,8 +10,12 @@ it is begun anew with other weights.
 from __future__ import annotations
 
 import argparse
+import base64
+import csv
 import hashlib
+import io
 import json
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -30,7 +34,7 @@ PAGE, FOLDER = ROOT / "docs" / "reports.md", ROOT / "docs" / "reports"
 HELD_OUT, VIEWS, SIZE_PX = 0.05, 4, 128
 SHEET_WIDTH_PX = 1400
 TITLES = {
-    "gso": "Ten scanned objects, by SyncDreamer's protocol",
+    "gso": "Scanned objects, by SyncDreamer's protocol",
     "scenes": "Held-out procedural objects",
     "objects": "Held-out objects of a collection of meshes",
     "consistency": "Do its views agree? MVGBench's self-consistency",
@@ -57,9 +61,7 @@ def main() -> None:
     arguments.add_argument("--shared", type=Path, default=ROOT.parent / "shared")
     arguments.add_argument("--objects", type=int, default=24, help="of scenes and of objects")
     arguments.add_argument("--scanned", type=int, default=10, help="scanned objects")
-    arguments.add_argument(
-        "--agreeing", type=int, default=3, help="of them, views fitted"
-    )
+    arguments.add_argument("--agreeing", type=int, default=3, help="of them, views fitted")
     arguments.add_argument("--size", type=int, default=128, help="pixels of fits")
     arguments.add_argument("--fit-steps", type=int, default=150)
     arguments.add_argument("--lpips-vgg", type=Path, help="file of VGG16's weights")
@@ -138,6 +140,7 @@ def publish(part: str, out: Path, told: argparse.Namespace, digest: str) -> None
             "objects": numbers["objects"],
             "model": told.model,
             "weights": digest,
+            "credit": credit(part, numbers["objects"], told),
             "versions": report["versions"],
             "command": report["command"],
         }
@@ -154,12 +157,22 @@ def publish(part: str, out: Path, told: argparse.Namespace, digest: str) -> None
     image.save(FOLDER / f"{part}.jpg", quality=80, optimize=True)
 
 
-def first_sheet(out: Path) -> Image.Image:
-    """Take the worst and the best object's picture out of the report's page."""
-    import base64
-    import io
-    import re
+def credit(part: str, objects: list[dict[str, Any]], told: argparse.Namespace) -> str:
+    """Say whose objects a sheet shows."""
+    if part in ("gso", "consistency"):
+        return (
+            "Google Scanned Objects, Copyright 2020 Google LLC, CC BY 4.0; renders of HarmonyView."
+        )
+    if part == "scenes":
+        return ""
+    with open(told.shared / "data" / "objects" / "index.csv") as file:
+        known = {Path(row["file"]).stem: row for row in csv.DictReader(file)}
+    rows = [known[one["name"].split(" ", 1)[1]] for one in objects]
+    return "; ".join(sorted({f"{row['pack']}, {row['licence']}" for row in rows})) + "."
 
+
+def first_sheet(out: Path) -> Image.Image:
+    """Take the worst and the best object's image out of the report's page."""
     pictures = re.findall(r"data:image/jpeg;base64,([^\"]+)", (out / "report.html").read_text())
     chosen = [pictures[0], pictures[-1]] if len(pictures) > 1 else pictures
     images = [Image.open(io.BytesIO(base64.b64decode(one))) for one in chosen]
@@ -190,12 +203,14 @@ def page() -> str:
         lines += [
             f"{count} objects; weights `{report['weights'][:12]}`; [numbers](reports/{part}.json).",
             "",
+            *(f"- {text}" for text in report["notes"]),
             *(f"- not at hand: {text}" for text in report["not_at_hand"]),
-            *([""] if report["not_at_hand"] else []),
+            "",
             f"    {report['command']}",
             "",
             f"![{TITLES[part]}](reports/{part}.jpg)",
             "",
+            *([report["credit"], ""] if report["credit"] else []),
         ]
     return "\n".join(lines)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -233,7 +233,7 @@ def _photo(
 def _run(
     protocol: str,
     sources: dict[str, str],
-    pairs: list[tuple[str, Callable[[], Subject]]],
+    pairs: Sequence[tuple[str, Callable[[], Subject]]],
     notes: list[str],
     words: list[str],
     fits: Fits,
