@@ -95,8 +95,8 @@ function show() {
     const words = Object.assign(document.createElement("span"), { textContent: one.caption });
     const kind = Object.assign(document.createElement("b"), { textContent: one.kind });
     button.append(image, kind, words);
-    button.setAttribute("aria-label", `${one.kind} of ${one.image.orig_name}: ${one.caption}`);
-    button.title = one.image.orig_name;
+    button.setAttribute("aria-label", `${one.kind} of ${one.image.orig_name}`);
+    button.title = one.caption;
     button.addEventListener("click", () => restore(one));
     item.append(button);
     return item;
