@@ -37,8 +37,8 @@ def set_number(page: Page, label: str, value: int) -> None:
 
 
 def result(page: Page, name: str, caption: str) -> Locator:
-    strip = page.locator("#visit")
-    return strip.get_by_role("button", name=name, exact=True).filter(has_text=caption)
+    one = page.locator("#visit li", has_text=caption)
+    return one.get_by_role("button", name=name, exact=True)
 
 
 def test_results_bring_back_picture_camera_and_settings_after_a_reload(
