@@ -94,11 +94,12 @@ function show() {
     const image = Object.assign(new Image(), { src: one.thumbnail, alt: "" });
     const words = Object.assign(document.createElement("span"), { textContent: one.caption });
     const kind = Object.assign(document.createElement("b"), { textContent: one.kind });
-    button.append(image, kind, words);
-    button.setAttribute("aria-label", `${one.kind} of ${one.image.orig_name}: ${one.caption}`);
-    button.title = one.image.orig_name;
+    words.id = `result-${one.id}`;
+    button.append(image, kind);
+    button.setAttribute("aria-label", `${one.kind} of ${one.image.orig_name}`);
+    button.setAttribute("aria-describedby", words.id);
     button.addEventListener("click", () => restore(one));
-    item.append(button);
+    item.append(button, words);
     return item;
   }));
 }
