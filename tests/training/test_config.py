@@ -54,8 +54,8 @@ def test_a_file_begins_from_a_preset_and_overrides_come_last(tmp_path):
 
 def test_architectures_are_named_or_sized():
     assert read_config("tiny").initial.architecture == Architecture()
-    sized = read_config("tiny", [parse_override("initial.architecture.patch_size=8")])
-    assert sized.initial.architecture == Architecture(patch_size=8)
+    sized = read_config("tiny", [parse_override("initial.architecture.patch_size=4")])
+    assert sized.initial.architecture == Architecture(patch_size=4)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_architectures_are_named_or_sized():
         ("trained.unet=some", "trained.unet: expected one of all, lora, got 'some'"),
         ("initial=null", "initial: expected where the weights start from"),
         ("initial.source=tiny", "initial.source: expected one of source, .* got 2 of them"),
-        ("initial.architecture.attended=[true]", "initial.architecture.attended: expected 4"),
+        ("initial.architecture.attended=[true]", "initial.architecture.attended: expected 2"),
         ("budget=null", "budget: expected steps or minutes"),
         ("data.path=renders", "data.path: expected null .* where the source is scenes"),
         ("seed.a=1", "seed.a: expected a section seed to set it in, got 0"),

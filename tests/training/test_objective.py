@@ -30,8 +30,8 @@ from zero123lib.training.recipe import Architecture, TrainedModel, tiny_pipeline
 SHAPE = (48, 4, 4)
 SMALL = Architecture(
     image_size=16, patch_size=4, block_out_channels=(16,), attended=(True,), attention_heads=(2,),
-    norm_num_groups=4, time_embedding_dim=64, gain=0.5, overlap=False, clip_image_size=16,
-    clip_patch_size=8, clip_width=16, clip_layers=1, clip_heads=1, context_width=16,
+    norm_num_groups=4, clip_image_size=16, clip_patch_size=8, clip_width=16, clip_layers=1,
+    clip_heads=1, context_width=16,
 )  # fmt: skip
 
 

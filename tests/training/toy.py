@@ -27,13 +27,10 @@ initial:
   architecture:
     image_size: 16
     patch_size: 4
-    gain: 0.5
-    overlap: false
     block_out_channels: [16]
     attended: [true]
     attention_heads: [2]
     norm_num_groups: 4
-    time_embedding_dim: 64
     clip_image_size: 16
     clip_patch_size: 8
     clip_width: 16

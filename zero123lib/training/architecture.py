@@ -20,7 +20,7 @@ class Architecture:
         image_size: pixels.
         patch_size: of the patch transform: its side in pixels per latent pixel.
         gain: of the patch transform. A smooth image's lowest coefficient grows with the patch:
-            2 gives patches of 4 the latents that 1 gives patches of 8.
+            0.5 gives patches of 16 the latents that 1 gives patches of 8.
         scaling_factor: of its latents.
         overlap: whether its patches reach into each other.
         block_out_channels: of the UNet, one per resolution.
@@ -28,8 +28,6 @@ class Architecture:
         layers_per_block: residual blocks per resolution on the way down.
         transformer_layers_per_block: of each attention.
         attention_heads: one number per resolution.
-        norm_num_groups: of each group normalisation.
-        time_embedding_dim: width of the timestep's embedding.
         clip_image_size, clip_patch_size, clip_width, clip_layers, clip_heads: of CLIP's tower,
             whose hidden layer is fourfold.
         context_width: of CLIP's embedding and of the context token.
@@ -38,17 +36,16 @@ class Architecture:
     """
 
     image_size: Width = 128
-    patch_size: Count = 4
-    gain: Positive = 2.0
+    patch_size: Count = 16
+    gain: Positive = 0.5
     scaling_factor: Positive = 0.25
-    overlap: bool = True
-    block_out_channels: Several[Width] = (32, 64, 96, 128)
-    attended: Several[bool] = (False, False, True, True)
+    overlap: bool = False
+    block_out_channels: Several[Width] = (96, 128)
+    attended: Several[bool] = (True, True)
     layers_per_block: Count = 1
     transformer_layers_per_block: Count = 2
-    attention_heads: Several[Count] = (1, 2, 3, 4)
+    attention_heads: Several[Count] = (3, 4)
     norm_num_groups: Count = 8
-    time_embedding_dim: Count = 384
     clip_image_size: Width = 64
     clip_patch_size: Count = 16
     clip_width: Width = 128

@@ -88,7 +88,6 @@ def tiny_model(architecture: Architecture | None = None) -> TrainedModel:
         cross_attention_dim=a.context_width,
         attention_head_dim=heads,
         norm_num_groups=a.norm_num_groups,
-        time_embedding_dim=a.time_embedding_dim,
     )
     projection = CameraProjection(a.context_width, 4)
     # The identity suits a network that knows objects already. From nothing, with these columns at
