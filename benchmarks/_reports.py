@@ -61,11 +61,13 @@ def main() -> None:
     arguments.add_argument("--shared", type=Path, default=ROOT.parent / "shared")
     arguments.add_argument("--objects", type=int, default=24, help="of scenes and of objects")
     arguments.add_argument("--scanned", type=int, default=10, help="scanned objects")
-    arguments.add_argument("--agreeing", type=int, default=3, help="of them, views fitted")
-    arguments.add_argument("--size", type=int, default=128, help="pixels of fits")
-    arguments.add_argument("--fit-steps", type=int, default=150)
+    arguments.add_argument("--agreeing", type=int, default=2, help="of them, views fitted")
+    arguments.add_argument("--size", type=int, default=64, help="pixels of fits")
+    arguments.add_argument("--fit-steps", type=int, default=100)
     arguments.add_argument("--lpips-vgg", type=Path, help="file of VGG16's weights")
-    arguments.add_argument("--parts", nargs="*", choices=list(TITLES), default=list(TITLES))
+    # The fits take a minute or more of each object.
+    usual = [part for part in TITLES if part != "consistency"]
+    arguments.add_argument("--parts", nargs="*", choices=list(TITLES), default=usual)
     arguments.add_argument("--out", type=Path, default=ROOT / "build" / "reports")
     told = arguments.parse_args()
     pipe = Zero123Pipeline.from_pretrained(told.model)

@@ -49,14 +49,14 @@ class ObjectScores:
         items: names of its views, in order; or "mesh" alone.
         answers: ``"prediction"`` and the baselines -> metric -> a number for each item.
         note: what a reader should know of this object, else "".
-        single: metrics whose mean the published script takes in float32.
+        single: the metric whose mean the published script takes in float32, else "".
     """
 
     name: str
     items: Sequence[str]
     answers: Mapping[str, Mapping[str, Sequence[float]]]
     note: str = ""
-    single: Sequence[str] = ()
+    single: str = ""
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> ObjectScores:
@@ -78,7 +78,7 @@ class ObjectScores:
     def mean(self, answer: str, metric: str) -> float:
         """Return the mean of a metric over the object's items."""
         values = self.answers[answer][metric]
-        if metric in self.single:
+        if metric == self.single:
             return float(np.mean(np.asarray(values, np.float32)))
         return sum(values) / len(values)
 
@@ -109,7 +109,7 @@ def score_views(
         answers["engine"] = through_engine(protocol, pair, engine)
     scored = _scores(protocol, answers, true, lpips)
     names = [view.name for view in pair.views]
-    single = ("psnr_db",) if protocol.summed_singly else ()
+    single = "psnr_db" if protocol.summed_singly else ""
     found = ObjectScores(pair.name, names, scored, order_note(names, made, true), single)
     if file is not None:
         write_cell(file, asdict(found))
