@@ -57,9 +57,7 @@ def main() -> None:
     arguments.add_argument("--shared", type=Path, default=ROOT.parent / "shared")
     arguments.add_argument("--objects", type=int, default=24, help="of scenes and of objects")
     arguments.add_argument("--scanned", type=int, default=10, help="scanned objects")
-    arguments.add_argument(
-        "--agreeing", type=int, default=3, help="of them, views fitted"
-    )
+    arguments.add_argument("--agreeing", type=int, default=3, help="of them, views fitted")
     arguments.add_argument("--size", type=int, default=128, help="pixels of fits")
     arguments.add_argument("--fit-steps", type=int, default=150)
     arguments.add_argument("--lpips-vgg", type=Path, help="file of VGG16's weights")
