@@ -43,14 +43,14 @@ def averaged_pipeline(state: TrainState) -> Zero123Pipeline:
     settings = {name: pipe.config[name] for name in _SETTINGS}
     output, distillation = state.config.output, state.config.objective.distillation
     settings |= {"scheduler": pipe.scheduler}
-    if distillation is not None:
-        settings |= student_settings(pipe, distillation)
-    settings |= {"model_name": output.name or settings["model_name"]}
     drawn = [one.scenes for one in state.config.data.sources if one.source == "scenes"]
     trained_on = dict(pipe.trained_on)
     if output.bundled:
         settings |= bundled_settings()
         trained_on = {}
+    if distillation is not None:
+        settings |= student_settings(pipe, distillation)
+    settings |= {"model_name": output.name or settings["model_name"]}
     if drawn:
         all_kinds = any(scenes.kinds is None for scenes in drawn)
         named = {kind for scenes in drawn for kind in scenes.kinds or ()}
@@ -60,7 +60,6 @@ def averaged_pipeline(state: TrainState) -> Zero123Pipeline:
     for network in (unet, *parts.values()):
         network.eval().requires_grad_(False)
     if output.bundled:
-        result.set_progress_bar_config(disable=True)
         world = {"domain": DOMAIN, "domain_statistics": known_domain(result).to_config()}
         result.register_to_config(trained_on=world | trained_on)
     return result
