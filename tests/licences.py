@@ -14,8 +14,10 @@ from packaging.utils import canonicalize_name
 
 # Of the GPL and its kin, for whoever distributes what is linked with them.
 _STRONG = re.compile(r"\bA?GPL|(?<!lesser )(?<!library )general public license", re.IGNORECASE)
-# In a licence's name: it may be taken in place of what stands beside it.
-_OR = re.compile(r"\s+or\s+|[;/]", re.IGNORECASE)
+# Between licences of which one may be taken; not before the later versions of one.
+_OR = re.compile(
+    r"\s+or\s+(?!(?:\(at your option\),? )?(?:any )?(?:later|newer|greater)\b)|[;/]", re.IGNORECASE
+)
 
 
 def closure(name: str, extras: frozenset[str]) -> dict[str, Distribution]:
@@ -24,7 +26,8 @@ def closure(name: str, extras: frozenset[str]) -> dict[str, Distribution]:
     Those that are required here but not installed are passed over.
     """
     found: dict[str, Distribution] = {}
-    waiting = [(str(canonicalize_name(name)), extras)]
+    root = str(canonicalize_name(name))
+    waiting = [(root, extras)]
     seen = set(waiting)
     while waiting:
         name, extras = waiting.pop()
@@ -42,6 +45,7 @@ def closure(name: str, extras: frozenset[str]) -> dict[str, Distribution]:
             if one not in seen:
                 seen.add(one)
                 waiting.append(one)
+    found.pop(root, None)
     return dict(sorted(found.items()))
 
 

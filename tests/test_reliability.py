@@ -81,6 +81,7 @@ def test_a_listed_licence_is_the_packages_own(name: str) -> None:
 def test_no_package_that_an_installation_brings_is_under_a_strong_copyleft() -> None:
     found = closure("zero123lib", frozenset({"all"}))
     assert {"torch", "numpy", "jinja2", "starlette", "fsspec"} <= found.keys(), "not all are seen"
+    assert "zero123lib" not in found
     told = {name: licence(package) for name, package in found.items()}
     assert {name: one for name, one in told.items() if is_strong_copyleft(one)} == {}
     assert [name for name, one in told.items() if one == "not stated"] == []
@@ -92,6 +93,11 @@ def test_no_package_that_an_installation_brings_is_under_a_strong_copyleft() -> 
         ("GPL-3.0-only", True),
         ("GNU Affero General Public License v3", True),
         ("GPL-2.0 OR AGPL-3.0", True),
+        ("GNU GPL version 2 or later", True),
+        ("GNU GPL, version 3, or (at your option) any later version", True),
+        ("GPLv2 or later or MIT", False),
+        ("MIT or GPLv2 or later", False),
+        ("GNU Library or Lesser General Public License (LGPL)", False),
         ("LGPL-2.1-or-later", False),
         ("GNU Lesser General Public License v3 (LGPLv3)", False),
         ("GPL-2.0 OR MIT", False),

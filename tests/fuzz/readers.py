@@ -259,6 +259,12 @@ def main() -> None:
     told = parser.parse_args()
     if unknown := set(told.readers) - READERS.keys():
         parser.error(f"READER: expected of {', '.join(READERS)}, got {', '.join(unknown)}")
+    if told.seconds < 1:  # libFuzzer takes 0 as no end
+        parser.error(f"--seconds: expected at least 1, got {told.seconds}")
+    if told.case and len(told.readers) != 1:
+        parser.error(f"READER: expected one with --try, got {len(told.readers)}")
+    if told.case and not told.case.is_file():
+        parser.error(f"--try: expected a file, got {str(told.case)!r}")
     if told.case:
         with tempfile.TemporaryDirectory() as folder:
             READERS[told.readers[0]](told.case.read_bytes(), Path(folder))

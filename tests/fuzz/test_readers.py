@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+import sys
 import warnings
 from pathlib import Path
 
 import pytest
 
 from tests.fuzz.mutating import WAYS, keeping_form
-from tests.fuzz.readers import MAX_BYTES, READERS, SEEDS
+from tests.fuzz.readers import MAX_BYTES, READERS, SEEDS, main
 
 
 def of_bytes(content: bytes, draw: random.Random) -> bytes:
@@ -54,3 +55,22 @@ def test_what_is_drawn_is_read_or_refused_in_one_line(
             if number % 5 == 0 and len(content) <= MAX_BYTES:
                 corpus.append(content)
                 del corpus[len(seeds) : len(corpus) - 200]
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["sound"], "READER: expected of image, mesh, checkpoint, transforms, got sound"),
+        (["image", "--seconds", "0"], "--seconds: expected at least 1, got 0"),
+        (["--try", __file__], "READER: expected one with --try, got 4"),
+        (["image", "--try", "none"], "--try: expected a file, got 'none'"),
+    ],
+)
+def test_what_cannot_be_fuzzed_is_one_line(
+    words: list[str], line: str,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(sys, "argv", ["readers", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2 and capsys.readouterr().err.splitlines()[-1].endswith(line)

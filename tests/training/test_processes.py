@@ -14,10 +14,12 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 
 from tests.ports import free_port
+from tests.training.test_objective import SMALL
 from tests.training.toy import NumberedPairs, start_process, toy_config, toy_yaml
 from zero123lib.training.config_files import parse_override, read_config
 from zero123lib.training.loop import start, train
 from zero123lib.training.processes import end_training
+from zero123lib.training.recipe import tiny_pipeline
 
 PATIENCE_S = 600
 
@@ -53,10 +55,18 @@ def trained(state: Any) -> tuple[dict[str, torch.Tensor], list[float]]:
     return gradients, [progress.loss for progress in train(state, NumberedPairs())]
 
 
-@pytest.mark.parametrize("per_device", [4, 1])
-def test_two_processes_do_what_one_does(tmp_path, per_device):
-    """Batches of 8 in all: as two of 4, or accumulated one pair at a time."""
-    overrides = ["batch.size=8", f"batch.per_device={per_device}", "budget.steps=3"]
+@pytest.mark.parametrize(("per_device", "distils"), [(4, False), (1, False), (2, True)])
+def test_two_processes_do_what_one_does(tmp_path, per_device, distils):
+    """Batches of 8 in all: as two of 4, or accumulated one pair at a time; a student, which is
+    asked twice in each step, by two pairs."""
+    common = ["batch.size=8", "budget.steps=3"]
+    if distils:
+        tiny_pipeline(SMALL, seed=0).save_pretrained(tmp_path / "teacher")
+        common += [
+            f"initial={{source: {tmp_path / 'teacher'}}}", "objective.dropout=0",
+            "objective.distillation={steps: 2, teacher_steps: 6, guidance_scale: 2}",
+        ]  # fmt: skip
+    overrides = [*common, f"batch.per_device={per_device}"]
     toy_yaml(tmp_path)
     port = free_port()
     pair = [start_process(train_and_tell, tmp_path, overrides, rank, 2, port) for rank in range(2)]
@@ -65,7 +75,7 @@ def test_two_processes_do_what_one_does(tmp_path, per_device):
     assert [process.exitcode for process in pair] == [0, 0]
     losses, wrapper = json.loads((tmp_path / "losses.json").read_text())
     assert "DistributedDataParallel" in wrapper
-    state = start(toy_config(tmp_path, "batch.size=8", "batch.per_device=8", "budget.steps=3"))
+    state = start(toy_config(tmp_path, *common, "batch.per_device=8"))
     expected, expected_losses = trained(state)
     gradients = load_file(tmp_path / "gradients.safetensors")
     assert gradients.keys() == expected.keys()

@@ -222,9 +222,15 @@ def aimed(way: Way, x: Tensor, points: Tensor, teacher: Predict, student: Predic
 def student_settings(pipe: Zero123Pipeline, config: DistillationConfig) -> dict[str, Any]:
     """Return a student's name, its scheduler and what it recommends, so that calls that name no
     steps, no guidance and no sampler take the student's: DDIM's steps, in diffusers' own DDIM
-    too."""
+    too.
+
+    Nothing is clipped, as in its training; schedulers that know no clipping leave DDIM its default.
+    """
     own = DDIMScheduler.from_config(
-        pipe.scheduler.config, timestep_spacing="trailing", set_alpha_to_one=True
+        pipe.scheduler.config,
+        timestep_spacing="trailing",
+        set_alpha_to_one=True,
+        clip_sample=False,
     )
     return {
         "model_name": f"{pipe.model_name}-{config.steps}-steps",

@@ -43,14 +43,14 @@ def averaged_pipeline(state: TrainState) -> Zero123Pipeline:
     settings = {name: pipe.config[name] for name in _SETTINGS}
     output, distillation = state.config.output, state.config.objective.distillation
     settings |= {"scheduler": pipe.scheduler}
-    if distillation is not None:
-        settings |= student_settings(pipe, distillation)
-    settings |= {"model_name": output.name or settings["model_name"]}
     drawn = [one.scenes for one in state.config.data.sources if one.source == "scenes"]
     trained_on = dict(pipe.trained_on)
     if output.bundled:
         settings |= bundled_settings()
         trained_on |= bundled_world(pipe.image_size)
+    if distillation is not None:
+        settings |= student_settings(pipe, distillation)
+    settings |= {"model_name": output.name or settings["model_name"]}
     if drawn:
         all_kinds = any(scenes.kinds is None for scenes in drawn)
         named = {kind for scenes in drawn for kind in scenes.kinds or ()}
