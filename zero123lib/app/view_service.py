@@ -69,6 +69,8 @@ class ViewService:
     def notice(self, model: str | None, prepared: Prepared) -> str | None:
         """Return what the model says of an image that is far from what it knows; ask it once."""
         name = model or self.model_cache.default_name
+        if self.model_cache.get(name).trained_on.get("domain_statistics") is None:
+            return None  # it has nothing to say, and no GPU is borrowed to hear that
         notices = self._notices.setdefault(prepared, {})
         if name not in notices:
             notices[name] = self._ask_notice(name, prepared)
