@@ -204,18 +204,18 @@ def test_a_truth_without_alpha_is_refused_where_the_protocol_needs_it(tmp_path) 
 
 
 def test_what_no_report_can_have_is_said(tmp_path) -> None:
-    said = {
-        FOLDER: ("CLIP similarity", "FID"),
-        FREE3D: ("LPIPS on SqueezeNet", "FID on CLIP"),
-        SV3D: ("CLIP-S", "through our engine: no cameras"),
-        PAPER: ("FID", "nearest true view"),
-        SYNCDREAMER: ("LPIPS on VGG16: no file", "through our engine: it takes a fit"),
-    }
+    said = (
+        (FOLDER, ("CLIP similarity", "FID")),
+        (FREE3D, ("LPIPS on SqueezeNet", "FID on CLIP")),
+        (SV3D, ("CLIP-S", "through our engine: no cameras")),
+        (PAPER, ("FID", "nearest true view")),
+        (SYNCDREAMER, ("LPIPS on VGG16: no file", "through our engine: it takes a fit")),
+    )
     scored = [ObjectScores("cup", ["000"], {"prediction": {"ssim": [1.0]}})]
-    for protocol, parts in said.items():
+    for protocol, parts in said:
         report = ViewsRun(protocol, tmp_path, tmp_path, []).report(scored)
         text = "\n".join(report.remarks())
-        assert all(f"not at hand: {part}" in text or part in text for part in parts), text
+        assert all(part in text for part in parts), text
         assert text.count("not at hand") == len(report.not_at_hand) >= 2
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,7 @@ class ObjectScores:
                 if len(values) != len(found.items):
                     raise ValueError("not a score of each item")
                 found.mean(answer, metric)  # which are numbers
-        return found
+        return replace(found, single=tuple(found.single))
 
     def mean(self, answer: str, metric: str) -> float:
         """Return the mean of a metric over the object's items."""
