@@ -94,8 +94,7 @@ def test_the_less_views_agree_the_worse_is_every_number() -> None:
         numbers = [one[name] for one in found]
         falling = name in ("psnr_db", "ssim", "f_score", "reprojection_db")
         assert numbers == sorted(numbers, reverse=falling), name
-    assert found[0]["psnr_db"] > 28 and found[0]["chamfer_sum"] < 2.5
-    assert found[0]["reprojection_db"] > 25
+    assert found[0]["psnr_db"] > found[2]["psnr_db"] + 6, found
 
 
 def test_reprojection_sees_the_colours_of_the_neighbour() -> None:
@@ -196,7 +195,7 @@ def test_the_truth_goes_through_the_engine(tmp_path: Path) -> None:
     rig = Rig(tuple(POSES), focal_px(SIZE, FOV_DEG), SIZE)
     protocol = replace(SYNCDREAMER, rig=rig, size_px=SIZE, views=range(VIEWS), lpips=None)
     (pair,) = find_pairs(protocol, folder, folder)
-    scored = score_views(protocol, pair, None, engine=QUICK)
+    scored = score_views(protocol, pair, None, engine=replace(QUICK, steps=120))
     assert list(scored.answers) == ["prediction", "input", "blank", "nearest", "engine"]
     others = [scored.mean(name, "psnr_db") for name in ("input", "blank", "nearest")]
     assert scored.mean("engine", "psnr_db") > max(22, *others[1:])

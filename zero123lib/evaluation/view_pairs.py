@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ class ObjectScores:
     items: Sequence[str]
     answers: Mapping[str, Mapping[str, Sequence[float]]]
     note: str = ""
-    single: Sequence[str] = ()
+    single: Sequence[str] = field(default_factory=list)
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> ObjectScores:
@@ -73,7 +73,7 @@ class ObjectScores:
                 if len(values) != len(found.items):
                     raise ValueError("not a score of each item")
                 found.mean(answer, metric)  # which are numbers
-        return replace(found, single=tuple(found.single))
+        return found
 
     def mean(self, answer: str, metric: str) -> float:
         """Return the mean of a metric over the object's items."""
@@ -109,7 +109,7 @@ def score_views(
         answers["engine"] = through_engine(protocol, pair, engine)
     scored = _scores(protocol, answers, true, lpips)
     names = [view.name for view in pair.views]
-    single = ("psnr_db",) if protocol.summed_singly else ()
+    single = ["psnr_db"] if protocol.summed_singly else []
     found = ObjectScores(pair.name, names, scored, order_note(names, made, true), single)
     if file is not None:
         write_cell(file, asdict(found))
