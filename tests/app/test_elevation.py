@@ -28,9 +28,11 @@ from zero123lib.inversion.elevation import (
     elevation_steps,
     estimate_elevation,
 )
+from zero123lib.views.images import prepare
 
+WHITE = prepare(torch.ones(3, 8, 8), 8, "none", 0.8)
 SURE = ElevationEstimate(
-    23.4, 0.8, 23.4, torch.tensor(CANDIDATES_DEG), torch.ones(len(CANDIDATES_DEG)), (), None
+    23.4, 0.8, 23.4, torch.tensor(CANDIDATES_DEG), torch.ones(len(CANDIDATES_DEG)), (), WHITE, None
 )
 
 

@@ -120,7 +120,7 @@ def test_what_is_no_image_is_one_line_whatever_it_is(url: str) -> None:
     for wrong in ("photo.png", [1], 7, True, {"path": 3}, {"path": None}, {"url": "x"}, {}):
         for endpoint in ("preview", "prepare", "reconstruct"):
             rest = {"preview": REST, "prepare": [None, True, "auto", None]}.get(
-                endpoint, ["quick", 0, None, None, True, "auto", None]
+                endpoint, ["quick", 0, None, None, True, "auto", None, None, None]
             )
             answer = call(url, endpoint, [wrong, *rest])
             assert b"image: expected an uploaded image" in answer, (endpoint, wrong, answer)

@@ -6,6 +6,7 @@ import ast
 import asyncio
 import base64
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,9 @@ def asked(url: str, question: Callable[[Any], Awaitable[Any]]) -> Any:
             await session.initialize()
             return await question(session)
 
-    return asyncio.run(ask())
+    # A browser that is open in this process keeps its loop in this thread.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, ask()).result()
 
 
 def pixels(data: str) -> np.ndarray:

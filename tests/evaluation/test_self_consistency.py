@@ -255,6 +255,7 @@ def test_a_photo_is_measured_by_what_a_model_makes_of_it(
     [
         (["consistency", "{}", "--count", "8"], "PLACE: expected a photo beside options that"),
         (["consistency", "{}/none.png"], "none.png"),
+        (["consistency", "{}/ball.png", "--cameras", "{}"], "--cameras: expected none beside one"),
         (["consistency", "{}"], "expected a transforms.json or 000.npy"),
         (["mvgbench", "{}/none"], "PREDICTIONS: expected a folder of views"),
         (["mvgbench", "{}", "--model", "tiny"], "TRUTH: expected a folder with the inputs"),
@@ -262,6 +263,7 @@ def test_a_photo_is_measured_by_what_a_model_makes_of_it(
 )
 def test_wrong_input_is_one_line(words, complaint, tmp_path: Path, capsys) -> None:
     write(tmp_path / "bare", listing=False)
+    Image.new("RGBA", (32, 32), "red").save(tmp_path / "ball.png")
     assert main(["evaluate", *(word.format(tmp_path) for word in words)]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert complaint in line

@@ -92,11 +92,23 @@ def test_what_shows_nothing_is_refused(pipe: Zero123Pipeline) -> None:
         estimate_poses(pipe, [photos(904, "mug", CHAIR)[0], empty])
 
 
-def test_a_photo_that_is_unlike_the_models_objects_is_not_trusted(pipe: Zero123Pipeline) -> None:
-    """Noise is rough all over, as no drawn object is."""
+def test_a_photo_that_is_unlike_the_models_objects_is_not_trusted(
+    pipe: Zero123Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Noise is what no model of objects draws."""
+    known = {"domain": "drawn objects", "domain_statistics": {"own_view_lpips": 0.6}}
+    monkeypatch.setattr(Zero123Pipeline, "trained_on", property(lambda pipe: known))
     noise = torch.rand(3, pipe.image_size, pipe.image_size, generator=torch.Generator()) * 2 - 1
     found = estimate_elevation(pipe, noise)
     assert found.notice is not None and not found.trusted
+
+
+def test_the_first_photos_camera_stays_at_a_pole(pipe: Zero123Pipeline) -> None:
+    """Others are kept on this side of it."""
+    found = estimate_poses(pipe, photos(404, "chair", CHAIR), elevation_deg=90.0, steps=0)
+    assert found.poses[0].elevation_deg == found.poses[0].azimuth_deg == 0
+    assert found.poses[1].elevation_deg <= -1
+    assert found.cameras(Pose(90.0, 0.0, 1.85))[1].elevation_deg <= 89
 
 
 @pytest.mark.parametrize("count", [0, 1, 9])

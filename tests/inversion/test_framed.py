@@ -56,6 +56,8 @@ class Readable(FramedViews):
     """Views with a gradient that turns with the azimuth and leans with the elevation, and whose
     size is that of an object at the camera's distance."""
 
+    cameras: Tensor
+
     def views(self, source: int, source_cameras: Tensor, target_cameras: Tensor) -> Tensor:
         true = target_cameras - source_cameras + self.cameras[source]
         return torch.stack([shown(one) for one in true])

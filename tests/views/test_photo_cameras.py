@@ -18,6 +18,7 @@ CAMERAS = [Pose(10, 0, 1.85), Pose(-5, 90, 2.0), Pose(30, -120, 1.6)]
 
 def written(folder: Path, photos: list[str] | None = None, **others: Any) -> Path:
     content = transforms_json(["000.png", "001.png", "002.png"], CAMERAS)
+    folder.mkdir(exist_ok=True)
     made_by = {} if photos is None else {"made_by": {"images": photos}}
     (folder / "transforms.json").write_text(json.dumps({**content, **made_by, **others}))
     return folder
@@ -42,6 +43,16 @@ def test_photos_are_found_by_name(tmp_path: Path, names: list[str], places: list
     expected = [CAMERAS[i] for i in places]
     assert same(photo_cameras(place, names), expected)
     assert same(photo_cameras(place / "transforms.json", names), expected)
+
+
+def test_photos_that_are_called_like_written_files_are_the_photos(tmp_path: Path) -> None:
+    place = written(tmp_path / "posed", ["001.png", "000.png", "front.png"])
+    photos = photo_cameras(place, ["photos/000.png", "photos/001.png", "002.png"])
+    assert same(photos, [CAMERAS[1], CAMERAS[0], CAMERAS[2]])
+    files = [str(place / name) for name in ("000.png", "001.png")]
+    assert same(photo_cameras(place, files), CAMERAS[:2])
+    with pytest.raises(ArgumentError, match="none for 'other/001.png'"):
+        photo_cameras(place, ["photos/001.png", "other/001.png"])
 
 
 def test_one_name_of_several_folders_stands_for_one_after_the_other(tmp_path: Path) -> None:

@@ -44,8 +44,10 @@ async function recall() {
   const [some, others] = found.map((one) => one.result);
   results = [...results, ...some.sort((a, b) => b.at - a.at)];
   for (const one of others) if (!pictures.has(one.path)) pictures.set(one.path, one);
+  const count = results.length;
   bound();
   show();
+  if (results.length < count) keep(); /* what is too old leaves the store, too */
 }
 const keep = () => within("readwrite", (some, others) => {
   some.clear();

@@ -179,7 +179,9 @@ def _photo(
     (named,) = named_images([place])
     image = read_image(named, source.mask)
     model.check()
-    camera, poses = source.camera(), orbit(count, elevation)
+    if source.cameras is not None:
+        raise ArgumentError("cameras", "none beside one photo", repr(str(source.cameras)))
+    (camera,), poses = source.placed([named]), orbit(count, elevation)
     absolute_poses(camera, poses, "elevation")
     from zero123lib.diffusion.apps import check_input_elevation
     from zero123lib.diffusion.card import about_model

@@ -34,7 +34,7 @@ def train(
 
         zero123 train finetune --data renders/ --out runs/mine
         zero123 train lora --data renders/ --initial zero123-xl.ckpt --out runs/a
-        zero123 train distil --data renders/ --initial zero123-xl --out runs/four-steps
+        zero123 train distil --data renders/ --initial zero123-xl --out runs/fast
         zero123 train my.yaml --out runs/b --set optimizer.learning_rate=1e-5
 
     On several GPUs: torchrun --nproc-per-node 8 -m zero123lib train zero123 ...

@@ -50,7 +50,7 @@ def views(
         zero123 views photo.png --preset left behind --out views/
         zero123 views a.png b.png --steps 25 --out views/
         zero123 pose front.png side.png --out posed/
-        zero123 views front.png side.png --cameras posed/transforms.json --out views/
+        zero123 views front.png side.png --cameras posed/ --out views/
 
     Args:
         images: image files (PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF or HEIC), folders of them, or -.

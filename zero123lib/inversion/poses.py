@@ -182,7 +182,7 @@ class _Search:
     def _starts(self, tables: dict[Pair, Landscape]) -> Tensor:
         count = len(self.photos)
         found = starts(_pairs(tables, count), count, self.starts_count)
-        found[..., 0].clamp_(*self.bounds_deg)
+        found[:, 1:, 0].clamp_(*self.bounds_deg)  # the first photo's stays where it is
         return found
 
     def by_views(

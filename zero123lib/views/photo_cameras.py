@@ -24,9 +24,10 @@ def photo_cameras(place: str | Path, names: Sequence[str]) -> list[Pose]:
 
     Args:
         place: a transforms.json of any make whose cameras look at the origin, or its folder.
-        names: of the photos' files, folders left out of account; in any order, and not all that
-            are listed need to be among them. A name that is listed twice stands for one after the
-            other.
+        names: of the photos' files, in any order; not all that are listed need to be among them.
+            Files beside the listing are those that were written, others the photos, by their names
+            alone: only where no photo has a name it is that of a written file, too. A name that is
+            listed twice stands for one after the other.
 
     Raises:
         ArgumentError: the file is of no use, or does not list a photo.
@@ -40,20 +41,26 @@ def photo_cameras(place: str | Path, names: Sequence[str]) -> list[Pose]:
     except (OSError, ValueError, RecursionError) as error:
         expected = f"a transforms.json in {str(place)!r}"
         raise ArgumentError("cameras", expected, type(error).__name__) from error
-    known: dict[str, list[int]] = {}
-    for listed in ([one.file_path for one in frames], _photos(content, len(frames))):
-        for number, name in enumerate(listed):
-            for key in {_name(name), Path(_name(name)).stem}:
-                known.setdefault(key, []).append(number)
-    found = []
+    beside = listing.resolve().parent
+    written, photos = [one.file_path for one in frames], _photos(content, len(frames))
+    found: list[int] = []
     for name in names:
-        numbers = known.get(_name(name)) or known.get(Path(_name(name)).stem) or []
-        left = [number for number in numbers if number not in found]
+        own = (written, photos) if Path(name).resolve().parent == beside else (photos, written)
+        left = [number for number in _numbers(name, own) if number not in found]
         if not left:
             expected = f"a frame of {str(listing)!r} for each image"
             raise ArgumentError("cameras", expected, f"none for {name!r}")
         found.append(left[0])
     return [_pose(frames[number], number, listing) for number in found]
+
+
+def _numbers(name: str, listings: Sequence[Sequence[str]]) -> list[int]:
+    """Return where a file is listed, in the first listing that has it; if none, its bare stem."""
+    for key in (_name, _stem):
+        for listed in listings:
+            if numbers := [i for i, one in enumerate(listed) if key(one) == key(name)]:
+                return numbers
+    return []
 
 
 def _photos(content: Any, count: int) -> list[str]:
@@ -66,6 +73,10 @@ def _photos(content: Any, count: int) -> list[str]:
 
 def _name(path: str) -> str:
     return path.replace("\\", "/").rsplit("/", 1)[-1]
+
+
+def _stem(path: str) -> str:
+    return Path(_name(path)).stem
 
 
 def _pose(frame: Any, number: int, listing: Path) -> Pose:
