@@ -185,7 +185,7 @@ def test_without_any_image_the_model_is_asked_once_for_all(
 def test_each_of_several_images_is_looked_at_for_the_notice(
     make_pipeline: MakePipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pipe = make_pipeline()
+    pipe: Any = make_pipeline()
     one, other = images(pipe, 2)
 
     def notice(prepared: Any) -> str | None:
