@@ -339,7 +339,9 @@ HOSTILE: dict[str, tuple[str, bytes, str]] = {
         "one with two parents",
     ),
     "no such node": (
-        "a.glb", triangle_glb(lambda h: h["nodes"][0].update(children=[7])), "one of 1 nodes, got 7: damaged"
+        "a.glb",
+        triangle_glb(lambda h: h["nodes"][0].update(children=[7])),
+        "one of 1 nodes, got 7: damaged",
     ),
 }  # fmt: skip
 

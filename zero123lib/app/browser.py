@@ -3,8 +3,10 @@
 What the globe says is what the view shows. So that no answer to an old question gets in between,
 `zero123.ready` holds the path of the image that the page shows as prepared: of any other, nothing
 is asked; `zero123.asked` tells which questions are open. `zero123.painted` says that the next image
-is the same one with its cut-out fixed, `zero123.touched` that the visitor has moved the camera,
-`zero123.chosen` that another image is on its way: its view is scrolled to, but for the first one's.
+is the same one with its cut-out fixed, or, with its path, that it is a result's: one that was on its
+way before it, `zero123.passed`, moves no camera. `zero123.touched` tells that the visitor has moved
+the camera, `zero123.chosen` that another image is on its way: its view is scrolled to, but for the
+first one's.
 """
 
 from __future__ import annotations
@@ -44,7 +46,15 @@ NEW_IMAGE = """(image, up, right, away, globe, player) => {
   page.latest = image?.path;
   document.dispatchEvent(new Event("picture-chosen"));
   page.chosen = !page.painted;
-  if (page.painted) { page.painted = false; return [up, right, away, globe, nothing]; }
+  const coming = page.painted?.length && page.painted !== image?.path;
+  if (coming && !page.passed) {
+    page.passed = true;
+    const left = {__type__: "update"};
+    return [left, left, left, left, nothing];
+  }
+  const stays = page.painted && !coming;
+  page.painted = page.passed = false;
+  if (stays) return [up, right, away, globe, nothing];
   document.dispatchEvent(new Event("camera-let-go"));
   const front = {elevation: 0, azimuth: 0, zoom: 0, sliders: [0, 0, 0]};
   return [0, 0, 0, {...globe, ...front}, nothing];
@@ -180,7 +190,7 @@ RESTORE = """(chosen, globe, image) => {
   const page = (window.zero123 ??= {});
   document.dispatchEvent(new Event("camera-taken"));
   document.dispatchEvent(new Event("camera-let-go"));
-  page.painted = Boolean(chosen.image);
+  page.painted = chosen.image ? chosen.image.path : false;
   const [elevation, azimuth, zoom, input] = chosen.settings;
   const camera = {elevation, azimuth, zoom, sliders: [elevation, azimuth, zoom]};
   document.dispatchEvent(new CustomEvent("source-up", {detail: input}));

@@ -61,7 +61,8 @@ class ConsistencyRun:
     drawn: dict[str, bytes] = field(default_factory=dict)
 
     def scores(self, cells: Path | None = None, workers: int = 1) -> Iterator[ObjectScores]:
-        """Measure one object after the other, in order; see :meth:`zero123lib.evaluation.evaluated.ViewsRun.scores`."""
+        """Measure one object after the other, in order, as
+        :meth:`zero123lib.evaluation.evaluated.ViewsRun.scores` does."""
         with ThreadPoolExecutor(workers) as pool:
             yield from pool.map(lambda pair: self._score(pair[1](), cells), self.pairs)
 
