@@ -3,10 +3,10 @@
 What the globe says is what the view shows. So that no answer to an old question gets in between,
 `zero123.ready` holds the path of the image that the page shows as prepared: of any other, nothing
 is asked; `zero123.asked` tells which questions are open. `zero123.painted` says that the next image
-is the same one with its cut-out fixed, or, with its path, that it is a result's: one that was on its
-way before it, `zero123.passed`, moves no camera. `zero123.touched` tells that the visitor has moved
-the camera, `zero123.chosen` that another image is on its way: its view is scrolled to, but for the
-first one's.
+is the same one with its cut-out fixed, or, with its path, that it is a result's: one that was on
+its way before it, `zero123.passed`, moves no camera. `zero123.touched` tells that the visitor has
+moved the camera, `zero123.chosen` that another image is on its way: its view is scrolled to, but
+for the first one's.
 """
 
 from __future__ import annotations
