@@ -157,9 +157,12 @@ function draw() {
       const [across, along] = [tip[0] - size / 2, tip[1] - size / 2];
       const far = Math.hypot(across, along) || 1;
       const reach = Math.min(wide / 2 / Math.abs(across / far), 14 / Math.abs(along / far)) + 12;
+      const wanted = tip[0] + (across / far) * reach;
+      const x = clamp(wanted, wide / 2 + 4, size - wide / 2 - 4);
+      /* Where the globe leaves too little room beside the camera, below it. */
+      const down = tip[1] + (along / far) * reach + (x === wanted ? 4 : 22);
       g.textAlign = "center";
-      g.fillText(label, clamp(tip[0] + (across / far) * reach, wide / 2 + 4, size - wide / 2 - 4),
-        clamp(tip[1] + (along / far) * reach + 4, 14, size - 6));
+      g.fillText(label, x, clamp(down, 14, size - 6));
     }
     g.globalAlpha = 1;
     return behind;
