@@ -39,6 +39,9 @@ TOUCH = '() => { document.dispatchEvent(new Event("camera-taken")); return []; }
 NEW_IMAGE = """(image, up, right, away, globe, player) => {
   const page = (window.zero123 ??= {});
   const nothing = {...player, frames: [], at: 0};
+  const left = {__type__: "update"};
+  // Told of it twice, when another one was on its way as it came.
+  if (image && image.path === page.latest) return [left, left, left, left, left];
   // At once: the film of another image must neither go on nor begin.
   if (page.latest && image?.path !== page.latest) {
     document.dispatchEvent(new Event("camera-taken"));
@@ -49,7 +52,6 @@ NEW_IMAGE = """(image, up, right, away, globe, player) => {
   const coming = page.painted?.length && page.painted !== image?.path;
   if (coming && !page.passed) {
     page.passed = true;
-    const left = {__type__: "update"};
     return [left, left, left, left, nothing];
   }
   const stays = page.painted && !coming;
