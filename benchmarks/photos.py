@@ -1,13 +1,14 @@
 """How much a photo's mesh looks like the photo from its own camera, and like the object elsewhere.
 
-    python benchmarks/photos.py car.png chair.png [--input-elevation DEG] [--out FOLDER]
+    python benchmarks/photos.py [car.png chair.png ...] [--input-elevation DEG] [--out FOLDER]
     python benchmarks/photos.py --scans ../shared/data/gso [--recipe tiny-views] [key=value ...]
 
-PSNR and LPIPS of whole images on white at the size of the prepared photo, the mesh unlit, and the
-IoU of its silhouette with the photo's alpha. Of scans (a folder for each with 16 views, 000.png the
-input, and a `cameras.json` beside them) eight further views are compared, and the Chamfer distance
-in hundredths of the longest side is to `mesh_aligned.ply`. FOLDER gets scores.json and sheet.png:
-photo, mesh from its camera, from 45, 90, 180, 270 and 315 degrees around it, and from above.
+Without photos it takes the app's examples. PSNR and LPIPS of whole images on white at the size of
+the prepared photo, the mesh unlit, and the IoU of its silhouette with the photo's alpha. Of scans
+(a folder for each with 16 views, 000.png the input, and a `cameras.json` beside them) eight further
+views are compared, and the Chamfer distance in hundredths of the longest side is to
+`mesh_aligned.ply`. FOLDER gets scores.json and sheet.png: photo, mesh from its camera, from 45, 90,
+180, 270 and 315 degrees around it, and from above.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from PIL import Image
 from torch import Tensor
 
 from zero123lib import Zero123Pipeline
+from zero123lib.app.examples import example_files
 from zero123lib.evaluation.mesh_images import mesh_images, mesh_scores, on_white
 from zero123lib.meshes.load import load_mesh
 from zero123lib.meshes.mesh import Camera, Mesh
@@ -144,6 +146,8 @@ def main() -> None:
     logging.getLogger("zero123lib.diffusion.pipeline").setLevel(logging.ERROR)
     keys = [word for word in options.words if "=" in word]
     photos = [Path(word) for word in options.words if "=" not in word]
+    if not photos and options.scans is None:
+        photos = [Path(name) for name in example_files()]
     tasks = [Task(photo.stem, photo, options.input_elevation) for photo in photos]
     tasks += [] if options.scans is None else list(scans(options.scans))
     quick = options.recipe == "quick"

@@ -67,7 +67,7 @@ def test_config_and_weights_come_back(make_pipeline: MakePipeline, tmp_path: Pat
         "foreground_ratio": 0.7,
         "trained_on": {
             "domain": "drawn objects",
-            "domain_statistics": {"grain_threshold": 0.25},
+            "domain_statistics": {"own_view_lpips": 0.25},
             "scene_kinds": ["mug", "car"],
         },
     }
@@ -94,7 +94,7 @@ def test_what_older_folders_say_beside_the_settings_is_known(
     file = tmp_path / "model_index.json"
     index = json.loads(file.read_text())
     del index["trained_on"]
-    file.write_text(json.dumps({**index, **known, "domain_statistics": None}))
+    file.write_text(json.dumps({**index, **known, "domain_statistics": {"grain_threshold": 2.1}}))
     pipe = Zero123Pipeline.from_pretrained(tmp_path)
     assert pipe.trained_on == known and "domain" not in pipe.config
     assert Zero123Pipeline(**pipe.components, **pipe.parameters).trained_on == known

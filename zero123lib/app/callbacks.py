@@ -70,8 +70,9 @@ class Actions:
             found, prepared = self.view_service.prepared(
                 session, pipe, image, (foreground_ratio, recentre, method)
             )
+            notice = self.view_service.notice(model, prepared)
         before_after = preparing.before_after(found)
-        return before_after, shown(preparing.note(pipe, prepared)), prepared.rgba
+        return before_after, shown(preparing.note(prepared, notice)), prepared.rgba
 
     def canvas(self, session: Session, image: Any, method: str) -> Any:
         """Show the image for the brush that fixes its cut-out."""

@@ -136,10 +136,9 @@ def fixed(found: Cut, strokes: Iterable[Image.Image]) -> Image.Image:
     return image
 
 
-def note(pipe: Zero123Pipeline, prepared: Prepared) -> str:
-    """Return what to know about the cut-out, in Markdown."""
+def note(prepared: Prepared, notice: str | None) -> str:
+    """Return what to know about the cut-out, and the model's notice, in Markdown."""
     lines = [f"The object was {prepared.how}."]
-    notice = pipe.notice(prepared)
     if notice:
         lines.append(f"**{notice}**")
     return " ".join(lines)

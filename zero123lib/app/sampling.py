@@ -116,6 +116,15 @@ def make_sampler(model_cache: ModelCache) -> Sampler:
     return with_gpu(sample, lambda model, prepared, what: gpu_seconds(what))
 
 
+def make_noticer(model_cache: ModelCache) -> Callable[[str, Prepared], str | None]:
+    """Return what asks a model for its notice of an image, by `Zero123Pipeline.notice`."""
+
+    def notice(model: str, prepared: Prepared) -> str | None:
+        return model_cache.get(model).notice(prepared)
+
+    return with_gpu(notice, lambda model, prepared: round(GPU_READY_S))
+
+
 def generators(what: Sampling) -> list[torch.Generator]:
     """Return where each view takes its noise from, seed by seed.
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import gradio as gr
 from PIL import Image
@@ -14,7 +15,7 @@ from zero123lib._choices import Sampler, Speed, Upscale
 from zero123lib.app import inputs, outputs, preparing, settings
 from zero123lib.app.line import Line
 from zero123lib.app.model_cache import ModelCache
-from zero123lib.app.sampling import Sampling, make_sampler
+from zero123lib.app.sampling import Sampling, make_noticer, make_sampler
 from zero123lib.app.sessions import Session
 from zero123lib.app.words import shown
 from zero123lib.diffusion.apps import (
@@ -62,6 +63,16 @@ class ViewService:
         self.model_cache = model_cache
         self.sample = make_sampler(model_cache)
         self.line = Line(places)
+        self._ask_notice = make_noticer(model_cache)
+        self._notices: WeakKeyDictionary[Prepared, dict[str, str | None]] = WeakKeyDictionary()
+
+    def notice(self, model: str | None, prepared: Prepared) -> str | None:
+        """Return what the model says of an image that is far from what it knows; ask it once."""
+        name = model or self.model_cache.default_name
+        notices = self._notices.setdefault(prepared, {})
+        if name not in notices:
+            notices[name] = self._ask_notice(name, prepared)
+        return notices[name]
 
     def prepared(
         self, session: Session, pipe: Zero123Pipeline, image: Any, framing: tuple
@@ -153,7 +164,7 @@ class ViewService:
                 f"got {len(poses)} views x {seeds} seeds"
             )
         cameras = absolute_poses(asked.source, poses)
-        notice = asked.pipe.notice(asked.prepared)
+        notice = self.notice(asked.model, asked.prepared)
         if notice:
             gr.Warning(shown(notice))
         labels = view_labels(asked.prepared, poses, upscale)

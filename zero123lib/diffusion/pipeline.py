@@ -27,7 +27,7 @@ from zero123lib._errors import ArgumentError, NotFiniteError
 from zero123lib.diffusion import arguments, samplers, schedulers, several
 from zero123lib.diffusion.base import Zero123Model
 from zero123lib.diffusion.consistency import consistent_views
-from zero123lib.diffusion.domain import DomainStatistics, domain_distance
+from zero123lib.diffusion.domain import DomainStatistics, own_view_distance
 from zero123lib.diffusion.model import clip_embedding
 from zero123lib.diffusion.outputs import (
     Condition,
@@ -89,17 +89,37 @@ class Zero123Pipeline(Zero123Model):
         return prepare(image, self.image_size, preprocess, ratio)
 
     def notice(self, prepared: Prepared) -> str | None:
-        """Return one sentence for the user when an image is far from what the model knows."""
+        """Return one sentence for the user when an image is far from what the model knows.
+
+        A model that has :class:`DomainStatistics` is asked for one view, from the image's camera.
+        """
         domain, statistics = map(self.trained_on.get, ("domain", "domain_statistics"))
         if domain is None or statistics is None:
             return None
         known = DomainStatistics.from_config(statistics)
-        if float(domain_distance(known, prepared.tensor[None])) <= 1:
+        if float(self.own_view_distance(prepared)) <= known.own_view_lpips:
             return None
         return (
             f"This image is unlike the {domain} that the model {self.model_name!r} was trained "
             "on; expect a guess of its colours and shape, not its true other sides."
         )
+
+    def own_view_distance(self, prepared: Prepared) -> Tensor:
+        """Compute how badly the model draws an image from its own camera, a scalar.
+
+        See :mod:`zero123lib.diffusion.domain`.
+        """
+        elevation_deg = 0.0 if self.config["encoding"] == "stable-zero123" else None
+        view = self.views(
+            self.encode(prepared),
+            [RelativePose()],
+            num_inference_steps=1,
+            guidance_scale=1.0,
+            sampler="ddim",  # begins at pure noise, whatever scheduler a user has put in
+            generator=torch.Generator().manual_seed(0),
+            condition_elevation_deg=elevation_deg,
+        )
+        return own_view_distance(view, prepared.tensor[None])[0]
 
     @torch.no_grad()
     def encode(self, prepared: Prepared) -> Condition:

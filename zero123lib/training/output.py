@@ -15,7 +15,7 @@ from transformers.utils import logging
 from zero123lib._files import whole_folder
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.training import lora
-from zero123lib.training.bundle import bundled_settings, bundled_world
+from zero123lib.training.bundle import DOMAIN, bundled_settings, known_domain
 from zero123lib.training.copying import cpu_copy
 from zero123lib.training.distillation import student_settings
 from zero123lib.training.loop import TrainState
@@ -47,7 +47,7 @@ def averaged_pipeline(state: TrainState) -> Zero123Pipeline:
     trained_on = dict(pipe.trained_on)
     if output.bundled:
         settings |= bundled_settings()
-        trained_on |= bundled_world(pipe.image_size)
+        trained_on = {}
     if distillation is not None:
         settings |= student_settings(pipe, distillation)
     settings |= {"model_name": output.name or settings["model_name"]}
@@ -59,6 +59,10 @@ def averaged_pipeline(state: TrainState) -> Zero123Pipeline:
     result = Zero123Pipeline(unet=unet, **parts, **settings)
     for network in (unet, *parts.values()):
         network.eval().requires_grad_(False)
+    if output.bundled:
+        result.set_progress_bar_config(disable=True)
+        world = {"domain": DOMAIN, "domain_statistics": known_domain(result).to_config()}
+        result.register_to_config(trained_on=world | trained_on)
     return result
 
 

@@ -140,7 +140,7 @@ def test_what_a_class_does_not_declare_has_no_effect(
         ("index", "encoding", ["zero", {}]),
         ("index", "num_inference_steps", ["8", 0]),
         ("index", "guidance_scale", [math.nan]),
-        ("index", "domain_statistics", [{"grain": 1}]),
+        ("index", "trained_on", [{"domain_statistics": {"grain": 1}}]),
     ],
 )
 def test_values_beyond_sense_are_refused(

@@ -393,7 +393,10 @@ def test_settings_that_are_nobodys_are_ignored(original: Any, load: Load, tmp_pa
         ("trained_on", [1, [], {"kinds": ["mug"]}]),
         ("domain", [1]),
         ("scene_kinds", [1, "mug", [], [1], ["x" * 101], ["x"] * 1001]),
-        ("domain_statistics", [1, {}, {"grain_threshold": "x"}, {"grain_threshold": 1, "x": 1}]),
+        (
+            "trained_on.domain_statistics",
+            [1, {}, {"own_view_lpips": "x"}, {"own_view_lpips": 1, "x": 1}],
+        ),
     ],
 )
 def test_settings_of_other_kinds_are_refused(
@@ -402,7 +405,10 @@ def test_settings_of_other_kinds_are_refused(
     path = tmp_path / "zero123.safetensors"
     expected = rf"^source: expected (trained_on\.)?{name} to be"
     for value in values:
-        save_file(original.state, path, {"zero123lib": json.dumps({name: value})})
+        stated = value
+        for key in reversed(name.split(".")):
+            stated = {key: stated}
+        save_file(original.state, path, {"zero123lib": json.dumps(stated)})
         with pytest.raises(MismatchedCheckpointError, match=expected) as e:
             load(path, use_ema=False)
         assert str(path) in str(e.value)

@@ -151,8 +151,8 @@ _Text = Annotated[str | None, Field(description="a text")]
 TRAINED_ON: dict[str, Any] = {
     "domain": _Text,
     "domain_statistics": Annotated[
-        dict[Literal["grain_threshold"], float] | None,
-        Field(min_length=1, description="{'grain_threshold': a number}"),
+        dict[Literal["own_view_lpips"], float] | None,
+        Field(min_length=1, description="{'own_view_lpips': a number}"),
     ],
     "scene_kinds": Annotated[
         list[Annotated[str, Field(max_length=100)]] | None,
@@ -179,7 +179,8 @@ def checked_settings(settings: Mapping[str, Any], source: Path) -> dict[str, Any
     """Return the pipeline's own settings among those that a file states; the others, and None, are
     not.
 
-    What is said of training images may stand beside the settings, as older folders have it.
+    What is said of training images may stand beside the settings, as older folders have it; their
+    statistics are of a measure that is no more.
 
     Args:
         settings: of ``model_index.json``, or of a weights file's metadata.
@@ -189,7 +190,8 @@ def checked_settings(settings: Mapping[str, Any], source: Path) -> dict[str, Any
         MismatchedCheckpointError: one is not what it can be.
     """
     known = {name: settings[name] for name in SETTINGS if settings.get(name) is not None}
-    beside = {name: settings[name] for name in TRAINED_ON if settings.get(name) is not None}
+    older = TRAINED_ON.keys() - {"domain_statistics"}
+    beside = {name: settings[name] for name in older if settings.get(name) is not None}
     if beside and "trained_on" not in known:
         known["trained_on"] = beside
     try:
