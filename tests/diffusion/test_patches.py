@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from zero123lib._errors import ArgumentError
 from zero123lib.diffusion.patches import PatchAutoencoder
 
 
@@ -159,3 +161,54 @@ def test_the_lapped_transform_is_malvars() -> None:
 def test_patches_that_overlap_have_an_even_size() -> None:
     with pytest.raises(ValueError, match="patch_size: expected an even one with overlap, got 3"):
         PatchAutoencoder(patch_size=3, latent_channels=27, overlap=True)
+
+
+def with_filter(**config: Any) -> PatchAutoencoder:
+    """Return one with a filter of random weights."""
+    torch.manual_seed(0)
+    vae = PatchAutoencoder(patch_size=8, latent_channels=192, deblocking_channels=6, **config)
+    assert vae.deblocking is not None
+    for weight in vae.deblocking.parameters():
+        torch.nn.init.normal_(weight, std=0.3)
+    return vae.eval()
+
+
+def test_a_filter_without_training_changes_nothing() -> None:
+    vae = PatchAutoencoder(deblocking_channels=6)
+    x = images()
+    assert torch.allclose(vae(x), x, atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_filter_is_the_convolutions_of_cells_that_know_their_place() -> None:
+    """Cell by cell, channel by channel, as the docstring has it."""
+    vae, x = with_filter(), images(1, 16)
+    filtering: Any = vae.deblocking
+    cells = (x - 1).reshape(1, 3, 4, 4, 4, 4).permute(0, 1, 3, 5, 2, 4).reshape(1, 48, 4, 4)
+    hidden = torch.nn.functional.conv2d(cells, filtering.conv_in.weight, padding=1)
+    hidden += filtering.conv_in.bias[:, None, None]
+    for row in range(4):
+        for column in range(4):
+            hidden[:, :, row, column] += filtering.place[:, :, row % 2, column % 2]
+    for block in filtering.blocks:
+        hidden = hidden + block(hidden * hidden.sigmoid())
+    added = filtering.conv_out(hidden * hidden.sigmoid())
+    added = added.reshape(1, 3, 4, 4, 4, 4).permute(0, 1, 4, 2, 5, 3).reshape(1, 3, 16, 16)
+    assert torch.allclose(filtering(x), x + added, rtol=1e-4, atol=1e-5)
+    assert torch.allclose(vae.decode(encode(vae, x)).sample, x + added, rtol=1e-4, atol=1e-4)
+
+
+def test_blocks_of_a_filter_are_of_whole_cells() -> None:
+    with pytest.raises(ArgumentError, match="block_size: expected a multiple of 4, got 6"):
+        PatchAutoencoder(patch_size=6, latent_channels=108, deblocking_channels=6)
+
+
+@torch.no_grad()
+def test_a_filter_is_saved_and_loaded_with_its_weights(tmp_path: Path) -> None:
+    vae, x = with_filter(overlap=True), images()
+    vae.save_pretrained(tmp_path / "vae")
+    again = PatchAutoencoder.from_pretrained(tmp_path / "vae")
+    half = PatchAutoencoder.from_pretrained(tmp_path / "vae", torch_dtype=torch.float16)
+    assert torch.equal(again(x), vae(x)) and not again.training
+    assert half.dtype == half.analysis.dtype == torch.float16
+    assert torch.allclose(half(x.half()).float(), vae(x), atol=0.1)

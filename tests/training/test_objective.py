@@ -20,8 +20,8 @@ from zero123lib.training.objective import (
     denoising_loss,
     draw,
     encode,
+    image_loss,
     keep,
-    perceptual_loss,
     perceptual_weights,
     timesteps,
 )
@@ -176,7 +176,8 @@ def test_the_perceptual_loss_is_that_of_the_clean_latents(pipe, prediction_type,
     monkeypatch.setattr(pipe, "scheduler", DDIMScheduler(prediction_type=prediction_type))
     batch, steps = batch_of(3), torch.tensor([20, 500, 900])
     output, noisy = (torch.randn(3, *SHAPE, generator=seeded(i)) for i in range(2))
-    found = perceptual_loss(pipe, output, noisy, steps, batch["target"])
+    with torch.no_grad():
+        found = image_loss(pipe, output, noisy, steps, batch["target"], 1.0)
     abar = pipe.scheduler.alphas_cumprod[steps]
     alpha, sigma = abar.sqrt()[:, None, None, None], (1 - abar).sqrt()[:, None, None, None]
     clean = {
@@ -240,6 +241,24 @@ def test_the_perceptual_loss_is_lpips_of_the_images_from_its_step_on() -> None:
     distance = lpips_alex()(images, (batch["target"] + 1) / 2).mean()
     assert losses[1] == losses[2]
     assert float(losses[1] - losses[0]) == pytest.approx(0.5 * float(distance), rel=1e-4)
+
+
+def test_a_filter_that_is_trained_is_asked_for_the_target_and_to_leave_true_images() -> None:
+    """With the network's answer 0.01, by the formula; only the weights of the filter follow it."""
+    pipe, batch = tiny_pipeline(SMALL, 0), batch_of(3)
+    filtering: Any = pipe.vae.deblocking
+    torch.nn.init.normal_(filtering.conv_out.weight, std=0.1, generator=seeded(3))
+    draws = draw(1, range(3), SHAPE, False)
+    config, asked = ObjectiveConfig(posterior="mode"), []
+    for trained in (None, filtering):
+        model = TrainedModel(Recorder(0.01), None, pipe.camera_projection, trained)  # pyright: ignore[reportArgumentType]
+        asked.append(denoising_loss(model, pipe, batch, draws, config, 0))
+    decoded: Any = pipe.vae.decode(torch.full((3, *SHAPE), 0.01) / pipe.vae.config["scaling_factor"])
+    pixels = (decoded.sample - batch["target"]).square().mean()
+    untouched = (filtering(batch["target"]) - batch["target"]).abs().mean()
+    assert torch.allclose(asked[1] - asked[0], 0.25 * pixels + 0.05 * untouched, rtol=1e-4)
+    asked[1].backward()
+    assert all(one.grad.abs().sum() > 0 for one in filtering.parameters())
 
 
 def test_perceptual_weights_bound_what_an_error_of_the_output_does() -> None:

@@ -1,13 +1,17 @@
 """The bundled model's autoencoder: a lossless patch transform with the VAE's interface.
 
 Each patch of an image becomes one latent pixel: a colour rotation and a two-dimensional DCT-II,
-both orthonormal, then one gain per channel. Nothing is learned and nothing is lost; a white image
-is the zero latent.
+both orthonormal, then one gain per channel. Of this nothing is learned and nothing is lost; a white
+image is the zero latent.
 
 With ``overlap`` it is the lapped orthogonal transform (Malvar and Staelin 1989): every basis
 function reaches half a patch into its neighbours and fades out there, so that what a model gets
 wrong has no edges where patches meet. It is the same DCT after a rotation of the pixels across each
 seam (Tran, Liang and Tu 2003, section III); the border of the image has no seam and is left alone.
+
+With ``deblocking_channels`` a learned filter follows on the way back, see
+:mod:`zero123lib.diffusion.deblocking`: it repairs what a model makes, and changes a true image
+little, as training asks it to.
 """
 
 from __future__ import annotations
@@ -29,6 +33,8 @@ from diffusers.models.autoencoders.vae import (
 from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from torch import Tensor, nn
 
+from zero123lib.diffusion.deblocking import DeblockingFilter
+
 # Rows of patches that are transformed at once under `enable_tiling`.
 _ROWS_AT_ONCE = 4
 
@@ -36,8 +42,9 @@ _ROWS_AT_ONCE = 4
 class PatchAutoencoder(ModelMixin, AutoencoderMixin, ConfigMixin):
     """Transform images by patches, with the interface of ``AutoencoderKL``.
 
-    ``enable_slicing`` takes one image at a time and ``enable_tiling`` a few rows of patches; since
-    patches do not depend on each other, both bound memory and change nothing.
+    ``enable_slicing`` takes one image at a time and ``enable_tiling`` transforms a few rows of
+    patches at once; since patches do not depend on each other, both bound memory and change
+    nothing.
 
     Args:
         patch_size: side of a patch, pixels.
@@ -48,6 +55,7 @@ class PatchAutoencoder(ModelMixin, AutoencoderMixin, ConfigMixin):
         chroma_gain: extra gain of the two colour-difference channels, whose variance is small.
         scaling_factor: as in ``AutoencoderKL``: noise is added to ``scaling_factor * latent``.
         overlap: whether patches reach into each other; their size is then even.
+        deblocking_channels: of the filter after decoding; 0 for none.
 
     Raises:
         ValueError: the arguments do not fit each other.
@@ -63,6 +71,7 @@ class PatchAutoencoder(ModelMixin, AutoencoderMixin, ConfigMixin):
         chroma_gain: float = 2.0,
         scaling_factor: float = 0.25,
         overlap: bool = False,
+        deblocking_channels: int = 0,
     ) -> None:
         super().__init__()
         if latent_channels != 3 * patch_size**2:
@@ -88,6 +97,9 @@ class PatchAutoencoder(ModelMixin, AutoencoderMixin, ConfigMixin):
         self.register_buffer("synthesis", backward.float(), persistent=False)
         seam = _seam_matrix(patch_size) if overlap else torch.eye(patch_size)
         self.register_buffer("seam", seam.float(), persistent=False)
+        self.deblocking = None
+        if deblocking_channels:
+            self.deblocking = DeblockingFilter(patch_size, deblocking_channels)
 
     @classmethod
     def from_pretrained(
@@ -97,15 +109,19 @@ class PatchAutoencoder(ModelMixin, AutoencoderMixin, ConfigMixin):
         torch_dtype: torch.dtype | None = None,
         **kwargs: Any,
     ) -> PatchAutoencoder:
-        """Build it from the folder's config: no weights are saved, so none are read.
+        """Load it as diffusers does, from its config alone where it has no filter: nothing else is
+        learned, so no weights are saved and none are read.
 
         Args:
-            torch_dtype: of the transform, float32 unless told; the name by which diffusers'
-                pipelines hand it to their components.
+            torch_dtype: float32 unless told; the name by which diffusers' pipelines hand it to
+                their components.
             **kwargs: what else they hand over has no meaning without weights.
         """
         config = cast(dict[str, Any], cls.load_config(pretrained_model_name_or_path))
-        model = cast(PatchAutoencoder, cls.from_config(config))
+        if config.get("deblocking_channels"):
+            model = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        else:
+            model = cast(PatchAutoencoder, cls.from_config(config))
         nn.Module.to(model, torch_dtype or torch.float32)
         return model.eval()
 
@@ -123,7 +139,8 @@ class PatchAutoencoder(ModelMixin, AutoencoderMixin, ConfigMixin):
         return AutoencoderKLOutput(latent_dist=posterior)
 
     def decode(self, z: Tensor) -> DecoderOutput:
-        """Decode latents to images; the inverse of :meth:`encode` up to rounding."""
+        """Decode latents to images; without the filter, the inverse of :meth:`encode` up to
+        rounding."""
         return DecoderOutput(sample=self._by_parts(z, self._synthesised))
 
     def _by_parts(self, batch: Tensor, transform: Callable[[Tensor], Tensor]) -> Tensor:
@@ -140,7 +157,8 @@ class PatchAutoencoder(ModelMixin, AutoencoderMixin, ConfigMixin):
         patch, basis = self.patch_size, self.synthesis.to(latents)
         rows = self._rows(latents, 1)
         pixels = torch.cat([F.conv_transpose2d(part, basis, stride=patch) for part in rows], -2)
-        return self._across_seams(pixels, undo=True) + 1
+        images = self._across_seams(pixels, undo=True) + 1
+        return images if self.deblocking is None else self.deblocking(images)
 
     def _rows(self, grid: Tensor, height: int) -> Sequence[Tensor]:
         """Cut into strips of whole patches, each of so many rows of the grid, under tiling."""

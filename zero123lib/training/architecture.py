@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from zero123lib._config import Count, NonNegative, Positive, Several, settings
+from zero123lib._config import Count, NonNegative, Positive, Several, Whole, settings
 from zero123lib._errors import ArgumentError
 
 Width = Annotated[int, Field(ge=8)]
@@ -23,6 +23,7 @@ class Architecture:
             0.5 gives patches of 16 the latents that 1 gives patches of 8.
         scaling_factor: of its latents.
         overlap: whether its patches reach into each other.
+        deblocking_channels: of the learned filter that follows it on the way back; 0 for none.
         block_out_channels: of the UNet, one per resolution.
         attended: which resolutions have attention.
         layers_per_block: residual blocks per resolution on the way down.
@@ -40,6 +41,7 @@ class Architecture:
     gain: Positive = 0.5
     scaling_factor: Positive = 0.25
     overlap: bool = False
+    deblocking_channels: Whole = 64
     block_out_channels: Several[Width] = (96, 128)
     attended: Several[bool] = (True, True)
     layers_per_block: Count = 1

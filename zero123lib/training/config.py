@@ -176,6 +176,7 @@ class TrainedConfig:
     Attributes:
         unet: "all" of it, or low-rank adapters ("lora") of its attention.
         image_encoder: CLIP's tower too, as a model without a pretrained one needs.
+        deblocking: the filter of a patch transform's decoder, for the images that it makes.
         lora_rank: of the adapters; their output is scaled by ``lora_alpha / lora_rank``.
         one_token: skip what one context token makes useless, the queries and keys of
             cross-attention: exact and faster; they stay as they are.
@@ -183,6 +184,7 @@ class TrainedConfig:
 
     unet: Literal["all", "lora"] = "all"
     image_encoder: bool = False
+    deblocking: bool = False
     lora_rank: Count = 16
     lora_alpha: Positive = 16.0
     one_token: bool = True
@@ -396,6 +398,9 @@ class TrainConfig:
             raise ArgumentError("budget", "steps or minutes (--max-steps, --minutes)", "none")
         if self.objective.distillation is not None and self.initial.source is None:
             raise ArgumentError("initial", "a model to distil, its source (--initial)", "none")
+        if self.objective.distillation is not None and self.trained.deblocking:
+            expected = "false with distillation, whose targets the filter has made"
+            raise ArgumentError("trained.deblocking", expected, "true")
         try:
             _check_path(self.data.source, self.data.path)
         except ArgumentError as error:

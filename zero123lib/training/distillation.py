@@ -36,7 +36,8 @@ from zero123lib.training.objective import (
     condition_of,
     decoded,
     encode,
-    perceptual_loss,
+    image_loss,
+    perceptual_weight,
     timesteps,
 )
 
@@ -192,11 +193,11 @@ def distillation_loss(
         target = aimed(way, x, points, asked, None if step is None else predict)
     weights = (alpha / sigma).square().clamp_min(1)
     loss = (weights * (schedule.x0_and_eps(output, x, t)[0] - target).square()).mean()
-    perceptual = config.perceptual
-    if perceptual.weight and (step is None or step >= perceptual.from_step):
+    weight = perceptual_weight(config, step)
+    if weight:
         with torch.no_grad():
             images = decoded(pipe, target)
-        loss = loss + perceptual.weight * perceptual_loss(pipe, output, x, t, images)
+        loss = loss + image_loss(pipe, output, x, t, images, weight)
     return loss
 
 

@@ -167,7 +167,8 @@ def start(config: TrainConfig) -> TrainState:
     _freeze(pipe, config)
     _place(pipe, config.compute, accelerator.device)
     clip = pipe.image_encoder if config.trained.image_encoder else None
-    model = TrainedModel(pipe.unet, clip, pipe.camera_projection).train()
+    filtering: Any = pipe.vae.deblocking if config.trained.deblocking else None
+    model = TrainedModel(pipe.unet, clip, pipe.camera_projection, filtering).train()
     if config.compute.gradient_checkpointing:
         pipe.unet.enable_gradient_checkpointing()
     averages = {f"unet.{name}": tensor for name, tensor in (begun.averages or {}).items()}
@@ -195,6 +196,13 @@ def _freeze(pipe: Zero123Pipeline, config: TrainConfig) -> None:
     """Set which weights are trained."""
     trained = config.trained
     pipe.vae.requires_grad_(False)
+    if trained.deblocking:
+        filtering: Any = getattr(pipe.vae, "deblocking", None)
+        if filtering is None:
+            raise ArgumentError(
+                "trained.deblocking", "false for a model without a deblocking filter", "true"
+            )
+        filtering.requires_grad_(True)
     pipe.image_encoder.requires_grad_(trained.image_encoder)
     pipe.camera_projection.requires_grad_(True)
     pipe.unet.requires_grad_(True)

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zero123lib.datasets.pairs import Batch
+from zero123lib.diffusion.deblocking import DeblockingFilter
 from zero123lib.diffusion.model import clip_embedding
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.diffusion.schedule import PredictionType, Schedule
@@ -24,6 +25,8 @@ from zero123lib.lpips import lpips_alex
 from zero123lib.training.config import ObjectiveConfig
 from zero123lib.training.recipe import TrainedModel
 
+# Weights of the filter's own terms: of the pixels' squared error, and of what it does to true images.
+_PIXELS, _UNTOUCHED = 0.25, 0.05
 # What a number is drawn for, so that no two streams are alike; the data's own are below 10.
 _NOISE = 10
 
@@ -108,22 +111,41 @@ def perceptual_weights(prediction_type: PredictionType, abar: Tensor) -> Tensor:
     return (abar / (1 - abar)).sqrt().clamp_max(1)
 
 
-def perceptual_loss(
-    pipe: Zero123Pipeline, output: Tensor, noisy: Tensor, steps: Tensor, target: Tensor
+def image_loss(
+    pipe: Zero123Pipeline,
+    output: Tensor,
+    noisy: Tensor,
+    steps: Tensor,
+    target: Tensor,
+    perceptual: float,
+    deblocking: DeblockingFilter | None = None,
 ) -> Tensor:
-    """Mean LPIPS between the images that the outputs stand for and the targets', a scalar.
+    """Compare the images that the outputs stand for with the targets, a scalar.
+
+    It is ``perceptual`` times LPIPS. Where the filter is trained, the mean squared error of the
+    pixels is added, and how much the filter changes the targets, which it should leave alone.
 
     Args:
         output, noisy: ``[B, C, h, w]``.
         steps: their timesteps ``[B]``.
         target: ``[B, 3, H, W]`` in [-1, 1].
+        perceptual: the weight of LPIPS, averaged over the pairs by :func:`perceptual_weights`.
+        deblocking: the VAE's filter where it is trained.
     """
     # What is clipped has no gradient.
     schedule = replace(Schedule.from_scheduler(pipe.scheduler), clip_range=None)
     made = decoded(pipe, schedule.x0_and_eps(output, noisy, steps)[0])
-    distance = lpips_alex(target.device)((made + 1) / 2, (target + 1) / 2)
-    abar = schedule.level(steps, distance)[0].square()
-    return (perceptual_weights(schedule.prediction_type, abar) * distance).mean()
+    error = made.new_zeros(len(made))
+    if perceptual:
+        error = perceptual * lpips_alex(target.device)((made + 1) / 2, (target + 1) / 2)
+    if deblocking is not None:
+        error = error + _PIXELS * (made - target).square().mean((1, 2, 3))
+    abar = schedule.level(steps, error)[0].square()
+    loss = (perceptual_weights(schedule.prediction_type, abar) * error).mean()
+    if deblocking is not None:
+        with torch.autocast(target.device.type, enabled=False):
+            loss = loss + _UNTOUCHED * (deblocking(target) - target).abs().mean()
+    return loss
 
 
 def decoded(pipe: Zero123Pipeline, latents: Tensor) -> Tensor:
@@ -162,7 +184,7 @@ def denoising_loss(
 ) -> Tensor:
     """Mean squared error of the prediction (paper, equation 1), a scalar.
 
-    ``perceptual.weight`` times :func:`perceptual_loss` is added to it.
+    :func:`image_loss` is added to it where the config asks for LPIPS, or the filter is trained.
 
     Args:
         model: a :class:`TrainedModel`, wrapped for several processes or not.
@@ -183,11 +205,22 @@ def denoising_loss(
     predicted = model(latents, steps, condition, batch["pose"], kept.embedding, kept.token)
     predicted = predicted.float()
     loss = F.mse_loss(predicted, schedule.target(x0, eps, steps))
-    perceptual = config.perceptual
-    if perceptual.weight and (step is None or step >= perceptual.from_step):
-        seen = perceptual_loss(pipe, predicted, noisy, steps, batch["target"])
-        loss = loss + perceptual.weight * seen
+    weight, deblocking = perceptual_weight(config, step), unwrapped(model).deblocking
+    if weight or deblocking is not None:
+        images = batch["target"]
+        loss = loss + image_loss(pipe, predicted, noisy, steps, images, weight, deblocking)
     return loss
+
+
+def perceptual_weight(config: ObjectiveConfig, step: int | None) -> float:
+    """Return the weight of LPIPS at a step; None is after all that it waits for."""
+    perceptual = config.perceptual
+    return perceptual.weight if step is None or step >= perceptual.from_step else 0.0
+
+
+def unwrapped(model: Any) -> TrainedModel:
+    """Return a trained model out of what wraps it for several processes."""
+    return cast(TrainedModel, getattr(model, "module", model))
 
 
 @torch.no_grad()
@@ -195,8 +228,7 @@ def condition_of(model: Any, pipe: Zero123Pipeline, batch: Batch) -> Tensor:
     """Return what a :class:`TrainedModel` takes as its condition: the images where its CLIP is
     trained, else the frozen one's embeddings ``[B, D]``."""
     images = batch["condition"]
-    inner = cast(TrainedModel, getattr(model, "module", model))
-    if inner.image_encoder is not None:
+    if unwrapped(model).image_encoder is not None:
         return images
     clip: Any = pipe.image_encoder
     with torch.autocast(images.device.type, enabled=False):

@@ -9,6 +9,7 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from zero123lib.diffusion.deblocking import DeblockingFilter
 from zero123lib.diffusion.model import CameraProjection, clip_embedding
 from zero123lib.diffusion.patches import PatchAutoencoder
 from zero123lib.diffusion.pipeline import Zero123Pipeline
@@ -20,6 +21,8 @@ class TrainedModel(nn.Module):
 
     Args:
         image_encoder: None where CLIP is frozen, and embeddings come in place of images.
+        deblocking: the VAE's filter; None where it has none, or it is frozen. It has no part in the
+            forward pass: the loss takes it from here.
     """
 
     def __init__(
@@ -27,11 +30,13 @@ class TrainedModel(nn.Module):
         unet: UNet2DConditionModel,
         image_encoder: CLIPVisionModelWithProjection | None,
         camera_projection: CameraProjection,
+        deblocking: DeblockingFilter | None = None,
     ) -> None:
         super().__init__()
         self.unet = unet
         self.image_encoder = image_encoder
         self.camera_projection = camera_projection
+        self.deblocking = deblocking
 
     def forward(
         self,
@@ -127,6 +132,7 @@ def tiny_pipeline(architecture: Architecture, seed: int) -> Zero123Pipeline:
         architecture.gain,
         scaling_factor=architecture.scaling_factor,
         overlap=architecture.overlap,
+        deblocking_channels=architecture.deblocking_channels,
     )
     scheduler = tiny_scheduler(architecture.prediction_type)
     assert model.image_encoder is not None

@@ -61,7 +61,7 @@ _BOUNDS = {
     "sample_size": 1024,
     "patch_size": 32,
 }
-_MAY_BE_ZERO = {"freq_shift", "downsample_padding"}
+_MAY_BE_ZERO = {"freq_shift", "downsample_padding", "deblocking_channels"}
 _POSITIVE = {"scaling_factor", "norm_eps", "layer_norm_eps", "gain", "chroma_gain"}
 
 _brief = reprlib.Repr()
