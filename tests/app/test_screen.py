@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from tests.app.conftest import CHROMIUM, served
 from tests.app.test_page import DESKTOP, PHONE, choose_example, number, opened, toasts, touch
 from zero123lib.app.settings import Options
+from zero123lib.app.view_service import ViewService
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 
 pytestmark = [
@@ -161,6 +164,35 @@ def test_the_page_begins_with_an_example_that_turns(browser: Browser, url: str) 
         page.get_by_role("button", name="Front", exact=True).click()
         expect(page.locator("#caption")).to_contain_text("0° · 2 steps,")
         expect(page.locator("#globe output")).to_have_text("0°, 0°")
+
+
+def test_an_example_that_turns_before_it_is_prepared_is_not_asked_for_a_view(
+    browser: Browser, pipe: Zero123Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its film moves the camera: what is seen from there is in the film."""
+    prepared, asked, requests = ViewService.prepared, ViewService.asked, []
+    waits = threading.Event()
+
+    def slowly(*arguments: Any) -> Any:
+        if waits.is_set():
+            time.sleep(2)
+        return prepared(*arguments)
+
+    def counted(*arguments: Any, **settings: Any) -> Any:
+        requests.append(arguments)
+        return asked(*arguments, **settings)
+
+    monkeypatch.setattr(ViewService, "prepared", slowly)
+    with served(pipe, Options(models="tiny")) as url:
+        with opened(browser, url, **DESKTOP) as page:  # the film is made for the first page
+            expect(page.locator(".player")).to_be_visible()
+            page.wait_for_function(TURNED)
+        waits.set()
+        monkeypatch.setattr(ViewService, "asked", counted)
+        with opened(browser, url, **DESKTOP) as page:
+            page.wait_for_function(TURNED)
+            page.wait_for_timeout(4000)
+            assert not requests
 
 
 def test_who_wants_less_motion_is_not_shown_any(browser: Browser, url: str) -> None:

@@ -79,6 +79,8 @@ PREPARED = f"""(image, given, up, right, away, globe, view, caption) => {{
   page.begun = true;
   const source = {{...globe, image: given ? given.url : ""}};
   if (!given) return [source, null, "{CHOOSE}"];
+  // Its film moves the camera, and shows what is seen from there.
+  if (page.filmed === image.path && !page.touched) return [source, view, caption];
   if (up || right || away || Object.values(page.asked ?? {{}}).some(Boolean)) {{
     setTimeout(() => document.dispatchEvent(new Event("camera-rests")), 0);
     return [source, view, caption];
@@ -126,9 +128,11 @@ NO_FILM = """(player) => {
 }"""
 # A film of an image begins, unless the visitor was faster; each of its frames is a state.
 FILM = """(film, image, player) => {
-  const {touched, latest} = window.zero123 ?? {};
+  const page = (window.zero123 ??= {});
+  const {touched, latest} = page;
   const own = image?.path === film?.path && latest === film?.path;
   const wanted = film?.frames?.length && own && !touched;
+  page.filmed = wanted ? film.path : null;
   return wanted ? {...player, ...film, at: 0, begin: true} : player;
 }"""
 FRAME = """(player, globe) => {
