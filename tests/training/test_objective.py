@@ -16,10 +16,10 @@ from zero123lib.lpips import lpips_alex
 from zero123lib.training import objective
 from zero123lib.training.config import ObjectiveConfig, PerceptualConfig
 from zero123lib.training.objective import (
-    Draws,
     denoising_loss,
     draw,
     encode,
+    grid_contrast,
     image_loss,
     keep,
     perceptual_weights,
@@ -66,7 +66,7 @@ def recorded(pipe, uniform: list[float], config: ObjectiveConfig):
     recorder, count = Recorder(), len(uniform)
     model = TrainedModel(recorder, None, pipe.camera_projection)  # pyright: ignore[reportArgumentType]
     plain = draw(0, range(count), SHAPE, False)
-    draws = Draws(torch.tensor(uniform), plain.timestep, plain.noise, None)
+    draws = replace(plain, dropout=torch.tensor(uniform))
     denoising_loss(model, pipe, batch_of(count), draws, config)
     return recorder
 
@@ -170,14 +170,16 @@ def test_the_perceptual_loss_is_that_of_the_clean_latents(pipe, prediction_type,
     """With the mean square in place of LPIPS, each pair weighted as its type has it."""
 
     def squares(made, target):
-        return (made - target).square().mean((1, 2, 3))
+        # What is around the images, where they are moved, is white in both.
+        return (made - target).square().sum((1, 2, 3)) / (3 * 16 * 16)
 
     monkeypatch.setattr(objective, "lpips_alex", lambda device: squares)
     monkeypatch.setattr(pipe, "scheduler", DDIMScheduler(prediction_type=prediction_type))
     batch, steps = batch_of(3), torch.tensor([20, 500, 900])
     output, noisy = (torch.randn(3, *SHAPE, generator=seeded(i)) for i in range(2))
     with torch.no_grad():
-        found = image_loss(pipe, output, noisy, steps, batch["target"], 1.0)
+        shift = torch.zeros(3, 2, dtype=torch.int64)
+        found = image_loss(pipe, output, noisy, steps, batch["target"], shift, 1.0)
     abar = pipe.scheduler.alphas_cumprod[steps]
     alpha, sigma = abar.sqrt()[:, None, None, None], (1 - abar).sqrt()[:, None, None, None]
     clean = {
@@ -237,8 +239,11 @@ def test_the_perceptual_loss_is_lpips_of_the_images_from_its_step_on() -> None:
     losses = [denoising_loss(model, pipe, batch, draws, config, step) for step in (6, 7, None)]
     latents = torch.full((3, 48, 8, 8), 0.01) / pipe.vae.config["scaling_factor"]
     decoded: Any = pipe.vae.decode(latents)
-    images = (decoded.sample + 1) / 2
-    distance = lpips_alex()(images, (batch["target"] + 1) / 2).mean()
+    white, moved = torch.ones(2, 3, 3, 40, 40), draws.shift.tolist()
+    for index, (y, x) in enumerate(moved):
+        white[0, index, :, y : y + 32, x : x + 32] = decoded.sample[index].detach()
+        white[1, index, :, y : y + 32, x : x + 32] = batch["target"][index]
+    distance = lpips_alex()(*((white + 1) / 2)).mean()
     assert losses[1] == losses[2]
     assert float(losses[1] - losses[0]) == pytest.approx(0.5 * float(distance), rel=1e-4)
 
@@ -253,12 +258,28 @@ def test_a_filter_that_is_trained_is_asked_for_the_target_and_to_leave_true_imag
     for trained in (None, filtering):
         model = TrainedModel(Recorder(0.01), None, pipe.camera_projection, trained)  # pyright: ignore[reportArgumentType]
         asked.append(denoising_loss(model, pipe, batch, draws, config, 0))
-    decoded: Any = pipe.vae.decode(torch.full((3, *SHAPE), 0.01) / pipe.vae.config["scaling_factor"])
+    decoded: Any = pipe.vae.decode(
+        torch.full((3, *SHAPE), 0.01) / pipe.vae.config["scaling_factor"]
+    )
     pixels = (decoded.sample - batch["target"]).square().mean()
     untouched = (filtering(batch["target"]) - batch["target"]).abs().mean()
-    assert torch.allclose(asked[1] - asked[0], 0.25 * pixels + 0.05 * untouched, rtol=1e-4)
+    grid = grid_contrast(decoded.sample, batch["target"], 4)
+    wanted = 0.08 * pixels + 0.05 * untouched + 0.03 * grid
+    assert torch.allclose(asked[1] - asked[0], wanted, rtol=1e-4)
     asked[1].backward()
     assert all(one.grad.abs().sum() > 0 for one in filtering.parameters())
+
+
+def test_a_grid_is_seen_where_it_is_and_an_image_has_none_over_itself() -> None:
+    """Lines of 0.5 on a ramp with steps of 0.1: at each line two steps of 0.5 - 0.1 more."""
+    ramp = (torch.arange(16) * 0.1 - 1).expand(1, 3, 16, 16)
+    lines = ramp.clone()
+    lines[..., 3::8] -= 0.5
+    assert float(grid_contrast(ramp, ramp, 8)) == 0
+    # Of 8 places across, and 8 down with no step at all: steps of 0.4 and 0.6 in place of 0.1.
+    mean = 0.1 * (15 / 16) / 2
+    wanted = ((0.3 / mean) ** 2 + (0.5 / mean) ** 2) / 16
+    assert float(grid_contrast(lines, ramp, 8)) == pytest.approx(wanted, rel=1e-4)
 
 
 def test_perceptual_weights_bound_what_an_error_of_the_output_does() -> None:

@@ -34,6 +34,7 @@ class DeblockingFilter(nn.Module):
         super().__init__()
         if block_size % CELL_PX:
             raise ArgumentError("block_size", f"a multiple of {CELL_PX}", str(block_size))
+        self.block_size = block_size
         cells, values = block_size // CELL_PX, 3 * CELL_PX**2
         self.place = nn.Parameter(torch.zeros(1, channels, cells, cells))
         self.conv_in = nn.Conv2d(values, channels, 3, padding=1)

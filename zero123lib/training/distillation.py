@@ -197,7 +197,7 @@ def distillation_loss(
     if weight:
         with torch.no_grad():
             images = decoded(pipe, target)
-        loss = loss + image_loss(pipe, output, x, t, images, weight)
+        loss = loss + image_loss(pipe, output, x, t, images, draws.shift, weight)
     return loss
 
 

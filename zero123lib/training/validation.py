@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -32,7 +32,7 @@ class Validation:
         drawn = draw(_SEED, range(count), shape, state.config.objective.posterior == "sample")
         even = (torch.arange(count) + 0.5) / count
         kept = torch.full((count,), 1.0)  # beyond every group: nothing is dropped
-        draws = Draws(kept, even, drawn.noise, drawn.posterior)
+        draws = replace(drawn, dropout=kept, timestep=even)
         return cls(next(source.batches(0, 1, count)), draws)
 
     def loss(self, state: TrainState) -> float:
@@ -78,8 +78,8 @@ class Validation:
 
 
 def _part(draws: Draws, part: slice) -> Draws:
-    posterior = None if draws.posterior is None else draws.posterior[part]
-    return Draws(draws.dropout[part], draws.timestep[part], draws.noise[part], posterior)
+    every = {one.name: getattr(draws, one.name) for one in fields(draws)}
+    return Draws(**{name: None if one is None else one[part] for name, one in every.items()})
 
 
 @contextmanager
