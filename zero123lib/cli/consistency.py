@@ -14,10 +14,10 @@ from zero123lib._choices import Consistency
 from zero123lib._errors import ArgumentError
 from zero123lib._files import check_folder
 from zero123lib._words import count as counted
-from zero123lib.cli.evaluate import Asking, loaded
+from zero123lib.cli.asking import Asking, loaded, model_words
 from zero123lib.cli.making import Source
 from zero123lib.cli.options import Degrees, Model, read_image, renaming, whole
-from zero123lib.cli.protocols import Making, Scoring, score
+from zero123lib.cli.scoring import Making, Scoring, score
 from zero123lib.views.poses import absolute_poses, orbit
 
 if TYPE_CHECKING:
@@ -173,7 +173,6 @@ def _photo(
     scoring: Scoring,
 ) -> None:
     """Measure a model on a photo."""
-    from zero123lib.cli.evaluate import model_words
     from zero123lib.views.sources import named_images
 
     (named,) = named_images([place])
