@@ -168,12 +168,16 @@ def _rendered(
 
 
 def score(
-    run: ViewsRun | MeshesRun | PosesRun | ConsistencyRun, words: Sequence[str], scoring: Scoring
+    run: ViewsRun | MeshesRun | PosesRun | ConsistencyRun,
+    words: Sequence[str],
+    scoring: Scoring,
+    shows: bool = True,
 ) -> None:
     """Score all objects, print the table and write the files.
 
     Args:
         words: of the command line, those after ``zero123 evaluate``.
+        shows: whether to show how many objects are done.
     """
     from tqdm import tqdm
 
@@ -181,7 +185,9 @@ def score(
         check_folder(scoring.out)
     cells = None if scoring.out is None else scoring.out / CELLS
     steps = run.scores(cells, scoring.workers)
-    report = run.report(list(tqdm(steps, total=len(run.pairs), unit="object", disable=None)))
+    hidden = None if shows else True
+    bar = tqdm(steps, total=len(run.pairs), unit="object", disable=hidden)
+    report = run.report(list(bar))
     print(f"{report.protocol}: {report.about}\n{report.table()}")
     words = ["zero123", "evaluate", *words]
     if scoring.objects:
