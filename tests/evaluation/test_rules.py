@@ -60,8 +60,7 @@ def test_another_size_is_refused_or_resized_as_the_protocol_says(case) -> None:
         Image.open(folder / first).resize((40, 40)).save(folder / first)
         if reading.side_px is None:
             said = complaint(protocol, made, true)
-            named = "predictions" if protocol.size_px is None else name
-            assert said.startswith(f"{named}: expected ") and "does not resize" in said
+            assert said.startswith(f"{name}: expected ") and "does not resize" in said
         else:
             assert read_views(protocol, find_pairs(protocol, made, true)[0])[0].shape == right
         (folder / first).write_bytes(kept)
