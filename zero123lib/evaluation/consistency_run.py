@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -163,8 +164,9 @@ def score_subject(
 
     found = measured(subject.views)
     whole = found.whole
-    if found.numbers and whole is None and cells is not None:
-        whole = fit(subject.views, settings)  # its numbers alone were known
+    if found.numbers and whole is None:  # its numbers alone were known
+        with suppress(ValueError):
+            whole = fit(subject.views, settings)
     if whole is None or not found.numbers:
         raise ArgumentError("predictions", f"views of one object in {subject.name}", found.note)
     smooth = agreeing(subject.views, whole)
