@@ -207,7 +207,7 @@ def test_what_no_report_can_have_is_said(tmp_path) -> None:
     said = [
         (FOLDER, ("CLIP similarity", "FID")),
         (FREE3D, ("LPIPS on SqueezeNet", "FID on CLIP")),
-        (SV3D, ("CLIP-S", "the baseline of the truth through our engine: no cameras")),
+        (SV3D, ("CLIP similarity", "the baseline of the truth through our engine: no cameras")),
         (PAPER, ("FID", "the baseline of the nearest true view")),
         (SYNCDREAMER, ("LPIPS on VGG16: no file", "the baseline of the truth through our engine")),
     ]

@@ -16,7 +16,8 @@ from torch import Tensor
 from zero123lib._errors import ArgumentError
 from zero123lib.cli import main
 from zero123lib.datasets.samples import world_to_camera
-from zero123lib.evaluation import consistency_run
+from zero123lib.evaluation import consistency_run, posed_folders
+from zero123lib.evaluation.consistency_run import score_subject, steps_of
 from zero123lib.evaluation.folders import find_pairs
 from zero123lib.evaluation.posed_folders import find_subjects, stored_subject
 from zero123lib.evaluation.protocols import SYNC_RIG, SYNCDREAMER, Rig
@@ -181,6 +182,17 @@ def test_cameras_are_found_wherever_they_are(tmp_path: Path) -> None:
         find_subjects(tmp_path, ["z"])
 
 
+def test_steps_that_are_told_add_up(tmp_path: Path) -> None:
+    """Whether they are made, known already, or not made since nothing can be fitted."""
+    subject = stored_subject("ball", write(tmp_path / "ball"), size=SIZE)
+    small = replace(QUICK, steps=3, resolutions=(16,), rays=128, samples=16)
+    apart = replace(subject, input=torch.zeros(SIZE, SIZE, 4))
+    for one in (subject, subject, apart):
+        told: list[int] = []
+        score_subject(one, small, tmp_path / "cells", told.append)
+        assert sum(told) == steps_of(False, small) == 27
+
+
 def test_opaque_views_on_white_lose_their_ground(tmp_path: Path) -> None:
     folder = write(tmp_path / "a")
     clear = stored_subject("a", folder).views.images[..., 3] > 0.5
@@ -210,12 +222,14 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Count the measurements, each of which is quick."""
     real, asked = consistency_run.self_consistency, []
 
-    def counted(views: PosedViews, size: int, settings: FitSettings):
+    small = replace(QUICK, steps=8, resolutions=(16,), rays=128, samples=16)
+
+    def counted(views: PosedViews, size: int, settings: FitSettings, told):
         asked.append(str(len(views.images)))
-        small = replace(QUICK, steps=8, resolutions=(16,), rays=128, samples=16)
-        return real(views, size, small)
+        return real(views, size, small, told)
 
     monkeypatch.setattr(consistency_run, "self_consistency", counted)
+    monkeypatch.setattr(consistency_run, "fit", lambda views, settings: fit(views, small))
     return asked
 
 
@@ -227,18 +241,29 @@ def test_a_folder_is_measured_and_goes_on(tmp_path: Path, quick: list[str], caps
     report = json.loads((out / "report.json").read_text())
     answers = report["objects"][0]["answers"]
     assert list(answers) == ["prediction", "agreeing", "input", "truth"]
-    assert answers["truth"] == answers["prediction"] and len(quick) == 4
+    # The truth has the predictions' own views, which are known by then.
+    assert answers["truth"] == answers["prediction"] and len(quick) == 3
     assert all(math.isfinite(v[0]) for one in answers.values() for v in one.values())
     printed = capsys.readouterr().out
     assert "voxel fields of ours" in printed and "not at hand: oFID" in printed
     fits = ["--size", "128", "--fit-steps", "150"]
     assert report["command"] == " ".join(["zero123", *words, *fits])
     assert (out / "report.html").read_text().count("<img") == 1
-    assert main([*words, "--out", str(out)]) == 0 and len(quick) == 4
+    assert main([*words, "--out", str(out)]) == 0 and len(quick) == 3
+    # Killed after the first answer: its numbers stay, and the others are measured anew.
+    killed = tmp_path / "killed"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(consistency_run, "agreeing", lambda *_: (_ for _ in ()).throw(SystemExit))
+        with pytest.raises(SystemExit):
+            main([*words, "--out", str(killed)])
+    assert len(quick) == 4 and not (killed / "report.json").exists()
+    assert main([*words, "--out", str(killed)]) == 0 and len(quick) == 6
+    again = json.loads((killed / "report.json").read_text())
+    assert again["objects"] == report["objects"]
 
 
 def test_a_photo_is_measured_by_what_a_model_makes_of_it(
-    tmp_path: Path, quick: list[str], capsys
+    tmp_path: Path, quick: list[str], capsys, monkeypatch
 ) -> None:
     pixels = (ball(CAMERAS[0], 0.36, 64)[0] * 255).round().to(torch.uint8).numpy()
     Image.fromarray(pixels).save(tmp_path / "photo.png")
@@ -248,6 +273,13 @@ def test_a_photo_is_measured_by_what_a_model_makes_of_it(
     assert report["objects"][0]["name"] == "photo" and quick == ["4"] * 3
     assert "4 views by tiny" in capsys.readouterr().out
     assert "--count 4" in report["command"] and "--steps 1" in report["command"]
+    # The same views are measured again, were the model to make others or none.
+    monkeypatch.setattr(posed_folders, "made_subject", lambda *_, **__: 1 / 0)
+    for file in (tmp_path / "report" / "cells").glob("*.json"):
+        file.unlink()
+    assert main([*words, "--steps", "1", "--out", str(tmp_path / "report")]) == 0
+    again = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert again["objects"] == report["objects"] and len(quick) == 6
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,10 +15,11 @@ from zero123lib._choices import Consistency
 from zero123lib._errors import ArgumentError
 from zero123lib._files import check_folder
 from zero123lib._words import count as counted
-from zero123lib.cli.evaluate import Asking, loaded
+from zero123lib.cli.asking import Asking, loaded, model_words
 from zero123lib.cli.making import Source
 from zero123lib.cli.options import Degrees, Model, read_image, renaming, whole
-from zero123lib.cli.protocols import Making, Scoring, score
+from zero123lib.cli.reporting import CELLS
+from zero123lib.cli.scoring import Making, Scoring, score
 from zero123lib.views.poses import absolute_poses, orbit
 
 if TYPE_CHECKING:
@@ -173,7 +175,6 @@ def _photo(
     scoring: Scoring,
 ) -> None:
     """Measure a model on a photo."""
-    from zero123lib.cli.evaluate import model_words
     from zero123lib.views.sources import named_images
 
     (named,) = named_images([place])
@@ -185,6 +186,8 @@ def _photo(
     absolute_poses(camera, poses, "elevation")
     from zero123lib.diffusion.apps import check_input_elevation
     from zero123lib.diffusion.card import about_model
+    from zero123lib.evaluation.cells import cell
+    from zero123lib.evaluation.kept_views import kept_subject
     from zero123lib.evaluation.posed_folders import made_subject
     from zero123lib.evaluation.weights import weights_digest
 
@@ -229,7 +232,13 @@ def _photo(
     }
     options = [word for k, v in told.items() if v is not None for word in (f"--{k}", str(v))]
     words = ["consistency", place, *model_words(model), *options]
-    _run("consistency", {"photo": place}, [(named.stem, make)], notes, words, fits, scoring)
+    file = None
+    if scoring.out is not None:
+        shown = hashlib.sha256(repr((image.mode, image.size)).encode() + image.tobytes())
+        key = [shown.hexdigest(), weights_digest(pipe), fits.size, *words[2:]]
+        file = cell(scoring.out / CELLS, key).with_suffix(".safetensors")
+    pairs = [(named.stem, partial(kept_subject, named.stem, file, make))]
+    _run("consistency", {"photo": place}, pairs, notes, words, fits, scoring)
 
 
 def _run(
@@ -241,9 +250,13 @@ def _run(
     fits: Fits,
     scoring: Scoring,
 ) -> None:
-    from zero123lib.evaluation.consistency_run import ConsistencyRun
+    from tqdm import tqdm
+
+    from zero123lib.evaluation.consistency_run import ConsistencyRun, steps_of
     from zero123lib.evaluation.self_consistency import FIT
 
     settings = replace(FIT, steps=fits.fit_steps)
-    run = ConsistencyRun(protocol, sources, pairs, notes, settings)
-    score(run, [*words, *fits.words], scoring)
+    total = len(pairs) * steps_of("truth" in sources, settings)
+    with tqdm(total=total, unit="step", desc="fits", disable=None) as bar:
+        run = ConsistencyRun(protocol, sources, pairs, notes, settings, told=bar.update)
+        score(run, [*words, *fits.words], scoring, shows=False)

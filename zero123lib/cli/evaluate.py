@@ -2,117 +2,27 @@
 
 from __future__ import annotations
 
-import itertools
-import logging
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import Group, Parameter
+from cyclopts import Parameter
 
-from zero123lib._choices import Sampler
 from zero123lib._errors import ArgumentError
-from zero123lib._files import check_folder, json_bytes, write_folder
+from zero123lib._files import check_folder, json_bytes
 from zero123lib._words import count
-from zero123lib.cli.options import (
-    Assignments,
-    Guidance,
-    Model,
-    Seed,
-    Share,
-    Steps,
-    check_present,
-    renaming,
-    whole,
-)
+from zero123lib.cli.asking import Asking, Sweeping, loaded, model_words
+from zero123lib.cli.options import Assignments, Model, Seed, Share, check_present, renaming, whole
+from zero123lib.cli.reporting import CELLS, Features, Out, write_report
 
 if TYPE_CHECKING:
     from zero123lib.diffusion.pipeline import Zero123Pipeline
     from zero123lib.evaluation import Prediction, Report, Setting
+    from zero123lib.evaluation.embedders import Embedder
     from zero123lib.evaluation.files import Kept
 
-Out = Annotated[Path | None, Parameter(metavar="DIR")]
 Kinds = Annotated[list[str] | None, Parameter(metavar="KIND...")]
-CELLS = "cells"
-TRUE_VIEWS = "truth"
-
-
-ITS_VIEWS = Group("Its views", sort_key=2)
-
-
-@Parameter(name="*", group=ITS_VIEWS)
-@dataclass(frozen=True)
-class Asking:
-    """How the model is asked.
-
-    Attributes:
-        num_inference_steps: denoising steps (the model's own).
-        guidance_scale: 1 is no guidance (the model's own).
-        sampler: how noise becomes views.
-        seed: of the noise.
-    """
-
-    num_inference_steps: Annotated[Steps | None, Parameter(name="--steps")] = None
-    guidance_scale: Annotated[Guidance | None, Parameter(name="--guidance")] = None
-    sampler: Sampler = "ddim"
-    seed: Seed = 0
-
-    def grid(
-        self, pipe: Zero123Pipeline, steps: Sequence[int | None], guidances: Sequence[float | None]
-    ) -> list[Setting]:
-        """Pair each number of steps with each guidance; None is what the model recommends."""
-        from zero123lib.diffusion.samplers import step_count
-        from zero123lib.diffusion.schedule import Schedule
-        from zero123lib.evaluation import Setting
-
-        schedule = Schedule.from_scheduler(pipe.scheduler)
-        pairs = itertools.product(steps, guidances)
-        found = [Setting.of(pipe, *pair, self.sampler, self.seed) for pair in pairs]
-        for setting in found:
-            step_count(setting.sampler, schedule, setting.steps)
-        return list(dict.fromkeys(found))
-
-    def setting(self, pipe: Zero123Pipeline) -> Setting:
-        """Say how the model is asked; what is not given is as it recommends."""
-        return self.grid(pipe, [self.num_inference_steps], [self.guidance_scale])[0]
-
-
-@Parameter(name="*", group=ITS_VIEWS)
-@dataclass(frozen=True)
-class Sweeping(Asking):
-    """How the model is asked, in one way or in several.
-
-    Attributes:
-        sweep_steps: curves against these numbers of steps.
-        sweep_guidance: curves against these guidance scales.
-    """
-
-    sweep_steps: list[Steps] | None = None
-    sweep_guidance: list[Guidance] | None = None
-
-    @property
-    def sweeps(self) -> bool:
-        """Tell whether curves are asked for."""
-        return bool(self.sweep_steps or self.sweep_guidance)
-
-    def check(self) -> None:
-        """Raise ArgumentError where one number and several of a kind are given."""
-        if self.num_inference_steps is not None and self.sweep_steps is not None:
-            raise ArgumentError("sweep_steps", "no --steps beside it", "one")
-        if self.guidance_scale is not None and self.sweep_guidance is not None:
-            raise ArgumentError("sweep_guidance", "no --guidance beside it", "one")
-
-    def settings(self, pipe: Zero123Pipeline) -> list[Setting]:
-        """Return one, or the grid of a sweep; what is not given is as the model recommends."""
-        swept = "sweep_steps" if self.sweep_steps else "num_inference_steps"
-        with renaming(num_inference_steps=swept):
-            return self.grid(
-                pipe,
-                self.sweep_steps or [self.num_inference_steps],
-                self.sweep_guidance or [self.guidance_scale],
-            )
 
 
 def scenes(
@@ -123,6 +33,7 @@ def scenes(
     kinds: Kinds = None,
     model: Model = Model(),
     asking: Sweeping = Sweeping(),
+    features: Features = Features(),
 ) -> None:
     """Measure a model on views of held-out procedural objects.
 
@@ -148,10 +59,14 @@ def scenes(
         kinds: of objects, such as chair car, or all (the model's own, or all).
     """
     asking.check()
+    features.check()
+    if asking.sweeps:
+        features.refuse("--sweep-steps or --sweep-guidance")
     if out is not None:
         check_folder(out)
     model.check()
     kinds = _checked_kinds(kinds)
+    embedders = features.load()
     pipe = loaded(model)
     settings = asking.settings(pipe)
     if asking.sweeps:
@@ -160,9 +75,9 @@ def scenes(
     from zero123lib.evaluation import predict_scenes
 
     predictions = predict_scenes(pipe, settings[0], objects, views, kinds)
-    report, kept = _reported(pipe, settings[0], predictions, objects, out is not None)
+    report, kept = _reported(pipe, settings[0], predictions, objects, out is not None, embedders)
     options = {"objects": objects, "views": views, **_options(settings[0]), "kinds": report.kinds}
-    _write(out, report, kept, _command(["scenes"], model, options))
+    _write(out, report, kept, _command(["scenes"], model, options, features.words))
 
 
 def stored(
@@ -175,6 +90,7 @@ def stored(
     held_out: Share = 0.0,
     model: Model = Model(),
     asking: Asking = Asking(),
+    features: Features = Features(),
 ) -> None:
     """Measure a model on views of objects of a data set that it does not know.
 
@@ -199,17 +115,19 @@ def stored(
     if out is not None:
         check_folder(out)
     check_present(data, "data", "a folder of objects")
+    features.check()
     model.check()
     from zero123lib.evaluation import predict, stored_samples
 
+    embedders = features.load()
     pipe = loaded(model)
     setting = asking.setting(pipe)
     with renaming(path="data"):
         samples = stored_samples(data, objects, views, pipe.image_size, held_out)
         predictions = predict(pipe, setting, samples)
-        report, kept = _reported(pipe, setting, predictions, objects, out is not None)
+        report, kept = _reported(pipe, setting, predictions, objects, out is not None, embedders)
     options = {"objects": objects, "views": views, "held-out": held_out, **_options(setting)}
-    _write(out, report, kept, _command(["objects", str(data)], model, options))
+    _write(out, report, kept, _command(["objects", str(data)], model, options, features.words))
 
 
 def reconstruction(
@@ -309,24 +227,13 @@ def _checked_kinds(kinds: list[str] | None) -> list[str] | None:
     return kinds
 
 
-def loaded(model: Model) -> Zero123Pipeline:
-    """Load the model, and say which it is."""
-    from zero123lib.diffusion.card import about_model
-
-    pipe = model.load()
-    pipe.set_progress_bar_config(disable=True)
-    # It would say of every input how far it is from what the model knows.
-    logging.getLogger("zero123lib.diffusion.pipeline").setLevel(logging.ERROR)
-    print(f"model {about_model(pipe)}", flush=True)
-    return pipe
-
-
 def _reported(
     pipe: Zero123Pipeline,
     setting: Setting,
     predictions: Iterable[Prediction],
     total: int,
     draws: bool,
+    embedders: Sequence[Embedder],
 ) -> tuple[Report, Kept]:
     """Print the scores of one setting; the report and what its files need are returned."""
     from tqdm import tqdm
@@ -336,7 +243,7 @@ def _reported(
 
     kept = Kept(draws)
     bar = tqdm(kept.passing(predictions), total=total, unit="object", disable=None)
-    report = report_predictions(pipe, setting, bar)
+    report = report_predictions(pipe, setting, bar, embedders)
     print(
         f"{_each(report.objects, report.views)}; {count(setting.steps, 'step')} of "
         f"{setting.sampler}, guidance {setting.guidance:g}, seed {setting.seed}; "
@@ -391,17 +298,9 @@ def _swept(
     return {"curves.png": png(curves_image(found)), "curves.csv": found.csv().encode()}
 
 
-def model_words(model: Model) -> list[str]:
-    """Return the options that name a model, as they are written on the command line."""
-    words = ["--model", model.model or "tiny"]
-    if model.reading.encoding != "auto":
-        words += ["--encoding", model.reading.encoding]
-    if model.reading.original_config is not None:
-        words += ["--original-config", str(model.reading.original_config)]
-    return words
-
-
-def _command(protocol: Sequence[str], model: Model, options: Mapping[str, Any]) -> str:
+def _command(
+    protocol: Sequence[str], model: Model, options: Mapping[str, Any], more: Sequence[str] = ()
+) -> str:
     """Return the line that gives the same report, whatever the model comes to recommend."""
     from zero123lib.scenes import KINDS
 
@@ -413,14 +312,4 @@ def _command(protocol: Sequence[str], model: Model, options: Mapping[str, Any]) 
             words += [word for one in value for word in ("--set", one)]
         else:
             words += [f"--{name}", *(value if isinstance(value, list) else [str(value)])]
-    return shlex.join(words)
-
-
-def write_report(out: Path | None, files: Mapping[str, bytes]) -> None:
-    """Write a report's files, the last of which describes the others, and say which."""
-    if out is None:
-        return
-    others = [name for name in write_folder(out, files) if name not in (CELLS, TRUE_VIEWS)]
-    print(f"wrote {out}/: {', '.join(files)}")
-    if others:
-        print(f"{out}/ also holds {', '.join(others)}, from before")
+    return shlex.join([*words, *more])

@@ -46,7 +46,7 @@ VERBS = {
         "scenes": ("evaluate:scenes", "measure a model on views of held-out scenes"),
         "objects": ("evaluate:stored", "measure a model on objects of a data set"),
         "reconstruction": ("evaluate:reconstruction", "measure a recipe on their shapes"),
-        "folder": ("protocols:folder", "measure anyone's views against anyone's truth"),
+        "folder": ("folders:folder", "measure anyone's views against anyone's truth"),
         "syncdreamer": (
             "protocols:syncdreamer",
             "measure by SyncDreamer's protocol",
@@ -58,7 +58,7 @@ VERBS = {
         "paper": ("protocols:paper", "measure views as the paper's tables do"),
         "mvgbench": ("consistency:mvgbench", "measure by MVGBench's self-consistency"),
         "consistency": ("consistency:consistency", "measure whether views agree, without truth"),
-        "compare": ("protocols:compare", "compare two reports, object by object"),
+        "compare": ("folders:compare", "compare two reports, object by object"),
     },
     "threestudio": {
         "install": ("threestudio:install", "put our guidance into a clone of threestudio"),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from zero123lib._errors import ArgumentError
 from zero123lib.evaluation.bootstrap import Interval, mean_interval
-from zero123lib.evaluation.protocol_report import METRICS, PREDICTION
+from zero123lib.evaluation.protocol_report import METRICS, OVERALL, PREDICTION
 from zero123lib.evaluation.view_pairs import ObjectScores
 
 REPORT = "report.json"
@@ -40,11 +40,13 @@ class Comparison:
         protocol: its name.
         differences: by metric.
         left_out: objects that one of them alone has.
+        overall: what either has of all its views together, such as FID: metric -> a's, b's.
     """
 
     protocol: str
     differences: Mapping[str, Difference]
     left_out: tuple[str, ...]
+    overall: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def table(self) -> str:
         """Write some lines of text for people."""
@@ -58,6 +60,9 @@ class Comparison:
                 f"{title:15}{one.a:9.{digits}f}{one.b:9.{digits}f}{one.gain.mean:+10.{digits}f}"
                 f"  {span:>20}  on {one.better} of {one.gain.objects}"
             )
+        for name, (a, b) in self.overall.items():
+            title, digits = OVERALL[name].title, OVERALL[name].digits
+            lines.append(f"{title:15}{a:9.{digits}f}{b:9.{digits}f}{b - a:+10.{digits}f}")
         if self.left_out:
             lines.append(f"left out, since one of them lacks them: {', '.join(self.left_out)}")
         return "\n".join(lines)
@@ -84,6 +89,9 @@ def compare_reports(a: Path, b: Path) -> Comparison:
     weights, others = first["weights"], second["weights"]
     if weights and others and weights != others:
         raise ArgumentError("b", f"LPIPS on {_net(weights)}, as a has", _net(others))
+    for kind, network in first["networks"].items():
+        if (other := second["networks"].get(kind, network)) != network:
+            raise ArgumentError("b", f"{network}, as a has", other)
     objects = [{one.name: one for one in r["objects"]} for r in (first, second)]
     shared = [name for name in objects[0] if name in objects[1]]
     if not shared:
@@ -108,7 +116,15 @@ def compare_reports(a: Path, b: Path) -> Comparison:
         better = sum(sign * gain > 0 for gain in gains)
         differences[metric] = Difference(first_mean, second_mean, mean_interval(gains), better)
     left_out = tuple(sorted(set(objects[0]) ^ set(objects[1])))
-    return Comparison(first["protocol"], differences, left_out)
+    overall = {
+        name: (
+            float(first["overall"][name][PREDICTION]),
+            float(second["overall"][name][PREDICTION]),
+        )
+        for name in OVERALL
+        if name in first["overall"] and name in second["overall"]
+    }
+    return Comparison(first["protocol"], differences, left_out, overall)
 
 
 def _read(name: str, path: Path) -> dict[str, Any]:
@@ -123,7 +139,9 @@ def _read(name: str, path: Path) -> dict[str, Any]:
     try:
         objects = [ObjectScores.from_dict(one) for one in content["objects"]]
         found = {key: content[key] for key in ("protocol", "about")}
-        return {**found, "objects": objects, "weights": dict(content["weights"])}
+        named = {"weights": dict(content["weights"]), "networks": dict(content.get("networks", {}))}
+        overall = {name: dict(one) for name, one in content.get("overall", {}).items()}
+        return {**found, **named, "objects": objects, "overall": overall}
     except (KeyError, TypeError, ValueError) as error:
         raise ArgumentError(name, expected, f"{str(path)!r}, without objects' numbers") from error
 

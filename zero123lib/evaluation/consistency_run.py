@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from zero123lib._errors import ArgumentError
 from zero123lib._files import json_bytes, write_bytes
-from zero123lib.evaluation.cells import cell, write_cell
+from zero123lib.evaluation.cells import cell, read_cell, write_cell
 from zero123lib.evaluation.evaluated import lines_of
 from zero123lib.evaluation.files import csv_bytes
 from zero123lib.evaluation.mesh_images import on_white
@@ -22,6 +23,7 @@ from zero123lib.evaluation.self_consistency import (
     FIT,
     Agreement,
     agreeing,
+    fit,
     repeated,
     self_consistency,
 )
@@ -37,7 +39,7 @@ ABOUT = {
     "neighbours by the fitted depth; no truth is asked",
 }
 # Counts up when our code comes to score otherwise, so that no old file is read then.
-_SCORING = 1
+_SCORING = 2
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class ConsistencyRun:
         notes: what a reader has to know of these views.
         settings: of the fits.
         drawn: sheets of the objects that were measured, by their names.
+        told: told of steps of fits that are done, :func:`steps_of` for each object.
     """
 
     protocol: str
@@ -59,6 +62,7 @@ class ConsistencyRun:
     notes: Sequence[str] = ()
     settings: FitSettings = FIT
     drawn: dict[str, bytes] = field(default_factory=dict)
+    told: Callable[[int], Any] = lambda steps: None
 
     def scores(self, cells: Path | None = None, workers: int = 1) -> Iterator[ObjectScores]:
         """Measure one object after the other, in order, as
@@ -72,8 +76,9 @@ class ConsistencyRun:
         known = None if file is None else known_scores(file)
         if known is not None and picture is not None and picture.is_file():
             self.drawn[subject.name] = picture.read_bytes()
+            self.told(steps_of(subject.truth is not None, self.settings))
             return known
-        found, sheet = score_subject(subject, self.settings)
+        found, sheet = score_subject(subject, self.settings, cells, self.told)
         self.drawn[subject.name] = sheet
         if file is not None and picture is not None:
             write_bytes(picture, sheet)
@@ -81,14 +86,9 @@ class ConsistencyRun:
         return found
 
     def _key(self, subject: Subject) -> list[Any]:
-        digest = hashlib.sha256()
-        for views in filter(None, (subject.views, subject.truth)):
-            for tensor in (views.images, views.cameras_to_world):
-                digest.update(f"{list(tensor.shape)}".encode())
-                digest.update(tensor.contiguous().numpy().tobytes())
-        digest.update(subject.input.contiguous().numpy().tobytes())
-        fit = repr(self.settings)
-        return [_SCORING, subject.name, fit, subject.views.fov_deg, digest.hexdigest()]
+        views = [_digest(one) for one in (subject.views, subject.truth) if one is not None]
+        shown = hashlib.sha256(subject.input.contiguous().numpy().tobytes()).hexdigest()
+        return [_SCORING, subject.name, repr(self.settings), views, shown]
 
     def report(self, scored: Sequence[ObjectScores]) -> ProtocolReport:
         """Make the report of all objects."""
@@ -135,24 +135,41 @@ class ConsistencyRun:
         }
 
 
-def score_subject(subject: Subject, settings: FitSettings = FIT) -> tuple[ObjectScores, bytes]:
+def steps_of(has_truth: bool, settings: FitSettings = FIT) -> int:
+    """Count the steps of all fits of an object: three for its views and for each baseline."""
+    return 3 * (4 if has_truth else 3) * settings.steps
+
+
+def score_subject(
+    subject: Subject,
+    settings: FitSettings = FIT,
+    cells: Path | None = None,
+    told: Callable[[int], Any] = lambda steps: None,
+) -> tuple[ObjectScores, bytes]:
     """Measure an object's views, and those of the baselines; its sheet comes with it.
 
     ``agreeing``: images of the field of all views; ``input``: the input for every camera;
     ``truth``: the true views, through the same fits.
 
+    Args:
+        cells: folder of the answers that are known already; None keeps nothing.
+        told: told of steps of fits that are done, :func:`steps_of` in all.
+
     Raises:
         ArgumentError: there are too few views, or nothing can be fitted to them.
     """
-    size = subject.views.images.shape[1]
 
     def measured(views: PosedViews) -> Agreement:
-        return self_consistency(views, size, settings)
+        return _measured(views, settings, cells, told)
 
     found = measured(subject.views)
-    if found.whole is None or not found.numbers:
+    whole = found.whole
+    if found.numbers and whole is None:  # its numbers alone were known
+        with suppress(ValueError):
+            whole = fit(subject.views, settings)
+    if whole is None or not found.numbers:
         raise ArgumentError("predictions", f"views of one object in {subject.name}", found.note)
-    smooth = agreeing(subject.views, found.whole)
+    smooth = agreeing(subject.views, whole)
     others = {"agreeing": smooth, "input": repeated(subject.views, subject.input)}
     others |= {} if subject.truth is None else {"truth": subject.truth}
     answers = {"prediction": found, **{name: measured(one) for name, one in others.items()}}
@@ -165,3 +182,37 @@ def score_subject(subject: Subject, settings: FitSettings = FIT) -> tuple[Object
         titles=("field", "view", "error"),
     )
     return ObjectScores(subject.name, ["views"], shown, "; ".join(notes)), jpeg(sheet)
+
+
+def _measured(
+    views: PosedViews, settings: FitSettings, cells: Path | None, told: Callable[[int], Any]
+) -> Agreement:
+    """Measure one answer, or read its numbers where they are known; the field then is not."""
+    file = None if cells is None else cell(cells, [_SCORING, repr(settings), _digest(views)])
+    total, done = 3 * settings.steps, 0
+
+    def step(count: int) -> None:
+        nonlocal done
+        done += count
+        told(count)
+
+    found = None if file is None else read_cell(file, _agreement)
+    if found is None:
+        found = self_consistency(views, views.images.shape[1], settings, step)
+        if file is not None:
+            write_cell(file, {"numbers": dict(found.numbers), "note": found.note})
+    told(total - done)  # of what was known, or could not be fitted
+    return found
+
+
+def _agreement(content: Any) -> Agreement:
+    numbers = {str(name): float(value) for name, value in content["numbers"].items()}
+    return Agreement(numbers, str(content["note"]), None)
+
+
+def _digest(views: PosedViews) -> str:
+    digest = hashlib.sha256(f"{views.fov_deg}".encode())
+    for tensor in (views.images, views.cameras_to_world):
+        digest.update(f"{list(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from torch import Tensor
 
 from zero123lib._files import json_bytes
 from zero123lib.evaluation import escher_meshes, sync_meshes
+from zero123lib.evaluation.embeddings import Distances
 from zero123lib.evaluation.files import csv_bytes
 from zero123lib.evaluation.folders import ObjectPair, find_pairs, read_views
 from zero123lib.evaluation.mesh_images import mesh_images, on_white
@@ -20,7 +23,12 @@ from zero123lib.evaluation.protocol_report import ProtocolReport
 from zero123lib.evaluation.protocols import SYNC_RIG, SYNCDREAMER, Protocol
 from zero123lib.evaluation.self_consistency import FIT
 from zero123lib.evaluation.sync_meshes import FOV_DEG, MeshPair, find_meshes
-from zero123lib.evaluation.view_pairs import ObjectScores, score_views
+from zero123lib.evaluation.view_pairs import (
+    ObjectScores,
+    answers_of,
+    score_views,
+    views_key,
+)
 from zero123lib.lpips import LPIPS, VGG_FILES, WEIGHTS, file_digest, lpips_alex, lpips_vgg
 from zero123lib.meshes.mesh import Camera, Mesh
 
@@ -36,6 +44,7 @@ class ViewsRun:
         vgg: the file of LPIPS's VGG16, see :func:`zero123lib.lpips.lpips_vgg`.
         notes: what a reader has to know of these folders.
         engine: whether the truth, fitted by a field of ours, is a baseline.
+        distances: between all views, by networks of features; none are asked for where it has none.
     """
 
     protocol: Protocol
@@ -45,6 +54,7 @@ class ViewsRun:
     vgg: Path | None = None
     notes: Sequence[str] = ()
     engine: bool = False
+    distances: Distances = field(default_factory=Distances)
 
     @classmethod
     def of(
@@ -71,14 +81,24 @@ class ViewsRun:
             ArgumentError: an image, or LPIPS's file, is not what the protocol takes.
         """
         lpips, engine = self._lpips(), FIT if self.engine else None
+        self.distances.moments.clear()
+
+        def score(pair: ObjectPair) -> tuple[ObjectScores, dict[str, dict[str, Tensor]]]:
+            shown = cache(partial(answers_of, self.protocol, pair, engine))
+            found = score_views(self.protocol, pair, lpips, cells, engine, shown)
+            if not self.distances.embedders:
+                return found, {}
+            key = views_key(self.protocol, pair, engine)
+            return found, self.distances.embed(shown, cells, key)
+
         with ThreadPoolExecutor(workers) as pool:
-            yield from pool.map(
-                lambda pair: score_views(self.protocol, pair, lpips, cells, engine), self.pairs
-            )
+            for found, features in pool.map(score, self.pairs):
+                yield self.distances.count(found, features)
 
     def report(self, scored: Sequence[ObjectScores]) -> ProtocolReport:
         """Make the report of all scores."""
-        protocol, missing = self.protocol, list(self.protocol.missing)
+        protocol, distances = self.protocol, self.distances
+        missing = [*protocol.missing, *distances.missing(protocol.of_weights)]
         if protocol.lpips == "vgg" and self.vgg is None:
             missing.append(f"LPIPS on VGG16: no file of its weights was named ({VGG_FILES})")
         if "nearest" not in scored[0].answers:
@@ -87,7 +107,7 @@ class ViewsRun:
         if not self.engine:
             why = "it takes a fit of each object, see --engine" if known else "no cameras are known"
             missing.append(f"the baseline of the truth through our engine: {why}")
-        notes = [*self.notes, *protocol.choices]
+        notes = [*self.notes, *protocol.choices, *distances.notes()]
         notes += ["the baseline input is the first true view, which against itself counts 100 dB"]
         if protocol.objects not in (None, len(scored)):
             notes.append(f"published tables are over {protocol.objects} objects, not these")
@@ -104,6 +124,8 @@ class ViewsRun:
             missing,
             notes,
             published or None,
+            distances.numbers,
+            distances.weights,
         )
 
     def files(self, report: ProtocolReport, command: str) -> dict[str, bytes]:

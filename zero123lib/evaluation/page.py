@@ -84,8 +84,7 @@ def page(
         sheet: draws an object, by :func:`jpeg`; None where there is nothing to see.
         command: that gives the report.
     """
-    titles = [METRICS[name].title for name in report.metrics]
-    head = "".join(f"<th>{html.escape(one)}</th>" for one in ["", *titles])
+    head = "".join(f"<th>{html.escape(one)}</th>" for one in ["", *report.titles()])
     body = "".join(_row(name, cells) for name, cells in report.rows())
     parts = [
         f"<h1>{html.escape(report.protocol)}</h1><p>{html.escape(report.about)}</p>",

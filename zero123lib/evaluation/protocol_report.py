@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from zero123lib._errors import ArgumentError
 from zero123lib._versions import versions
 from zero123lib.evaluation.bootstrap import LEAST, Interval, mean_interval
 from zero123lib.evaluation.scores import PSNR_CAP_DB
-from zero123lib.evaluation.view_pairs import ObjectScores
-
-PREDICTION = "prediction"
+from zero123lib.evaluation.view_pairs import PREDICTION, ObjectScores
 
 
 @dataclass(frozen=True)
@@ -45,6 +43,7 @@ METRICS = {
     "psnr_db": Metric("PSNR dB", 2, most=PSNR_CAP_DB),
     "ssim": Metric("SSIM", 4, least=-1, most=1),
     "lpips": Metric("LPIPS", 4, higher=False, least=0),
+    "clip": Metric("CLIP", 4, least=-1, most=1),
     "silhouette_iou": Metric("silhouette IoU", 4, least=0, most=1),
     "chamfer": Metric("Chamfer", 5, higher=False, least=0),
     "volume_iou": Metric("volume IoU", 4, least=0, most=1),
@@ -56,6 +55,11 @@ METRICS = {
     "rotation_deg": Metric("rotation, degrees", 2, higher=False, least=0, most=180),
     "recall": Metric("within 5 degrees", 4, least=0, most=1),
     "translation": Metric("translation", 4, higher=False, least=0),
+}
+# What is of all objects' views together: no object has it, and no interval.
+OVERALL = {
+    "fid": Metric("FID", 2, higher=False, least=0),
+    "fid_clip": Metric("FID on CLIP", 2, higher=False, least=0),
 }
 
 
@@ -72,6 +76,8 @@ class ProtocolReport:
         not_at_hand: metrics of the protocol that were not measured, and why.
         notes: on the whole.
         published: rows of published tables: name -> metric -> number.
+        overall: those of :data:`OVERALL` that were measured -> answer -> number.
+        networks: the networks of features and their weights' digests, by kind.
     """
 
     protocol: str
@@ -82,6 +88,8 @@ class ProtocolReport:
     not_at_hand: Sequence[str]
     notes: Sequence[str] = ()
     published: Mapping[str, Mapping[str, float]] | None = None
+    overall: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    networks: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.objects:
@@ -112,23 +120,31 @@ class ProtocolReport:
         sign = 1 if METRICS[first].higher else -1
         return sorted(self.objects, key=lambda one: sign * one.mean(PREDICTION, first))
 
+    def titles(self) -> list[str]:
+        """Name the columns of :meth:`rows`."""
+        overall = [OVERALL[name].title for name in self.overall]
+        return [*(METRICS[name].title for name in self.metrics), *overall]
+
     def rows(self) -> list[tuple[str, list[str]]]:
         """Write the answers' means with their intervals, and the published rows, as text."""
         found = []
         for answer in self.objects[0].answers:
-            cells = [(name, self.interval(answer, name)) for name in self.metrics]
-            found.append((answer, [_shown(name, interval) for name, interval in cells]))
+            cells = [_shown(name, self.interval(answer, name)) for name in self.metrics]
+            for name, numbers in self.overall.items():
+                digits = OVERALL[name].digits
+                cells.append(f"{numbers[answer]:.{digits}f}" if answer in numbers else "-")
+            found.append((answer, cells))
         for title, numbers in (self.published or {}).items():
-            cells = [f"{numbers[m]:g}" if m in numbers else "-" for m in self.metrics]
+            names = (*self.metrics, *self.overall)
+            cells = [f"{numbers[m]:g}" if m in numbers else "-" for m in names]
             found.append((f"published: {title}", cells))
         return found
 
     def table(self) -> str:
         """Write some lines of text for people."""
-        titles = [METRICS[name].title for name in self.metrics]
-        rows = [("", titles), *self.rows()]
+        rows = [("", self.titles()), *self.rows()]
         width = max(len(name) for name, _ in rows)
-        spans = [max(len(cells[k]) for _, cells in rows) for k in range(len(titles))]
+        spans = [max(len(cells[k]) for _, cells in rows) for k in range(len(rows[0][1]))]
         lines = []
         for name, cells in rows:
             shown = (f"{cell:>{span}}" for cell, span in zip(cells, spans, strict=True))
@@ -144,6 +160,15 @@ class ProtocolReport:
             for name in self.metrics
         ]
         return [f"means with 95 % intervals over objects: {', '.join(cells)}"]
+
+    def overall_lines(self) -> list[str]:
+        """Write a line for each number of all views together, and what its networks are."""
+        lines = []
+        for metric, numbers in self.overall.items():
+            digits = OVERALL[metric].digits
+            shown = ", ".join(f"{name} {value:.{digits}f}" for name, value in numbers.items())
+            lines.append(f"{OVERALL[metric].title}: {shown}")
+        return [*lines, *(self.notes if self.networks else [])]
 
     def remarks(self) -> list[str]:
         """Say what a reader has to know beside the numbers."""
@@ -182,7 +207,9 @@ class ProtocolReport:
                 for answer in answers
             },
             "objects": [asdict(one) for one in self.objects],
+            "overall": {name: dict(numbers) for name, numbers in self.overall.items()},
             "weights": dict(self.weights),
+            "networks": dict(self.networks),
             "not_at_hand": list(self.not_at_hand),
             "notes": list(self.notes),
             "published": self.published,

@@ -20,6 +20,8 @@ Alpha = Literal["composite", "clear", "half", "dropped"]
 Similarity = Literal[
     "torchmetrics", "torchmetrics single", "uniform 7", "uniform 11", "zero-padded"
 ]
+# clip: similarity of CLIP's features;  fid: distance of Inception's;  fid_clip: of CLIP's
+OfWeights = Literal["clip", "fid", "fid_clip"]
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ class Protocol:
         objects: how many there are in the published tables.
         rig: the cameras; None where each object has its own.
         missing: metrics of the publication that cannot be computed here, and why.
+        of_weights: its metrics whose weights do not come along, see
+            :data:`zero123lib.evaluation.embeddings.METRICS_OF_WEIGHTS`.
         published: rows of published tables on the same objects: PSNR, SSIM, LPIPS.
         choices: what the publication leaves open, and how it is taken here.
         input_view: name of the true view that a model is given; None where the truth's folder does
@@ -97,17 +101,13 @@ class Protocol:
     objects: int | None = None
     rig: Rig | None = None
     missing: tuple[str, ...] = ()
+    of_weights: tuple[OfWeights, ...] = ()
     summed_singly: bool = False
     published: Mapping[str, tuple[float, float, float]] | None = None
     choices: tuple[str, ...] = ()
     input_view: str | None = "000"
 
 
-# What no report of views can have here.
-NOT_AT_HAND = (
-    "CLIP similarity: the weights of CLIP's towers are not to be had",
-    "FID: the weights of Inception are not to be had",
-)
 SYNC_FOCAL_PX = 280.0
 SYNC_RIG = Rig(tuple(Pose(30.0, 22.5 * k, 1.5) for k in range(16)), SYNC_FOCAL_PX, size_px=256)
 
@@ -120,7 +120,7 @@ FOLDER = Protocol(
     prediction=Reading("composite"),
     similarity="torchmetrics",
     lpips="alex",
-    missing=NOT_AT_HAND,
+    of_weights=("clip", "fid"),
 )
 SYNCDREAMER = Protocol(
     "syncdreamer",
@@ -191,10 +191,9 @@ FREE3D = Protocol(
     similarity="uniform 11",
     lpips=None,
     objects=1030,
-    missing=(
-        "LPIPS on SqueezeNet: its weights are not to be had",
-        "FID on CLIP ViT-B/32: its weights are not to be had",
-    ),
+    missing=("LPIPS on SqueezeNet: its weights are not to be had",),
+    of_weights=("fid_clip",),
+    choices=("the published FID is on CLIP ViT-B/32",),
 )
 SV3D = Protocol(
     "sv3d",
@@ -208,7 +207,7 @@ SV3D = Protocol(
     objects=300,
     # Turns alone count: the elevation is the input's, whatever it is.
     rig=Rig(tuple(Pose(0.0, 360 * k / 21) for k in range(21)), focal_px=None, size_px=576),
-    missing=("CLIP-S: the weights of CLIP's towers are not to be had",),
+    of_weights=("clip",),
     choices=(
         "no script was published: view 000 is the input, SSIM is torchmetrics', LPIPS on AlexNet",
     ),
@@ -222,7 +221,7 @@ PAPER = Protocol(
     prediction=Reading("composite"),
     similarity="torchmetrics",
     lpips="alex",
-    missing=("FID: the weights of Inception are not to be had",),
+    of_weights=("fid",),
     choices=(
         "neither script, objects nor cameras were published: SSIM is torchmetrics', LPIPS on "
         "AlexNet, so no published row stands beside",

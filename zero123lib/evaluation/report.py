@@ -5,17 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from zero123lib._versions import versions
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.diffusion.samplers import Sampler
-from zero123lib.evaluation.predictions import BASELINES, Prediction, Setting, predict_scenes
+from zero123lib.evaluation.embedders import Embedder
+from zero123lib.evaluation.embeddings import Distances
+from zero123lib.evaluation.predictions import (
+    BASELINES,
+    Prediction,
+    Setting,
+    baseline_predictions,
+    predict_scenes,
+)
 from zero123lib.evaluation.protocol_report import PREDICTION, ProtocolReport
-from zero123lib.evaluation.protocols import NOT_AT_HAND
 from zero123lib.evaluation.samples import SceneSample
 from zero123lib.evaluation.scores import Entry, Scores, ViewScore, summarize
-from zero123lib.evaluation.view_pairs import ObjectScores
+from zero123lib.evaluation.view_pairs import Answers, ObjectScores
 from zero123lib.evaluation.weights import weights_digest
 from zero123lib.lpips import LEAST_SIDE_PX, WEIGHTS, file_digest
 from zero123lib.scenes import KINDS
@@ -106,6 +114,7 @@ class Report:
             *scores_table({"model": self.entry, **self.baselines}),
             f"PSNR above the best of the others: {margins[0]} dB, inside {margins[1]} dB",
             *self.by_object.spans(),
+            *self.by_object.overall_lines(),
         ]
         if self.kinds:
             lines += [
@@ -146,9 +155,15 @@ def evaluate_scenes(
 
 
 def report_predictions(
-    pipe: Zero123Pipeline, setting: Setting, predictions: Iterable[Prediction]
+    pipe: Zero123Pipeline,
+    setting: Setting,
+    predictions: Iterable[Prediction],
+    embedders: Sequence[Embedder] = (),
 ) -> Report:
     """Count predictions into a report, each of which is forgotten once it is counted.
+
+    Args:
+        embedders: networks for CLIP similarity and FID; without them, none.
 
     Raises:
         ValueError: where there is none.
@@ -157,12 +172,14 @@ def report_predictions(
     kinds: frozenset[str] = frozenset()
     scores: dict[str, list[ViewScore]] = {name: [] for name in ("model", *BASELINES)}
     by_object: list[ObjectScores] = []
+    distances = Distances(embedders)
     for one in predictions:
         objects += 1
         if isinstance(one.sample, SceneSample):
             replaced, kinds = one.sample.replaced, one.sample.kinds
         model_seconds += one.seconds
-        by_object.append(object_scores(one))
+        features = distances.embed(partial(_answers, one))
+        by_object.append(distances.count(object_scores(one), features))
         for name, rows in scores.items():
             rows.extend(one.scores[name])
     entries = {name: summarize(rows) for name, rows in scores.items()}
@@ -178,7 +195,7 @@ def report_predictions(
         azimuth_views=sum(row.tells_azimuth for row in scores["model"]),
         entry=entries.pop("model"),
         baselines=entries,
-        by_object=views_report("scenes" if kinds else "objects", by_object),
+        by_object=views_report("scenes" if kinds else "objects", by_object, distances),
         weights=weights_digest(pipe),
         seconds=time.perf_counter() - started,
         model_seconds=model_seconds,
@@ -201,7 +218,18 @@ def object_name(one: Prediction) -> str:
     return f"{one.sample.index:03d} {one.sample.name}"
 
 
-def views_report(protocol: str, objects: Sequence[ObjectScores]) -> ProtocolReport:
+def _answers(one: Prediction) -> Answers:
+    """Return the prediction and the baselines of one object, and its true views."""
+    true = one.sample.targets
+    others = {
+        name: image.expand_as(true) for name, image in baseline_predictions(one.sample).items()
+    }
+    return {PREDICTION: one.views, **others}, true
+
+
+def views_report(
+    protocol: str, objects: Sequence[ObjectScores], distances: Distances
+) -> ProtocolReport:
     """Return what is said of held-out objects one by one."""
     about = {
         "scenes": "held-out procedural objects, each seen from random cameras",
@@ -209,8 +237,19 @@ def views_report(protocol: str, objects: Sequence[ObjectScores]) -> ProtocolRepo
     }[protocol]
     measured = "lpips" in objects[0].answers[PREDICTION]
     weights = {"lpips": "alex", "sha256": file_digest(WEIGHTS)} if measured else {}
-    missing = () if measured else (f"LPIPS: images of less than {LEAST_SIDE_PX} px",)
-    return ProtocolReport(protocol, about, {}, objects, weights, (*missing, *NOT_AT_HAND))
+    missing = [] if measured else [f"LPIPS: images of less than {LEAST_SIDE_PX} px"]
+    missing += distances.missing(("clip", "fid"))
+    return ProtocolReport(
+        protocol,
+        about,
+        {},
+        objects,
+        weights,
+        missing,
+        distances.notes(),
+        overall=distances.numbers,
+        networks=distances.weights,
+    )
 
 
 def scores_table(entries: Mapping[str, Entry]) -> list[str]:

@@ -13,9 +13,10 @@ that was fitted to all of them.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -124,8 +125,13 @@ class Fitted:
         return metrics.surface_points(vertices, faces, POINTS, seed)[0]
 
 
-def fit(views: PosedViews, settings: FitSettings = FIT) -> Fitted:
+def fit(
+    views: PosedViews, settings: FitSettings = FIT, told: Callable[[int], Any] = lambda steps: None
+) -> Fitted:
     """Fit a field to views.
+
+    Args:
+        told: told of each step, by 1.
 
     Raises:
         ValueError: the silhouettes have nothing in common, or there are none.
@@ -133,6 +139,7 @@ def fit(views: PosedViews, settings: FitSettings = FIT) -> Fitted:
     fitting = Fitting(views.images, views.cameras_to_world, views.fov_deg, settings)
     while not fitting.finished:
         fitting.advance()
+        told(1)
     field = fitting.field.requires_grad_(False)
     masks = views.images[..., 3]
     level = silhouette_iso_level(field, masks, views.cameras_to_world, views.fov_deg)
@@ -260,7 +267,12 @@ class Agreement:
     whole: Fitted | None
 
 
-def self_consistency(views: PosedViews, size: int, settings: FitSettings = FIT) -> Agreement:
+def self_consistency(
+    views: PosedViews,
+    size: int,
+    settings: FitSettings = FIT,
+    told: Callable[[int], Any] = lambda steps: None,
+) -> Agreement:
     """Measure how far views agree.
 
     ``psnr_db``, ``ssim`` (scikit-image, window 7) and ``lpips`` (AlexNet) of 8 bits: the two
@@ -274,6 +286,7 @@ def self_consistency(views: PosedViews, size: int, settings: FitSettings = FIT) 
         views: at least four, along their path.
         size: of the images that halves are compared by, pixels.
         settings: of all fits.
+        told: told of each step of the three fits, by 1.
 
     Raises:
         ArgumentError: there are too few views.
@@ -284,7 +297,7 @@ def self_consistency(views: PosedViews, size: int, settings: FitSettings = FIT) 
 
     def fitted(some: PosedViews, name: str) -> Fitted | None:
         try:
-            return fit(some, settings)
+            return fit(some, settings, told)
         except ValueError as error:
             notes.append(f"{name} views: {error}")
             return None

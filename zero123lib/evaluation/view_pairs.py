@@ -30,6 +30,9 @@ _SCORING = 2
 # In another order the views' mean squared error would be less than this share of what it is.
 _SWAPPED = 0.5
 _ORDER_PX = 32
+PREDICTION = "prediction"
+# Predictions and baselines by their names, and the true views, each [V, 3, H, W] in [0, 1].
+Answers = tuple[Mapping[str, Tensor], Tensor]
 
 SSIM: dict[Similarity, Callable[[Tensor, Tensor], Tensor]] = {
     "torchmetrics": metrics.ssim,
@@ -89,6 +92,7 @@ def score_views(
     lpips: LPIPS | None,
     cells: Path | None = None,
     engine: FitSettings | None = None,
+    shown: Callable[[], Answers] | None = None,
 ) -> ObjectScores:
     """Score one object's views, and those of the baselines.
 
@@ -96,17 +100,18 @@ def score_views(
         lpips: of the protocol's trunk; None leaves LPIPS out.
         cells: folder of what is known already; None keeps nothing.
         engine: how the truth is fitted for the baseline ``engine``; None leaves it out.
+        shown: :func:`answers_of` of the same, where others ask it too; not asked of what is known.
 
     Raises:
         ArgumentError: an image is not what the protocol takes.
     """
-    file = None if cells is None else cell(cells, _key(protocol, pair, lpips, engine))
-    if file is not None and (known := known_scores(file)) is not None:
-        return known
-    made, true = read_views(protocol, pair)
-    answers = {"prediction": made, **baselines(protocol, true)}
-    if engine is not None:
-        answers["engine"] = through_engine(protocol, pair, engine)
+    file = None
+    if cells is not None:
+        file = cell(cells, [*views_key(protocol, pair, engine), _digest(lpips)])
+        if (known := known_scores(file)) is not None:
+            return known
+    answers, true = answers_of(protocol, pair, engine) if shown is None else shown()
+    made = answers[PREDICTION]
     scored = _scores(protocol, answers, true, lpips)
     names = [view.name for view in pair.views]
     single = "psnr_db" if protocol.summed_singly else ""
@@ -114,6 +119,19 @@ def score_views(
     if file is not None:
         write_cell(file, asdict(found))
     return found
+
+
+def answers_of(protocol: Protocol, pair: ObjectPair, engine: FitSettings | None = None) -> Answers:
+    """Read an object's views; return the prediction and the baselines, and the true views.
+
+    Raises:
+        ArgumentError: an image is not what the protocol takes.
+    """
+    made, true = read_views(protocol, pair)
+    answers = {PREDICTION: made, **baselines(protocol, true)}
+    if engine is not None:
+        answers["engine"] = through_engine(protocol, pair, engine)
+    return answers, true
 
 
 def known_scores(file: Path) -> ObjectScores | None:
@@ -226,17 +244,12 @@ def order_note(names: Sequence[str], made: Tensor, true: Tensor) -> str:
     )
 
 
-def _key(
-    protocol: Protocol, pair: ObjectPair, lpips: LPIPS | None, engine: FitSettings | None
-) -> list[Any]:
+def views_key(protocol: Protocol, pair: ObjectPair, engine: FitSettings | None) -> list[Any]:
+    """Return what an object's views under a protocol depend on, as JSON has it."""
     digest = hashlib.sha256()
     for view in pair.views:
         for file in (view.prediction, view.truth):
             digest.update(hashlib.sha256(file.read_bytes()).digest())
-    weights = None
-    if lpips is not None:
-        head = torch.cat([one.flatten() for one in lpips.parameters() if one.ndim == 1])
-        weights = hashlib.sha256(head.numpy(force=True).tobytes()).hexdigest()
     names = [view.name for view in pair.views]
     rules = [
         protocol.name, asdict(protocol.truth), asdict(protocol.prediction), protocol.similarity,
@@ -244,4 +257,12 @@ def _key(
         asdict(protocol.rig) if protocol.rig else None,
     ]  # fmt: skip
     fitted = [] if engine is None else [repr(engine)]
-    return [_SCORING, pair.name, names, rules, digest.hexdigest(), weights, *fitted]
+    return [_SCORING, pair.name, names, rules, digest.hexdigest(), *fitted]
+
+
+def _digest(lpips: LPIPS | None) -> str | None:
+    """Compute a digest of LPIPS's heads; None where there is none."""
+    if lpips is None:
+        return None
+    heads = torch.cat([one.flatten() for one in lpips.parameters() if one.ndim == 1])
+    return hashlib.sha256(heads.numpy(force=True).tobytes()).hexdigest()

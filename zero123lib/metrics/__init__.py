@@ -5,6 +5,7 @@ boolean; points ``[N, 3]``. Results have the leading shape, double precision. Hi
 a name does not say error or distance. LPIPS is :mod:`zero123lib.lpips`.
 """
 
+from zero123lib.metrics.frechet import Moments, frechet_distance
 from zero123lib.metrics.images import (
     SILHOUETTE_THRESHOLD,
     masked_mean,
@@ -31,9 +32,11 @@ from zero123lib.metrics.similarity import (
 
 __all__ = [
     "SILHOUETTE_THRESHOLD",
+    "Moments",
     "azimuth_error_deg",
     "chamfer_distance",
     "f_score",
+    "frechet_distance",
     "masked_mean",
     "normal_consistency",
     "psnr",
