@@ -19,6 +19,8 @@ from zero123lib.training.checkpoints import resume, save_checkpoint, whole_check
 from zero123lib.training.loop import start
 from zero123lib.training.mirror import Mirror
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
@@ -46,32 +48,31 @@ def steps_there(mirror: Mirror) -> list[str]:
 
 
 def last_files(out: Path) -> dict[str, bytes]:
-    folders = out / "checkpoints" / "step-00000024", out / "model" / "unet"
-    return {
-        path.name: path.read_bytes() for folder in folders for path in folder.glob("*.safetensors")
-    }
+    folder = out / "checkpoints" / "step-00000024"
+    return {path.name: path.read_bytes() for path in folder.glob("*.safetensors")}
 
 
 def test_another_machine_goes_on_from_object_storage(tmp_path, renders, bucket, capsys):
     """The first machine is gone, with its disk; what the second ends with is the unbroken run."""
-    mirrored = f"saving.mirror={bucket}/runs/one"
-    first = command(tmp_path, tmp_path / "one", renders, mirrored, "validation.every_steps=4")
+    # With a cosine a smaller budget would have another learning rate.
+    common = ["validation.every_steps=4", "schedule.decay=constant"]
+    mirrored = [*common, f"saving.mirror={bucket}/runs/one"]
+    first = command(tmp_path, tmp_path / "one", renders, *mirrored)
     first[first.index("--max-steps") + 1] = "10"
     assert cli.main(first) == 0
     mirror = Mirror(f"{bucket}/runs/one")
     assert len(steps_there(mirror)) in (2, 3) and steps_there(mirror)[0] == "00000010"
     shutil.rmtree(tmp_path / "one")
     capsys.readouterr()
-    second = command(tmp_path, tmp_path / "two", renders, mirrored, "validation.every_steps=4")
+    second = command(tmp_path, tmp_path / "two", renders, *mirrored)
     assert cli.main(second) == 0
     told = capsys.readouterr().out
     assert f"going on from {tmp_path / 'two' / 'checkpoints' / 'step-00000010'}" in told
-    whole = command(tmp_path, tmp_path / "whole", renders, "validation.every_steps=4")
-    assert cli.main(whole) == 0
+    assert cli.main(command(tmp_path, tmp_path / "whole", renders, *common)) == 0
     assert last_files(tmp_path / "two") == last_files(tmp_path / "whole") != {}
-    assert steps_there(mirror)[0] == "00000024"
+    assert (tmp_path / "two" / "model" / "model_index.json").exists()
     kept = [saved.step for saved in whole_checkpoints(tmp_path / "two")]
-    assert [int(step) for step in steps_there(mirror)] == kept
+    assert [int(step) for step in steps_there(mirror)] == kept and kept[0] == 24
     # Without --resume nothing there is written over.
     second.remove("--resume")
     second[second.index("--out") + 1] = str(tmp_path / "three")
@@ -107,7 +108,6 @@ def test_what_is_cut_short_is_not_there(tmp_path, place, monkeypatch, caplog):
 
     def broken(self, *args: Any, **kwargs: Any) -> None:
         plain(self, *args, **kwargs)
-        self.fileobj.flush() if hasattr(self.fileobj, "flush") else None
         raise ConnectionResetError("gone")
 
     names = ["model", "checkpoints/step-00000002"]
