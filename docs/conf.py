@@ -36,7 +36,7 @@ CONTENTS = {
         docs/fields docs/meshes docs/textures docs/evaluation docs/reports docs/checkpoints
         docs/compatibility docs/threestudio docs/space docs/reliability
         zero123lib/models/tiny/README""",
-    "Train": "docs/rendering docs/datasets docs/training",
+    "Train": "docs/rendering docs/datasets docs/training docs/scale",
     "Notebooks": "notebooks/*",
     "Reference": "docs/api/zero123lib/index CONTRIBUTING SECURITY CHANGELOG",
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -15,10 +14,10 @@ from safetensors.torch import load_file, save_file
 
 from tests.ports import free_port
 from tests.training.test_objective import SMALL
-from tests.training.toy import NumberedPairs, start_process, toy_config, toy_yaml
+from tests.training.toy import NumberedPairs, join_group, start_process, toy_config, toy_yaml
 from zero123lib.training.config_files import parse_override, read_config
 from zero123lib.training.loop import start, train
-from zero123lib.training.processes import end_training
+from zero123lib.training.processes import end_training, restarts_fail
 from zero123lib.training.recipe import tiny_pipeline
 
 PATIENCE_S = 600
@@ -26,11 +25,7 @@ PATIENCE_S = 600
 
 def train_and_tell(folder: Path, overrides: list[str], rank: int, processes: int, port: int):
     """Train; the first process writes the first step's gradients and the last weights."""
-    os.environ |= {
-        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes),
-        "LOCAL_WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-        "OMP_NUM_THREADS": "1",
-    }  # fmt: skip
+    join_group(rank, processes, port)
     config = read_config(folder / "toy.yaml", [parse_override(text) for text in overrides])
     state = start(config)
     gradients, losses = trained(state)
@@ -86,6 +81,20 @@ def test_two_processes_do_what_one_does(tmp_path, per_device, distils):
     weights = load_file(tmp_path / "weights.safetensors")
     for name, parameter in state.trained.items():
         assert torch.allclose(weights[name], parameter, atol=1e-4), name
+
+
+@pytest.mark.parametrize(
+    ("restarts", "shared", "fail"),
+    [(None, None, False), ("0", "True", False), ("3", "True", True), ("3", "False", False)],
+)
+def test_a_launch_whose_restarts_fail_is_known(monkeypatch, restarts, shared, fail):
+    names = ("TORCHELASTIC_MAX_RESTARTS", "TORCHELASTIC_USE_AGENT_STORE")
+    for name, value in zip(names, (restarts, shared), strict=True):
+        if value is None:
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, value)
+    assert restarts_fail() == fail
 
 
 def end_many_trainings(folder: Path, rank: int) -> None:

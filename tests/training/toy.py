@@ -109,13 +109,23 @@ def weights_of(state: Any) -> dict[str, torch.Tensor]:
 
 # Processes of their own start from a server that has torch loaded.
 _CONTEXT = get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["zero123lib.training.run", "torch.utils.tensorboard"])
+PRELOADED = ["zero123lib.training.run", "torch.utils.tensorboard"]
+_CONTEXT.set_forkserver_preload(PRELOADED)
 
 
 def start_process(target: Any, *args: Any) -> Any:
     process = _CONTEXT.Process(target=target, args=args)
     process.start()
     return process
+
+
+def join_group(rank: int, processes: int, port: int) -> None:
+    """Say of this process what a launcher would say."""
+    os.environ |= {
+        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes),
+        "LOCAL_WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+        "OMP_NUM_THREADS": "1",
+    }  # fmt: skip
 
 
 def recorded_main(argv: list[str], log: Path) -> None:

@@ -14,11 +14,13 @@ from pathlib import Path
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
+from zero123lib._errors import ArgumentError
 from zero123lib.views.poses import Encoding
 
 from .batches import Batch, PairSource, check_numbers
 from .drawing import Part
 from .folder import FolderPairs
+from .grouping import GroupedPairs
 from .shards import BUFFER_OBJECTS, ShardPairs
 from .tars import is_shards
 
@@ -34,7 +36,9 @@ def open_pairs(
     buffer_objects: int = BUFFER_OBJECTS,
     held_out: float = 0.0,
     part: Part = "all",
-) -> FolderPairs | ShardPairs:
+    groups: int = 1,
+    group_pairs: int = 8,
+) -> FolderPairs | ShardPairs | GroupedPairs:
     """Return the pairs of a data set.
 
     Args:
@@ -46,21 +50,30 @@ def open_pairs(
         buffer_objects: how many objects of shards are shuffled at a time.
         held_out: share of the objects, by their names, that `part` tells from the others.
         part: which objects are drawn from.
+        groups: of shards, see `grouping.GroupedPairs`; a folder has none.
+        group_pairs: pairs in a row of one group.
 
     Raises:
         ValueError: there is no data set, or an argument is out of range.
         MissingExtraError: URLs or braces, and webdataset is not installed.
     """
     if is_shards(path):
-        return ShardPairs(
-            path,
-            size,
-            encoding=encoding,
-            seed=seed,
-            buffer_objects=buffer_objects,
-            held_out=held_out,
-            part=part,
-        )
+        opened = [
+            ShardPairs(
+                path,
+                size,
+                encoding=encoding,
+                seed=seed,
+                buffer_objects=buffer_objects,
+                held_out=held_out,
+                part=part,
+                group=(index, groups),
+            )
+            for index in range(groups)
+        ]
+        return opened[0] if groups == 1 else GroupedPairs(opened, group_pairs)
+    if groups > 1:
+        raise ArgumentError("shard_groups", "1 of a folder, whose files all can read", str(groups))
     return FolderPairs(path, size, encoding=encoding, seed=seed, held_out=held_out, part=part)
 
 

@@ -21,6 +21,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from zero123lib._errors import ArgumentError
 from zero123lib.views.poses import Encoding
 
 from .batches import Batch, Pair, check_numbers, check_source, check_whole, collate
@@ -72,6 +73,8 @@ class ShardPairs:
             memory, as they come; a local `.tar` is read as needed.
         held_out: share of the objects, by their names, that `part` tells from the others.
         part: which objects are drawn from; a substitute comes in the place of every other.
+        group: the index and the number of groups that the shards are split into; only those of
+            this one are read, in an order of its own.
 
     Raises:
         ValueError: an argument is out of range, or there is no shard.
@@ -88,6 +91,7 @@ class ShardPairs:
         buffer_objects: int = BUFFER_OBJECTS,
         held_out: float = 0.0,
         part: Part = "all",
+        group: tuple[int, int] = (0, 1),
     ) -> None:
         check_source(size, encoding, seed)
         check_whole("buffer_objects", buffer_objects, 1)
@@ -95,7 +99,13 @@ class ShardPairs:
         self.size, self.seed, self.buffer_objects = size, seed, buffer_objects
         self.held_out = held_out
         self.part: Part = part
-        self.shards = find_shards(path)
+        index, groups = group
+        found = find_shards(path)
+        if len(found) < groups:
+            raise ArgumentError("shard_groups", f"at most the {len(found)} shards", str(groups))
+        self.shards = found[index::groups]
+        if groups > 1:
+            self.seed = int(np.random.SeedSequence((seed, index)).generate_state(1)[0])
         self._counts = read_counts(self.shards)
         self._skipped: dict[str, str] = {}
 

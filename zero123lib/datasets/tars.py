@@ -43,7 +43,8 @@ def find_shards(path: str | Path) -> tuple[str, ...]:
 
     Args:
         path: a folder with `*.tar`, one tar, or text as webdataset takes it: paths and URLs (http,
-            https, pipe: and others) with braces such as `{000..127}`, joined by "::".
+            https, pipe: and others, and what fsspec opens, as s3:) with braces such as
+            `{000..127}`, joined by "::".
 
     Raises:
         ValueError: none, or braces that do not match.
@@ -204,7 +205,17 @@ def _later(path: str, offset: int, size: int) -> Callable[[], bytes]:
 def _open(url: str) -> IO[bytes]:
     if not _is_url(url):
         return open(url, "rb")
-    return require("webdataset.gopen", "train").gopen(url, "rb")
+    webdataset = require("webdataset.gopen", "train")
+    if url.partition(":")[0].lower() in webdataset.gopen_schemes:
+        return webdataset.gopen(url, "rb")
+    try:
+        return require("fsspec", "cluster").open(url, "rb").open()
+    except (ImportError, ValueError) as error:
+        raise ArgumentError("path", "an address that can be opened", f"{url!r}: {error}") from error
+    except OSError:
+        raise
+    except Exception as error:  # storage's own errors are of many types
+        raise OSError(f"cannot open {url!r}: {' '.join(str(error).split())}") from error
 
 
 def _is_url(text: str) -> bool:

@@ -17,6 +17,8 @@ import json
 import logging
 import math
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,8 @@ from zero123lib._files import remove_folder, whole_folder
 from zero123lib.diffusion.checkpoints.safetensors_files import Entry, write_safetensors
 from zero123lib.training.config_files import differences, read_config, to_yaml
 from zero123lib.training.loop import TrainState
-from zero123lib.training.processes import on_main
+from zero123lib.training.processes import on_main, share
+from zero123lib.training.sharding import gathered, laid_out, put
 
 _MODEL, _EMA, _OPTIMIZER = "model.safetensors", "ema.safetensors", "optimizer.pt"
 _CONFIG, _STATE = "config.yaml", "state.json"
@@ -54,7 +57,7 @@ def save_checkpoint(
 ) -> Path:
     """Write a checkpoint, and remove those that are neither among the last nor the best.
 
-    Called by all processes; the first one writes.
+    Called by all processes; the first one writes. Sharded weights are written whole.
 
     Args:
         run: the run's folder.
@@ -64,27 +67,39 @@ def save_checkpoint(
         OSError: it cannot be written; the checkpoints before it are untouched.
     """
     folder = run / "checkpoints" / f"{_PREFIX}{state.step:08d}"
+    tensors = _tensors(state)
 
     def write() -> None:
         with whole_folder(folder) as making:
-            _write(making, state, validation_loss)
+            _write(making, state, tensors, validation_loss)
         _prune(run, keep_last)
 
     on_main(state.accelerator, write)
     return folder
 
 
-def _write(folder: Path, state: TrainState, validation_loss: float | None) -> None:
-    _write_tensors(folder / _MODEL, {name: p.detach() for name, p in state.trained.items()})
-    _write_tensors(folder / _EMA, state.average.weights)
+def _tensors(state: TrainState) -> dict[str, Any]:
+    """Return what is written by its file's name, whole on the first process."""
     scaler: Any = state.accelerator.scaler
-    moments = {
-        "optimizer": state.optimizer.optimizer.state_dict(),
-        "scaler": scaler.state_dict() if scaler is not None else None,
+    held = {
+        _MODEL: {name: p.detach() for name, p in state.trained.items()},
+        _EMA: state.average.weights,
+        _OPTIMIZER: {
+            "optimizer": state.optimizer.optimizer.state_dict(),
+            "scaler": scaler.state_dict() if scaler is not None else None,
+        },
     }
+    return gathered(held, state.accelerator.is_main_process)
+
+
+def _write(
+    folder: Path, state: TrainState, tensors: dict[str, Any], validation_loss: float | None
+) -> None:
+    for name in (_MODEL, _EMA):
+        _write_tensors(folder / name, tensors[name])
     try:
         with open(folder / _OPTIMIZER, "wb") as file:
-            torch.save(moments, file)
+            torch.save(tensors[_OPTIMIZER], file)
     except RuntimeError as error:  # torch's word for a write that failed
         reason = " ".join(str(error.__context__ or error).split())
         raise OSError(f"cannot write {_OPTIMIZER}: {reason}") from error
@@ -154,6 +169,8 @@ def best_loss(run: Path) -> float:
 def resume(run: Path, state: TrainState) -> Path | None:
     """Go on from the newest whole checkpoint; None where there is none.
 
+    Called by all processes; the first one reads, and tells the others.
+
     Raises:
         ValueError: the checkpoint is of a run with another config.
     """
@@ -165,33 +182,53 @@ def resume(run: Path, state: TrainState) -> Path | None:
     name = on_main(state.accelerator, newest)
     if name is None:
         return None
-    folder = Path(name)
-    _check_config(folder, state)
-    try:
-        _load(folder, state)
-    except (OSError, SafetensorError, RuntimeError, KeyError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ArgumentError(
-            "resume", "a checkpoint of this model", f"{name!r}: {reason}"
-        ) from error
+    folder, read = Path(name), {}
+    on_main(state.accelerator, lambda: read.update(_read(folder, state)))
+    with _refused(folder):
+        _load(share(state.accelerator, read), state)
     return folder
 
 
-def _load(folder: Path, state: TrainState) -> None:
-    model, average = load_file(folder / _MODEL), load_file(folder / _EMA)
-    moments = torch.load(folder / _OPTIMIZER, map_location="cpu", weights_only=True)
-    content = json.loads((folder / _STATE).read_text(encoding="utf-8"))
-    with torch.no_grad():
-        for mine, saved in ((state.trained, model), (state.average.weights, average)):
-            if mine.keys() != saved.keys():
-                raise ValueError(f"{len(mine)} weights to train and {len(saved)} saved ones")
-            for name, tensor in mine.items():
-                tensor.copy_(saved[name])
-    state.optimizer.optimizer.load_state_dict(moments["optimizer"])
+@contextmanager
+def _refused(folder: Path) -> Iterator[None]:
+    """Whatever fails within is the checkpoint's fault."""
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError, KeyError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        expected, got = "a checkpoint of this model", f"{str(folder)!r}: {reason}"
+        raise ArgumentError("resume", expected, got) from error
+
+
+def _read(folder: Path, state: TrainState) -> dict[str, Any]:
+    """Return the content of each file, on the CPU."""
+    _check_config(folder, state)
+    with _refused(folder):
+        return {
+            _MODEL: load_file(folder / _MODEL),
+            _EMA: load_file(folder / _EMA),
+            _OPTIMIZER: torch.load(folder / _OPTIMIZER, map_location="cpu", weights_only=True),
+            _STATE: json.loads((folder / _STATE).read_text(encoding="utf-8")),
+        }
+
+
+def _load(read: dict[str, Any], state: TrainState) -> None:
+    """Put what was read into a state, sharded as that is."""
+    for mine, name in ((state.trained, _MODEL), (state.average.weights, _EMA)):
+        if mine.keys() != read[name].keys():
+            raise ValueError(f"{len(mine)} weights to train and {len(read[name])} saved ones")
+        for key, tensor in mine.items():
+            put(tensor, read[name][key])
+    moments, optimizer = read[_OPTIMIZER], state.optimizer.optimizer
+    trained = [p for group in optimizer.param_groups for p in group["params"]]
+    for index, held in moments["optimizer"]["state"].items():
+        like = trained[index]
+        held |= {k: laid_out(v, like) for k, v in held.items() if v.shape == like.shape}
+    optimizer.load_state_dict(moments["optimizer"])
     scaler: Any = state.accelerator.scaler
     if scaler is not None and moments["scaler"]:
         scaler.load_state_dict(moments["scaler"])
-    state.step, state.seconds = content["step"], content["seconds"]
+    state.step, state.seconds = read[_STATE]["step"], read[_STATE]["seconds"]
 
 
 def _check_config(folder: Path, state: TrainState) -> None:

@@ -7,6 +7,7 @@ packaged presets write out what belongs to each.
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -93,13 +94,15 @@ class SourceConfig:
     """One of several sources that are mixed.
 
     Attributes:
-        source, path, held_out, scenes: as in :class:`DataConfig`.
+        source, path, held_out, shard_groups, group_pairs, scenes: as in :class:`DataConfig`.
         weight: its share of every batch is this over the sum of all.
     """
 
     source: Literal["pairs", "scenes"] = "pairs"
     path: str | None = None
     held_out: HeldOut = 0.0
+    shard_groups: Count = 1
+    group_pairs: Count = 8
     scenes: ScenesConfig = ScenesConfig()
     weight: Positive = 1.0
 
@@ -117,6 +120,9 @@ class DataConfig:
         path: what ``zero123lib.datasets`` opens.
         held_out: share of the objects at ``path``, by their names, that are kept from training;
             validation takes them unless it has a path of its own.
+        shard_groups: into which shards are split, each read by itself; ``group_pairs`` in a row
+            are of one. No shard is read twice where a batch (``batch.per_device``) is of
+            ``group_pairs`` and all processes' workers together divide the groups.
         size: pixels; None takes the initial model's.
         same_camera, mirrored, recolored: shares of the training pairs that are augmented so, see
             :class:`zero123lib.datasets.augmenting.Augmentation`.
@@ -127,6 +133,8 @@ class DataConfig:
     source: Literal["pairs", "scenes", "mixed"] = "pairs"
     path: str | None = None
     held_out: HeldOut = 0.0
+    shard_groups: Count = 1
+    group_pairs: Count = 8
     size: int | None = Field(default=None, ge=8)
     same_camera: Share = 0.0
     mirrored: Share = 0.0
@@ -148,7 +156,8 @@ class DataConfig:
         """Return all sources; the only one where they are not mixed."""
         if self.source == "mixed":
             return self.mixed or ()
-        return (SourceConfig(self.source, self.path, self.held_out, self.scenes),)
+        names = [one.name for one in fields(SourceConfig) if one.name != "weight"]
+        return (SourceConfig(**{name: getattr(self, name) for name in names}),)
 
 
 def _check_path(source: str, path: str | None) -> None:
@@ -314,6 +323,8 @@ class ComputeConfig:
         attention: "fused" kernels, or "plain" matrix products: on a CPU these are faster where an
             image has few latent pixels, and take memory by their number squared.
         threads: of torch, per process; None leaves torch's choice.
+        sharding: "none" keeps all that is trained on every process (DDP); "fsdp" shards its
+            weights, gradients, moments and averages over them.
     """
 
     device: Literal["auto", "cpu"] = "auto"
@@ -324,6 +335,13 @@ class ComputeConfig:
     channels_last: bool = False
     attention: Literal["fused", "plain"] = "fused"
     threads: int | None = Field(default=None, ge=1, le=1024)
+    sharding: Literal["none", "fsdp"] = "none"
+
+    def __post_init__(self) -> None:
+        # The gradient scaler and compiled networks do not know of shards.
+        for name, wrong in (("compile", self.compile), ("fp16", self.precision == "fp16")):
+            if wrong and self.sharding == "fsdp":
+                raise ArgumentError("sharding", f"none with {name}", "fsdp")
 
 
 @settings
@@ -350,11 +368,16 @@ class ValidationConfig:
 @settings
 class SavingConfig:
     """Checkpoints: every so many minutes or steps, and the last ``keep_last`` kept, beside the
-    one with the lowest validation loss."""
+    one with the lowest validation loss.
+
+    ``mirror`` is a place of fsspec's, such as s3://bucket/run, that gets all that is kept, and that
+    another machine resumes from.
+    """
 
     every_minutes: Positive | None = 10.0
     every_steps: Count | None = None
     keep_last: Count = 2
+    mirror: Annotated[str, Field(min_length=1)] | None = None
 
 
 @settings
@@ -401,6 +424,14 @@ class TrainConfig:
         if self.objective.distillation is not None and self.trained.deblocking:
             expected = "false with distillation, whose targets the filter has made"
             raise ArgumentError("trained.deblocking", expected, "true")
+        if self.compute.sharding == "fsdp" and self.optimizer.muon_learning_rate is not None:
+            # It orthogonalizes whole matrices.
+            raise ArgumentError(
+                "compute.sharding", "none with optimizer.muon_learning_rate", "fsdp"
+            )
+        if self.compute.sharding == "fsdp" and self.trained.deblocking:
+            # The filter is called outside the wrapped model.
+            raise ArgumentError("compute.sharding", "none with trained.deblocking", "fsdp")
         try:
             _check_path(self.data.source, self.data.path)
         except ArgumentError as error:

@@ -41,7 +41,8 @@ def validation_pairs(config: TrainConfig, pipe: Zero123Pipeline) -> PairSource:
     seed = config.seed + _VALIDATION
     if config.validation.path is not None:
         return _opened(SourceConfig(path=config.validation.path), pipe, seed, "all")
-    return _mixed(config.data.sources, pipe, seed, "held_out")
+    together = [replace(source, shard_groups=1) for source in config.data.sources]
+    return _mixed(together, pipe, seed, "held_out")
 
 
 def _mixed(
@@ -70,4 +71,6 @@ def _opened(source: SourceConfig, pipe: Zero123Pipeline, seed: int, part: Part) 
         seed=seed,
         held_out=source.held_out,
         part=part,
+        groups=source.shard_groups,
+        group_pairs=source.group_pairs,
     )

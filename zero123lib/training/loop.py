@@ -7,12 +7,13 @@ import re
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
+from accelerate.utils import AutocastKwargs
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader
@@ -33,6 +34,7 @@ from zero123lib.training.optimization import (
 )
 from zero123lib.training.precision import on_cpu, with_precision
 from zero123lib.training.recipe import TrainedModel
+from zero123lib.training.sharding import gathered, shard
 from zero123lib.training.workers import start_worker
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -52,6 +54,7 @@ class TrainState:
         step: optimizer steps done.
         seconds: of training so far, validation and saving included, by the slowest process.
         teacher: of a student that is distilled.
+        skeletons: of the networks in the model, by name, where their weights are sharded.
     """
 
     config: TrainConfig
@@ -64,6 +67,7 @@ class TrainState:
     step: int = 0
     seconds: float = 0.0
     teacher: Teacher | None = None
+    skeletons: Mapping[str, nn.Module] = field(default_factory=dict)
 
     def loss(self, model: nn.Module, batch: Batch, draws: Draws, step: int | None = None) -> Tensor:
         """Return a batch's loss, a scalar.
@@ -124,10 +128,12 @@ def make_accelerator(config: ComputeConfig) -> Accelerator:
     if cpu and config.precision == "fp16":
         raise ArgumentError("compute.precision", "auto, fp32 or bf16 on a CPU", "fp16")
     wrapping = DistributedDataParallelKwargs(gradient_as_bucket_view=True)
+    # A cache would keep what shards are gathered for a moment only.
+    casting = AutocastKwargs(cache_enabled=config.sharding == "none")
     accelerator = Accelerator(
         mixed_precision="no" if config.precision == "fp32" else config.precision,
         cpu=cpu,
-        kwargs_handlers=[wrapping],
+        kwargs_handlers=[wrapping, casting],
     )
     if config.threads is not None:
         torch.set_num_threads(config.threads)
@@ -171,14 +177,27 @@ def start(config: TrainConfig) -> TrainState:
     model = TrainedModel(pipe.unet, clip, pipe.camera_projection, filtering).train()
     if config.compute.gradient_checkpointing:
         pipe.unet.enable_gradient_checkpointing()
+    skeletons = shard(model, accelerator) if config.compute.sharding == "fsdp" else {}
     averages = {f"unet.{name}": tensor for name, tensor in (begun.averages or {}).items()}
     average = RunningAverage(model, averages)
     if config.compute.compile:
         pipe.unet.compile()
-    optimizer = make_optimizer(model, config.optimizer)
-    wrapped, prepared = accelerator.prepare(model, optimizer)
+    wrapped: Any = model
+    prepared: Any = make_optimizer(model, config.optimizer)
+    if skeletons:
+        prepared = accelerator.prepare(prepared)
+    else:
+        wrapped, prepared = accelerator.prepare(model, prepared)
     return TrainState(
-        config, accelerator, pipe, wrapped, prepared, average, begun.updates, teacher=teacher
+        config,
+        accelerator,
+        pipe,
+        wrapped,
+        prepared,
+        average,
+        begun.updates,
+        teacher=teacher,
+        skeletons=skeletons,
     )
 
 
@@ -408,7 +427,7 @@ def _clipped_norm(state: TrainState) -> float:
     norm: Any = state.accelerator.clip_grad_norm_(
         state.model.parameters(), math.inf if limit is None else limit
     )
-    return float(norm)
+    return float(gathered(norm, True))
 
 
 def _check_finite(state: TrainState, loss: float, norm: float) -> None:

@@ -9,7 +9,6 @@ from diffusers import UNet2DConditionModel
 
 from zero123lib._optional import require
 from zero123lib.training.config import TrainedConfig
-from zero123lib.training.copying import cpu_copy
 
 # With one context token, the queries and keys of cross-attention have no effect to be trained.
 _ONE_TOKEN = r".*(attn1\.(to_q|to_k|to_v|to_out\.0)|attn2\.(to_v|to_out\.0))"
@@ -35,12 +34,10 @@ def has_adapters(unet: UNet2DConditionModel) -> bool:
     return bool(getattr(unet, "peft_config", None))
 
 
-def merged(unet: UNet2DConditionModel) -> UNet2DConditionModel:
-    """Return a copy with the adapters added to the weights, in float32; a plain copy without
-    any."""
-    # Weights and adapters may differ in precision; the sum is to lose nothing.
-    whole: Any = cpu_copy(unet)
+def merge(unet: UNet2DConditionModel) -> None:
+    """Add the adapters, if there are any, to the weights in place; where both are float32, the sum
+    loses nothing."""
+    whole: Any = unet
     if has_adapters(unet):
         whole.fuse_lora()
         whole.unload_lora()
-    return whole

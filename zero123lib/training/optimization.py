@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from zero123lib.training.config import OptimizerConfig, ScheduleConfig
 from zero123lib.training.muon import MuonWithAdamW
+from zero123lib.training.sharding import put
 
 _PROJECTION = "camera_projection."
 
@@ -86,10 +87,10 @@ class RunningAverage:
     def __init__(self, model: nn.Module, initial: Mapping[str, Tensor] | None = None) -> None:
         trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self._followed = list(trained.values())
-        self.weights = {
-            name: (initial or {}).get(name, p).detach().to(p, copy=True)
-            for name, p in trained.items()
-        }
+        self.weights = {name: p.detach().clone() for name, p in trained.items()}
+        for name, average in self.weights.items():
+            if initial and name in initial:
+                put(average, initial[name])
 
     @torch.no_grad()
     def update(self, decay: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,10 @@ from zero123lib.training.copying import cpu_copy
 from zero123lib.training.distillation import student_settings
 from zero123lib.training.loop import TrainState
 from zero123lib.training.processes import on_main
+from zero123lib.training.sharding import whole_copy
 
 _CARD = "README.md"
+_NETWORKS = ("unet", "vae", "image_encoder", "camera_projection")
 # Of a pipeline, beside its components.
 _SETTINGS = (
     "encoding", "model_name", "licence", "num_inference_steps", "guidance_scale",
@@ -29,17 +31,36 @@ _SETTINGS = (
 )  # fmt: skip
 
 
-def averaged_pipeline(state: TrainState) -> Zero123Pipeline:
-    """Return a pipeline of its own with the averaged weights, adapters merged, on the CPU,
-    float32."""
-    pipe = state.pipe
+def averaged_networks(state: TrainState) -> dict[str, Any]:
+    """Return copies of a pipeline's networks by name, with the averaged weights, on the CPU,
+    float32.
+
+    Called by all processes where weights are sharded; all but the first get nothing.
+    """
+    main, copies = state.accelerator.is_main_process, {}
+    if not main and not state.skeletons:
+        return {}
     with state.average.applied():
-        parts: dict[str, Any] = {
-            name: cpu_copy(getattr(pipe, name))
-            for name in ("vae", "image_encoder", "camera_projection")
-        }
-        unet = lora.merged(pipe.unet)
-    unet.disable_gradient_checkpointing()
+        for name in _NETWORKS:
+            network = getattr(state.pipe, name)
+            if name in state.skeletons:
+                copies[name] = whole_copy(network, state.skeletons[name], main)
+            elif main:
+                copies[name] = cpu_copy(network)
+    return copies if main else {}
+
+
+def averaged_pipeline(
+    state: TrainState, networks: Mapping[str, Any] | None = None
+) -> Zero123Pipeline:
+    """Return a pipeline of its own with the averaged weights, adapters merged.
+
+    Args:
+        networks: what :func:`averaged_networks` made of the state; they become the pipeline's.
+    """
+    pipe, parts = state.pipe, dict(networks or averaged_networks(state))
+    lora.merge(parts["unet"])
+    parts["unet"].disable_gradient_checkpointing()
     settings = {name: pipe.config[name] for name in _SETTINGS}
     output, distillation = state.config.output, state.config.objective.distillation
     settings |= {"scheduler": pipe.scheduler}
@@ -56,8 +77,8 @@ def averaged_pipeline(state: TrainState) -> Zero123Pipeline:
         named = {kind for scenes in drawn for kind in scenes.kinds or ()}
         trained_on["scene_kinds"] = None if all_kinds else sorted(named)
     settings["trained_on"] = trained_on or None
-    result = Zero123Pipeline(unet=unet, **parts, **settings)
-    for network in (unet, *parts.values()):
+    result = Zero123Pipeline(**parts, **settings)
+    for network in parts.values():
         network.eval().requires_grad_(False)
     if output.bundled:
         result.set_progress_bar_config(disable=True)
@@ -109,30 +130,31 @@ def _without_bars() -> Iterator[None]:
 
 
 def write_model(run: Path, state: TrainState) -> None:
-    """Write ``RUN/model``, and ``RUN/lora`` where adapters were trained; by the first process.
+    """Write ``RUN/model``, and ``RUN/lora`` where adapters were trained; called by all processes,
+    the first one writes.
 
     Raises:
         OSError: a folder cannot be written.
     """
+    networks = averaged_networks(state)
 
     def write() -> None:
         half = state.config.output.precision == "fp16"
         dtype = torch.float16 if half else torch.float32
         if lora.has_adapters(state.pipe.unet):
-            _write_adapters(run / "lora", state)
-        pipe = averaged_pipeline(state)
+            _write_adapters(run / "lora", networks)
+        pipe = averaged_pipeline(state, networks)
         save_pipeline(pipe, run / "model", dtype, state.config.output.max_shard_mb)
 
     on_main(state.accelerator, write)
 
 
-def _write_adapters(folder: Path, state: TrainState) -> None:
+def _write_adapters(folder: Path, networks: Mapping[str, Any]) -> None:
     """Write the averaged adapters as peft and diffusers read them, and the projection."""
-    pipe: Any = state.pipe
-    with whole_folder(folder) as making, state.average.applied():
+    with whole_folder(folder) as making:
         try:
-            pipe.unet.save_lora_adapter(making)
-            pipe.camera_projection.save_pretrained(making / "camera_projection")
+            networks["unet"].save_lora_adapter(making)
+            networks["camera_projection"].save_pretrained(making / "camera_projection")
         except OSError:
             raise
         except Exception as error:

@@ -30,8 +30,9 @@ from zero123lib.training.loop import (
     start,
     train,
 )
+from zero123lib.training.mirror import RESULTS, Mirror
 from zero123lib.training.output import write_model
-from zero123lib.training.processes import end_training, on_main
+from zero123lib.training.processes import end_training, on_main, restarts_fail
 from zero123lib.training.validation import Validation
 
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
@@ -53,6 +54,7 @@ def run_training(out: Path, config: TrainConfig, resume: bool) -> None:
     """
     if not resume and checkpoints.whole_checkpoints(out, verify=False):
         raise ArgumentError("out", "a folder without checkpoints, or --resume", repr(str(out)))
+    mirror = Mirror(config.saving.mirror) if config.saving.mirror else None
     with stop_on_signals() as request:
         state = start(config)
         main = state.accelerator.is_main_process
@@ -61,7 +63,7 @@ def run_training(out: Path, config: TrainConfig, resume: bool) -> None:
             try:
                 if main:
                     held.enter_context(held_folder(out))
-                _Run(out, state, request, held).go(resume)
+                _Run(out, mirror, state, request, held).go(resume)
             except (FloatingPointError, OSError) as error:
                 raise TrainingError(_told(out, error) if main else "") from error
 
@@ -75,13 +77,24 @@ def _told(out: Path, error: Exception) -> str:
 class _Run:
     """One run, from its first step in this process to its last."""
 
-    def __init__(self, out: Path, state: TrainState, request: StopRequest, held: ExitStack) -> None:
-        self.out, self.state, self.request, self.held = out, state, request, held
+    def __init__(
+        self,
+        out: Path,
+        mirror: Mirror | None,
+        state: TrainState,
+        request: StopRequest,
+        held: ExitStack,
+    ) -> None:
+        self.out, self.mirror = out, mirror
+        self.state, self.request, self.held = state, request, held
         self.main = state.accelerator.is_main_process
         self.skipped: Mapping[str, str] = {}
+        # Folders that the mirror is to get with the next checkpoint.
+        self.written: list[str] = []
 
     def go(self, resume: bool) -> None:
         state = self.state
+        on_main(state.accelerator, lambda: self._meet_mirror(resume))
         source = training_pairs(state.config, state.pipe)
         checks = bool(state.config.validation.every_steps)
         self.validation = Validation.of(state, self._held_out()) if checks else None
@@ -89,6 +102,11 @@ class _Run:
         if resume and (folder := checkpoints.resume(self.out, state)):
             self._say(f"going on from {folder}")
         self._say(self._summary())
+        if restarts_fail():
+            self._say(
+                "torchrun cannot begin again after a loss: set "
+                "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 where it is started"
+            )
         self.best: float = on_main(state.accelerator, lambda: checkpoints.best_loss(self.out))
         self.saved_at = state.seconds
         self.log = _Log(self.out, state.step, self.held) if self.main else None
@@ -129,7 +147,7 @@ class _Run:
 
     def _loop(self, source: Any) -> Path | None:
         """Train; where a signal came before the end, the checkpoint that was saved then."""
-        state, config = self.state, self.state.config
+        state = self.state
         silent = None if self.main else True
         with tqdm(
             total=1.0,
@@ -151,9 +169,7 @@ class _Run:
                 if progress.done >= 1:
                     break
                 if progress.stopping:
-                    return checkpoints.save_checkpoint(
-                        self.out, state, None, config.saving.keep_last
-                    )
+                    return self._save(None, last=True)
                 self._keep(progress)
         return None
 
@@ -169,19 +185,43 @@ class _Run:
         better = loss is not None and loss < self.best
         if loss is not None and better:
             # Before the checkpoint that tells of it: a run killed in between writes it again.
-            write_model(self.out, self.state)
+            self._write_model()
             self.best = loss
         if due or better:
-            checkpoints.save_checkpoint(self.out, self.state, loss, saving.keep_last)
+            self._save(loss, last=False)
             self.saved_at = progress.seconds
+
+    def _write_model(self) -> None:
+        write_model(self.out, self.state)
+        self.written += RESULTS
+
+    def _save(self, loss: float | None, last: bool) -> Path:
+        """Write a checkpoint, and bring the mirror up to date."""
+        keep_last = self.state.config.saving.keep_last
+        folder = checkpoints.save_checkpoint(self.out, self.state, loss, keep_last)
+        mirror, names = self.mirror, [*self.written, f"checkpoints/{folder.name}"]
+        if mirror is not None:
+            on_main(self.state.accelerator, lambda: mirror.keep(self.out, names, last))
+        self.written = []
+        return folder
+
+    def _meet_mirror(self, resume: bool) -> None:
+        """Bring what is newer in the mirror; without --resume there has to be nothing."""
+        if self.mirror is None:
+            return
+        if resume:
+            self.mirror.fetch(self.out)
+        elif self.mirror.checkpoints():
+            expected = "a place without checkpoints, or --resume"
+            raise ArgumentError("saving.mirror", expected, repr(self.mirror.uri))
 
     def _validate(self) -> float:
         assert self.validation is not None
         loss = self.validation.loss(self.state)
+        views = None
+        if self.state.config.validation.views and (self.main or self.state.skeletons):
+            views = self.validation.views(self.state)
         if self.log is not None:
-            views = None
-            if self.state.config.validation.views:
-                views = self.validation.views(self.state)
             self.log.validated(self.state.step, loss, views)
         self.state.accelerator.wait_for_everyone()
         self._say(f"step {self.state.step}: validation loss {loss:.5f}")
@@ -190,11 +230,11 @@ class _Run:
     def _finish(self) -> None:
         """Write the last checkpoint and result: the best weights, or just the last."""
         loss = self._validate() if self.validation is not None else None
-        keep = self.state.config.saving.keep_last
-        best = loss is None or loss <= self.best or not (self.out / "model").exists()
+        made = on_main(self.state.accelerator, (self.out / "model").exists)
+        best = loss is None or loss <= self.best or not made
         if best:
-            write_model(self.out, self.state)
-        checkpoints.save_checkpoint(self.out, self.state, loss, keep)
+            self._write_model()
+        self._save(loss, last=True)
         if best:
             self._say(f"wrote {self.out / 'model'} after {self.state.step} steps")
         else:

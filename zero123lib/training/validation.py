@@ -12,7 +12,7 @@ from torch import Tensor
 from zero123lib.datasets.batches import Batch, PairSource, camera_of
 from zero123lib.training.loop import TrainState
 from zero123lib.training.objective import Draws, draw
-from zero123lib.training.processes import on_main
+from zero123lib.training.processes import on_main, told_by_main
 
 # Of the noise: no number that training draws for.
 _SEED = 7_000_003
@@ -37,6 +37,8 @@ class Validation:
 
     def loss(self, state: TrainState) -> float:
         """Mean squared error of the averaged weights; called by all processes, told to all."""
+        if state.skeletons:
+            return told_by_main(state.accelerator, self._loss(state))
         return on_main(state.accelerator, lambda: self._loss(state))
 
     @torch.no_grad()
@@ -57,7 +59,7 @@ class Validation:
         """Return a sheet ``[3, n S, 3 S]`` in [0, 1], a row per pair: condition, target, sampled
         view.
 
-        On the first process alone.
+        By the first process; by all where weights are sharded.
         """
         config, pipe = state.config.validation, state.pipe
         rows = []
