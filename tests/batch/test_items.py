@@ -8,14 +8,13 @@ from pathlib import Path
 import pytest
 from made import write_images
 
-pytest.importorskip("fsspec", reason="fsspec is not installed: pip install 'zero123lib[cluster]'")
-pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
-
-import fsspec
-import pyarrow.parquet as pq
-
 from zero123lib._errors import ArgumentError
 from zero123lib.batch.items import Item, Kind, find_items
+from zero123lib.batch.storage import filesystem
+
+pytest.importorskip("fsspec", reason="fsspec is not installed: pip install 'zero123lib[cluster]'")
+pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+pq = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
 
 IMAGES = Kind("image", (".png", ".jpg"))
 
@@ -25,7 +24,7 @@ def names(*words: str | Path, kind: Kind = IMAGES) -> list[str]:
 
 
 def put(folder: Path, place: str) -> str:
-    fs, path = fsspec.core.url_to_fs(place)
+    fs, path = filesystem(place, "out")
     fs.put(f"{folder}/", f"{path}/", recursive=True)
     return place
 

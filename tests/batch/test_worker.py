@@ -1,4 +1,4 @@
-"""Items, one by one: outputs whole or not at all, errors as rows, and a manifest that joins them."""
+"""Items, one by one: outputs whole or not at all, errors as rows, and the manifest of them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from pathlib import Path
 import pytest
 from made import Inverted, write_images
 
-pytest.importorskip("fsspec", reason="fsspec is not installed: pip install 'zero123lib[cluster]'")
-pytest.importorskip("pyarrow", reason="pyarrow is not installed")
-
 from zero123lib._errors import ArgumentError
 from zero123lib.batch import storage, worker
 from zero123lib.batch.cluster import Spread
@@ -19,6 +16,9 @@ from zero123lib.batch.items import Item
 from zero123lib.batch.manifest import COLUMNS, Manifest
 from zero123lib.batch.storage import Store, fetched
 from zero123lib.batch.worker import RECORD, Order, Worker
+
+pytest.importorskip("fsspec", reason="fsspec is not installed: pip install 'zero123lib[cluster]'")
+pytest.importorskip("pyarrow", reason="pyarrow is not installed")
 
 
 @pytest.fixture
