@@ -14,6 +14,7 @@ PATIENCE = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_worker_register_timeout_seconds": "600",
     "RAY_health_check_initial_delay_ms": "60000",
+    "RAY_health_check_timeout_ms": "60000",
 }
 _PORTS = (
     "metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port",
@@ -50,6 +51,6 @@ def ray_cluster(cpus: Sequence[int]) -> Iterator[tuple[str, list[Any], Any]]:
     )
     try:
         others = [cluster.add_node(**node(number)) for number in cpus]
-        yield cluster.address, others, cluster
+        yield str(cluster.address), others, cluster
     finally:
         cluster.shutdown()

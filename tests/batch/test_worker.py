@@ -28,7 +28,7 @@ def work(tmp_path: Path) -> Inverted:
 
 
 def order(work: Inverted, out: str, **more: object) -> Order:
-    return Order(work, out, **{"seed": 0, "retries": 2, "fingerprint": "f", **more})  # type: ignore[arg-type]
+    return Order(work, out, **{"seed": 0, "retries": 2, "fingerprint": "f", **more})
 
 
 def item(folder: Path, name: str) -> Item:

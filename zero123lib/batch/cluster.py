@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -133,15 +134,20 @@ def one_pass(
         initial_size=workers,
         max_tasks_in_flight_per_actor=1 if alone else 2,
     )
-    made = ray.from_items(rows, override_num_blocks=-(-len(rows) // per_block)).map_batches(
-        Worker,
-        fn_constructor_args=(order,),
-        batch_size=None,
-        batch_format="pyarrow",
-        compute=pool,
-        num_cpus=cpus,
-        num_gpus=gpus,
-        # A task waits for its own actor, whose node may never come back: other workers take it.
-        max_task_retries=0,
-    )
+    blocks = ray.from_items(rows, override_num_blocks=-(-len(rows) // per_block))
+    with warnings.catch_warnings():
+        # Of the last argument, which has no successor yet; before 2.64 it is there.
+        warnings.simplefilter("ignore")
+        made = blocks.map_batches(
+            Worker,
+            fn_constructor_args=(order,),
+            batch_size=None,
+            batch_format="pyarrow",
+            compute=pool,
+            num_cpus=cpus,
+            num_gpus=gpus,
+            # A task would wait for its own actor, whose node may never come back: another pass
+            # gives its items to others.
+            max_task_retries=0,
+        )
     yield from made.iter_rows()

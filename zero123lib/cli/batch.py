@@ -346,7 +346,7 @@ def _images() -> Kind:
     return Kind("image", tuple(SUFFIXES))
 
 
-def _here(path: str | Path | None) -> str | None:
+def _here(path: str | None) -> str | None:
     """Return a path as workers find it, whatever folder they are in; other names as they are."""
     return str(Path(path).absolute()) if path is not None and Path(path).exists() else path
 
