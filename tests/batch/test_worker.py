@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from made import Inverted, write_images
 
 from zero123lib._errors import ArgumentError
 from zero123lib.batch import storage, worker
-from zero123lib.batch.cluster import Spread
+from zero123lib.batch.cluster import Spread, cluster
 from zero123lib.batch.items import Item
 from zero123lib.batch.manifest import COLUMNS, Manifest
 from zero123lib.batch.storage import Store, fetched
@@ -179,3 +180,19 @@ def test_workers_are_as_many_as_there_is_room_for() -> None:
         Spread(gpus_per_worker=0.5).most(nodes[:1])
     with pytest.raises(ArgumentError, match="cpus_per_worker: expected at most .* 3, got 4"):
         Spread(cpus_per_worker=4).most(nodes[:1])
+
+
+def test_what_is_no_cluster_is_one_line_and_ray_reports_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ray = pytest.importorskip("ray", reason="ray is not installed")
+    monkeypatch.delenv("RAY_USAGE_STATS_ENABLED", raising=False)
+
+    def absent(address: str, **options: object) -> None:
+        raise ConnectionError(f"nobody at {address}\nnor elsewhere")
+
+    monkeypatch.setattr(ray, "init", absent)
+    expected = "ray: expected the address of a Ray cluster, got 'here:1': nobody at here:1 nor else"
+    with pytest.raises(ArgumentError, match=expected), cluster("here:1"):
+        pass
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,6 +15,7 @@ from typing import Any
 from zero123lib._errors import ArgumentError, RunError, one_line
 from zero123lib._files import held_folder, json_bytes
 from zero123lib._optional import require
+from zero123lib._words import count
 from zero123lib.batch.cluster import Spread, cluster, one_pass
 from zero123lib.batch.items import Item
 from zero123lib.batch.manifest import DONE, FAILED, Manifest
@@ -154,9 +156,8 @@ class _Batch:
 
     def go(self) -> Ended:
         try:
-            with _interruptible():
-                if self.missing:
-                    self._on_cluster()
+            if self.missing:
+                self._on_cluster()
         except KeyboardInterrupt:
             self.ended.interrupted = True
         finally:
@@ -165,14 +166,16 @@ class _Batch:
         return self.ended
 
     def _on_cluster(self) -> None:
-        with cluster(self.spread.ray) as nodes:
+        # Ray takes SIGTERM for itself as it begins.
+        with cluster(self.spread.ray) as nodes, _interruptible():
             gpus = self.spread.gpus(nodes, self.on_cpu)
             room = self.spread.most(nodes, self.on_cpu)
             self.ended.workers = min(room, len(self.missing))
             started, empty, passes = time.perf_counter(), 0, 0
             try:
                 while self.missing:
-                    problem = self._pass(gpus, alone=passes > 0)
+                    alone = passes > 0 or self.order.retries == 0
+                    problem = self._pass(gpus, alone)
                     empty = empty + 1 if problem is not None else 0
                     if empty == _EMPTY_PASSES:
                         raise RunError(one_line(f"no worker could do anything: {problem}"))
@@ -199,7 +202,7 @@ class _Batch:
             self.ended.lost += 1
             if self.tries[name] > self.order.retries:
                 row = row_of(item, self.order, self.tries[name])
-                told = f"its worker was lost {self.tries[name]} times"
+                told = f"its worker was lost {count(self.tries[name], 'time')}"
                 more = {"status": FAILED, "error": told, "outputs": [], "seconds": None}
                 self._take({**row, **more, "scores": None, "worker": None})
         return None
@@ -233,7 +236,10 @@ def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGTERM ends a batch as Ctrl-C does."""
+    """SIGTERM ends a batch as Ctrl-C does, where signals are heard: in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
