@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -122,6 +123,7 @@ def one_pass(
         alone: give a worker one item at a time, so that its loss is of that item.
     """
     ray = require("ray.data", "cluster")
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False

@@ -70,6 +70,7 @@ def run_batch(
     spread: Spread = Spread(),
     retries: int = 2,
     on_cpu: bool = False,
+    begin: Callable[[int], Any] = lambda kept: None,
     tell: Tell = lambda row: None,
 ) -> Ended:
     """Work on all items that the manifest does not have as done.
@@ -84,6 +85,7 @@ def run_batch(
         spread: over which workers.
         retries: attempts after the first one, where another may succeed or a worker was lost.
         on_cpu: whether no GPU is wanted.
+        begin: is told how many an earlier run has done, before the work begins.
         tell: is told every row.
 
     Raises:
@@ -106,6 +108,7 @@ def run_batch(
             work, place, seed, retries, fingerprint(settings), settings.get("model_digest")
         )
         batch = _Batch(items, order, spread, on_cpu, Manifest(store), tell)
+        begin(batch.ended.kept)
         return batch.go()
 
 

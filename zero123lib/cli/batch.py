@@ -77,14 +77,19 @@ class Batch:
         settings = {"verb": verb.name, **settings}
         with tqdm(total=len(items), unit=kind.called, disable=telling.no_bars) as bar:
 
+            def begin(kept: int) -> None:
+                bar.initial = bar.n = kept
+                bar.refresh()
+
             def tell(row: Mapping[str, Any]) -> None:
                 bar.update()
-                if row["error"]:
-                    tqdm.write(f"zero123 batch {verb.name}: {row['error']}", file=sys.stderr)
+                if error := row["error"]:
+                    whose = "" if row["input"] in error else f"{row['input']}: "
+                    tqdm.write(f"zero123 batch {verb.name}: {whose}{error}", file=sys.stderr)
 
             ended = run_batch(
                 items, verb, out, settings, seed=seed, spread=spread, retries=self.retries,
-                on_cpu=on_cpu, tell=tell,
+                on_cpu=on_cpu, begin=begin, tell=tell,
             )  # fmt: skip
         return _tell_end(ended, verb.name, kind.called, out, telling)
 
