@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from tests.ports import free_ports
+
+HERE = Path(__file__).resolve().parent
 
 # Before Ray is imported: nothing is reported to anybody, and a busy machine has its time.
 PATIENCE = {
@@ -30,6 +33,9 @@ def ray_cluster(cpus: Sequence[int]) -> Iterator[tuple[str, list[Any], Any]]:
         The address, the other nodes, and what removes one: ``cluster.remove_node``.
     """
     os.environ.update({name: os.environ.get(name, value) for name, value in PATIENCE.items()})
+    # Where workers find what the tests have them do.
+    places = [str(HERE), str(HERE.parents[1]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, dict.fromkeys(places)))
     from ray.cluster_utils import Cluster
 
     taken = [0]

@@ -123,7 +123,7 @@ def one_pass(
         alone: give a worker one item at a time, so that its loss is of that item.
     """
     ray = require("ray.data", "cluster")
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     context = ray.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
