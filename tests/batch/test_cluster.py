@@ -35,8 +35,8 @@ pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    """A cluster of one node of two cores, beside the driver's."""
+def address(s3_server: str) -> Iterator[str]:
+    """A cluster of one node of two cores, beside the driver's, whose workers know the S3 server."""
     with ray_cluster([2]) as (address, _, _):
         yield address
 
