@@ -152,9 +152,12 @@ class _Batch:
         self.order, self.spread, self.on_cpu = order, spread, on_cpu
         self.manifest, self.tell = manifest, tell
         before = {row["name"] for row in manifest.read("status") if row["status"] == DONE}
-        # By name, what is yet to be done, and attempts that were lost with their workers.
+        # By name, what is yet to be done; how often it was lost with a worker; and how often in a
+        # pass that ended nothing, which is an item's own fault: one that waits for a worker which
+        # another item kills is lost too, and innocent.
         self.missing = {item.name: item for item in items if item.name not in before}
         self.tries = dict.fromkeys(self.missing, 0)
+        self.faults = dict.fromkeys(self.missing, 0)
         self.ended = Ended(len(items), kept=len(items) - len(self.missing))
 
     def go(self) -> Ended:
@@ -200,10 +203,12 @@ class _Batch:
             problem = _cause(error)
         if problem is not None:
             return problem if len(self.missing) == before else None
+        barren = len(self.missing) == before
         for name, item in list(self.missing.items()):
             self.tries[name] += 1
+            self.faults[name] += barren
             self.ended.lost += 1
-            if self.tries[name] > self.order.retries:
+            if self.faults[name] > self.order.retries:
                 row = row_of(item, self.order, self.tries[name])
                 told = f"its worker was lost {count(self.tries[name], 'time')}"
                 more = {"status": FAILED, "error": told, "outputs": [], "seconds": None}

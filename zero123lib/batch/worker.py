@@ -96,11 +96,11 @@ class Worker:
                 if _device_is_lost(error):
                     # For all of the process: Ray starts another one, and the item is tried again.
                     os._exit(1)
-                if isinstance(error, _FINAL) or attempts > self.order.retries:
+                if isinstance(error, _FINAL) or attempts - before > self.order.retries:
                     told = {"status": FAILED, "error": _told(error), "outputs": []}
                     seconds = time.perf_counter() - started
                     return self._row(item, attempts, told | {"seconds": seconds})
-            time.sleep(min(0.1 * 4**attempts, _LONGEST_WAIT_S))
+            time.sleep(min(0.1 * 4 ** (attempts - before), _LONGEST_WAIT_S))
 
     def _attempt(self, item: Item, attempts: int, started: float) -> dict[str, Any]:
         record = self._there_already(item)
