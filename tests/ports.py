@@ -12,11 +12,23 @@ def free_port() -> int:
     It lies below those that systems give to connections (from 32768 on Linux), and each process of
     the tests begins to look at another one.
     """
-    for port in range(20_000 + 5 * os.getpid() % 10_000, 32_000):
+    return free_ports(1)[0]
+
+
+def free_ports(number: int, after: int = 0) -> list[int]:
+    """Return as many such ports.
+
+    Args:
+        after: the last one of an earlier call, whose ports nobody has taken yet.
+    """
+    found: list[int] = []
+    for port in range(max(20_000 + 5 * os.getpid() % 10_000, after + 1), 32_000):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return port
+            found.append(port)
+            if len(found) == number:
+                return found
     raise RuntimeError("no port is free")

@@ -175,6 +175,7 @@ def test_ci_runs_the_tests_that_make_test_runs() -> None:
 
 def test_importing_the_package_loads_no_heavy_stack() -> None:
     heavy = {"torch", "diffusers", "transformers", "open3d", "gradio", "numpy", "PIL"}
+    heavy |= {"ray", "pyarrow", "fsspec"}
     code = f"import sys, zero123lib; print(*sorted({heavy!r} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

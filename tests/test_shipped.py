@@ -77,6 +77,27 @@ JOBS: dict[str, tuple[str, list[str]]] = {
         "mesh.ply renders --views 2 --size 32 --workers 0",
         ["renders/mesh/000.png", "renders/mesh/001.npy"],
     ),
+    "batch views": (
+        "photo.png --azimuth 30 --steps 1 --device cpu --workers 1 --out batch-views",
+        ["batch-views/photo.png/000.png", "batch-views/manifest.parquet"],
+    ),
+    "batch orbit": (
+        "photo.png --count 2 --steps 1 --device cpu --workers 1 --out batch-orbits",
+        ["batch-orbits/photo.png/orbit.gif"],
+    ),
+    "batch reconstruct": (
+        f"photo.png --workers 1 --device cpu --out batch-meshes "
+        f"{' '.join(f'--set {text}' for text in SMALL_RUN)}",
+        ["batch-meshes/photo.png/mesh.glb"],
+    ),
+    "batch render": (
+        "mesh.ply --views 2 --size 32 --workers 1 --out batch-renders",
+        ["batch-renders/mesh.ply/000.png", "batch-renders/mesh.ply/001.npy"],
+    ),
+    "batch evaluate": (
+        "renders --views 1 --steps 1 --device cpu --workers 1 --out batch-scores",
+        ["batch-scores/mesh/report.json"],
+    ),
     "dataset check": ("renders", []),
     "dataset pack": ("renders shards", ["shards"]),
     "train": (

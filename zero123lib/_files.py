@@ -186,6 +186,21 @@ def whole_folder(final: Path) -> Iterator[Path]:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def place_folder(made: Path, final: Path) -> None:
+    """Give a folder its name once all of it is on the disk; what had the name goes.
+
+    Args:
+        made: filled, in a scratch folder of the same disk, where what had the name is left.
+        final: its path to be.
+    """
+    _sync_tree(made)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    if os.path.lexists(final):
+        final.rename(made.with_name(f"{_OLD}{made.name}"))
+    made.rename(final)
+    sync_folder(final.parent)
+
+
 def clear_unfinished(parent: Path) -> None:
     """Remove what a killed process left unfinished, and give back a folder that it had moved."""
     for path in parent.glob(f"{_OLD}*"):

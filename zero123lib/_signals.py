@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -28,14 +29,16 @@ class StopRequest:
 def stop_on_signals(*, second_interrupts: bool = False) -> Iterator[StopRequest]:
     """Note SIGTERM and SIGINT, in place of dying of them, for as long as it lasts.
 
+    Python hears signals in the main thread alone; elsewhere they stay whose they are.
+
     Args:
         second_interrupts: whether a second SIGINT is KeyboardInterrupt. Launchers of several
             processes pass on the one that the terminal has sent already.
     """
     request = StopRequest(second_interrupts)
-    before = {
-        number: signal.signal(number, request._note) for number in (signal.SIGTERM, signal.SIGINT)
-    }
+    here = threading.current_thread() is threading.main_thread()
+    numbers = (signal.SIGTERM, signal.SIGINT) if here else ()
+    before = {number: signal.signal(number, request._note) for number in numbers}
     try:
         yield request
     finally:

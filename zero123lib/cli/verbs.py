@@ -23,6 +23,13 @@ VERBS = {
     "elevation": ("cameras:elevation", "how high the camera of a photo stood"),
     "pose": ("cameras:pose", "where photos of one object were taken from"),
     "reconstruct": ("reconstruct:reconstruct", "from one image to a radiance field and a mesh"),
+    "batch": {
+        "views": ("batch:views", "the views of thousands of images"),
+        "orbit": ("batch:orbit", "the orbits of thousands of images"),
+        "reconstruct": ("batch:reconstruct", "the fields and meshes of thousands of images"),
+        "render": ("batch:render", "training data from thousands of mesh files"),
+        "evaluate": ("batch:evaluate", "measure a model on thousands of objects"),
+    },
     "mesh": {
         "inspect": ("mesh:inspect", "what a mesh is made of, and what is wrong with it"),
         "clean": ("mesh:clean", "repair, smooth and thin a mesh"),
@@ -68,6 +75,7 @@ VERBS = {
     "env": ("env:env", "versions, devices, extras and weights, for bug reports"),
 }
 GROUPS = {
+    "batch": "thousands of files, on this machine or on a Ray cluster, to a disk or S3 or GCS",
     "models": "models by name: list them (as `zero123 models` alone does), fetch one",
     "mesh": "mesh files: inspect, clean, bake, texture, convert, render",
     "dataset": "training data: check it, or pack it into shards",

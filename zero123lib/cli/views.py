@@ -63,7 +63,7 @@ def views(
     given = (azimuth, elevation, radius, preset, sampling.seed)
     up = "elevation" if preset is None else "preset"
     return Making("views", out, source, model, sampling, telling).make(
-        images, lambda camera: _poses(*given), up
+        images, lambda camera: poses_of(*given), up
     )
 
 
@@ -108,13 +108,14 @@ def orbit(
         return making.make(images, lambda camera: around(count, elevation, radius), "elevation")
 
     def on_path(camera: Pose) -> list[RelativePose]:
-        making.path = way = _path(path, start, camera)
+        making.path = way = path_of(path, start, camera)
         return way.sample(count)
 
     return making.make(images, on_path, "path")
 
 
-def _path(name: str, start: RelativePose, camera: Pose) -> CameraPath:
+def path_of(name: str, start: RelativePose, camera: Pose) -> CameraPath:
+    """Return the path of a name or of a transforms.json, for an image's camera."""
     if name in PATH_PRESETS:
         absolute_poses(camera, [start])
         if name == "zoom" and start.radius:
@@ -132,13 +133,14 @@ def _path(name: str, start: RelativePose, camera: Pose) -> CameraPath:
     return way
 
 
-def _poses(
+def poses_of(
     azimuths: list[float] | None,
     elevations: list[float] | None,
     radius: float,
     presets: list[Preset] | None,
     seed: int,
 ) -> list[RelativePose]:
+    """Return the cameras that angles or presets name."""
     if presets is not None:
         for name, angles in (("azimuth", azimuths), ("elevation", elevations)):
             if angles is not None:
