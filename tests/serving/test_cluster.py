@@ -1,0 +1,173 @@
+"""Two replicas, one of which is lost or restarted: every request has its own answer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import httpx
+import pytest
+import torch
+
+from tests.ports import free_port
+from zero123lib.diffusion.apps import load_pipeline
+from zero123lib.serving.answers import Answer
+from zero123lib.serving.api import VIEWS
+from zero123lib.serving.asking import Asking
+from zero123lib.serving.maker import ViewMaker
+
+pytest.importorskip("ray", reason="ray is not installed: the extra `cluster` brings it")
+from ray import serve
+
+from zero123lib.serving.cluster import (
+    APPLICATION,
+    Serving,
+    application,
+    drain,
+    running_replicas,
+    served,
+)
+
+pytestmark = pytest.mark.long
+
+# Answers differ by these two alone.
+CAMERAS, SEEDS = range(-150, 180, 30), range(3)
+WHAT = Serving(partial(load_pipeline, "tiny", "cpu"), replicas=2)
+
+
+def fields(number: int) -> dict[str, str]:
+    camera = CAMERAS[number % len(CAMERAS)]
+    return {"azimuths": str(camera), "seed": str(number % len(SEEDS)), "steps": "1"}
+
+
+@pytest.fixture(scope="module")
+def expected(photo: bytes, maker: ViewMaker) -> Callable[[int], bytes]:
+    """What one process answers, with as many threads as a replica has."""
+    known: dict[tuple, bytes] = {}
+
+    def answer(number: int) -> bytes:
+        asked = fields(number)
+        key = tuple(asked.values())
+        if key not in known:
+            before = torch.get_num_threads()
+            torch.set_num_threads(1)
+            made = maker.make(photo, "photo.png", Asking(**asked), "one process")  # type: ignore[arg-type]
+            torch.set_num_threads(before)
+            assert isinstance(made, Answer)
+            known[key] = made.body
+        return known[key]
+
+    return answer
+
+
+@pytest.fixture
+def client() -> Iterator[httpx.Client]:
+    """Whoever asks, while two replicas serve."""
+    what = replace(WHAT, port=free_port())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")  # of the replicas, which inherit it
+        with served(what):
+            address = f"http://{what.host}:{what.port}"
+            with httpx.Client(base_url=address, timeout=600) as client:
+                yield client
+
+
+def ask(client: httpx.Client, photo: bytes, number: int) -> httpx.Response:
+    return client.post(VIEWS, data=fields(number), files={"image": ("photo.png", photo)})
+
+
+def processes_of_replicas() -> list[int]:
+    """Numbers of the processes, children of this one's Ray."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            name = (place / "cmdline").read_bytes()
+            parents = [int(place.name)]
+            while parents[-1] > 1:
+                stat = (Path("/proc") / str(parents[-1]) / "stat").read_text()
+                parents.append(int(stat.rpartition(")")[2].split()[1]))
+        except (OSError, ProcessLookupError):
+            continue  # gone meanwhile
+        if name.startswith(f"ray::ServeReplica:{APPLICATION}:replicas".encode()):
+            found += [parents[0]] if os.getpid() in parents else []
+    return found
+
+
+def kill_one() -> None:
+    """As when a machine is lost."""
+    os.kill(processes_of_replicas()[0], signal.SIGKILL)
+
+
+def restart_all() -> None:
+    """As when a new version is deployed: each is asked to stop, and another one takes its place."""
+    before = set(processes_of_replicas())
+    serve.run(application(WHAT), name=APPLICATION, route_prefix="/")
+    assert not before & set(processes_of_replicas())
+
+
+def many(
+    client: httpx.Client, photo: bytes, count: int, events: dict[int, Callable[[], None]]
+) -> list[httpx.Response]:
+    """Ask so many times, eight at once; events happen when so many are answered."""
+    answered, others = threading.Semaphore(0), []
+
+    def one(number: int) -> httpx.Response:
+        answer = ask(client, photo, number)
+        answered.release()
+        return answer
+
+    def happen() -> None:
+        for passed in range(1, max(events, default=0) + 1):
+            answered.acquire()
+            if passed in events:
+                events[passed]()
+
+    with ThreadPoolExecutor(9) as pool:
+        others.append(pool.submit(happen))
+        answers = list(pool.map(one, range(count)))
+        others[0].result()
+    return answers
+
+
+def test_none_is_lost_and_none_wrong_when_a_replica_dies_and_the_server_stops(
+    client: httpx.Client, photo: bytes, expected: Callable[[int], bytes]
+) -> None:
+    assert client.get("/readyz").text == "ok" and running_replicas() == 2
+    answers = many(client, photo, 24, {8: kill_one})
+    assert [one.status_code for one in answers] == [200] * 24
+    assert all(one.content == expected(number) for number, one in enumerate(answers))
+    # It is asked to stop while some are at work: these are answered, and others sent elsewhere.
+    with ThreadPoolExecutor(5) as pool:
+        slow = {**fields(0), "steps": "40"}
+        files = {"image": ("photo.png", photo)}
+        begun = [pool.submit(client.post, VIEWS, data=slow, files=files) for _ in range(4)]
+        while "zero123_requests_inside 4.0" not in client.get("/metrics").text:
+            assert not begun[0].done()
+            time.sleep(0.01)
+        stopping = pool.submit(drain)
+        while client.get("/readyz").status_code == 200:
+            time.sleep(0.01)
+        late = ask(client, photo, 0)
+        assert late.status_code == 503 and "retry-after" in late.headers
+        assert client.get("/healthz").text == "ok"
+        assert {one.result().status_code for one in begun} == {200}
+        stopping.result()
+
+
+@pytest.mark.soak
+def test_none_of_a_thousand_is_lost_and_none_wrong(
+    client: httpx.Client, photo: bytes, expected: Callable[[int], bytes]
+) -> None:
+    started = time.monotonic()
+    answers = many(client, photo, 1000, {300: kill_one, 600: restart_all})
+    took = time.monotonic() - started
+    assert [one.status_code for one in answers] == [200] * 1000
+    assert all(one.content == expected(number) for number, one in enumerate(answers))
+    print(f"1,000 requests in {took:.0f} s")
