@@ -244,6 +244,7 @@ def test_openapi_says_what_is_taken_and_given(client: TestClient) -> None:
     form = schema["components"]["schemas"][name]
     assert form["required"] == ["image"] and not form["additionalProperties"]
     assert form["properties"]["steps"]["maximum"] == settings.MAX_STEPS
+    assert form["properties"]["azimuths"]["default"] == "0"
     assert form["properties"]["format"]["enum"] == ["png", "zip", "json"]
     assert all(field.get("description") for field in form["properties"].values())
     answers = post["responses"]

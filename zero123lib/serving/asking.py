@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
 
 from fastapi import File, UploadFile
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo
+from pydantic_core import core_schema
 
 from zero123lib._choices import Speed, Upscale
 from zero123lib._errors import ArgumentError
@@ -17,9 +19,29 @@ from zero123lib.views.poses import RelativePose
 Format = Literal["png", "zip", "json"]
 
 
-def _field(check: Callable[[Any], Any], about: str, **schema: Any) -> Any:
-    """Return a field's type: what checks it, and what OpenAPI says of it."""
-    return Annotated[Any, BeforeValidator(check), WithJsonSchema(schema), Field(description=about)]
+@dataclass(frozen=True)
+class Checked:
+    """Checks a field in place of pydantic, whose complaints are not the app's.
+
+    Attributes:
+        check: takes the field's name and what came; gives the value, or raises ArgumentError.
+        schema: that OpenAPI shows.
+    """
+
+    check: Callable[[str, Any], Any]
+    schema: dict[str, Any]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        """Have pydantic call the check alone."""
+
+        def check(value: Any, info: ValidationInfo) -> Any:
+            return self.check(str(info.field_name), value)
+
+        return core_schema.with_info_plain_validator_function(check)
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
+        """Return the schema as it is."""
+        return dict(self.schema)
 
 
 def _plain(text: Any) -> Any:
@@ -32,43 +54,47 @@ def _plain(text: Any) -> Any:
     return text
 
 
-def _number(name: str, low: float, high: float, about: str) -> Any:
-    def check(text: Any) -> float:
+def _number(low: float, high: float) -> Checked:
+    def check(name: str, text: Any) -> float:
         return inputs.number(name, _plain(text), low, high)
 
-    return _field(check, about, type="number", minimum=low, maximum=high)
+    return Checked(check, {"type": "number", "minimum": low, "maximum": high})
 
 
-def _whole(name: str, low: int, high: int, about: str) -> Any:
-    def check(text: Any) -> int:
+def _whole(low: int, high: int) -> Checked:
+    def check(name: str, text: Any) -> int:
         return inputs.whole(name, _plain(text), low, high)
 
-    return _field(check, about, type="integer", minimum=low, maximum=high)
+    return Checked(check, {"type": "integer", "minimum": low, "maximum": high})
 
 
-def _choice(name: str, choices: Any, about: str) -> Any:
+def _choice(choices: Any) -> Checked:
     known = list(get_args(choices))
 
-    def check(text: Any) -> Any:
+    def check(name: str, text: Any) -> Any:
         return inputs.one_of(name, _plain(text) if _plain(text) in known else text, known)
 
-    return _field(check, about, enum=known)
+    return Checked(check, {"enum": known})
 
 
-def _truth(name: str, about: str) -> Any:
+def _truth() -> Checked:
     words = {"true": True, "false": False}
 
-    def check(text: Any) -> bool:
+    def check(name: str, text: Any) -> bool:
         return inputs.truth(name, words.get(text, text) if isinstance(text, str) else text)
 
-    return _field(check, about, type="boolean")
+    return Checked(check, {"type": "boolean"})
 
 
-def _numbers(name: str, low: float, high: float, unit: str, about: str) -> Any:
-    def check(text: Any) -> list[float]:
+def _numbers(low: float, high: float, unit: str = "") -> Checked:
+    def check(name: str, text: Any) -> list[float]:
         return inputs.numbers(name, text, low, high, unit)
 
-    return _field(check, about, type="string", examples=["0", "0, 45, 90"])
+    return Checked(check, {"type": "string", "examples": ["0", "0, 45, 90"]})
+
+
+def _about(text: str, **schema: Any) -> Any:
+    return Field(description=text, json_schema_extra=schema or None)
 
 
 class Asking(BaseModel):
@@ -76,39 +102,59 @@ class Asking(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    azimuths: _numbers(
-        "azimuths", -360, 360, "degrees", "Degrees to the right of the image's camera, with commas."
-    ) = [0.0]
-    elevations: _numbers(
-        "elevations", -90, 90, "degrees", "Degrees above the image's camera: one, or one for each."
-    ) = [0.0]
-    zooms: _numbers(
-        "zooms",
-        -settings.MAX_ZOOM,
-        settings.MAX_ZOOM,
-        "",
-        "Distance to add, positive is farther: one, or one for each.",
-    ) = [0.0]
-    seed: _whole("seed", 0, settings.MAX_SEED, "Of the noise: the same gives the same views.") = 0
-    seeds: _whole("seeds", 1, settings.MAX_SEEDS, "How many seeds, from the first one on.") = 1
-    steps: _whole("steps", 1, settings.MAX_STEPS, "Denoising steps; the model's own number.") = None
-    guidance_scale: _number(
-        "guidance_scale", 0.0, settings.MAX_GUIDANCE, "1 is no guidance; the model's own."
-    ) = None
-    input_elevation: _number(
-        "input_elevation", -90.0, 90.0, "Of the image's camera, for a model that asks for it."
-    ) = None
-    foreground_ratio: _number(
-        "foreground_ratio", settings.MIN_RATIO, 1.0, "Object's size in the frame; the model's own."
-    ) = None
-    recentre: _truth("recentre", "Put the object in the middle at that size.") = True
-    method: _choice("method", CutOutMethod, "How the object is cut out.") = "auto"
-    transparent: _truth("transparent", "Take the white background away.") = False
-    upscale: _choice("upscale", Upscale, "How many times the views are enlarged.") = 1
-    speed: _choice("speed", Speed, "What is left out to save time; exact leaves out nothing.") = (
-        "exact"
-    )
-    format: _choice("format", Format, "png of one view; zip or json of any number.") = "png"
+    azimuths: Annotated[
+        list[float],
+        _numbers(-360, 360, "degrees"),
+        _about("Degrees to the right of the image's camera, with commas between.", default="0"),
+    ] = [0.0]
+    elevations: Annotated[
+        list[float],
+        _numbers(-90, 90, "degrees"),
+        _about("Degrees above the image's camera: one, or one for each camera.", default="0"),
+    ] = [0.0]
+    zooms: Annotated[
+        list[float],
+        _numbers(-settings.MAX_ZOOM, settings.MAX_ZOOM),
+        _about("Distance to add, positive is farther: one, or one for each camera.", default="0"),
+    ] = [0.0]
+    seed: Annotated[
+        int, _whole(0, settings.MAX_SEED), _about("Of the noise: the same gives the same views.")
+    ] = 0
+    seeds: Annotated[
+        int, _whole(1, settings.MAX_SEEDS), _about("How many seeds, from the first one on.")
+    ] = 1
+    steps: Annotated[
+        int | None,
+        _whole(1, settings.MAX_STEPS),
+        _about("Denoising steps; the model's own number."),
+    ] = None
+    guidance_scale: Annotated[
+        float | None,
+        _number(0.0, settings.MAX_GUIDANCE),
+        _about("How closely to follow the image; 1 is no guidance; the model's own."),
+    ] = None
+    input_elevation: Annotated[
+        float | None,
+        _number(-90.0, 90.0),
+        _about("Of the image's camera, degrees, for a model that asks for it."),
+    ] = None
+    foreground_ratio: Annotated[
+        float | None,
+        _number(settings.MIN_RATIO, 1.0),
+        _about("Longest side of the object over the image's; the model's own."),
+    ] = None
+    recentre: Annotated[bool, _truth(), _about("Put the object in the middle at that size.")] = True
+    method: Annotated[str, _choice(CutOutMethod), _about("How the object is cut out.")] = "auto"
+    transparent: Annotated[bool, _truth(), _about("Take the white background away.")] = False
+    upscale: Annotated[
+        Upscale, _choice(Upscale), _about("How many times the views are enlarged.")
+    ] = 1
+    speed: Annotated[
+        Speed, _choice(Speed), _about("What is left out to save time; exact leaves out nothing.")
+    ] = "exact"
+    format: Annotated[
+        Format, _choice(Format), _about("A png of one view; zip or json of any number.")
+    ] = "png"
 
     def poses(self) -> list[RelativePose]:
         """Return the cameras, one for each azimuth, elevation and zoom.

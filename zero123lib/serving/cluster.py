@@ -21,7 +21,7 @@ from ray import serve
 from ray.exceptions import RayActorError, RayError
 from ray.serve.handle import DeploymentHandle
 
-from zero123lib._errors import ArgumentError, RunError
+from zero123lib._errors import ArgumentError, RunError, one_line
 from zero123lib.app.settings import MAX_SESSIONS
 from zero123lib.serving.answers import Answer, Refusal
 from zero123lib.serving.api import build
@@ -44,6 +44,8 @@ TRIES = 4
 PAGE_REQUESTS = 4 * MAX_SESSIONS
 # A replica that stops, and the whole server, finish what they have in so many seconds.
 DRAIN_S = 120.0
+# Open pages hold on to their streams of events for ever.
+PAGE_DRAIN_S = 15.0
 # Of a Ray that is started here: what is on the way between front and replicas.
 _STORE_BYTES = 512 * 2**20
 
@@ -196,7 +198,7 @@ def page_application(what: Serving) -> serve.Application:
             name=PAGE,
             num_replicas=1,  # a visitor's session is there
             max_ongoing_requests=PAGE_REQUESTS,
-            graceful_shutdown_timeout_s=DRAIN_S,
+            graceful_shutdown_timeout_s=PAGE_DRAIN_S,
             ray_actor_options={"num_cpus": 0, "num_gpus": what.gpus_per_replica},
         )
         .bind(serve.get_deployment_handle(REPLICAS, APPLICATION), what)
@@ -209,35 +211,40 @@ def served(what: Serving) -> Iterator[None]:
 
     Raises:
         ArgumentError: there is no such cluster, or too little of it.
-        RunError: the replicas do not come up.
+        RunError: Ray or the replicas do not start.
     """
-    options: Any = {"enable_access_log": False}
     connect(what)
     try:
-        serve.start(http_options={"host": what.host, "port": what.port}, logging_config=options)
-        try:
-            serve.run(application(what), name=APPLICATION, route_prefix="/", logging_config=options)
-            if what.page:
-                serve.run(
-                    page_application(what),
-                    name=PAGE,
-                    route_prefix=f"/{PAGE}",
-                    logging_config=options,
-                )
-        except RuntimeError as error:
-            lines = str(error).strip().splitlines() or ["?"]
-            raise RunError(f"the replicas do not start: {lines[0]} {lines[-1]}") from error
+        start(what)
         try:
             yield
         finally:
             drain()
-            if what.page:
-                serve.delete(PAGE)
-            serve.delete(APPLICATION)
     finally:
-        if what.address is None:
-            serve.shutdown()
-        ray.shutdown()
+        stop(what)
+
+
+def start(what: Serving) -> None:
+    """Have Ray Serve run the application, and the page's."""
+    options: Any = {"enable_access_log": False}
+    serve.start(http_options={"host": what.host, "port": what.port}, logging_config=options)
+    try:
+        serve.run(application(what), name=APPLICATION, route_prefix="/", logging_config=options)
+        if what.page:
+            page = page_application(what)
+            serve.run(page, name=PAGE, route_prefix=f"/{PAGE}", logging_config=options)
+    except RuntimeError as error:
+        raise RunError(f"the replicas do not start: {one_line(str(error).strip())}") from error
+
+
+def stop(what: Serving) -> None:
+    """Take from Ray what `start` gave it, and end a Ray that was started here."""
+    if what.address is None:
+        serve.shutdown()
+    else:
+        for name in serve.status().applications.keys() & {PAGE, APPLICATION}:
+            serve.delete(name)
+    ray.shutdown()
 
 
 def drain() -> None:
