@@ -19,6 +19,7 @@ import ray
 from fastapi import FastAPI
 from ray import serve
 from ray.exceptions import RayActorError, RayError
+from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from zero123lib._errors import ArgumentError, RunError, one_line
@@ -48,6 +49,8 @@ DRAIN_S = 120.0
 PAGE_DRAIN_S = 15.0
 # Of a Ray that is started here: what is on the way between front and replicas.
 _STORE_BYTES = 512 * 2**20
+
+NONE_READY = "No replica is ready. Try again in a while."
 
 _logger = logging.getLogger("zero123lib.serving")
 
@@ -117,6 +120,8 @@ class Front:
             except RayActorError:
                 self._metrics.again.inc()
                 _logger.warning("request %s is made again: its replica was lost", number)
+            except DeploymentUnavailableError:
+                return Refusal(503, NONE_READY)
         return Refusal(502, f"{TRIES} replicas were lost while they made this.")
 
     async def ready(self) -> str | None:
@@ -125,7 +130,7 @@ class Front:
             found = await asyncio.to_thread(running_replicas)
         except RayError:
             return "The cluster does not answer."
-        return None if found else "No replica is ready."
+        return None if found else NONE_READY
 
     async def drain(self, patience_s: float) -> int:
         """Take no more requests, and finish those that are there; how many are left in the end."""
@@ -162,8 +167,8 @@ class Page:
 def running_replicas() -> int:
     """Count the replicas that take requests."""
     application = serve.status().applications.get(APPLICATION)
-    states = application.deployments[REPLICAS].replica_states if application else {}
-    return states.get("RUNNING", 0)
+    replicas = application.deployments.get(REPLICAS) if application else None
+    return replicas.replica_states.get("RUNNING", 0) if replicas else 0
 
 
 def application(what: Serving) -> serve.Application:
