@@ -263,6 +263,8 @@ def drain() -> None:
 def connect(what: Serving) -> None:
     """Connect to the cluster, or start one of this machine alone; usage reports stay off."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray's workers have niceness 15, behind all else on a machine; but somebody waits for replicas.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     if what.address is None:
         cores = max(os.cpu_count() or 1, what.cpus_per_replica * what.replicas)
         ray.init(
