@@ -83,7 +83,7 @@ def test_what_is_copied_is_sent_and_nothing_else_is() -> None:
         assert any(fnmatch.fnmatch(name, pattern) for pattern in kept_out)
 
 
-def test_the_programs_in_the_dockerfile_are_python(tmp_path: Path) -> None:
+def test_the_programs_in_the_dockerfile_are_python() -> None:
     """The one that lists requirements is run on this pyproject.toml, the other one is parsed."""
     (lists,) = [line for line in instructions("RUN") if "tomllib" in line]
     code = lists.split('"')[1].replace("\\\n", " ")

@@ -141,7 +141,8 @@ def test_what_is_too_large_or_too_slow_is_refused(
     scope = {
         "type": "http", "method": "POST", "path": VIEWS, "headers": headers, "query_string": b"",
     }  # fmt: skip
-    asyncio.run(client.app(scope, never, send))  # type: ignore[operator]
+    app: Any = client.app
+    asyncio.run(app(scope, never, send))
     assert sent[0]["status"] == 408 and b"Expected all of it in" in sent[1]["body"]
     assert told(client)["zero123_errors_total", "slow_body"] == 1
     assert desk.inside == 0

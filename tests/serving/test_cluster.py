@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -53,12 +54,12 @@ def expected(photo: bytes, maker: ViewMaker) -> Callable[[int], bytes]:
     known: dict[tuple, bytes] = {}
 
     def answer(number: int) -> bytes:
-        asked = fields(number)
+        asked: dict[str, Any] = dict(fields(number))
         key = tuple(asked.values())
         if key not in known:
             before = torch.get_num_threads()
             torch.set_num_threads(1)
-            made = maker.make(photo, "photo.png", Asking(**asked), "one process")  # type: ignore[arg-type]
+            made = maker.make(photo, "photo.png", Asking(**asked), "one process")
             torch.set_num_threads(before)
             assert isinstance(made, Answer)
             known[key] = made.body

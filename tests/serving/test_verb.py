@@ -100,9 +100,10 @@ def test_reports_of_usage_stay_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster.ray, "init", lambda **options: started.update(options))
     monkeypatch.setattr(cluster.ray, "cluster_resources", lambda: {"CPU": 2.0})
     monkeypatch.setattr(cluster.ray, "shutdown", lambda: None)
-    cluster.connect(cluster.Serving(lambda: None))  # type: ignore[arg-type, return-value]
+    nothing: Any = None
+    cluster.connect(cluster.Serving(nothing))
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0" and not started["include_dashboard"]
-    wanting = cluster.Serving(lambda: None, replicas=2, gpus_per_replica=0.5)  # type: ignore[arg-type, return-value]
+    wanting = cluster.Serving(nothing, replicas=2, gpus_per_replica=0.5)
     with pytest.raises(ValueError, match=r"gpus_per_replica: expected 0 GPUs in all at most"):
         cluster.connect(wanting)
 

@@ -102,7 +102,7 @@ class Front:
     """The HTTP API, over a handle of the replicas."""
 
     def __init__(self, replicas: DeploymentHandle, at_once: int, places: int) -> None:
-        self._replicas = replicas
+        self._replicas: Any = replicas  # its methods are the replicas' own
         self._desk = Desk(at_once, places)
         self._metrics = Metrics(self._desk)
 
@@ -141,7 +141,7 @@ class Page:
     """The app's page, over a handle of the replicas."""
 
     def __init__(self, replicas: DeploymentHandle, what: Serving) -> None:
-        self._replicas = replicas.options(stream=True)
+        self._replicas: Any = replicas.options(stream=True)
         self._what = what
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -154,7 +154,6 @@ class Page:
 
     def sample(self, model: str, prepared: Prepared, what: Sampling) -> Iterator[Shown]:
         """Have a replica sample views; another one, where the first is lost."""
-
         for _ in range(TRIES):
             try:
                 yield from self._replicas.sample.remote(prepared, what)
@@ -254,7 +253,7 @@ def stop(what: Serving) -> None:
 
 def drain() -> None:
     """Take no more requests, and wait until those that came are answered."""
-    front = serve.get_deployment_handle(FRONT, APPLICATION)
+    front: Any = serve.get_deployment_handle(FRONT, APPLICATION)
     left = front.drain.remote(DRAIN_S).result()
     if left:
         _logger.warning("%d requests were not finished in %g s", left, DRAIN_S)
