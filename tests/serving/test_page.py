@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import socket
-import threading
+import io
+import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import uvicorn
-from gradio_client import Client, handle_file
+from fastapi.testclient import TestClient
 from PIL import Image
 
 from zero123lib.app.sampling import Elsewhere, Sampling, Shown
@@ -20,35 +17,14 @@ from zero123lib.serving.maker import ViewMaker
 from zero123lib.serving.page import page
 from zero123lib.views.images import Prepared
 
+# What Ray Serve tells as `root_path`, while the path is whole.
 PREFIX = "/page"
-
-
-@contextmanager
-def listening(app: Any) -> Iterator[str]:
-    """Serve below a prefix as Ray Serve does: `root_path` tells it, and the path is whole."""
-
-    async def below(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "lifespan":
-            scope = {**scope, "root_path": PREFIX}
-        await app(scope, receive, send)
-
-    with socket.socket() as place:
-        place.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(below, log_level="error", lifespan="on"))
-        thread = threading.Thread(target=server.run, args=([place],))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{place.getsockname()[1]}{PREFIX}/"
-        finally:
-            server.should_exit = server.force_exit = True
-            thread.join()
 
 
 def test_a_visitors_views_are_made_elsewhere(
     maker: ViewMaker, photo: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "gradio"))
-    (tmp_path / "photo.png").write_bytes(photo)
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     asked: list[Sampling] = []
 
     def sample(model: str, prepared: Prepared, what: Sampling) -> Iterator[Shown]:
@@ -57,11 +33,20 @@ def test_a_visitors_views_are_made_elsewhere(
             images = shown.images and [image.convert("L").convert("RGB") for image in shown.images]
             yield Shown(shown.step, shown.total, images)
 
-    with listening(page(maker.pipe, Elsewhere(sample, at_once=2), 8)) as address:
-        client = Client(address, verbose=False)
-        view, caption = client.predict(
-            handle_file(tmp_path / "photo.png"), 10, 45, api_name="/preview"
-        )
-    pixels = np.asarray(Image.open(view).convert("RGB"))
+    app = page(maker.pipe, Elsewhere(sample, at_once=2), 8)
+    with TestClient(app, root_path=PREFIX) as client:
+        assert "gradio" in client.get(f"{PREFIX}/").text
+        place = f"{PREFIX}/gradio_api"
+        (path,) = client.post(f"{place}/upload", files={"files": ("photo.png", photo)}).json()
+        image = {"path": path, "meta": {"_type": "gradio.FileData"}}
+        data = [image, 10, 45, 0, None, 0, None, None, True, "auto", None]
+        begun = client.post(f"{place}/call/preview", json={"data": data}).json()
+        told = client.get(f"{place}/call/preview/{begun['event_id']}").text
+        assert "event: complete" in told, told
+        view, caption = json.loads(told.rpartition("data: ")[2])
+        assert view["url"].startswith(f"http://testserver{place}/file=")
+        pixels = np.asarray(Image.open(io.BytesIO(client.get(view["url"]).content)).convert("RGB"))
+        refused = client.post(f"{place}/call/preview", json={"data": [{"path": "http://x/y"}]})
+        assert refused.status_code == 403
     assert np.ptp(pixels, axis=-1).max() < 20, "the grey one, which only they make"
     assert [one.poses[0].azimuth_deg for one in asked] == [45.0] and "tiny" in caption

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
 
 from fastapi import File, UploadFile
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo
-from pydantic_core import core_schema
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationInfo
 
 from zero123lib._choices import Speed, Upscale
 from zero123lib._errors import ArgumentError
@@ -31,13 +30,13 @@ class Checked:
     check: Callable[[str, Any], Any]
     schema: dict[str, Any]
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
         """Have pydantic call the check alone."""
 
         def check(value: Any, info: ValidationInfo) -> Any:
             return self.check(str(info.field_name), value)
 
-        return core_schema.with_info_plain_validator_function(check)
+        return PlainValidator(check).__get_pydantic_core_schema__(source, handler)
 
     def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
         """Return the schema as it is."""
