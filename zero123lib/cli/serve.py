@@ -69,7 +69,8 @@ def serve(
         if find_spec(package) is None:
             message = f"{package} is not installed: pip install 'zero123lib[app,{extra}]'"
             raise MissingExtraError(message)
-    check_place(host, port)
+    if ray is None:  # a cluster's own may listen already
+        check_place(host, port)
     Model(model, Reading(encoding, original_config), device).check()
     from zero123lib.diffusion.apps import load_pipeline
     from zero123lib.diffusion.devices import pick_device
