@@ -109,7 +109,7 @@ def processes_of_replicas() -> list[int]:
                 parents.append(int(stat.rpartition(")")[2].split()[1]))
         except (OSError, ProcessLookupError):
             continue  # gone meanwhile
-        if name.startswith(f"ray::ServeReplica:{APPLICATION}:replicas".encode()):
+        if name.startswith(b"ray::") and f"ServeReplica:{APPLICATION}:replicas".encode() in name:
             found += [parents[0]] if os.getpid() in parents else []
     return found
 
