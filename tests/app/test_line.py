@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event
+from threading import Barrier, Event
 
 import pytest
 from gradio_client import Client, handle_file
@@ -74,6 +74,23 @@ def test_whoever_waits_is_told_how_many_go_first_and_too_many_are_sent_away() ->
         list(steps)
     with at.join() as third:
         assert list(third.wait()) == []
+
+
+def test_as_many_orders_are_worked_at_as_there_are_models() -> None:
+    """Each of the first two slices ends once both have begun; the third order has to wait."""
+    at, both = Line(1, at_once=2), Barrier(2)
+
+    def together() -> Iterator[None]:
+        both.wait(60)
+        yield
+
+    with at.join() as first, at.join() as second, at.join() as third:
+        assert (at.ahead(first), at.ahead(second), at.ahead(third)) == (0, 0, 1)
+        with pytest.raises(BusyError, match="busy: 1 wait already"):
+            at.join()
+        with ThreadPoolExecutor(2) as pool:
+            ends = [pool.submit(list, order.slices(together())) for order in (first, second)]
+            assert [end.result() for end in ends] == [[None], [None]]
 
 
 def test_whoever_goes_away_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

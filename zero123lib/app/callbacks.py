@@ -23,6 +23,7 @@ from zero123lib.app import inputs, preparing, settings
 from zero123lib.app.guard import failed
 from zero123lib.app.line import BusyError
 from zero123lib.app.model_cache import ModelCache
+from zero123lib.app.sampling import Elsewhere
 from zero123lib.app.sessions import Session
 from zero123lib.app.view_service import ViewService, checked_pose, preview_steps
 from zero123lib.app.words import shown
@@ -37,9 +38,14 @@ RANDOM_AT_LEAST_DEG = 40.0
 class Actions:
     """The endpoints over the models of a model_cache."""
 
-    def __init__(self, model_cache: ModelCache, places: int = settings.MAX_WAITING) -> None:
+    def __init__(
+        self,
+        model_cache: ModelCache,
+        places: int = settings.MAX_WAITING,
+        elsewhere: Elsewhere | None = None,
+    ) -> None:
         self.model_cache = model_cache
-        self.view_service = ViewService(model_cache, places)
+        self.view_service = ViewService(model_cache, places, elsewhere)
 
     def prepare(
         self,

@@ -29,6 +29,9 @@ Send = Callable[[Message], Awaitable[None]]
 # Development aids and fetchers of Gradio's.
 _CLOSED = ("/proxy=", "/vibe-", "/undo-vibe-edit", "/dev/", "/profiling", "/monitoring", "/runs/")
 
+# The key of a scope's state that holds the number of a request, where it has one.
+REQUEST_ID = "request_id"
+
 _logger = logging.getLogger("zero123lib.app.guard")
 
 
@@ -41,10 +44,19 @@ class Refused(Exception):
 
 
 class Guard:
-    """An ASGI middleware around Gradio's app."""
+    """An ASGI middleware around Gradio's app, or another one.
 
-    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
-        self.app = app
+    Args:
+        app: what is guarded.
+        uploads: how the paths end whose bodies may hold an image.
+    """
+
+    def __init__(
+        self,
+        app: Callable[[Scope, Receive, Send], Awaitable[None]],
+        uploads: tuple[str, ...] = ("/upload",),
+    ) -> None:
+        self.app, self.uploads = app, uploads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or pass on with a bound on the body and an eye on the answer."""
@@ -55,7 +67,7 @@ class Guard:
         if is_closed(path):
             await refuse(scope, send, 403, "Not served here.")
             return
-        most = MAX_UPLOAD_BYTES if path.rstrip("/").endswith("/upload") else MAX_BODY_BYTES
+        most = MAX_UPLOAD_BYTES if path.rstrip("/").endswith(self.uploads) else MAX_BODY_BYTES
         length = dict(scope["headers"]).get(b"content-length", b"0")
         if not length.isdigit() or int(length) > most:
             await drained(receive, most)
@@ -71,16 +83,27 @@ class Guard:
                 await refuse(scope, send, 403, "image: expected an uploaded file, got an address")
                 return
             receive = replayed(body, receive)
+        await self._pass_on(scope, bounded(receive, most), send)
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Have the app answer; a body that breaks off, and a fault, are answered here."""
         answered = gone = False
+        refused: Refused | None = None
 
         async def heard() -> Message:
-            nonlocal gone
-            message = await receive()
+            nonlocal gone, refused
+            try:
+                message = await receive()
+            except Refused as error:
+                refused = error
+                raise
             gone = gone or message["type"] == "http.disconnect"
             return message
 
         async def watched(message: Message) -> None:
             nonlocal answered
+            if refused is not None and not answered:
+                return  # FastAPI makes an answer of its own of what a body raises
             if message["type"] == "http.response.start":
                 answered = True
                 if message["status"] >= 400 and message["status"] != 404:
@@ -88,17 +111,18 @@ class Guard:
             await send(message)
 
         try:
-            await self.app(scope, bounded(heard, most), watched)
-        except Refused as error:
-            if not answered:
-                await refuse(scope, send, error.status, error.detail)
+            await self.app(scope, heard, watched)
         except Exception:
-            if gone:  # whoever asked, in the middle of it
+            if refused is not None:
+                pass  # told below
+            elif gone:  # whoever asked, in the middle of it
                 _logger.warning("left: %s %r", scope["method"], scope["path"][:200])
-                return
-            said = failed(scope["path"][:200])
-            if not answered:
-                await refuse(scope, send, 500, said)
+            else:
+                said = failed(scope["path"][:200], scope.get("state", {}).get(REQUEST_ID))
+                if not answered:
+                    await refuse(scope, send, 500, said)
+        if refused is not None and not answered:
+            await refuse(scope, send, refused.status, refused.detail)
 
 
 def is_closed(path: str) -> bool:
@@ -182,9 +206,14 @@ def names_address(body: bytes) -> bool:
     return False
 
 
-def failed(what: str) -> str:
-    """Log the exception that is being handled, and return what to tell of it: its number alone."""
-    number = secrets.token_hex(4)
+def failed(what: str, number: str | None = None) -> str:
+    """Log the exception that is being handled, and return what to tell of it: its number alone.
+
+    Args:
+        what: was asked.
+        number: of the request, where it has one.
+    """
+    number = number or secrets.token_hex(4)
     _logger.exception("request %s failed: %r", number, what)
     return f"The server failed at this. Its log has the reason, under request {number}."
 

@@ -151,7 +151,12 @@ def whole(name: str, value: Any, low: int, high: int) -> int:
 
 
 def azimuths(given: Any) -> list[float]:
-    """Return 1 to `MAX_VIEWS` azimuths: of a list of numbers, or of a text with commas between.
+    """Return 1 to `MAX_VIEWS` azimuths: of a list of numbers, or of a text with commas between."""
+    return numbers("azimuths", given, -360.0, 360.0, "degrees")
+
+
+def numbers(name: str, given: Any, low: float, high: float, unit: str = "") -> list[float]:
+    """Return 1 to `MAX_VIEWS` numbers: of a list, or of a text with commas between.
 
     A comma may follow the last one.
     """
@@ -159,19 +164,19 @@ def azimuths(given: Any) -> list[float]:
     if isinstance(given, str) and not listed[-1].strip():
         listed = listed[:-1]
     if not 1 <= len(listed) <= MAX_VIEWS:
-        raise ArgumentError("azimuths", f"1 to {MAX_VIEWS} numbers", str(len(listed)))
-    return [_azimuth(one) for one in listed]
+        raise ArgumentError(name, f"1 to {MAX_VIEWS} numbers", str(len(listed)))
+    return [number(name, _finite(name, one, unit), low, high) for one in listed]
 
 
-def _azimuth(given: Any) -> float:
+def _finite(name: str, given: Any, unit: str) -> float:
     value = math.nan
     if isinstance(given, str | int | float) and not isinstance(given, bool):
         with suppress(ValueError, OverflowError):
             value = float(given)
     if not math.isfinite(value):
-        expected = "finite numbers of degrees separated by commas"
-        raise ArgumentError("azimuths", expected, short(given))
-    return azimuth("azimuths", value)
+        of = f" of {unit}" if unit else ""
+        raise ArgumentError(name, f"finite numbers{of} separated by commas", short(given))
+    return value
 
 
 def azimuth(name: str, value: Any) -> float:

@@ -22,6 +22,7 @@ from zero123lib.app.result_events import (
     connect_orbit,
     connect_path,
 )
+from zero123lib.app.sampling import Elsewhere
 from zero123lib.app.sessions import Session
 from zero123lib.app.theme import CSS, JS, THEME
 from zero123lib.app.view_events import (
@@ -41,7 +42,10 @@ from zero123lib.diffusion.pipeline import Zero123Pipeline
 
 
 def build(
-    pipe: Zero123Pipeline, options: settings.Options | None = None, device: str = "auto"
+    pipe: Zero123Pipeline,
+    options: settings.Options | None = None,
+    device: str = "auto",
+    elsewhere: Elsewhere | None = None,
 ) -> gr.Blocks:
     """Build the app around a loaded model.
 
@@ -49,10 +53,11 @@ def build(
         pipe: the app's own model.
         options: what the operator decides.
         device: where visitors' models go.
+        elsewhere: makes the views in place of the models here, if anything does.
     """
     options = options or settings.Options()
     model_cache = ModelCache(pipe, partial(load_pipeline, device=device), options.models, about)
-    actions = Actions(model_cache, options.max_queue)
+    actions = Actions(model_cache, options.max_queue, elsewhere)
     blocks = gr.Blocks(
         title="zero123lib", analytics_enabled=False, delete_cache=settings.DELETE_CACHE_S
     )

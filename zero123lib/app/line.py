@@ -1,4 +1,4 @@
-"""Who goes first: orders for one model or one GPU, in line; interactive ones before long ones.
+"""Who goes first: orders for a model or some, in line; interactive ones before long ones.
 
 An order is worked at in slices and holds nothing between them, so that a visitor who has gone holds
 up nobody. Whoever waits can be told how many go first.
@@ -63,7 +63,7 @@ class Order:
                 time.sleep(_LOOK_EVERY_S)
 
     def slices(self, work: Iterable[Slice]) -> Iterator[Slice]:
-        """Yield what `work` does, each of its items made while nobody else's is."""
+        """Yield what `work` does, each of its items made in a turn of its own."""
         steps = iter(work)
         try:
             while True:
@@ -83,12 +83,13 @@ class Line:
 
     Args:
         places: how many may wait; the next one is told that the app is busy.
+        at_once: how many are worked at together: one for each model.
     """
 
-    def __init__(self, places: int) -> None:
-        self._places = places
+    def __init__(self, places: int, at_once: int = 1) -> None:
+        self._places, self._at_once = places, at_once
         self._orders: list[Order] = []
-        self._holder: Order | None = None
+        self._holders: list[Order] = []
         self._tickets = count()
         self._changed = Condition()
 
@@ -99,7 +100,7 @@ class Line:
             BusyError: there is none left.
         """
         with self._changed:
-            waiting = len(self._there()) - 1
+            waiting = len(self._there()) - self._at_once
             if waiting >= self._places:
                 raise BusyError(f"The app is busy: {waiting} wait already. Try again in a while.")
             order = Order(self, interactive, next(self._tickets))
@@ -116,10 +117,10 @@ class Line:
             self._changed.notify_all()
 
     def ahead(self, order: Order) -> int:
-        """Count those that go first, and the one that is being worked at."""
+        """Count those that go first, and those that are being worked at."""
         with self._changed:
             order.seen = time.monotonic()
-            return len({*self._before(order), *([self._holder] if self._holder else [])} - {order})
+            return self._too_many(order)
 
     @contextmanager
     def turn(self, order: Order) -> Iterator[None]:
@@ -127,17 +128,18 @@ class Line:
         with self._changed:
             order.waits = True
             try:
-                while self._holder is not None or self._before(order):
+                while self._too_many(order):
                     self._changed.wait(_LOOK_EVERY_S)
             finally:
                 order.waits = False
                 order.seen = time.monotonic()
-            self._holder = order
+            self._holders.append(order)
         try:
             yield
         finally:
             with self._changed:
-                self._holder, order.passed, order.seen = None, 0, time.monotonic()
+                self._holders.remove(order)
+                order.passed, order.seen = 0, time.monotonic()
                 self._changed.notify_all()
 
     def _there(self) -> list[Order]:
@@ -146,8 +148,10 @@ class Line:
         return [
             one
             for one in self._orders
-            if one is self._holder or one.waits or now - one.seen < GRACE_S
+            if one in self._holders or one.waits or now - one.seen < GRACE_S
         ]
 
-    def _before(self, order: Order) -> list[Order]:
-        return [one for one in self._there() if one.rank < order.rank]
+    def _too_many(self, order: Order) -> int:
+        """Count how many there are too many before an order for it to have its turn."""
+        before = [one for one in self._there() if one.rank < order.rank]
+        return max(0, len({*before, *self._holders} - {order}) - self._at_once + 1)

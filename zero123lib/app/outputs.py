@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -118,7 +118,7 @@ def write(made: Made, folder: Path) -> dict[str, Path]:
     return {**paths, **{kind: folder / name for kind, name in shown.items()}}
 
 
-def write_zip(path: Path, files: dict[str, bytes], others: Sequence[Path] = ()) -> None:
+def write_zip(path: Path | BinaryIO, files: dict[str, bytes], others: Sequence[Path] = ()) -> None:
     """Write a zip of contents by name, and of files by theirs."""
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in files.items():

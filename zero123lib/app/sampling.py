@@ -70,6 +70,19 @@ class Shown:
 Sampler = Callable[[str, Prepared, Sampling], Iterator[Shown]]
 
 
+@dataclass(frozen=True)
+class Elsewhere:
+    """Says that views are made by other processes.
+
+    Attributes:
+        sample: has them made.
+        at_once: how many requests they work at together.
+    """
+
+    sample: Sampler
+    at_once: int
+
+
 def make_sampler(model_cache: ModelCache) -> Sampler:
     """Make the generator of images over the models of a model_cache; the last it gives is final."""
 

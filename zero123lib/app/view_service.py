@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -15,7 +15,7 @@ from zero123lib._choices import Sampler, Speed, Upscale
 from zero123lib.app import inputs, outputs, preparing, settings
 from zero123lib.app.line import Line
 from zero123lib.app.model_cache import ModelCache
-from zero123lib.app.sampling import Sampling, make_noticer, make_sampler
+from zero123lib.app.sampling import Elsewhere, Sampling, make_noticer, make_sampler
 from zero123lib.app.sessions import Session
 from zero123lib.app.words import shown
 from zero123lib.diffusion.apps import (
@@ -57,12 +57,23 @@ class Asked:
 
 
 class ViewService:
-    """Views of checked requests, over the models of a model_cache."""
+    """Views of checked requests, over the models of a model_cache.
 
-    def __init__(self, model_cache: ModelCache, places: int = settings.MAX_WAITING) -> None:
+    Args:
+        model_cache: the models.
+        places: requests that may wait.
+        elsewhere: samples in place of the models here, so many requests at once.
+    """
+
+    def __init__(
+        self,
+        model_cache: ModelCache,
+        places: int = settings.MAX_WAITING,
+        elsewhere: Elsewhere | None = None,
+    ) -> None:
         self.model_cache = model_cache
-        self.sample = make_sampler(model_cache)
-        self.line = Line(places)
+        self.sample = make_sampler(model_cache) if elsewhere is None else elsewhere.sample
+        self.line = Line(places, 1 if elsewhere is None else elsewhere.at_once)
         self._ask_notice = make_noticer(model_cache)
         self._notices: WeakKeyDictionary[Prepared, dict[str, str | None]] = WeakKeyDictionary()
 
@@ -85,14 +96,8 @@ class ViewService:
         self, session: Session, pipe: Zero123Pipeline, image: Any, framing: tuple
     ) -> Prepared:
         """Make what the model is given, unless it is there."""
-        ratio, recentre, method = framing
-        ratio = pipe.config["foreground_ratio"] if ratio is None else ratio
-        checked = inputs.framing(ratio, recentre, method)
-        return session.remember(
-            "prepared",
-            (inputs.upload_path(image), pipe.image_size, checked),
-            lambda: preparing.condition(pipe, self.cut(session, image, checked.method), checked),
-        )
+        key = inputs.upload_path(image)
+        return conditioned(session, pipe, lambda: inputs.uploaded_image(image), key, framing)
 
     def cut(self, session: Session, image: Any, method: str) -> preparing.Cut:
         """Cut the object out of an uploaded image."""
@@ -113,18 +118,17 @@ class ViewService:
     ) -> Asked:
         """Check what all views have in common; numbers before the image, which takes longer."""
         pipe = self.model_cache.get(model)
-        input_up = inputs.number_or_none("input_elevation", input_elevation, -90.0, 90.0)
-        check_input_elevation(pipe, input_up, "input_elevation")
-        own, tier = pipe.config, inputs.choice("speed", speed, Speed)
-        steps = inputs.whole_or("steps", steps, 1, settings.MAX_STEPS, planned(pipe, tier)[0])
-        guidance = inputs.number_or(
-            "guidance_scale", guidance_scale, 0.0, settings.MAX_GUIDANCE, own["guidance_scale"]
+        return settled(
+            model or self.model_cache.default_name,
+            pipe,
+            lambda: self.condition(session, pipe, image, framing),
+            lambda: (inputs.upload_path(image), framing),
+            guidance_scale=guidance_scale,
+            steps=steps,
+            seed=seed,
+            input_elevation=input_elevation,
+            speed=speed,
         )
-        seed = inputs.whole("seed", seed, 0, settings.MAX_SEED)
-        prepared = self.condition(session, pipe, image, framing)
-        name = model or self.model_cache.default_name
-        of = (inputs.upload_path(image), framing)
-        return Asked(name, pipe, prepared, steps, guidance, seed, input_up, of, tier)
 
     def one(self, asked: Asked, pose: RelativePose, live: bool) -> Iterator[tuple[Any, str]]:
         """Yield one view, with its caption; on the way too, and how many go first, if live."""
@@ -158,11 +162,7 @@ class ViewService:
         path: CameraPath | None = None,
     ) -> Iterator[tuple[Any, ...]]:
         """Yield views as they come, then their files; `path` is the one that the poses are on."""
-        if len(poses) * seeds > settings.MAX_IMAGES:
-            raise ValueError(
-                f"seeds: expected at most {settings.MAX_IMAGES} pictures in all, "
-                f"got {len(poses)} views x {seeds} seeds"
-            )
+        check_number_of_images(len(poses), seeds)
         cameras = absolute_poses(asked.source, poses)
         notice = self.notice(asked.model, asked.prepared)
         if notice:
@@ -203,6 +203,78 @@ class ViewService:
             for kind in ("uncertainty", "sheet", "gif", "mp4", "zip")
         ]
         yield (list(zip(images, captions, strict=True)), *given)
+
+
+def conditioned(
+    session: Session,
+    pipe: Zero123Pipeline,
+    read: Callable[[], Image.Image],
+    key: Hashable,
+    framing: tuple,
+) -> Prepared:
+    """Make what the model is given of an image, unless the session remembers it.
+
+    Args:
+        session: remembers the image that it was asked for last.
+        pipe: the model.
+        read: brings the image.
+        key: which image it is.
+        framing: ratio of the object or None for the model's own, whether to recentre it, and how it
+            is cut out; unchecked.
+    """
+    ratio, recentre, method = framing
+    ratio = pipe.config["foreground_ratio"] if ratio is None else ratio
+    checked = inputs.framing(ratio, recentre, method)
+
+    def make() -> Prepared:
+        found = preparing.cut(session, read, key, checked.method)
+        return preparing.condition(pipe, found, checked)
+
+    return session.remember("prepared", (key, pipe.image_size, checked), make)
+
+
+def settled(
+    name: str,
+    pipe: Zero123Pipeline,
+    condition: Callable[[], Prepared],
+    of: Callable[[], tuple],
+    *,
+    guidance_scale: Any,
+    steps: Any,
+    seed: Any,
+    input_elevation: Any,
+    speed: Any,
+) -> Asked:
+    """Check a request's numbers, fill in the model's own, and only then look at the image.
+
+    Args:
+        name: of the model.
+        pipe: the model.
+        condition: makes what the model is given.
+        of: tells which image it is, and how it is framed.
+        guidance_scale, steps, seed, input_elevation, speed: as they came.
+
+    Raises:
+        ValueError: one of them cannot be used.
+    """
+    input_up = inputs.number_or_none("input_elevation", input_elevation, -90.0, 90.0)
+    check_input_elevation(pipe, input_up, "input_elevation")
+    own, tier = pipe.config, inputs.choice("speed", speed, Speed)
+    steps = inputs.whole_or("steps", steps, 1, settings.MAX_STEPS, planned(pipe, tier)[0])
+    guidance = inputs.number_or(
+        "guidance_scale", guidance_scale, 0.0, settings.MAX_GUIDANCE, own["guidance_scale"]
+    )
+    seed = inputs.whole("seed", seed, 0, settings.MAX_SEED)
+    return Asked(name, pipe, condition(), steps, guidance, seed, input_up, of(), tier)
+
+
+def check_number_of_images(views: int, seeds: int) -> None:
+    """Raise ValueError for more images than one request may ask for."""
+    if views * seeds > settings.MAX_IMAGES:
+        raise ValueError(
+            f"seeds: expected at most {settings.MAX_IMAGES} pictures in all, "
+            f"got {views} views x {seeds} seeds"
+        )
 
 
 def waiting(ahead: int) -> str:

@@ -61,7 +61,7 @@ def app(
         raise MissingExtraError("gradio is not installed: pip install 'zero123lib[app]'")
     mcp = mcp or _asks_for_mcp(os.environ.get("ZERO123_MCP", ""))
     _check_numbers()
-    _check_place(host, port)
+    check_place(host, port)
     chosen = Model(model, Reading(encoding, original_config), device)
     chosen.check()
     from zero123lib.app import settings
@@ -96,7 +96,7 @@ def _check_numbers() -> None:
             raise ArgumentError(name, "a whole number", repr(value))
 
 
-def _check_place(host: str, port: int | None) -> None:
+def check_place(host: str, port: int | None) -> None:
     """Raise ArgumentError where nothing can listen, before a model is loaded."""
     try:
         (family, kind, _, _, address), *_ = socket.getaddrinfo(

@@ -13,7 +13,7 @@ from cyclopts import Group, Parameter
 from zero123lib._choices import Consistency, Lighting, Preset, UpAxis
 from zero123lib._errors import ArgumentError
 from zero123lib._words import count
-from zero123lib.cli.evaluate import Asking
+from zero123lib.cli.asking import Asking
 from zero123lib.cli.kept import KeptModel, Verb, model_settings
 from zero123lib.cli.making import Sampling, Source
 from zero123lib.cli.options import Assignments, Degrees, Model, Positive, Seed, number, whole

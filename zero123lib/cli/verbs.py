@@ -72,6 +72,7 @@ VERBS = {
         "doctor": ("threestudio:doctor", "say what keeps it from running there"),
     },
     "app": ("app:app", "serve the Gradio app"),
+    "serve": ("serve:serve", "serve an HTTP API of views by several replicas"),
     "env": ("env:env", "versions, devices, extras and weights, for bug reports"),
 }
 GROUPS = {

@@ -1,0 +1,286 @@
+"""The API on Ray Serve: replicas that hold a model each, and one front that hands them requests.
+
+The front takes the connections, checks what comes and lets it wait; it has no model. A replica that
+is asked to stop finishes what it has, while the front sends new requests to others; what a replica
+that dies had is made again by another, which is the same, as an answer follows from its request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import ray
+from fastapi import FastAPI
+from ray import serve
+from ray.exceptions import RayActorError, RayError
+from ray.serve.exceptions import DeploymentUnavailableError
+from ray.serve.handle import DeploymentHandle
+
+from zero123lib._errors import ArgumentError, RunError, one_line
+from zero123lib.app.settings import MAX_SESSIONS
+from zero123lib.serving.answers import Answer, Refusal
+from zero123lib.serving.api import build
+from zero123lib.serving.asking import Asking
+from zero123lib.serving.desk import Desk
+from zero123lib.serving.watching import Metrics
+
+if TYPE_CHECKING:  # the front has no model, and the replicas no page
+    from zero123lib.app.sampling import Sampling, Shown
+    from zero123lib.diffusion.pipeline import Zero123Pipeline
+    from zero123lib.views.images import Prepared
+
+# The names under which Ray knows the application and its parts.
+APPLICATION, FRONT, REPLICAS, PAGE = "zero123", "front", "replicas", "page"
+# Of a replica: one request is with the model while another is read and cut out.
+AT_ONCE = 2
+# So many replicas are tried before a request is given up.
+TRIES = 4
+# Of the page: each open one holds a stream of events, and asks beside.
+PAGE_REQUESTS = 4 * MAX_SESSIONS
+# A replica that stops, and the whole server, finish what they have in so many seconds.
+DRAIN_S = 120.0
+# Open pages hold on to their streams of events for ever.
+PAGE_DRAIN_S = 15.0
+# Of a Ray that is started here: what is on the way between front and replicas.
+_STORE_BYTES = 512 * 2**20
+
+NONE_READY = "No replica is ready. Try again in a while."
+
+_logger = logging.getLogger("zero123lib.serving")
+
+
+@dataclass(frozen=True)
+class Serving:
+    """Says what is served, and where.
+
+    Attributes:
+        load: brings the model; it is called in each replica.
+        replicas: how many.
+        gpus_per_replica: the share of a GPU that a replica counts for; 0 is a CPU's.
+        cpus_per_replica: its cores, and threads.
+        max_queue: requests that may wait; the next is told that the server is busy.
+        host, port: to listen on.
+        address: of a Ray cluster; None starts Ray on this machine.
+        page: whether the app's page is served too.
+    """
+
+    load: Callable[[], Zero123Pipeline]
+    replicas: int = 1
+    gpus_per_replica: float = 0.0
+    cpus_per_replica: int = 1
+    max_queue: int = 32
+    host: str = "127.0.0.1"
+    port: int = 8000
+    address: str | None = None
+    page: bool = False
+
+
+class Replica:
+    """A model in a process of its own."""
+
+    def __init__(self, load: Callable[[], Zero123Pipeline]) -> None:
+        from zero123lib.serving.maker import ViewMaker
+
+        self._maker = ViewMaker(load())
+
+    def make(self, content: bytes, name: str, asking: Asking, number: str) -> Answer | Refusal:
+        """Make views, or say why not."""
+        return self._maker.make(content, name, asking, number)
+
+    def sample(self, prepared: Prepared, what: Sampling) -> Iterator[Shown]:
+        """Sample views for the page, one state after the other."""
+        yield from self._maker.sampled(prepared, what)
+
+
+class Front:
+    """The HTTP API, over a handle of the replicas."""
+
+    def __init__(self, replicas: DeploymentHandle, at_once: int, places: int) -> None:
+        self._replicas: Any = replicas  # its methods are the replicas' own
+        self._desk = Desk(at_once, places)
+        self._metrics = Metrics(self._desk)
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        """Build what Ray Serve serves."""
+        return build(self.make, self.ready, self._desk, self._metrics)
+
+    async def make(
+        self, content: bytes, name: str, asking: Asking, number: str
+    ) -> Answer | Refusal:
+        """Have a replica make views; another one, where the first is lost."""
+        for _ in range(TRIES):
+            try:
+                return await self._replicas.make.remote(content, name, asking, number)
+            except RayActorError:
+                self._metrics.again.inc()
+                _logger.warning("request %s is made again: its replica was lost", number)
+            except DeploymentUnavailableError:
+                return Refusal(503, NONE_READY)
+        return Refusal(502, f"{TRIES} replicas were lost while they made this.")
+
+    async def ready(self) -> str | None:
+        """Tell why no views can be made, if so."""
+        try:
+            found = await asyncio.to_thread(running_replicas)
+        except RayError:
+            return "The cluster does not answer."
+        return None if found else NONE_READY
+
+    async def drain(self, patience_s: float) -> int:
+        """Take no more requests, and finish those that are there; how many are left in the end."""
+        return await self._desk.drain(patience_s)
+
+
+class Page:
+    """The app's page, over a handle of the replicas."""
+
+    def __init__(self, replicas: DeploymentHandle, what: Serving) -> None:
+        self._replicas: Any = replicas.options(stream=True)
+        self._what = what
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        """Build what Ray Serve serves."""
+        from zero123lib.app.sampling import Elsewhere
+        from zero123lib.serving.page import page
+
+        what = self._what
+        return page(what.load(), Elsewhere(self.sample, what.replicas), what.max_queue)
+
+    def sample(self, model: str, prepared: Prepared, what: Sampling) -> Iterator[Shown]:
+        """Have a replica sample views; another one, where the first is lost."""
+        for _ in range(TRIES):
+            try:
+                yield from self._replicas.sample.remote(prepared, what)
+                return
+            except RayActorError:
+                _logger.warning("views of the page are begun again: their replica was lost")
+        raise RunError(f"{TRIES} replicas were lost while they made this")
+
+
+def running_replicas() -> int:
+    """Count the replicas that take requests."""
+    application = serve.status().applications.get(APPLICATION)
+    replicas = application.deployments.get(REPLICAS) if application else None
+    return replicas.replica_states.get("RUNNING", 0) if replicas else 0
+
+
+def application(what: Serving) -> serve.Application:
+    """Return what Ray Serve runs."""
+    actor = {"num_cpus": what.cpus_per_replica, "num_gpus": what.gpus_per_replica}
+    replicas = serve.deployment(Replica).options(
+        name=REPLICAS,
+        num_replicas=what.replicas,
+        max_ongoing_requests=AT_ONCE,
+        max_queued_requests=-1,  # the front bounds them
+        graceful_shutdown_timeout_s=DRAIN_S,
+        graceful_shutdown_wait_loop_s=0.5,
+        health_check_period_s=2.0,
+        ray_actor_options=actor,
+    )
+    front = serve.deployment(serve.ingress()(Front)).options(
+        name=FRONT,
+        num_replicas=1,  # the queue is here, and what Prometheus is told
+        max_ongoing_requests=what.max_queue + AT_ONCE * what.replicas + 64,
+        graceful_shutdown_timeout_s=DRAIN_S,
+        ray_actor_options={"num_cpus": 0},
+    )
+    bound = replicas.bind(what.load)
+    return front.bind(bound, AT_ONCE * what.replicas, what.max_queue)
+
+
+def page_application(what: Serving) -> serve.Application:
+    """Return what Ray Serve runs for the page."""
+    return (
+        serve.deployment(serve.ingress()(Page))
+        .options(
+            name=PAGE,
+            num_replicas=1,  # a visitor's session is there
+            max_ongoing_requests=PAGE_REQUESTS,
+            graceful_shutdown_timeout_s=PAGE_DRAIN_S,
+            ray_actor_options={"num_cpus": 0, "num_gpus": what.gpus_per_replica},
+        )
+        .bind(serve.get_deployment_handle(REPLICAS, APPLICATION), what)
+    )
+
+
+@contextmanager
+def served(what: Serving) -> Iterator[None]:
+    """Serve, from the time that it begins to last; in the end all requests that came are answered.
+
+    Raises:
+        ArgumentError: there is no such cluster, or too little of it.
+        RunError: Ray or the replicas do not start.
+    """
+    connect(what)
+    try:
+        start(what)
+        try:
+            yield
+        finally:
+            drain()
+    finally:
+        stop(what)
+
+
+def start(what: Serving) -> None:
+    """Have Ray Serve run the application, and the page's."""
+    options: Any = {"enable_access_log": False}
+    serve.start(http_options={"host": what.host, "port": what.port}, logging_config=options)
+    try:
+        serve.run(application(what), name=APPLICATION, route_prefix="/", logging_config=options)
+        if what.page:
+            page = page_application(what)
+            serve.run(page, name=PAGE, route_prefix=f"/{PAGE}", logging_config=options)
+    except RuntimeError as error:
+        raise RunError(f"the replicas do not start: {one_line(str(error).strip())}") from error
+
+
+def stop(what: Serving) -> None:
+    """Take from Ray what `start` gave it, and end a Ray that was started here."""
+    if what.address is None:
+        serve.shutdown()
+    else:
+        for name in serve.status().applications.keys() & {PAGE, APPLICATION}:
+            serve.delete(name)
+    ray.shutdown()
+
+
+def drain() -> None:
+    """Take no more requests, and wait until those that came are answered."""
+    front: Any = serve.get_deployment_handle(FRONT, APPLICATION)
+    left = front.drain.remote(DRAIN_S).result()
+    if left:
+        _logger.warning("%d requests were not finished in %g s", left, DRAIN_S)
+
+
+def connect(what: Serving) -> None:
+    """Connect to the cluster, or start one of this machine alone; usage reports stay off."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray's workers have niceness 15, behind all else on a machine; but somebody waits for replicas.
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    if what.address is None:
+        cores = max(os.cpu_count() or 1, what.cpus_per_replica * what.replicas)
+        ray.init(
+            address="local",
+            num_cpus=cores,
+            include_dashboard=False,
+            object_store_memory=_STORE_BYTES,
+            logging_level=logging.WARNING,
+        )
+    else:
+        try:
+            ray.init(address=what.address, logging_level=logging.WARNING)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise ArgumentError("ray", "a cluster that answers", repr(what.address)) from error
+    wanted = what.gpus_per_replica * what.replicas
+    there = ray.cluster_resources().get("GPU", 0.0)
+    if wanted > there and what.address is None:  # a cluster may yet grow
+        ray.shutdown()
+        got = f"{what.gpus_per_replica:g} for each of {what.replicas} replicas"
+        raise ArgumentError("gpus_per_replica", f"{there:g} GPUs in all at most", got)
