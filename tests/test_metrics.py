@@ -15,6 +15,7 @@ from zero123lib.metrics import (
     azimuth_error_deg,
     psnr,
     psnr_single,
+    rotation_error_deg,
     silhouette,
     silhouette_iou,
     ssim,
@@ -106,6 +107,20 @@ def test_iou_of_shifted_squares():
     ]
 
 
+def test_a_rotation_is_as_far_as_its_angle_says():
+    angles = np.radians([0.0, 1.0, 90.0, 179.0, 180.0, 270.0]).reshape(2, 3)
+    turns = np.zeros((2, 3, 3, 3))
+    turns[..., 0, 0] = turns[..., 1, 1] = np.cos(angles)
+    turns[..., 1, 0], turns[..., 0, 1], turns[..., 2, 2] = np.sin(angles), -np.sin(angles), 1
+    tilted = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+    found = rotation_error_deg(turns @ tilted, np.broadcast_to(tilted, turns.shape))
+    assert found == pytest.approx(np.array([[0, 1, 90], [179, 180, 90]]), abs=1e-5)
+    # Rounding takes traces beyond what a rotation has.
+    for grown, angle in ((1 + 1e-6, 0), (-1 - 1e-6, 180)):
+        whole = np.diag([1.0, grown, grown])
+        assert rotation_error_deg(whole, np.eye(3)) == angle
+
+
 def test_azimuths_are_compared_the_short_way_round():
     found = torch.tensor([10.0, 350.0, 0.0, 180.0, -170.0, 725.0])
     true = torch.tensor([350.0, 10.0, 180.0, -180.0, 170.0, 0.0])
@@ -143,6 +158,44 @@ def test_azimuths_are_compared_the_short_way_round():
         (
             lambda: silhouette_iou(torch.ones(2, 2), torch.ones(2, 2) > 0),
             "prediction: expected a boolean mask, got torch.float32",
+        ),
+        (
+            lambda: silhouette_iou(torch.ones(2, 2) > 0, torch.ones(2, 2)),
+            "target: expected a boolean mask, got torch.float32",
+        ),
+        (
+            lambda: silhouette_iou(*[torch.ones(2, 2) > 0] * 2, torch.ones(2) > 0),
+            r"mask: expected the target's shape \[2, 2\], got \[2\]",
+        ),
+        (lambda: silhouette(torch.zeros(3, 4)), r"image: expected .*, got \[3, 4\]"),
+        (lambda: silhouette(torch.zeros(4, 3, 4)), r"image: expected .*, got \[4, 3, 4\]"),
+        (
+            lambda: psnr_single(torch.zeros(3, 4, 4), torch.zeros(3, 8, 8)),
+            r"prediction: expected the target's shape \[3, 8, 8\]",
+        ),
+        (
+            lambda: psnr(torch.zeros(4, 8, 8), torch.zeros(4, 8, 8)),
+            r"target: expected \[..., 3, H, W\], got \[4, 8, 8\]",
+        ),
+        (
+            lambda: ssim_single(torch.zeros(3, 20, 5), torch.zeros(3, 20, 5)),
+            "prediction: expected at least 6 x 6 pixels, got 5 x 20",
+        ),
+        (
+            lambda: ssim_zero_padded(torch.zeros(1, 8, 8), torch.zeros(1, 8, 8)),
+            r"target: expected \[..., 3, H, W\]",
+        ),
+        (
+            lambda: ssim_uniform(torch.zeros(3, 20, 6), torch.zeros(3, 20, 6)),
+            "prediction: expected at least 7 x 7 pixels, got 6 x 20",
+        ),
+        (
+            lambda: ssim_uniform(torch.zeros(1, 8, 8), torch.zeros(1, 8, 8)),
+            r"target: expected \[..., 3, H, W\]",
+        ),
+        (
+            lambda: rotation_error_deg(np.zeros((2, 3, 3)), np.zeros((3, 3))),
+            r"found: expected shape \[3, 3\], got \[2, 3, 3\]",
         ),
         (
             lambda: azimuth_error_deg(torch.zeros(2), torch.zeros(3)),
@@ -207,3 +260,27 @@ def test_errors_summed_in_single_precision_are_those_of_numpy():
     assert float(psnr_single(prediction, target)) == pytest.approx(
         float(psnr(prediction, target)), abs=1e-3
     )
+
+
+def test_equal_images_are_infinitely_alike_in_single_precision_without_a_warning(recwarn):
+    image = random_images(15, 3, 8, 8)
+    assert float(psnr_single(image, image)) == np.inf
+    assert [str(one.message) for one in recwarn] == []
+
+
+@pytest.mark.parametrize(
+    "metric", [psnr, psnr_single, ssim, ssim_single, ssim_zero_padded, ssim_uniform]
+)
+def test_metrics_of_many_images_are_those_of_each(metric):
+    target, prediction = (random_images(seed, 2, 3, 3, 12, 9) for seed in (16, 17))
+    found = metric(prediction, target)
+    assert found.shape == (2, 3) and found.dtype == torch.float64
+    for i, j in np.ndindex(2, 3):
+        assert float(found[i, j]) == pytest.approx(float(metric(prediction[i, j], target[i, j])))
+
+
+def test_the_uniform_window_is_seven_pixels_unless_told():
+    target, prediction = (random_images(seed, 3, 11, 12) for seed in (18, 19))
+    assert float(ssim_uniform(prediction, target)) == float(ssim_uniform(prediction, target, 7))
+    assert float(ssim_uniform(prediction, target)) != float(ssim_uniform(prediction, target, 9))
+    assert ssim_uniform(prediction, target, 11).isfinite()  # as small as the window
