@@ -196,7 +196,8 @@ def main() -> None:
     sys.meta_path.insert(0, finder)  # pyright: ignore[reportArgumentType]
     plugin = Plugin(finder, 60 * told.minutes, told.seed)
     os.chdir(ROOT)
-    words = ["-q", "--tb=line", "-p", "no:cacheprovider", *(f"tests/{name}" for name in tests)]
+    words = ["-q", "--tb=line", "--disable-warnings", "-p", "no:cacheprovider"]
+    words += [f"tests/{name}" for name in tests]
     if code := pytest.main(words, plugins=[plugin]):
         sys.exit(code)
     tried = plugin.status.total()

@@ -47,6 +47,8 @@ def test_the_field_of_view_is_a_35_mm_lens_on_a_32_mm_sensor():
     assert focal_px(256, 90.0) == pytest.approx(128.0)
     expected = torch.tensor([[focal_px(10), 0, 5.0], [0, focal_px(10), 5.0], [0, 0, 1]])
     torch.testing.assert_close(intrinsics(10), expected)
+    wide = torch.tensor([[5.0, 0, 5], [0, 5, 5], [0, 0, 1]])
+    torch.testing.assert_close(intrinsics(10, 90.0), wide)
 
 
 @pytest.mark.parametrize("fov", [0.0, 180.0, math.nan])
@@ -115,6 +117,9 @@ def test_camera_to_world_keeps_shape_and_dtype():
     assert camera_to_world(POSES).shape == (3, 4, 4) and camera_to_world(POSES[0]).shape == (4, 4)
     assert camera_to_world([]).shape == (0, 4, 4)
     torch.testing.assert_close(camera_to_world(POSES)[1], camera_to_world(POSES[1]))
+    # Angles are taken in double precision, however many turns they make.
+    many, none = camera_to_world([Pose(20.0, 3.6e7 + 30), Pose(20.0, 30.0)])
+    torch.testing.assert_close(many, none)
 
 
 @pytest.mark.parametrize("elevation", [-90.0, -89.9, -30.0, 0.0, 45.0, 89.9, 90.0])
@@ -185,6 +190,8 @@ def test_next_to_a_pole_the_centre_tells_the_azimuth_unless_it_is_nearer_than_ro
 def test_official_world_to_camera_files_give_the_pose_back(pose):
     w2c = torch.linalg.inv(camera_to_world(pose).double())[:3]
     assert_same_pose(pose_from_world_to_camera(w2c), pose, 1e-3)
+    # Of any type, it is computed in double precision.
+    assert pose_from_world_to_camera(w2c.float()) == pose_from_world_to_camera(w2c.float().double())
 
 
 def test_rotation_angle_of_known_turns():
