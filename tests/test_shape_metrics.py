@@ -91,6 +91,8 @@ def test_a_seed_draws_the_same_points_and_another_others() -> None:
 
 def test_a_point_as_far_as_the_threshold_is_beyond_it() -> None:
     assert f_score(LINE, LINE + ASIDE, 0.25) == 0
+    near, there = LINE[:2] + np.array([[0, 0.25, 0], [0, 0, 0]]), LINE[:2]
+    assert f_score(near, there, 0.25) == f_score(there, near, 0.25) == 0.5
 
 
 def test_surface_points_lie_on_their_triangles_evenly() -> None:
