@@ -105,7 +105,8 @@ def change(source: str, mutant: str) -> str:
         for node in ast.walk(ast.parse(source))
         if isinstance(node, ast.FunctionDef) and node.name in wanted
     }
-    lines = difflib.unified_diff(*(found[name] for name in wanted), lineterm="", n=0)
+    before, after = (found[name] for name in wanted)
+    lines = difflib.unified_diff(before, after, lineterm="", n=0)
     return "; ".join(line for line in lines if line[:3] not in ("---", "+++") and line[0] in "-+")
 
 
@@ -193,7 +194,7 @@ def main() -> None:
     settings.load_profile("mutants")
     files, tests = GROUPS[told.groups[0]]
     finder = Finder(files)
-    sys.meta_path.insert(0, finder)  # pyright: ignore[reportArgumentType]
+    sys.meta_path.insert(0, finder)
     plugin = Plugin(finder, 60 * told.minutes, told.seed)
     os.chdir(ROOT)
     words = ["-q", "--tb=line", "--disable-warnings", "-p", "no:cacheprovider"]

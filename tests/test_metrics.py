@@ -189,7 +189,7 @@ def test_azimuths_are_compared_the_short_way_round():
             "target: expected a boolean mask, got torch.float32",
         ),
         (
-            lambda: silhouette_iou(*[torch.ones(2, 2) > 0] * 2, torch.ones(2) > 0),
+            lambda: silhouette_iou(torch.ones(2, 2) > 0, torch.ones(2, 2) > 0, torch.ones(2) > 0),
             r"mask: expected the target's shape \[2, 2\], got \[2\]",
         ),
         (lambda: silhouette(torch.zeros(3, 4)), r"image: expected .*, got \[3, 4\]"),
