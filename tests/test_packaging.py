@@ -240,15 +240,3 @@ def test_optional_dependencies_name_the_extra_that_brings_them() -> None:
                     names = {canonicalize_name(owner) for owner in owners[root]}
                     direct = text_ranges(EXTRAS[extra]).keys()
                     assert names & direct, f"{path.name}: [{extra}] does not bring {module}"
-
-
-def test_what_is_mutated_and_its_tests_are_there() -> None:
-    mutmut = PROJECT["tool"]["mutmut"]
-    for pattern in [*mutmut["only_mutate"], *mutmut["pytest_add_cli_args_test_selection"]]:
-        assert list(ROOT.glob(pattern)), pattern
-    tests = "".join(
-        (ROOT / one).read_text() for one in mutmut["pytest_add_cli_args_test_selection"]
-    )
-    for pattern in mutmut["only_mutate"]:
-        module = pattern.removesuffix(".py").removesuffix("/*").replace("/", ".")
-        assert f"from {module} import" in tests, f"no test of {module} is among those that are run"

@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.licences import closure, is_strong_copyleft, licence
+from tests.mutants import GROUPS, change, interval
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs/reliability.md").read_text()
@@ -116,6 +117,25 @@ def test_every_lowest_version_has_its_reason() -> None:
     reasons = {canonicalize_name(row[0]): row[1] for row in rows(section("Lowest versions"))}
     assert reasons.keys() == {canonicalize_name(name) for name in BASE}
     assert all(reasons.values())
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_what_is_mutated_and_its_tests_are_there(group: str) -> None:
+    sources, tests = GROUPS[group]
+    read = "".join((ROOT / "tests" / file).read_text() for file in tests)
+    for source in sources:
+        file = ROOT / "zero123lib" / source
+        module = ".".join(file.relative_to(ROOT).with_suffix("").parts)
+        names = (module, module.rpartition(".")[0])
+        assert file.is_file() and any(f"from {name} import" in read for name in names), source
+
+
+def test_a_share_of_mutants_has_wilsons_interval_and_a_survivor_its_change() -> None:
+    # Brown, Cai and DasGupta 2001, of 4 in 10: 0.168 to 0.687.
+    assert interval(4, 10) == pytest.approx((0.168, 0.687), abs=1e-3)
+    assert interval(7, 7)[1] == pytest.approx(1)
+    source = "def x_a__mutmut_orig():\n    return 1\ndef x_a__mutmut_3():\n    return 2\n"
+    assert change(source, "b.x_a__mutmut_3") == "-return 1; +return 2"
 
 
 def test_all_weights_that_ship_have_their_licence() -> None:

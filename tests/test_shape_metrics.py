@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,6 +59,40 @@ def test_volume_iou_of_shifted_boxes(overlap: int) -> None:
     a, b = (torch.zeros(20, 8, 8, dtype=torch.bool) for _ in range(2))
     a[2:8], b[8 - overlap : 14 - overlap] = True, True
     assert float(volume_iou(a, b)) == pytest.approx(overlap / (12 - overlap))
+
+
+def test_volume_iou_of_several_solids_and_of_none() -> None:
+    empty, half = torch.zeros(2, 2, 2, dtype=torch.bool), torch.zeros(2, 2, 2, dtype=torch.bool)
+    half[0] = True
+    found = volume_iou(torch.stack([empty, half, half]), torch.stack([empty, empty, ~empty]))
+    assert found.dtype == torch.float64 and found.tolist() == [1, 0, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("shapes", "kinds", "told"),
+    [
+        (((2, 2, 2), (2, 2, 2)), (torch.float32, torch.bool), r"prediction: .*float32 \[2, 2, 2\]"),
+        (((2, 2, 2), (2, 2)), (torch.bool, torch.bool), r"target: .*bool \[2, 2\]"),
+        (((2, 2, 2), (2, 2, 3)), (torch.bool,) * 2, r"prediction: expected the target's shape"),
+    ],
+)
+def test_what_is_no_solid_is_refused(shapes: Any, kinds: Any, told: str) -> None:
+    a, b = (torch.zeros(*shape, dtype=kind) for shape, kind in zip(shapes, kinds, strict=True))
+    with pytest.raises(ValueError, match=told):
+        volume_iou(a, b)
+
+
+def test_a_seed_draws_the_same_points_and_another_others() -> None:
+    vertices, faces = np.eye(3), np.array([[0, 1, 2]])
+    drawn, again, other = (surface_points(vertices, faces, 9, seed)[0] for seed in (1, 1, 2))
+    assert np.array_equal(drawn, again) and not np.isclose(drawn, other).all(1).any()
+    assert drawn.shape == (9, 3)
+
+
+def test_a_point_as_far_as_the_threshold_is_beyond_it() -> None:
+    assert f_score(LINE, LINE + ASIDE, 0.25) == 0
+    near, there = LINE[:2] + np.array([[0, 0.25, 0], [0, 0, 0]]), LINE[:2]
+    assert f_score(near, there, 0.25) == f_score(there, near, 0.25) == 0.5
 
 
 def test_surface_points_lie_on_their_triangles_evenly() -> None:

@@ -49,5 +49,5 @@ def test_a_killed_run_goes_on_to_the_bit(files: Path, tmp_path: Path) -> None:
 @pytest.mark.soak
 def test_many_kills(files: Path, tmp_path: Path) -> None:
     expected = whole(files)
-    for kills in (3, 5, 8):
+    for kills in (4, 6, 10):
         check_killed(files, tmp_path / str(kills), kills, expected)

@@ -47,12 +47,26 @@ def test_the_field_of_view_is_a_35_mm_lens_on_a_32_mm_sensor():
     assert focal_px(256, 90.0) == pytest.approx(128.0)
     expected = torch.tensor([[focal_px(10), 0, 5.0], [0, focal_px(10), 5.0], [0, 0, 1]])
     torch.testing.assert_close(intrinsics(10), expected)
+    wide = torch.tensor([[5.0, 0, 5], [0, 5, 5], [0, 0, 1]])
+    torch.testing.assert_close(intrinsics(10, 90.0), wide)
 
 
 @pytest.mark.parametrize("fov", [0.0, 180.0, math.nan])
 def test_an_impossible_field_of_view_is_named(fov):
     with pytest.raises(ValueError, match="fov_deg"):
         focal_px(256, fov)
+
+
+@pytest.mark.parametrize("size", [0, -1, math.nan])
+def test_an_image_of_no_pixel_has_no_focal_length(size):
+    with pytest.raises(ValueError, match=f"^size: expected at least 1 pixel, got {size}$"):
+        focal_px(size)
+    assert focal_px(1, 90.0) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("fov", [0.5, 179.5])
+def test_any_field_of_view_between_a_line_and_a_plane_is_taken(fov):
+    assert math.degrees(2 * math.atan(32 / focal_px(64, fov))) == pytest.approx(fov)
 
 
 def test_front_camera_in_closed_form():
@@ -103,6 +117,9 @@ def test_camera_to_world_keeps_shape_and_dtype():
     assert camera_to_world(POSES).shape == (3, 4, 4) and camera_to_world(POSES[0]).shape == (4, 4)
     assert camera_to_world([]).shape == (0, 4, 4)
     torch.testing.assert_close(camera_to_world(POSES)[1], camera_to_world(POSES[1]))
+    # Angles are taken in double precision, however many turns they make.
+    many, none = camera_to_world([Pose(20.0, 3.6e7 + 30), Pose(20.0, 30.0)])
+    torch.testing.assert_close(many, none)
 
 
 @pytest.mark.parametrize("elevation", [-90.0, -89.9, -30.0, 0.0, 45.0, 89.9, 90.0])
@@ -125,12 +142,56 @@ def test_pose_from_camera_refuses_a_camera_that_looks_elsewhere():
         pose_from_camera(torch.eye(3))
     with pytest.raises(ValueError, match="c2w: expected finite"):
         pose_from_camera(torch.full((4, 4), math.nan))
+    assert_same_pose(pose_from_camera(rolled, 5.8), POSES[1])
+    with pytest.raises(ValueError, match=r"within 5\.7 degrees"):
+        pose_from_camera(rolled, 5.7)
+    little = rolled.clone()
+    little[:3, :3] = c2w[:3, :3] @ torch.linalg.matrix_exp(
+        torch.tensor([[0, 0, 0.03], [0, 0, 0], [-0.03, 0, 0]])
+    )
+    with pytest.raises(ValueError, match=r"within 1 degrees.*turned away by 1\.72 degrees"):
+        pose_from_camera(little)
+
+
+def test_a_camera_may_come_without_its_last_row_and_with_a_gradient():
+    c2w = camera_to_world(POSES[1]).requires_grad_()
+    assert_same_pose(pose_from_camera(c2w[:3]), POSES[1])
+
+
+@pytest.mark.parametrize(
+    ("read", "name", "wanted"),
+    [
+        (pose_from_camera, "c2w", "4x4 or 3x4"),
+        (pose_from_world_to_camera, "w2c", "3x4 or 4x4"),
+    ],
+)
+def test_what_is_no_camera_is_named(read, name, wanted):
+    for shape in ((3, 3), (4, 3), (1, 4, 4)):
+        told = rf"^{name}: expected a {wanted} matrix, got \[{', '.join(map(str, shape))}\]$"
+        with pytest.raises(ValueError, match=told):
+            read(torch.zeros(shape))
+    infinite = torch.eye(4)
+    infinite[1, 3] = math.inf
+    with pytest.raises(ValueError, match=f"^{name}: expected finite numbers, got NaN or infinity$"):
+        read(infinite)
+    with pytest.raises(ValueError, match="^radius: expected a distance above 0, got 0$"):
+        read(torch.eye(4))
+
+
+def test_next_to_a_pole_the_centre_tells_the_azimuth_unless_it_is_nearer_than_rounding():
+    c2w = camera_to_world(Pose(90.0, 50.0, 2.0)).double()
+    for across, azimuth in ((2e-5, 120.0), (2e-7, 50.0)):
+        angle = math.radians(120.0)
+        c2w[:2, 3] = across * torch.tensor([math.cos(angle), math.sin(angle)]).double()
+        assert pose_from_camera(c2w, None).azimuth_deg == pytest.approx(azimuth, abs=1e-4)
 
 
 @pytest.mark.parametrize("pose", [*POSES, Pose(90.0, 50.0), Pose(-90.0, 50.0)])
 def test_official_world_to_camera_files_give_the_pose_back(pose):
     w2c = torch.linalg.inv(camera_to_world(pose).double())[:3]
     assert_same_pose(pose_from_world_to_camera(w2c), pose, 1e-3)
+    # Of any type, it is computed in double precision.
+    assert pose_from_world_to_camera(w2c.float()) == pose_from_world_to_camera(w2c.float().double())
 
 
 def test_rotation_angle_of_known_turns():
@@ -138,6 +199,14 @@ def test_rotation_angle_of_known_turns():
     turned = spherical_to_camera(torch.zeros(4).double(), degrees, torch.ones(4).double())
     angle = rotation_angle_deg(turned[:1, :3, :3], turned[:, :3, :3])
     torch.testing.assert_close(angle, degrees)
+
+
+def test_half_turns_are_180_degrees_however_their_matrices_are_rounded():
+    axes = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
+    axes = axes / axes.norm(dim=-1, keepdim=True)
+    half = 2 * axes[:, :, None] * axes[:, None] - torch.eye(3)
+    angle = rotation_angle_deg(half, torch.eye(3))
+    torch.testing.assert_close(angle, torch.full((200,), 180.0), atol=0.1, rtol=0)
 
 
 def test_rays_meet_the_projection_of_the_points_they_pass():

@@ -12,7 +12,9 @@ from zero123lib.views.poses import (
     PRESETS,
     Pose,
     RelativePose,
+    absolute_poses,
     camera_label,
+    elevation_on_sphere_deg,
     encode_poses,
     orbit,
     preset_pose,
@@ -61,6 +63,11 @@ def test_vectors_broadcast_over_leading_axes_and_differentiate():
     assert stable_zero123_vector(elevation, azimuth, elevation).shape == (2, 3, 4)
 
 
+def test_turns_are_taken_off_in_double_precision():
+    many, none = (encode_poses([RelativePose(azimuth_deg=turn)]) for turn in (3.6e7 + 30, 30))
+    torch.testing.assert_close(many, none)
+
+
 def test_no_poses_encode_to_an_empty_table():
     assert encode_poses([]).shape == (0, 4)
 
@@ -71,7 +78,8 @@ def test_stable_zero123_needs_the_condition_elevation():
 
 
 def test_unknown_encoding_is_named():
-    with pytest.raises(ValueError, match=r"encoding: expected .* got 'zero-123'"):
+    told = "^encoding: expected 'zero123' or 'stable-zero123', got 'zero-123'$"
+    with pytest.raises(ValueError, match=told):
         encode_poses([RelativePose()], "zero-123")  # pyright: ignore[reportArgumentType]
 
 
@@ -99,12 +107,65 @@ def test_a_move_over_the_pole_is_refused():
         Pose(20.0).moved(RelativePose(elevation_deg=90.0))
 
 
+def test_cameras_of_views_are_the_images_own_moved():
+    source, moves = Pose(20.0, 350.0, 1.5), [RelativePose(), RelativePose(70.0, 30.0, -1.0)]
+    assert absolute_poses(source, moves) == [source, Pose(90.0, 380.0, 0.5)]
+    assert absolute_poses(Pose(-90.0), [RelativePose()]) == [Pose(-90.0)]
+    with pytest.raises(ValueError, match=r"^elevation: .*, -90 to 90 degrees, got 20 \+ 70\.5$"):
+        absolute_poses(source, [RelativePose(70.5)])
+    with pytest.raises(ValueError, match=r"^sphere: .*, got 20 \+ -111$"):
+        absolute_poses(source, [RelativePose(), RelativePose(-111.0)], "sphere")
+    with pytest.raises(
+        ValueError, match=r"^radius: expected a camera farther .*, got 1\.5 \+ -1\.5$"
+    ):
+        absolute_poses(source, [RelativePose(radius=-1.5)])
+
+
+@pytest.mark.parametrize(
+    ("share", "bounds", "elevation"),
+    [
+        (0.5, (-90.0, 90.0), 0.0),
+        (0.5, (0.0, 90.0), 30.0),  # half of a hemisphere's area lies below half its height
+        (0.25, (-90.0, 90.0), -30.0),
+        (0.75, (-30.0, 90.0), math.degrees(math.asin(0.625))),
+    ],
+)
+def test_elevations_share_a_sphere_by_its_area(share, bounds, elevation):
+    assert elevation_on_sphere_deg(share, bounds) == pytest.approx(elevation)
+
+
+def test_elevations_on_a_sphere_never_leave_their_band():
+    for low in range(-90, 90, 7):
+        bounds = (low + 0.1, low + 0.3)
+        found = [elevation_on_sphere_deg(share, bounds) for share in (0.0, 0.5, 1.0)]
+        assert bounds[0] <= found[0] < found[1] < found[2] <= bounds[1]
+        assert (found[0], found[2]) == pytest.approx(bounds)
+
+
 @pytest.mark.parametrize("kind", [Pose, RelativePose])
-@pytest.mark.parametrize("field", ["elevation_deg", "azimuth_deg", "radius"])
+@pytest.mark.parametrize(
+    ("field", "unit"),
+    [("elevation_deg", "degrees"), ("azimuth_deg", "degrees"), ("radius", "scene units")],
+)
 @pytest.mark.parametrize("value", [math.nan, math.inf, 10**400, None, "north"])
-def test_a_number_that_is_not_finite_is_named(kind, field, value):
-    with pytest.raises(ValueError, match=f"^{field}: expected a finite number of .*, got [^\n]*$"):
+def test_a_number_that_is_not_finite_is_named(kind, field, unit, value):
+    told = f"{field}: expected a finite number of {unit}, got {repr(value)[:20]}"
+    with pytest.raises(ValueError) as refused:
         kind(**{field: value})
+    assert str(refused.value).startswith(told) and "\n" not in str(refused.value)
+
+
+def test_numbers_become_plain_floats():
+    pose = Pose(torch.tensor(10), True, "2")  # pyright: ignore[reportArgumentType]
+    assert [type(value) for value in vars(pose).values()] == [float] * 3
+    assert pose == Pose(10.0, 1.0, 2.0) and pose.polar_deg == 80.0
+
+
+@pytest.mark.parametrize("elevation", [-90.5, 90.5])
+def test_no_camera_lies_beyond_a_pole(elevation):
+    told = rf"^elevation_deg: expected degrees in \[-90, 90\], got {elevation}$"
+    with pytest.raises(ValueError, match=told):
+        Pose(elevation)
 
 
 @pytest.mark.parametrize("radius", [0.0, -1.0])
@@ -117,7 +178,8 @@ def test_orbit_closes_after_a_whole_turn():
     poses = orbit(8, elevation_deg=20.0, radius=0.1)
     assert [pose.azimuth_deg for pose in poses] == [45.0 * i for i in range(8)]
     assert {(pose.elevation_deg, pose.radius) for pose in poses} == {(20.0, 0.1)}
-    with pytest.raises(ValueError, match="count"):
+    assert orbit(1) == [RelativePose()]
+    with pytest.raises(ValueError, match="count: expected at least 1 view, got 0"):
         orbit(0)
 
 
@@ -145,11 +207,16 @@ def test_every_button_has_its_pose():
         (225, 0, "135° left"),
         (-180, 5, "180°, 5° up"),
         (-179.97, 0, "180°"),
+        (-30.26, 0.26, "30.3° left, 0.3° up"),
+        (0.04, -0.04, "0°"),
+        (1, -1, "1° right, 1° down"),
     ],
 )
 def test_camera_labels_say_the_side(azimuth, elevation, label):
     assert camera_label(RelativePose(elevation, azimuth)) == label
     assert camera_label(RelativePose(elevation, azimuth, -0.1)) == f"{label}, closer"
+    assert camera_label(RelativePose(elevation, azimuth, 0.001)) == f"{label}, farther"
+    assert camera_label(RelativePose(elevation, azimuth, 0.0004)) == label
 
 
 def test_random_pose_follows_the_official_distribution():
@@ -163,5 +230,7 @@ def test_random_pose_follows_the_official_distribution():
         assert uniform.mean().abs() < 0.04  # 4.4 standard errors
         assert abs(uniform.square().mean() - 1 / 3) < 0.02  # 4.2 standard errors
     assert torch.corrcoef(torch.stack([sines, turns]))[0, 1].abs() < 0.07
-    repeat = random_pose(torch.Generator().manual_seed(0))
-    assert repeat == poses[0]
+    # The very numbers: two of double precision, in this order.
+    u, v = 2 * torch.rand(2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 1
+    expected = RelativePose(-math.asin(u) * 160.0 / math.pi, 150.0 * float(v))
+    assert vars(poses[0]) == pytest.approx(vars(expected))
