@@ -22,7 +22,7 @@ for name in ("fsspec", "pyarrow", "ray"):
 
 @pytest.fixture
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The names that every pass is given; workers of "deadly" ones die, first with whoever is next."""
+    """The names that every pass is given; workers of "deadly" ones die, once with the next."""
     seen: list[list[str]] = []
 
     @contextmanager
@@ -88,6 +88,6 @@ def test_other_settings_are_refused(tmp_path: Path, passes: list[list[str]]) -> 
     run(tmp_path, "a.png")
     items = find_items([str(tmp_path / "in")], Kind("image", (".png",)))
     with pytest.raises(
-        ValueError, match=r"out: expected a new folder or .* others: about 1, now 2"
+        ValueError, match=r"out: expected a new folder or .* about 1, now 2"
     ):
         running.run_batch(items, Inverted(tmp_path / "log"), str(tmp_path / "out"), {"about": 2})
