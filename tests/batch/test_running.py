@@ -87,7 +87,5 @@ def test_a_run_that_is_interrupted_keeps_what_is_done(
 def test_other_settings_are_refused(tmp_path: Path, passes: list[list[str]]) -> None:
     run(tmp_path, "a.png")
     items = find_items([str(tmp_path / "in")], Kind("image", (".png",)))
-    with pytest.raises(
-        ValueError, match=r"out: expected a new folder or .* about 1, now 2"
-    ):
+    with pytest.raises(ValueError, match=r"out: expected a new folder or .* about 1, now 2"):
         running.run_batch(items, Inverted(tmp_path / "log"), str(tmp_path / "out"), {"about": 2})
