@@ -32,7 +32,8 @@ include_patterns = ["*.md", "docs/**", "notebooks/*.ipynb", "zero123lib/models/t
 exclude_patterns = ["docs/conf.py"]
 # What the front page shows beside itself; a page that is left out fails the build.
 CONTENTS = {
-    "Use": """docs/command-line docs/batches docs/images docs/cameras docs/app docs/speed docs/reconstruction
+    "Use": """docs/command-line docs/batches docs/images docs/cameras docs/app docs/speed
+        docs/reconstruction
         docs/fields docs/meshes docs/textures docs/evaluation docs/reports docs/checkpoints
         docs/compatibility docs/threestudio docs/space docs/serving docs/reliability
         zero123lib/models/tiny/README""",
