@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import sys
 import threading
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save, save_file
+from safetensors.torch import load, save, save_file
 from torch import Tensor
 
 from zero123lib.diffusion.checkpoints.errors import (
@@ -25,6 +26,7 @@ from zero123lib.diffusion.checkpoints.errors import (
     MismatchedCheckpointError,
     UnsupportedCheckpointError,
 )
+from zero123lib.diffusion.checkpoints.safetensors_files import Entry, write_safetensors
 from zero123lib.diffusion.checkpoints.weights import open_tensors
 
 
@@ -226,3 +228,29 @@ def test_paths_without_a_file_are_called_by_their_name(tmp_path: Path) -> None:
     for name, words in [("", "a folder"), ("none.ckpt", "no file"), ("pipe", "no regular file")]:
         with pytest.raises(DamagedCheckpointError, match=words):
             open_tensors(tmp_path / name)
+
+
+def test_a_file_is_written_and_gone_on_with_from_wherever_it_stopped(tmp_path: Path) -> None:
+    tensors = {
+        "b": torch.arange(6.0).reshape(2, 3), "a": torch.ones(3).half(), "c": torch.arange(2),
+    }  # fmt: skip
+    entries = {
+        name: Entry(tuple(one.shape), one.dtype, lambda one=one: one)
+        for name, one in tensors.items()
+    }
+    path = tmp_path / "a.safetensors"
+    assert list(write_safetensors(path, entries, {"format": "pt"})) == [16, 24, 6]
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    assert length % 8 == 0 and header.pop("__metadata__") == {"format": "pt"}
+    assert {name: one["data_offsets"] for name, one in header.items()} == {
+        "c": [0, 16], "b": [16, 40], "a": [40, 46],
+    }  # fmt: skip
+    found = load(content)
+    assert found.keys() == tensors.keys()
+    assert all(torch.equal(found[name], one) for name, one in tensors.items())
+    for cut in [*range(0, len(content), 5), 8 + length, 24 + length, len(content)]:
+        path.write_bytes(content[:cut])
+        assert sum(write_safetensors(path, entries, {"format": "pt"})) == 46
+        assert path.read_bytes() == content
