@@ -30,6 +30,7 @@ from _measuring import metric
 from torch import Tensor
 
 from zero123lib import Pose, Zero123Pipeline
+from zero123lib._errors import ArgumentError
 from zero123lib._files import write_json
 from zero123lib.inversion.confidence import (
     CALIBRATION,
@@ -106,13 +107,20 @@ def elevations(pipe: Zero123Pipeline, objects: Sequence[Shown]) -> Answers:
 
 
 def turns(pipe: Zero123Pipeline, objects: Sequence[Shown], unlike: bool = False) -> Answers:
-    """Ask for the pose of every object's second photo; ``unlike`` takes another object's."""
+    """Ask for the pose of every object's second photo; ``unlike`` takes another object's.
+
+    Of objects that look the same from both sides the photos are refused: no answer, none counted.
+    """
     answers = Answers.none()
     for place, one in enumerate(objects):
         other = objects[(place + 1) % len(objects)] if unlike else one
         # Of nothing in common there is nothing to refine.
         more: dict[str, Any] = {"steps": 0} if unlike else {}
-        found = estimate_poses(pipe, [one.photos[0], other.photos[1]], **more)
+        try:
+            found = estimate_poses(pipe, [one.photos[0], other.photos[1]], **more)
+        except ArgumentError as refused:
+            print(f"poses {place + 1}/{len(objects)}: {refused}", flush=True)
+            continue
         true = other.cameras[1].relative_to(one.cameras[0])
         answers.signs.append(found.signs[0])
         both = [

@@ -103,10 +103,12 @@ def test_the_page_frames_as_the_library_does_and_keeps_a_frame_on_demand(
 
 
 def test_the_note_says_when_the_model_does_not_know_such_images(
-    actions: Actions, shared_data: Path, uploads: Path
+    actions: Actions, tmp_path: Path, uploads: Path
 ) -> None:
-    teddy = upload(uploads, shared_data / "images" / "teddy.png")
-    _, note, _ = actions.prepare(Session(), teddy)
+    noise = np.random.default_rng(0).integers(0, 256, (128, 128, 4), np.uint8)
+    noise[..., 3] = 255 * (np.hypot(*np.mgrid[-64:64, -64:64]) < 50)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    _, note, _ = actions.prepare(Session(), upload(uploads, tmp_path / "noise.png"))
     assert "unlike" in note
     assert "unlike" not in actions.prepare(Session(), upload(uploads, BEAR))[1]
 

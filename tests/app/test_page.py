@@ -365,7 +365,7 @@ def test_a_model_is_chosen_by_load_alone(
         page.get_by_role("button", name="Load", exact=True).click()
         expect(page.locator("#head")).to_contain_text("mine")
         page.get_by_role("button", name="Left").click()
-        expect(caption).to_contain_text("90° left · 2 steps")
+        expect(caption).to_contain_text("90° left · 1 step")
         expect(caption).to_contain_text("mine")
 
 
@@ -382,7 +382,7 @@ def test_a_model_that_needs_the_inputs_elevation_is_told_it(
         known.press("Enter")
         page.get_by_role("button", name="Above").click()
         expect(number(page, "Elevation, ° up")).to_have_value("60")  # straight above: 30 + 60
-        expect(page.locator("#caption")).to_contain_text("0°, 60° up · 2 steps")
+        expect(page.locator("#caption")).to_contain_text("0°, 60° up · 1 step")
         page.locator("#picture").get_by_role("button", name="Remove Image").click()
         page.locator("#picture input[type=file]").set_input_files(example_files()[1])
         expect(known).to_have_value("0")

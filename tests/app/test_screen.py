@@ -307,6 +307,6 @@ def test_below_what_the_model_was_trained_on_the_globe_says_so(browser: Browser,
         beyond = page.locator("#globe .beyond")
         expect(beyond).to_have_text("")
         page.get_by_role("button", name="Below", exact=True).click()
-        expect(beyond).to_contain_text("Below -15°: not trained there")
+        expect(beyond).to_contain_text("Below -30°: not trained there")
         page.get_by_role("button", name="Above", exact=True).click()
         expect(beyond).to_have_text("")

@@ -15,11 +15,10 @@ from discs import SIZE, camera, disc, which
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from zero123lib.datasets.batches import Batch
+from zero123lib.datasets.batches import Batch, PairSource
 from zero123lib.datasets.folder import FolderPairs, write_object
 from zero123lib.datasets.packing import pack
 from zero123lib.datasets.pairs import PairDataset, open_pairs
-from zero123lib.datasets.shards import ShardPairs
 from zero123lib.views.poses import Encoding, Pose, encode_poses
 
 BOTH = pytest.mark.parametrize("kind", ["folder", "shards"])
@@ -99,7 +98,7 @@ def test_batch_depends_on_seed_and_number_alone(
 ) -> None:
     path = stored_as(kind, make_objects())
 
-    def opened(seed: int = 3) -> FolderPairs | ShardPairs:
+    def opened(seed: int = 3) -> PairSource:
         return open_pairs(path, SIZE, seed=seed, buffer_objects=3)
 
     whole = taken(opened().batches(0, 1, 4), 8)

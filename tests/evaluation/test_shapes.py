@@ -50,8 +50,7 @@ def test_a_run_of_the_protocol(
 ) -> None:
     pipe = tiny_pipeline(
         Architecture(
-            image_size=32, patch_size=4, block_out_channels=(16, 16), attended=(True, True),
-            attention_heads=(2, 2), time_embedding_dim=64,
+            image_size=32, patch_size=4, block_out_channels=(16, 16), attention_heads=(2, 2),
             transformer_layers_per_block=1, clip_width=16, clip_layers=1, context_width=16,
         ),
         0,

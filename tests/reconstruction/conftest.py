@@ -22,11 +22,7 @@ torch.set_num_threads(1)
 SMALL = Architecture(
     image_size=32,
     patch_size=4,
-    gain=0.5,
-    overlap=False,
     block_out_channels=(16, 16),
-    attended=(True, True),
-    time_embedding_dim=64,
     transformer_layers_per_block=1,
     attention_heads=(2, 2),
     clip_image_size=16,

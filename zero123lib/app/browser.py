@@ -132,7 +132,8 @@ FILM = """(film, image, player) => {
   const {touched, latest} = page;
   const own = image?.path === film?.path && latest === film?.path;
   const wanted = film?.frames?.length && own && !touched;
-  page.filmed = wanted ? film.path : null;
+  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  page.filmed = wanted && !calm ? film.path : null;
   return wanted ? {...player, ...film, at: 0, begin: true} : player;
 }"""
 FRAME = """(player, globe) => {

@@ -39,7 +39,7 @@ START: dict[str, Any] = {
     "image": "",
 }
 
-# The lowest camera of Zero123's renderings: its height is at least -0.75, its distance 1.5 or more
+# The lowest camera of Zero123's renderings, which the bundled model has seen too: its height is at least -0.75, its distance 1.5 or more
 # (`sample_spherical` of the official `objaverse-rendering/scripts/blender_script.py`).
 _LOWEST_PUBLISHED_DEG = -30.0
 
@@ -48,7 +48,7 @@ def lowest_trained_deg(pipe: Zero123Pipeline) -> float:
     """Return the elevation of the lowest camera that a model was trained with; -90 if unknown."""
     if pipe.trained_on.get("scene_kinds"):
         return ELEVATIONS_DEG[0]
-    return _LOWEST_PUBLISHED_DEG if pipe.model_name in NAMED else -90.0
+    return _LOWEST_PUBLISHED_DEG if pipe.model_name in (*NAMED, "tiny") else -90.0
 
 
 def globe(pipe: Zero123Pipeline, **options: Any) -> gr.HTML:

@@ -31,6 +31,8 @@ FILM_LEAST_S = 3.0
 _HEAT = np.array([[13, 8, 60], [126, 3, 140], [229, 92, 48], [252, 253, 191]], float)
 # This spread between seeds, over the range of colours, is the brightest.
 _MOST_SPREAD = 0.25
+# Of views on white: what is less opaque is the white, as a model makes it.
+_VEIL = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,6 +174,7 @@ def uncertainty_sheet(made: Made) -> Image.Image:
 
 
 def without_background(view: Image.Image) -> Image.Image:
-    """RGBA of a view on white."""
+    """Return the RGBA of a view on white, without the veil that a model leaves there."""
     rgba = alpha_from_white((to_tensor(view) + 1) / 2)
+    rgba[..., 3][rgba[..., 3] < _VEIL] = 0
     return Image.fromarray(to_uint8(rgba).numpy())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -72,4 +72,7 @@ def frechet_distance(a: Moments, b: Moments) -> float:
 
 def _shortened(root: np.ndarray) -> np.ndarray:
     """Return rows with the same ``F^T F``: no more than columns, once they are twice as many."""
-    return np.linalg.qr(root, mode="r") if len(root) > 2 * root.shape[1] else root
+    if len(root) <= 2 * root.shape[1]:
+        return root
+    shortened: Any = np.linalg.qr(root, mode="r")
+    return shortened

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -80,7 +81,7 @@ class Validation:
 
 
 def _part(draws: Draws, part: slice) -> Draws:
-    every = {one.name: getattr(draws, one.name) for one in fields(draws)}
+    every: dict[str, Any] = {one.name: getattr(draws, one.name) for one in fields(draws)}
     return Draws(**{name: None if one is None else one[part] for name, one in every.items()})
 
 
