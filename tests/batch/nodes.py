@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import secrets
+import shutil
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 from tests.ports import free_ports
@@ -24,10 +27,16 @@ _PORTS = (
     "runtime_env_agent_port",
 )  # fmt: skip
 
+_SESSION = "session"
+
 
 @contextmanager
-def ray_cluster(cpus: Sequence[int]) -> Iterator[tuple[str, list[Any], Any]]:
-    """Start a node of no cores for the driver, and one of each number of cores.
+def ray_cluster(head: int, *cpus: int) -> Iterator[tuple[str, list[Any], Any]]:
+    """Start a node for the driver, and others beside.
+
+    Args:
+        head: cores of the driver's node.
+        cpus: cores of each other.
 
     Yields:
         The address, the other nodes, and what removes one: ``cluster.remove_node``.
@@ -38,25 +47,32 @@ def ray_cluster(cpus: Sequence[int]) -> Iterator[tuple[str, list[Any], Any]]:
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, dict.fromkeys(places)))
     from ray.cluster_utils import Cluster
 
-    taken = [0]
+    taken, folder = [0], Path(mkdtemp(prefix="ray-"))
+    cluster = Cluster()
 
-    def node(number: int) -> dict[str, Any]:
-        # Ports that a node is to choose itself it has to choose within some seconds.
+    def start(number: int, **more: Any) -> Any:
+        # A node's agent is to write the ports that it chose within 15 seconds, in which a busy
+        # machine does not even start it: they are chosen and written here.
         taken.extend(free_ports(len(_PORTS), after=taken[-1]))
-        return {
-            "num_cpus": number,
-            "num_gpus": 0,
-            "object_store_memory": 80 * 2**20,
-            "include_log_monitor": False,
-            **dict(zip(_PORTS, taken[-len(_PORTS) :], strict=True)),
-        }
+        ports = dict(zip(_PORTS, taken[-len(_PORTS) :], strict=True))
+        node = secrets.token_hex(28)
+        for name, port in ports.items():
+            (folder / _SESSION / f"{name}_{node}").write_text(str(port))
+        return cluster.add_node(
+            num_cpus=number,
+            num_gpus=0,
+            object_store_memory=80 * 2**20,
+            include_log_monitor=False,
+            env_vars={"RAY_OVERRIDE_NODE_ID_FOR_TESTING": node},
+            **ports,
+            **more,
+        )
 
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={**node(0), "include_dashboard": False, "no_monitor": True},
-    )
     try:
-        others = [cluster.add_node(**node(number)) for number in cpus]
-        yield str(cluster.address), others, cluster
+        (folder / _SESSION).mkdir()
+        place = {"temp_dir": str(folder), "session_name": _SESSION}
+        start(head, include_dashboard=False, no_monitor=True, **place)
+        yield str(cluster.address), [start(number) for number in cpus], cluster
     finally:
         cluster.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)

@@ -10,7 +10,7 @@ from made import write_images
 
 from zero123lib._errors import ArgumentError
 from zero123lib.batch.items import Item, Kind, find_items
-from zero123lib.batch.storage import filesystem
+from zero123lib.batch.storage import Store, filesystem
 
 pytest.importorskip("fsspec", reason="fsspec is not installed: pip install 'zero123lib[cluster]'")
 pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
@@ -41,6 +41,8 @@ def test_a_folder_stands_for_all_images_below_it(
     assert names(f"{where}/*.png") == ["b.png"]
     assert names(f"{where}/*/*.png") == ["x/a.png"]
     assert names(f"{where}/x/a.png") == ["a.png"]
+    write_images(tmp_path / "outputs", "a.png/000.png")  # as a batch names its folders
+    assert names(f"{put(tmp_path / 'outputs', place('views'))}/**/*.png") == ["a.png/000.png"]
 
 
 @pytest.mark.parametrize("suffix", [".txt", ".csv", ".parquet"])
@@ -51,7 +53,7 @@ def test_a_list_names_images_beside_it_and_anywhere(tmp_path: Path, suffix: str)
     if suffix == ".txt":
         listed.write_text("\n".join(["", *inputs, ""]))
     elif suffix == ".csv":
-        listed.write_text("id,input\n" + "".join(f"{n},{one}\n" for n, one in enumerate(inputs)))
+        listed.write_text("name,input\n" + "".join(f",{one}\n" for one in inputs))
     else:
         pq.write_table(pa.table(own), listed)
     found = {item.name: item.uri for item in find_items([str(listed)], IMAGES)}
@@ -99,6 +101,7 @@ def test_names_and_seeds_depend_on_nothing_else_in_the_batch(tmp_path: Path) -> 
         ("*.gif", "inputs: expected images (.png, .jpg) in "),
         ("empty", "inputs: expected images (.png, .jpg) in "),
         ("bad.csv", "inputs: expected a column 'input' in "),
+        ("gap.csv", "inputs: expected a path or URI in every row of "),
         ("up.txt", "inputs: expected names of outputs, below their folder, got '../a.png'"),
         ("nowhere://a", "inputs: expected a path or a URI of fsspec, got "),
     ],
@@ -107,6 +110,7 @@ def test_what_names_nothing_is_one_line(tmp_path: Path, word: str, told: str) ->
     write_images(tmp_path, "x/a.png", "a.png")
     (tmp_path / "empty").mkdir()
     (tmp_path / "bad.csv").write_text("image\na.png\n")
+    (tmp_path / "gap.csv").write_text("id,input\n1,a.png\n2,\n3\n")
     (tmp_path / "x/up.txt").write_text("../a.png\n")
     where = {"up.txt": str(tmp_path / "x/up.txt")}.get(word, str(tmp_path / word))
     with pytest.raises(ArgumentError) as caught:
@@ -118,3 +122,31 @@ def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
     write_images(tmp_path, "x/a.png", "y/A.png")
     with pytest.raises(ArgumentError, match=r"different names.*x/a.png.*y/A.png"):
         names(tmp_path / "x", tmp_path / "y")
+
+
+def test_one_name_that_is_a_folder_of_another_is_refused(tmp_path: Path) -> None:
+    write_images(tmp_path, "a.png")
+    (tmp_path / "list.csv").write_text("input,name\na.png,chair\na.png,chair/left\n")
+    with pytest.raises(ArgumentError, match=r"no folders of others, got 'chair' and 'chair/left'"):
+        names(tmp_path / "list.csv")
+
+
+def test_outputs_never_take_the_place_of_inputs(
+    tmp_path: Path, place: Callable[[str], str]
+) -> None:
+    write_images(tmp_path / "in", "a.png", "x/b.png")
+    where = put(tmp_path / "in", place("photos"))
+    refused = r"out: expected a folder without inputs, got .*, where .*photos/.*\.png' lies"
+    for word, out in ((where, where), (where, f"{where}/x"), (f"{where}/x/*.png", where)):
+        with pytest.raises(ArgumentError, match=refused):
+            find_items([word], IMAGES, out)
+    # An output folder among the inputs is none of them.
+    out = f"{where}/out"
+    before = find_items([where], IMAGES, out)
+    Store(out).write("batch.json", b"{}")
+    Store(out).write("a.png/000.png", b"")
+    for word in (where, f"{where}/**/*.png"):
+        assert find_items([word], IMAGES, out) == before
+    assert len(find_items([where], IMAGES)) == 3
+    with pytest.raises(ArgumentError, match=refused):
+        find_items([f"{out}/a.png"], IMAGES, out)

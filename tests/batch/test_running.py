@@ -15,6 +15,8 @@ from zero123lib.batch.items import Item, Kind, find_items
 from zero123lib.batch.manifest import Manifest
 from zero123lib.batch.storage import Store
 from zero123lib.batch.worker import Order, Worker
+from zero123lib.cli import main
+from zero123lib.cli.batch import Batch
 
 for name in ("fsspec", "pyarrow", "ray"):
     pytest.importorskip(name, reason=f"{name} is not installed: pip install 'zero123lib[cluster]'")
@@ -89,3 +91,18 @@ def test_other_settings_are_refused(tmp_path: Path, passes: list[list[str]]) -> 
     items = find_items([str(tmp_path / "in")], Kind("image", (".png",)))
     with pytest.raises(ValueError, match=r"out: expected a new folder or .* about 1, now 2"):
         running.run_batch(items, Inverted(tmp_path / "log"), str(tmp_path / "out"), {"about": 2})
+
+
+def test_a_recipe_is_not_mistaken_for_a_folder_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("omegaconf", reason="omegaconf is not installed: no recipes")
+    seen: list[Any] = []
+    monkeypatch.setattr(Batch, "run", lambda self, verb, *rest: seen.append(verb) or 0)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny-views").mkdir()  # as of outputs
+    (tmp_path / "own.yaml").write_text("{}")
+    for config in ("tiny-views", "own.yaml"):
+        words = ["batch", "reconstruct", "in", "--config", config, "--model", "tiny"]
+        assert main([*words, "--out", "out"]) == 0
+    assert [verb.options["config"] for verb in seen] == ["tiny-views", str(tmp_path / "own.yaml")]

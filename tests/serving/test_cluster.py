@@ -37,7 +37,10 @@ from zero123lib.serving.cluster import (
     served,
 )
 
-pytestmark = pytest.mark.long
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(not Path("/proc").is_dir(), reason="no /proc, where replicas are found"),
+]
 
 # Answers differ by these two alone.
 CAMERAS, SEEDS = range(-150, 180, 30), range(3)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,9 @@ def test_cores_are_shared_among_replicas_and_models_are_found_anywhere(
     assert (what.cpus_per_replica, what.gpus_per_replica) == (2, 0.0)
     monkeypatch.chdir(tmp_path)
     assert what.load().model_name == "tiny"
+    (tmp_path / "tiny").mkdir()  # no model: the name is that of the bundled one
+    assert main(["serve"]) == 0
+    assert asked[-1].load().model_name == "tiny"
 
 
 @pytest.mark.parametrize(
@@ -103,9 +107,52 @@ def test_reports_of_usage_stay_off(monkeypatch: pytest.MonkeyPatch) -> None:
     nothing: Any = None
     cluster.connect(cluster.Serving(nothing))
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0" and not started["include_dashboard"]
-    wanting = cluster.Serving(nothing, replicas=2, gpus_per_replica=0.5)
-    with pytest.raises(ValueError, match=r"gpus_per_replica: expected 0 GPUs in all at most"):
-        cluster.connect(wanting)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "replicas", "share", "page", "fits"),
+    [
+        (0, 1, 0.5, False, False),
+        (1, 2, 0.5, False, True),
+        (1, 2, 0.5, True, False),  # the page has a model too
+        (1, 2, 1 / 3, True, True),
+        (2, 3, 0.6, False, False),  # two of them find no room on one
+        (4, 2, 2.0, False, True),
+    ],
+)
+def test_models_that_find_no_room_on_gpus_are_told(
+    monkeypatch: pytest.MonkeyPatch, gpus: int, replicas: int, share: float, page: bool, fits: bool
+) -> None:
+    monkeypatch.setattr(cluster.ray, "init", lambda **options: None)
+    monkeypatch.setattr(cluster.ray, "cluster_resources", lambda: {"GPU": float(gpus)})
+    monkeypatch.setattr(cluster.ray, "shutdown", lambda: None)
+    nothing: Any = None
+    what = cluster.Serving(nothing, replicas, gpus_per_replica=share, page=page)
+    if fits:
+        cluster.connect(what)
+    else:
+        with pytest.raises(ValueError, match=r"gpus_per_replica: expected a share that \d model"):
+            cluster.connect(what)
+        cluster.connect(replace(what, address="auto"))  # which may yet grow
+
+
+@pytest.mark.parametrize(
+    ("models", "gpus", "address", "share"),
+    [
+        (1, 1, None, 1.0),
+        (2, 1, None, 0.5),
+        (3, 2, None, 0.5),
+        (2, 8, None, 1.0),
+        (9, 1, "auto", 1.0),
+    ],
+)
+def test_models_share_the_gpus_that_there_are(
+    monkeypatch: pytest.MonkeyPatch, models: int, gpus: int, address: str | None, share: float
+) -> None:
+    assert cluster.gpu_share(models, "cpu", address) == 0.0
+    monkeypatch.setattr(cluster, "pick_device", lambda device: "cuda")
+    monkeypatch.setattr(cluster.torch.cuda, "device_count", lambda: gpus)
+    assert cluster.gpu_share(models, "auto", address) == share
 
 
 def test_importing_the_package_loads_no_ray() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -16,11 +17,11 @@ from typing import Any
 
 from zero123lib._errors import ArgumentError
 from zero123lib._optional import require
-from zero123lib.batch.storage import filesystem, is_local, reaching
+from zero123lib.batch.storage import SETTINGS, Store, filesystem, is_local, reaching
 
 LISTS = (".txt", ".csv", ".parquet")
 COLUMN, NAME = "input", "name"
-_RESERVED = ("manifest.parquet", "batch.json")
+_RESERVED = ("manifest.parquet", "manifest.parts", SETTINGS)
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Item:
         return int.from_bytes(digest[:4], "big") >> 1
 
 
-def find_items(words: Sequence[str], kind: Kind) -> list[Item]:
+def find_items(words: Sequence[str], kind: Kind, out: str | None = None) -> list[Item]:
     """Find what words name: files, folders (all below them), globs, and lists of such.
 
     A list is a text file with a path or URI per line, or a CSV or Parquet file with a column
@@ -65,18 +66,22 @@ def find_items(words: Sequence[str], kind: Kind) -> list[Item]:
     Args:
         words: paths or URIs of fsspec, such as s3://bucket/photos.
         kind: what is an item.
+        out: where outputs go; those of an earlier run, below a folder of inputs, are no items.
 
     Returns:
         Every item once, in order of their names.
 
     Raises:
-        ArgumentError: there is no such place, nothing in it, or two items have one name.
+        ArgumentError: there is no such place, nothing in it, two items have one name or one that
+            is a folder of another's, or an item lies where outputs go and would be replaced.
     """
     found: dict[str, Item] = {}
     for word in words:
         before = len(found)
         with reaching(word):
             named = list(_named_by(word, kind))
+            if out is not None:
+                named = _apart(named, word, out)
         for item in named:
             other = found.setdefault(item.name.casefold(), item)
             if other.uri != item.uri:
@@ -88,7 +93,34 @@ def find_items(words: Sequence[str], kind: Kind) -> list[Item]:
                 f"folders that hold {kind.marker}"
             )  # fmt: skip
             raise ArgumentError("inputs", f"{what} in {word!r}", "none")
+    for name, item in found.items():
+        for folder in map(str, PurePosixPath(name).parents):
+            if folder in found:
+                expected = f"{kind.called}s whose names are no folders of others"
+                got = f"{found[folder].name!r} and {item.name!r}"
+                raise ArgumentError("inputs", expected, got)
     return sorted(found.values(), key=lambda item: item.name)
+
+
+def _apart(items: Sequence[Item], word: str, out: str) -> list[Item]:
+    """Leave out what an earlier run has written; refuse items that this one would write over."""
+    there = _place(*filesystem(out, "out"))
+    within = {
+        item.uri for item in items if _place(*filesystem(item.uri, "inputs")).is_relative_to(there)
+    }
+    if not within:
+        return list(items)
+    fs, path = filesystem(word, "inputs")
+    root = _place(fs, _fixed_part(path) if any(mark in path for mark in "*?[") else path)
+    if root not in there.parents or Store(out).read(SETTINGS) is None:
+        got = f"{out!r}, where {min(within)!r} lies"
+        raise ArgumentError("out", "a folder without inputs", got)
+    return [item for item in items if item.uri not in within]
+
+
+def _place(fs: Any, path: str) -> PurePosixPath:
+    """Return where a path leads to, to be compared."""
+    return PurePosixPath(os.path.realpath(path) if is_local(fs) else fs.unstrip_protocol(path))
 
 
 def _named_by(word: str, kind: Kind) -> Iterator[Item]:
@@ -104,9 +136,9 @@ def _named_by(word: str, kind: Kind) -> Iterator[Item]:
             yield _item(fs, path, PurePosixPath(path).name)
     elif any(mark in path for mark in "*?["):
         root = _fixed_part(path)
-        for match in sorted(fs.glob(path)):
+        for match, about in sorted(fs.glob(path, detail=True).items()):
             inner = PurePosixPath(_relative(match, root))
-            fits = inner.suffix.lower() in kind.suffixes
+            fits = inner.suffix.lower() in kind.suffixes and about["type"] == "file"
             if kind.marker is not None:
                 fits = fs.exists(f"{match}/{kind.marker}")
             if fits and not _is_hidden(inner):
@@ -139,12 +171,13 @@ def _listed(fs: Any, path: str, suffix: str) -> Iterator[Item]:
     """Yield the items of a list."""
     beside = PurePosixPath(path).parent
     for row in _rows(fs.cat_file(path), suffix, path):
-        text = str(row[COLUMN]).strip()
+        text = str(row[COLUMN] or "").strip()
+        if not text:
+            raise ArgumentError("inputs", f"a path or URI in every row of {path!r}", "none")
         own, place = filesystem(text, "inputs")
         if "://" not in text and not PurePosixPath(text).is_absolute():
             own, place = fs, str(beside / text)
-        name = row.get(NAME)
-        yield _item(own, place, text if name is None else str(name))
+        yield _item(own, place, str(row.get(NAME) or text))
 
 
 def _rows(content: bytes, suffix: str, path: str) -> Iterable[Mapping[str, Any]]:

@@ -19,10 +19,9 @@ from zero123lib._words import count
 from zero123lib.batch.cluster import Spread, cluster, one_pass
 from zero123lib.batch.items import Item
 from zero123lib.batch.manifest import DONE, FAILED, Manifest
-from zero123lib.batch.storage import Store, reaching
+from zero123lib.batch.storage import SETTINGS, Store, reaching
 from zero123lib.batch.worker import Order, Work, row_of
 
-SETTINGS = "batch.json"
 # Passes over a cluster that may end without a single row before the batch gives up.
 _EMPTY_PASSES = 3
 

@@ -19,6 +19,8 @@ from zero123lib._errors import ArgumentError
 from zero123lib._files import MAKING, check_folder, place_folder, write_bytes
 from zero123lib._optional import require
 
+# The settings of a batch, in its store.
+SETTINGS = "batch.json"
 _SCRATCH = ".scratch"
 # Files that lie beside one that names them, as an OBJ's materials do; a folder that has more of
 # them is taken for a collection.

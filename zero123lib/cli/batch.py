@@ -71,7 +71,7 @@ class Batch:
         from zero123lib.batch.items import find_items
         from zero123lib.batch.running import run_batch
 
-        items = find_items(inputs, kind)
+        items = find_items(inputs, kind, out)
         spread = Spread(**{one.name: getattr(self, one.name) for one in fields(Spread)})
         on_cpu = verb.device == "cpu"
         settings = {"verb": verb.name, **settings}
@@ -209,7 +209,7 @@ def reconstruct(
         input_elevation_deg: of the camera that took the images (the recipe's).
         seed: of the batch; an image's own follows from it and from its name.
     """
-    from zero123lib.reconstruction.files import check_overrides
+    from zero123lib.reconstruction.files import check_overrides, recipe_names
     from zero123lib.reconstruction.recipes import read_recipe
 
     model.check()
@@ -217,8 +217,12 @@ def reconstruct(
     overrides = tuple(override or ())
     check_overrides(overrides)
     recipe = read_recipe(config or usual, overrides)
-    options = {"config": _here(config), "overrides": overrides, "max_steps": max_steps,
-               "input_elevation_deg": input_elevation_deg}  # fmt: skip
+    options = {
+        "config": config if config in recipe_names() else _here(config),
+        "overrides": overrides,
+        "max_steps": max_steps,
+        "input_elevation_deg": input_elevation_deg,
+    }
     name = model.model or recipe.guidance.pretrained_model_name_or_path
     named = replace(model, model=name)
     verb = Verb("reconstruct", options, KeptModel.of(named))

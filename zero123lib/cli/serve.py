@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +14,7 @@ from zero123lib._choices import AutoEncoding, Device
 from zero123lib._optional import MissingExtraError
 from zero123lib._signals import stop_on_signals
 from zero123lib.cli.app import check_place
+from zero123lib.cli.kept import KeptModel
 from zero123lib.cli.options import THE_MODEL, Flag, Model, Positive, Reading, whole
 
 
@@ -58,7 +58,8 @@ def serve(
         original_config: official config, for a file of other sizes than the published ones.
         device: where it runs; auto takes a GPU where there is one.
         replicas: how many models, each in a process of its own.
-        gpus_per_replica: share of a GPU that each counts for (1 where there are GPUs, else none).
+        gpus_per_replica: share of a GPU that each counts for, and the page too (1, or as much as
+            lets all of them share the GPUs of this machine).
         ray: address of a Ray cluster, or auto (Ray on this machine alone).
         host: address to listen on.
         port: to listen on.
@@ -71,19 +72,15 @@ def serve(
             raise MissingExtraError(message)
     if ray is None:  # a cluster's own may listen already
         check_place(host, port)
-    Model(model, Reading(encoding, original_config), device).check()
-    from zero123lib.diffusion.apps import load_pipeline
-    from zero123lib.diffusion.devices import pick_device
-    from zero123lib.serving.cluster import Serving, served
+    asked = Model(model, Reading(encoding, original_config), device)
+    asked.check()
+    from zero123lib.serving.cluster import Serving, gpu_share, served
 
     if gpus_per_replica is None:
-        gpus_per_replica = 1.0 if pick_device(device).startswith("cuda") else 0.0
+        gpus_per_replica = gpu_share(replicas + page, device, ray)
     cores = 1 if ray is not None else max(1, (os.cpu_count() or 1) // replicas)
-    if Path(model).exists():  # replicas have folders of their own
-        model = str(Path(model).resolve())
-    config = original_config and original_config.resolve()
     what = Serving(
-        load=partial(load_pipeline, model, device, encoding, config),
+        load=KeptModel.of(asked).load,  # replicas have folders of their own
         replicas=replicas,
         gpus_per_replica=gpus_per_replica,
         cpus_per_replica=cores,

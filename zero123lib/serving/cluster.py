@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,14 +17,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import ray
+import torch
 from fastapi import FastAPI
 from ray import serve
 from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
+from zero123lib._choices import Device
 from zero123lib._errors import ArgumentError, RunError, one_line
+from zero123lib._words import count
 from zero123lib.app.settings import MAX_SESSIONS
+from zero123lib.diffusion.devices import pick_device
 from zero123lib.serving.answers import Answer, Refusal
 from zero123lib.serving.api import build
 from zero123lib.serving.asking import Asking
@@ -62,7 +67,8 @@ class Serving:
     Attributes:
         load: brings the model; it is called in each replica.
         replicas: how many.
-        gpus_per_replica: the share of a GPU that a replica counts for; 0 is a CPU's.
+        gpus_per_replica: the share of a GPU that a replica counts for, and the page too, which
+            has a model as well; 0 is a CPU's.
         cpus_per_replica: its cores, and threads.
         max_queue: requests that may wait; the next is told that the server is busy.
         host, port: to listen on.
@@ -79,6 +85,11 @@ class Serving:
     port: int = 8000
     address: str | None = None
     page: bool = False
+
+    @property
+    def models(self) -> int:
+        """Return how many processes have the model."""
+        return self.replicas + self.page
 
 
 class Replica:
@@ -278,9 +289,24 @@ def connect(what: Serving) -> None:
             ray.init(address=what.address, logging_level=logging.WARNING)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise ArgumentError("ray", "a cluster that answers", repr(what.address)) from error
-    wanted = what.gpus_per_replica * what.replicas
-    there = ray.cluster_resources().get("GPU", 0.0)
-    if wanted > there and what.address is None:  # a cluster may yet grow
+    share, there = what.gpus_per_replica, int(ray.cluster_resources().get("GPU", 0))
+    # Ray counts in steps of 1e-4.
+    room = there // share if share > 1 else there * int(1 / share + 1e-3) if share else what.models
+    if room < what.models and what.address is None:  # a cluster may yet grow
         ray.shutdown()
-        got = f"{what.gpus_per_replica:g} for each of {what.replicas} replicas"
-        raise ArgumentError("gpus_per_replica", f"{there:g} GPUs in all at most", got)
+        expected = f"a share that {count(what.models, 'model')} can have of {count(there, 'GPU')}"
+        raise ArgumentError("gpus_per_replica", expected, f"{share:g}")
+
+
+def gpu_share(models: int, device: Device, address: str | None) -> float:
+    """Return the share of a GPU for each of some models where nobody says: 1, or what there is.
+
+    Args:
+        models: how many.
+        device: where they run.
+        address: of a Ray cluster, whose GPUs are not known yet; None is this machine.
+    """
+    if not pick_device(device).startswith("cuda"):
+        return 0.0
+    there = models if address is not None else torch.cuda.device_count()
+    return 1.0 / math.ceil(models / there)
