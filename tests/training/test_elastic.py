@@ -71,7 +71,7 @@ def launch(argv: list[str], logs: Path, port: int, nodes: int, host: bool) -> No
         rdzv_backend="c10d",
         rdzv_endpoint=f"127.0.0.1:{port}",
         rdzv_configs={
-            "is_host": host, "last_call_timeout": 10, "keep_alive_interval": 1,
+            "is_host": host, "last_call_timeout": 20, "keep_alive_interval": 1,
             "keep_alive_max_attempt": 5,
         },
         max_restarts=3,
