@@ -7,6 +7,7 @@ import re
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ def test_frechet_of_gaussians_with_known_moments() -> None:
 def test_frechet_is_that_of_scipys_root() -> None:
     a, b = (RANDOM.normal(size=(40, 5)) @ RANDOM.normal(size=(5, 5)) for _ in range(2))
     one, other = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
-    root = sqrtm(one @ other)
+    root: Any = sqrtm(one @ other)
     expected = np.square(a.mean(0) - b.mean(0)).sum() + np.trace(one + other - 2 * root.real)
     assert frechet_distance(Moments.of(a), Moments.of(b)) == pytest.approx(expected, rel=1e-8)
 
