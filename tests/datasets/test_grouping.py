@@ -87,6 +87,10 @@ def test_no_shard_is_read_by_two(packed, monkeypatch) -> None:
 def test_groups_that_cannot_be_are_refused(packed) -> None:
     with pytest.raises(ValueError, match="shard_groups: expected at most the 6 shards, got 7"):
         open_pairs(packed, SIZE, groups=7)
+    with pytest.raises(ValueError, match="groups: expected a whole number of at least 1, got 0"):
+        open_pairs(packed, SIZE, groups=0)
+    with pytest.raises(ValueError, match="group_pairs: expected a whole number of at least 1"):
+        open_pairs(packed, SIZE, groups=2, group_pairs=0)
     with pytest.raises(ValueError, match="shard_groups: expected 1 of a folder"):
         open_pairs(packed.with_name("objects"), SIZE, groups=2)
 

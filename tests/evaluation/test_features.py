@@ -259,11 +259,34 @@ def test_a_report_has_both_and_says_what_few_images_tell(
     assert main([*words, *weights, "--out", str(out)]) == 0
     assert json.loads((out / "report.json").read_text())["overall"] == report["overall"]
     capsys.readouterr()
+    assert main(["evaluate", "compare", str(out), str(out)]) == 0
+    fid = report["overall"]["fid"]["prediction"]
+    assert re.search(rf"^FID +{fid:.2f} +{fid:.2f} +\+0\.00$", capsys.readouterr().out, re.M)
+    # Of fewer objects FID is another number.
+    part = [*words, *weights[:2], "--objects", "cup", "--out", str(tmp_path / "part")]
+    assert main(part) == 0 and main(["evaluate", "compare", str(out), part[-1]]) == 0
+    printed = capsys.readouterr().out
+    assert "not compared, since they are of other objects: FID on CLIP" in printed
+    assert not re.search(r"^FID on CLIP", printed, re.M)
     # One CLIP's numbers are not subtracted from another's.
     file = tmp_path / "same" / "report.json"
     file.write_text(file.read_text().replace("SHA-256 ", "SHA-256 0"))
     assert main(["evaluate", "compare", str(out), str(tmp_path / "same")]) == 2
     assert re.search(r"B: expected .*CLIP, a tower.*, as a has", capsys.readouterr().err)
+
+
+def test_a_report_of_scenes_has_them_too(tmp_path: Path, capsys) -> None:
+    tiny_clip(tmp_path / "clip")
+    words = ["--objects", "2", "--views", "2", "--steps", "1", "--clip", str(tmp_path / "clip")]
+    assert main(["evaluate", "scenes", *words, "--out", str(tmp_path / "out")]) == 0
+    assert "FID on CLIP: prediction " in capsys.readouterr().out
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["command"].endswith(" ".join(words[-2:]))
+    report = report["by_object"]
+    assert list(report["overall"]) == ["fid_clip"]
+    answers = ["prediction", "input", "blank", "mean"]
+    assert list(report["overall"]["fid_clip"]) == answers == list(report["means"])
+    assert all(0 < one["clip"]["mean"] < 1 for one in report["means"].values())
 
 
 def test_a_single_image_has_no_distance() -> None:

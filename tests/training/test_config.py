@@ -79,6 +79,7 @@ def test_architectures_are_named_or_sized():
         ("initial.architecture.attended=[true]", "initial.architecture.attended: expected 2"),
         ("budget=null", "budget: expected steps or minutes"),
         ("data.path=renders", "data.path: expected null .* where the source is scenes"),
+        ("data.shard_groups=2", "data.shard_groups: expected 1 where the source is scenes"),
         ("seed.a=1", "seed.a: expected a section seed to set it in, got 0"),
         ("seed", "override: expected section.key=value, .*, got 'seed'"),
         ("seed=[", "override: expected section.key=value"),

@@ -17,7 +17,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from zero123lib._errors import ArgumentError
 from zero123lib.views.poses import Encoding
 
-from .batches import Batch, PairSource, check_numbers
+from .batches import Batch, PairSource, check_numbers, check_whole
 from .drawing import Part
 from .folder import FolderPairs
 from .grouping import GroupedPairs
@@ -57,6 +57,8 @@ def open_pairs(
         ValueError: there is no data set, or an argument is out of range.
         MissingExtraError: URLs or braces, and webdataset is not installed.
     """
+    check_whole("groups", groups, 1)
+    check_whole("group_pairs", group_pairs, 1)
     if is_shards(path):
         opened = [
             ShardPairs(

@@ -40,13 +40,16 @@ class Comparison:
         protocol: its name.
         differences: by metric.
         left_out: objects that one of them alone has.
-        overall: what either has of all its views together, such as FID: metric -> a's, b's.
+        overall: what either has of all its views together, such as FID: metric -> a's, b's; of
+            other objects it is another number, so nothing where some are left out.
+        not_compared: such metrics, where some are.
     """
 
     protocol: str
     differences: Mapping[str, Difference]
     left_out: tuple[str, ...]
     overall: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    not_compared: tuple[str, ...] = ()
 
     def table(self) -> str:
         """Write some lines of text for people."""
@@ -65,6 +68,9 @@ class Comparison:
             lines.append(f"{title:15}{a:9.{digits}f}{b:9.{digits}f}{b - a:+10.{digits}f}")
         if self.left_out:
             lines.append(f"left out, since one of them lacks them: {', '.join(self.left_out)}")
+        if self.not_compared:
+            titles = ", ".join(OVERALL[name].title for name in self.not_compared)
+            lines.append(f"not compared, since they are of other objects: {titles}")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -116,14 +122,10 @@ def compare_reports(a: Path, b: Path) -> Comparison:
         better = sum(sign * gain > 0 for gain in gains)
         differences[metric] = Difference(first_mean, second_mean, mean_interval(gains), better)
     left_out = tuple(sorted(set(objects[0]) ^ set(objects[1])))
-    overall = {
-        name: (
-            float(first["overall"][name][PREDICTION]),
-            float(second["overall"][name][PREDICTION]),
-        )
-        for name in OVERALL
-        if name in first["overall"] and name in second["overall"]
-    }
+    others = second["overall"]
+    overall = {name: (a, others[name]) for name, a in first["overall"].items() if name in others}
+    if left_out:
+        return Comparison(first["protocol"], differences, left_out, not_compared=tuple(overall))
     return Comparison(first["protocol"], differences, left_out, overall)
 
 
@@ -140,7 +142,9 @@ def _read(name: str, path: Path) -> dict[str, Any]:
         objects = [ObjectScores.from_dict(one) for one in content["objects"]]
         found = {key: content[key] for key in ("protocol", "about")}
         named = {"weights": dict(content["weights"]), "networks": dict(content.get("networks", {}))}
-        overall = {name: dict(one) for name, one in content.get("overall", {}).items()}
+        # A report of before there was any has none.
+        held = content.get("overall", {})
+        overall = {name: float(held[name][PREDICTION]) for name in OVERALL if name in held}
         return {**found, **named, "objects": objects, "overall": overall}
     except (KeyError, TypeError, ValueError) as error:
         raise ArgumentError(name, expected, f"{str(path)!r}, without objects' numbers") from error

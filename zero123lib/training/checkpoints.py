@@ -184,8 +184,10 @@ def resume(run: Path, state: TrainState) -> Path | None:
         return None
     folder, read = Path(name), {}
     on_main(state.accelerator, lambda: read.update(_read(folder, state)))
+    # What fails between processes is not the checkpoint's fault.
+    shared = share(state.accelerator, read)
     with _refused(folder):
-        _load(share(state.accelerator, read), state)
+        _load(shared, state)
     return folder
 
 

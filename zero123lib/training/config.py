@@ -108,6 +108,7 @@ class SourceConfig:
 
     def __post_init__(self) -> None:
         _check_path(self.source, self.path)
+        _check_groups(self.source, self.shard_groups)
 
 
 @settings
@@ -122,7 +123,8 @@ class DataConfig:
             validation takes them unless it has a path of its own.
         shard_groups: into which shards are split, each read by itself; ``group_pairs`` in a row
             are of one. No shard is read twice where a batch (``batch.per_device``) is of
-            ``group_pairs`` and all processes' workers together divide the groups.
+            ``group_pairs`` and all processes' workers together divide the groups. Mixed sources
+            have their own.
         size: pixels; None takes the initial model's.
         same_camera, mirrored, recolored: shares of the training pairs that are augmented so, see
             :class:`zero123lib.datasets.augmenting.Augmentation`.
@@ -150,6 +152,7 @@ class DataConfig:
                 "sources where the source is mixed, and null elsewhere",
                 "null" if self.mixed is None else f"{len(self.mixed)} sources",
             )
+        _check_groups(self.source, self.shard_groups)
 
     @property
     def sources(self) -> tuple[SourceConfig, ...]:
@@ -167,6 +170,13 @@ def _check_path(source: str, path: str | None) -> None:
         raise ArgumentError(
             "path", f"null (no --data) where the source is {source}, not pairs", repr(path)
         )
+
+
+def _check_groups(source: str, groups: int) -> None:
+    if source != "pairs" and groups != 1:
+        where = "of the mixed sources' own" if source == "mixed" else "shards alone have any"
+        expected = f"1 where the source is {source} ({where})"
+        raise ArgumentError("shard_groups", expected, str(groups))
 
 
 @settings

@@ -17,7 +17,7 @@ from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils._pytree import tree_map_only
 from transformers.models.clip.modeling_clip import CLIPEncoderLayer
@@ -44,11 +44,6 @@ def shard(model: nn.Module, accelerator: Accelerator) -> dict[str, nn.Module]:
     for part in (*groups, *networks.values(), model):
         fully_shard(part, mesh=mesh, reshard_after_forward=True)
     return skeletons
-
-
-def is_sharded(model: nn.Module) -> bool:
-    """Tell whether :func:`shard` has sharded it."""
-    return isinstance(model, FSDPModule)
 
 
 def _skeleton(network: nn.Module) -> nn.Module:
