@@ -7,6 +7,8 @@ import base64
 import io
 import json
 import zipfile
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -37,6 +39,12 @@ def detail(answer: Any) -> str:
     line = answer.json()["detail"]
     assert "\n" not in line
     return line
+
+
+def run_alone(work: Coroutine[Any, Any, None]) -> None:
+    """Run in a thread of its own: an open browser keeps the loop of this one."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, work).result()
 
 
 def told(client: TestClient) -> dict[tuple, float]:
@@ -116,7 +124,8 @@ def test_wrong_input_is_one_line_that_names_the_field(
 def test_wrong_images_are_one_line(client: TestClient, photo: bytes) -> None:
     for content in (b"", b"no image", photo[:40]):
         assert detail(ask(client, content)).startswith("image: expected an image")
-    for wrong in ({}, {"data": {"image": "text"}}, {"json": {"image": "x"}}):
+    wrongs: tuple[dict[str, Any], ...] = ({}, {"data": {"image": "text"}}, {"json": {"image": "x"}})
+    for wrong in wrongs:
         answer = client.post(VIEWS, **wrong)
         assert answer.status_code == 422
         assert detail(answer).startswith("image: expected an uploaded image")
@@ -142,7 +151,7 @@ def test_what_is_too_large_or_too_slow_is_refused(
         "type": "http", "method": "POST", "path": VIEWS, "headers": headers, "query_string": b"",
     }  # fmt: skip
     app: Any = client.app
-    asyncio.run(app(scope, never, send))
+    run_alone(app(scope, never, send))
     assert sent[0]["status"] == 408 and b"Expected all of it in" in sent[1]["body"]
     assert told(client)["zero123_errors_total", "slow_body"] == 1
     assert desk.inside == 0
@@ -219,7 +228,7 @@ def test_the_queue_is_bounded_and_drains() -> None:
         assert [await first, await second, await stopping] == [200, 200, 0]
         assert b"zero123_views_total 2.0" in metrics.text()
 
-    asyncio.run(run())
+    run_alone(run())
 
 
 def test_what_prometheus_is_told(client: TestClient, photo: bytes) -> None:

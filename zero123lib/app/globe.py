@@ -39,8 +39,8 @@ START: dict[str, Any] = {
     "image": "",
 }
 
-# The lowest camera of Zero123's renderings, of which the bundled model has seen some: its height is at
-# least -0.75, its distance 1.5 or more (`sample_spherical` of the official
+# The lowest camera of Zero123's renderings, of which the bundled model has seen some: its height is
+# at least -0.75, its distance 1.5 or more (`sample_spherical` of the official
 # `objaverse-rendering/scripts/blender_script.py`).
 _LOWEST_PUBLISHED_DEG = -30.0
 

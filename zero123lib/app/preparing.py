@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, replace
 from threading import BoundedSemaphore
 
@@ -62,7 +62,7 @@ class Cut:
     pixels: Image.Image
 
 
-def cut(session: Session, read: Callable[[], Image.Image], key: str, method: str) -> Cut:
+def cut(session: Session, read: Callable[[], Image.Image], key: Hashable, method: str) -> Cut:
     """Return the object cut out of what `read` brings, unless the session remembers it."""
 
     def make() -> Cut:

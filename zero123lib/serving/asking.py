@@ -87,6 +87,8 @@ def _truth() -> Checked:
 
 def _numbers(low: float, high: float, unit: str = "") -> Checked:
     def check(name: str, text: Any) -> list[float]:
+        # A form may give a field several times, and gives its texts in a list.
+        text = ",".join(map(str, text)) if isinstance(text, list) else text
         return inputs.numbers(name, text, low, high, unit)
 
     return Checked(check, {"type": "string", "examples": ["0", "0, 45, 90"]})

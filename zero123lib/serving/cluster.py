@@ -23,6 +23,7 @@ from ray import serve
 from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
+from ray.serve.schema import ReplicaState
 
 from zero123lib._choices import Device
 from zero123lib._errors import ArgumentError, RunError, one_line
@@ -178,7 +179,7 @@ def running_replicas() -> int:
     """Count the replicas that take requests."""
     application = serve.status().applications.get(APPLICATION)
     replicas = application.deployments.get(REPLICAS) if application else None
-    return replicas.replica_states.get("RUNNING", 0) if replicas else 0
+    return replicas.replica_states.get(ReplicaState.RUNNING, 0) if replicas else 0
 
 
 def application(what: Serving) -> serve.Application:
