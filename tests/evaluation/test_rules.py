@@ -31,8 +31,8 @@ def few(name: str) -> tuple[Protocol, range]:
 def case(request, tmp_path: Path) -> tuple[Protocol, Path, Path, str]:
     protocol, numbers = few(request.param)
     size = protocol.size_px or 32
-    places = [write_views(tmp_path / side / "cup", numbers, size) for side in ("made", "true")]
-    return protocol, *places, f"{numbers.start:03d}.png"
+    made, true = (write_views(tmp_path / side / "cup", numbers, size) for side in ("made", "true"))
+    return protocol, made, true, f"{numbers.start:03d}.png"
 
 
 def complaint(protocol: Protocol, made: Path, true: Path) -> str:
