@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
@@ -51,7 +51,8 @@ def train_sharded(folder: Path, overrides: list[str], rank: int, port: int) -> N
     state = start(config)
     assert all(isinstance(p, DTensor) for p in state.model.parameters())
     told = [go(out, state, 3)]
-    local = sum(cast(DTensor, p).to_local().numel() for p in state.trained.values())
+    shares: list[Any] = list(state.trained.values())
+    local = sum(p.to_local().numel() for p in shares)
     whole = sum(p.numel() for p in state.trained.values())
     again = start(config)
     resume(out, again)
