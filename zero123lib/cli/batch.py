@@ -300,7 +300,7 @@ def evaluate(
     URI/NAME/, and a row with its scores in URI/manifest.parquet; their means are
     told at the end. The same command goes on where it was interrupted.
 
-        zero123 batch evaluate s3://bucket/renders --out s3://bucket/scores --ray auto
+        zero123 batch evaluate s3://bucket/renders --out s3://bucket/scores
 
     Args:
         inputs: folders, globs, or lists (text, CSV, Parquet); paths or URIs of fsspec.

@@ -131,12 +131,15 @@ class Verb:
 
     def _evaluate(self, source: Path, out: Path, seed: int) -> dict[str, float]:
         from zero123lib.cli.evaluate import stored
+        from zero123lib.datasets.folder import VALID_PATHS
 
         asking = replace(self.options["asking"], seed=seed)
         with TemporaryDirectory(dir=out.parent) as scratch:
             data = Path(scratch) / "data"
             data.mkdir()
             (data / source.name).symlink_to(source)
+            # A list, since links are not followed where objects are looked for.
+            (data / VALID_PATHS).write_text(json.dumps([source.name]))
             stored(
                 data, out=out, objects=1, views=self.options["views"], model=self.model,
                 asking=asking,
