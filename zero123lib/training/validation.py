@@ -81,8 +81,11 @@ class Validation:
 
 
 def _part(draws: Draws, part: slice) -> Draws:
-    every: dict[str, Any] = {one.name: getattr(draws, one.name) for one in fields(draws)}
-    return Draws(**{name: None if one is None else one[part] for name, one in every.items()})
+    parts: dict[str, Any] = {}
+    for one in fields(draws):
+        value = getattr(draws, one.name)
+        parts[one.name] = None if value is None else value[part]
+    return Draws(**parts)
 
 
 @contextmanager
