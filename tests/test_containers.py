@@ -16,6 +16,7 @@ import yaml
 from cyclopts import Parameter
 
 from zero123lib.cli.app import app
+from zero123lib.cli.options import ServedModel
 from zero123lib.cli.serve import serve
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,7 +36,8 @@ def variables(verb: Any) -> set[str]:
     """The variables that a verb reads, besides its words."""
     return {
         name
-        for parameter in inspect.get_annotations(verb, eval_str=True).values()
+        for asked in (ServedModel, verb)
+        for parameter in inspect.get_annotations(asked, eval_str=True).values()
         for part in get_args(parameter)
         if isinstance(part, Parameter)
         for name in part.env_var or ()

@@ -6,30 +6,18 @@ import errno
 import os
 import socket
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from zero123lib._choices import AutoEncoding, Device
 from zero123lib._errors import ArgumentError
 from zero123lib._optional import MissingExtraError
-from zero123lib.cli.options import THE_MODEL, Flag, Model, Reading, whole
+from zero123lib.cli.options import Flag, ServedModel, whole
 
 
 def app(
     *,
-    model: Annotated[
-        str, Parameter(env_var="ZERO123_MODEL", metavar="NAME", group=THE_MODEL)
-    ] = "tiny",
-    encoding: Annotated[
-        AutoEncoding, Parameter(env_var="ZERO123_ENCODING", group=THE_MODEL)
-    ] = "auto",
-    original_config: Annotated[
-        Path | None,
-        Parameter(env_var="ZERO123_ORIGINAL_CONFIG", metavar="YAML", group=THE_MODEL),
-    ] = None,
-    device: Annotated[Device, Parameter(env_var="ZERO123_DEVICE", group=THE_MODEL)] = "auto",
+    model: ServedModel = ServedModel(),
     models: Annotated[str | None, Parameter(env_var="ZERO123_MODELS", metavar="NAMES")] = None,
     host: Annotated[str, Parameter(env_var="GRADIO_SERVER_NAME", metavar="NAME")] = "127.0.0.1",
     port: Annotated[int | None, whole(1, 65535), Parameter(env_var="GRADIO_SERVER_PORT")] = None,
@@ -46,10 +34,6 @@ def app(
         zero123 app --model runs/mine/model --port 8000
 
     Args:
-        model: a model's name, a folder, or a .ckpt or .safetensors file.
-        encoding: pose encoding that it was trained with.
-        original_config: official config, for a file of other sizes than the published ones.
-        device: where it runs; auto takes a GPU where there is one.
         models: names that visitors may load, comma-separated, or any (any on this machine alone).
         host: address to listen on.
         port: (the first free one from 7860).
@@ -62,14 +46,13 @@ def app(
     mcp = mcp or _asks_for_mcp(os.environ.get("ZERO123_MCP", ""))
     _check_numbers()
     check_place(host, port)
-    chosen = Model(model, Reading(encoding, original_config), device)
-    chosen.check()
+    chosen = model.checked()
     from zero123lib.app import settings
     from zero123lib.app.layout import build, launch_options
 
     options = settings.options(models, max_queue, host=host, share=share)
     try:
-        build(chosen.load(), options, device).launch(
+        build(chosen.load(), options, model.device).launch(
             server_name=host,
             server_port=port,
             share=share,  # False unless asked: no public link

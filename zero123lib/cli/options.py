@@ -127,6 +127,33 @@ class Model:
         return load_pipeline(name, self.device, reading.encoding, reading.original_config, speed)
 
 
+@Parameter(name="*", group=THE_MODEL)
+@dataclass(frozen=True)
+class ServedModel:
+    """Which model a server has, also by the environment.
+
+    Attributes:
+        model: a model's name, a folder, or a .ckpt or .safetensors file.
+        encoding: pose encoding that it was trained with.
+        original_config: official config, for a file of other sizes than the published ones.
+        device: where it runs; auto takes a GPU where there is one.
+    """
+
+    model: Annotated[str, Parameter(env_var="ZERO123_MODEL", metavar="NAME")] = "tiny"
+    encoding: Annotated[AutoEncoding, Parameter(env_var="ZERO123_ENCODING")] = "auto"
+    original_config: Annotated[
+        Path | None, Parameter(env_var="ZERO123_ORIGINAL_CONFIG", metavar="YAML")
+    ] = None
+    device: Annotated[Device, Parameter(env_var="ZERO123_DEVICE")] = "auto"
+
+    def checked(self) -> Model:
+        """Return it as any verb's; raise ArgumentError for what is seen to be wrong before torch
+        is there."""
+        found = Model(self.model, Reading(self.encoding, self.original_config), self.device)
+        found.check()
+        return found
+
+
 @contextmanager
 def renaming(**names: str) -> Iterator[None]:
     """Make complaints of the library about an argument complaints about another one of ours."""

@@ -5,32 +5,20 @@ from __future__ import annotations
 import os
 import time
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from zero123lib._choices import AutoEncoding, Device
 from zero123lib._optional import MissingExtraError
 from zero123lib._signals import stop_on_signals
 from zero123lib.cli.app import check_place
 from zero123lib.cli.kept import KeptModel
-from zero123lib.cli.options import THE_MODEL, Flag, Model, Positive, Reading, whole
+from zero123lib.cli.options import Flag, Positive, ServedModel, whole
 
 
 def serve(
     *,
-    model: Annotated[
-        str, Parameter(env_var="ZERO123_MODEL", metavar="NAME", group=THE_MODEL)
-    ] = "tiny",
-    encoding: Annotated[
-        AutoEncoding, Parameter(env_var="ZERO123_ENCODING", group=THE_MODEL)
-    ] = "auto",
-    original_config: Annotated[
-        Path | None,
-        Parameter(env_var="ZERO123_ORIGINAL_CONFIG", metavar="YAML", group=THE_MODEL),
-    ] = None,
-    device: Annotated[Device, Parameter(env_var="ZERO123_DEVICE", group=THE_MODEL)] = "auto",
+    model: ServedModel = ServedModel(),
     replicas: Annotated[int, whole(1, 1000), Parameter(env_var="ZERO123_REPLICAS")] = 1,
     gpus_per_replica: Annotated[
         Positive | None, Parameter(env_var="ZERO123_GPUS_PER_REPLICA", metavar="F")
@@ -53,10 +41,6 @@ def serve(
         curl -F image=@photo.png -F azimuths=45 -o view.png localhost:8000/v1/views
 
     Args:
-        model: a model's name, a folder, or a .ckpt or .safetensors file.
-        encoding: pose encoding that it was trained with.
-        original_config: official config, for a file of other sizes than the published ones.
-        device: where it runs; auto takes a GPU where there is one.
         replicas: how many models, each in a process of its own.
         gpus_per_replica: share of a GPU that each counts for, and the page too (1, or as much as
             lets all of them share the GPUs of this machine).
@@ -72,12 +56,11 @@ def serve(
             raise MissingExtraError(message)
     if ray is None:  # a cluster's own may listen already
         check_place(host, port)
-    asked = Model(model, Reading(encoding, original_config), device)
-    asked.check()
+    asked = model.checked()
     from zero123lib.serving.cluster import Serving, gpu_share, served
 
     if gpus_per_replica is None:
-        gpus_per_replica = gpu_share(replicas + page, device, ray)
+        gpus_per_replica = gpu_share(replicas + page, model.device, ray)
     cores = 1 if ray is not None else max(1, (os.cpu_count() or 1) // replicas)
     what = Serving(
         load=KeptModel.of(asked).load,  # replicas have folders of their own
