@@ -12,6 +12,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -266,7 +267,8 @@ def stop(what: Serving) -> None:
 def drain() -> None:
     """Take no more requests, and wait until those that came are answered."""
     front: Any = serve.get_deployment_handle(FRONT, APPLICATION)
-    left = front.drain.remote(DRAIN_S).result()
+    with ThreadPoolExecutor(1) as thread:  # Ray does not wait where an event loop runs: a notebook
+        left = thread.submit(lambda: front.drain.remote(DRAIN_S).result()).result()
     if left:
         _logger.warning("%d requests were not finished in %g s", left, DRAIN_S)
 
