@@ -328,7 +328,7 @@ class ComputeConfig:
             imitate it, at a tenth of the speed.
         frozen_precision: of the weights that are not trained.
         gradient_checkpointing: less memory, about a third more time.
-        compile: the UNet by ``torch.compile``.
+        compile: the UNet, the filter and LPIPS by ``torch.compile``.
         channels_last: layout of the convolutions' weights.
         attention: "fused" kernels, or "plain" matrix products: on a CPU these are faster where an
             image has few latent pixels, and take memory by their number squared.

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 from zero123lib._errors import ArgumentError
 from zero123lib.datasets.pairs import Batch, PairDataset, PairSource
 from zero123lib.diffusion.pipeline import Zero123Pipeline
+from zero123lib.lpips import lpips_alex
 from zero123lib.training import lora
 from zero123lib.training.config import ComputeConfig, TrainConfig
 from zero123lib.training.distillation import Teacher, distillation_loss
@@ -182,6 +183,10 @@ def start(config: TrainConfig) -> TrainState:
     average = RunningAverage(model, averages)
     if config.compute.compile:
         pipe.unet.compile()
+        if filtering is not None:
+            filtering.compile()
+        if config.objective.perceptual.weight:
+            lpips_alex(accelerator.device).compile()
     wrapped: Any = model
     prepared: Any = make_optimizer(model, config.optimizer)
     if skeletons:
