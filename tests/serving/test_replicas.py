@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -174,6 +176,24 @@ def test_none_is_lost_and_none_wrong_when_a_replica_dies_and_the_server_stops(
         assert answered(f"{server}/healthz") == (200, b"ok")
         assert {one.result()[0] for one in begun} == {200}
         stopping.result()
+
+
+@pytest.mark.soak
+def test_a_server_that_is_asked_to_stop_while_it_starts_does_so(tmp_path: Path) -> None:
+    """Its front answers already and its replicas do not; Ray's own handler would abort it."""
+    port, log = free_port(), tmp_path / "log"
+    words = ["-m", "zero123lib", "serve", "--port", str(port), "--page"]
+    with log.open("wb") as file:
+        process = subprocess.Popen([sys.executable, *words], stdout=file, stderr=file)
+        while process.poll() is None:
+            try:
+                if answered(f"http://127.0.0.1:{port}/healthz")[0] == 200:
+                    break
+            except OSError:
+                time.sleep(0.1)
+        process.terminate()
+        assert process.wait(300) == 0
+    assert "Finishing what came" in log.read_text() and "Serving on" not in log.read_text()
 
 
 @pytest.mark.soak

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from zero123lib._signals import StopRequest, stop_on_signals
 from zero123lib.cli import main
 
 pytest.importorskip("ray", reason="ray is not installed: the extra `cluster` brings it")
@@ -25,24 +27,17 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[cluster.Serving]:
-    """What would be served; it ends by SIGTERM at once."""
+    """What would be served; it ends by SIGTERM as soon as it says so."""
     found: list[cluster.Serving] = []
 
     @contextmanager
-    def served(what: cluster.Serving) -> Iterator[None]:
+    def served(what: cluster.Serving) -> Iterator[StopRequest]:
         found.append(what)
-        yield
-
-    real = signal.signal
-
-    def stopped(number: int, handler: Any) -> Any:
-        before = real(number, handler)
-        if number == signal.SIGINT and getattr(handler, "__name__", "") == "_note":
-            os.kill(os.getpid(), signal.SIGTERM)
-        return before
+        with stop_on_signals() as stop:
+            threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+            yield stop
 
     monkeypatch.setattr(cluster, "served", served)
-    monkeypatch.setattr(signal, "signal", stopped)
     return found
 
 

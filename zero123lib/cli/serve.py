@@ -10,7 +10,6 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from zero123lib._optional import MissingExtraError
-from zero123lib._signals import stop_on_signals
 from zero123lib.cli.app import check_place
 from zero123lib.cli.kept import KeptModel
 from zero123lib.cli.options import Flag, Positive, ServedModel, whole
@@ -73,8 +72,9 @@ def serve(
         address=ray,
         page=page,
     )
-    with served(what), stop_on_signals() as stop:
-        print(f"Serving on http://{host}:{port}/v1/views, described at /docs", flush=True)
+    with served(what) as stop:
+        if not stop():
+            print(f"Serving on http://{host}:{port}/v1/views, described at /docs", flush=True)
         while not stop():
             time.sleep(0.2)
         print("Finishing what came; nothing new is taken.", flush=True)

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import math
 import os
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,10 +25,11 @@ from ray import serve
 from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
-from ray.serve.schema import ReplicaState
+from ray.serve.schema import ApplicationStatus, ReplicaState
 
 from zero123lib._choices import Device
 from zero123lib._errors import ArgumentError, RunError, one_line
+from zero123lib._signals import StopRequest, stop_on_signals
 from zero123lib._words import count
 from zero123lib.app.settings import MAX_SESSIONS
 from zero123lib.diffusion.devices import pick_device
@@ -176,10 +178,10 @@ class Page:
         raise RunError(f"{TRIES} replicas were lost while they made this")
 
 
-def running_replicas() -> int:
-    """Count the replicas that take requests."""
+def running_replicas(deployment: str = REPLICAS) -> int:
+    """Count the replicas, or the fronts, that take requests."""
     application = serve.status().applications.get(APPLICATION)
-    replicas = application.deployments.get(REPLICAS) if application else None
+    replicas = application.deployments.get(deployment) if application else None
     return replicas.replica_states.get(ReplicaState.RUNNING, 0) if replicas else 0
 
 
@@ -223,35 +225,64 @@ def page_application(what: Serving) -> serve.Application:
 
 
 @contextmanager
-def served(what: Serving) -> Iterator[None]:
+def served(what: Serving) -> Iterator[StopRequest]:
     """Serve, from the time that it begins to last; in the end all requests that came are answered.
+
+    Yields:
+        Whether SIGTERM or SIGINT has come, which stop nothing by themselves: not while replicas
+        start either, where Ray's own handlers would abort the process.
 
     Raises:
         ArgumentError: there is no such cluster, or too little of it.
         RunError: Ray or the replicas do not start.
     """
     connect(what)
-    try:
-        start(what)
+    with stop_on_signals() as asked:
         try:
-            yield
+            start(what, asked)
+            try:
+                yield asked
+            finally:
+                drain()
         finally:
-            drain()
-    finally:
-        stop(what)
+            stop(what)
 
 
-def start(what: Serving) -> None:
-    """Have Ray Serve run the application, and the page's."""
+def start(what: Serving, stopping: Callable[[], bool] = bool) -> None:
+    """Have Ray Serve run the application, and the page's.
+
+    Args:
+        what: to run.
+        stopping: tells that it is no longer wanted, in which case the rest is left out.
+
+    Raises:
+        RunError: the replicas do not start.
+    """
     options: Any = {"enable_access_log": False}
     serve.start(http_options={"host": what.host, "port": what.port}, logging_config=options)
-    try:
-        serve.run(application(what), name=APPLICATION, route_prefix="/", logging_config=options)
-        if what.page:
-            page = page_application(what)
-            serve.run(page, name=PAGE, route_prefix=f"/{PAGE}", logging_config=options)
-    except RuntimeError as error:
-        raise RunError(f"the replicas do not start: {one_line(str(error).strip())}") from error
+    serve.run_many(
+        [serve.RunTarget(application(what), APPLICATION, "/", options)],
+        wait_for_applications_running=False,
+    )
+    _wait(APPLICATION, stopping)
+    if what.page and not stopping():
+        serve.run_many(
+            [serve.RunTarget(page_application(what), PAGE, f"/{PAGE}", options)],
+            wait_for_applications_running=False,
+        )
+        _wait(PAGE, stopping)
+
+
+def _wait(name: str, stopping: Callable[[], bool]) -> None:
+    """Wait until an application runs, or is no longer wanted."""
+    while not stopping():
+        state = serve.status().applications[name]
+        if state.status == ApplicationStatus.RUNNING:
+            return
+        if state.status in (ApplicationStatus.DEPLOY_FAILED, ApplicationStatus.UNHEALTHY):
+            words = one_line(state.message.strip()) or state.status
+            raise RunError(f"the replicas do not start: {words}")
+        time.sleep(0.2)
 
 
 def stop(what: Serving) -> None:
@@ -266,6 +297,8 @@ def stop(what: Serving) -> None:
 
 def drain() -> None:
     """Take no more requests, and wait until those that came are answered."""
+    if not running_replicas(FRONT):
+        return
     front: Any = serve.get_deployment_handle(FRONT, APPLICATION)
     with ThreadPoolExecutor(1) as thread:  # Ray does not wait where an event loop runs: a notebook
         left = thread.submit(lambda: front.drain.remote(DRAIN_S).result()).result()
@@ -280,13 +313,16 @@ def connect(what: Serving) -> None:
     os.environ.setdefault("RAY_worker_niceness", "0")
     if what.address is None:
         cores = max(os.cpu_count() or 1, what.cpus_per_replica * what.replicas)
-        ray.init(
-            address="local",
-            num_cpus=cores,
-            include_dashboard=False,
-            object_store_memory=_STORE_BYTES,
-            logging_level=logging.WARNING,
-        )
+        try:
+            ray.init(
+                address="local",
+                num_cpus=cores,
+                include_dashboard=False,
+                object_store_memory=_STORE_BYTES,
+                logging_level=logging.WARNING,
+            )
+        except Exception as error:  # what Ray raises has no type of its own
+            raise RunError(f"Ray does not start: {one_line(str(error).strip())}") from error
     else:
         try:
             ray.init(address=what.address, logging_level=logging.WARNING)
