@@ -47,7 +47,7 @@ GROUPS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "samplers": (
         ("diffusion/schedule.py", "diffusion/samplers.py"),
-        ("diffusion/test_schedule.py", "diffusion/test_samplers.py"),
+        tuple(f"diffusion/test_{name}.py" for name in ("schedule", "samplers", "sampler_steps")),
     ),
     "headers": (
         tuple(f"{CHECKPOINTS}/{name}.py" for name in ("safetensors_files", "archives")),
