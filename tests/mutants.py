@@ -130,6 +130,8 @@ class Plugin:
             noticed = True
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
+            # Else the next mutant's first test fails where a test of another file was the last.
+            items[0].session._setupstate.teardown_exact(None)
         late = time.process_time() - begun >= limit
         return "survived" if not noticed else "timeout" if late else "killed"
 

@@ -1,4 +1,4 @@
-"""Samplers step by step: timesteps of one's own, what a step is told, where a run ends, its noise."""
+"""Samplers step by step: timesteps of one's own, replaced latents, where a run ends, its noise."""
 
 from __future__ import annotations
 
