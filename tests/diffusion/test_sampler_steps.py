@@ -110,6 +110,22 @@ def test_what_is_returned_of_a_step_takes_the_place_of_its_latents(
     assert not torch.allclose(seen[2], other, atol=1)  # of step 1, which keeps its own
 
 
+@pytest.mark.parametrize("sampler", get_args(Sampler))
+def test_what_is_returned_of_a_step_goes_on_in_the_type_of_the_latents(
+    sampler: Any, schedule: Schedule
+) -> None:
+    types = []
+
+    def model(x: Tensor, t: int) -> Tensor:
+        types.append(x.dtype)
+        return CLEAN
+
+    samplers.last(
+        samplers.start(sampler, model, noise(), schedule, 4), lambda step: step.latents.double() + 1
+    )
+    assert set(types) == {torch.float32}
+
+
 def test_a_run_that_is_closed_ends_with_that_step(schedule: Schedule) -> None:
     told: list[SampleStep] = []
 

@@ -12,6 +12,7 @@ import torch
 from diffusers import (
     DDIMScheduler,
     EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
     PNDMScheduler,
     UniPCMultistepScheduler,
 )
@@ -211,3 +212,5 @@ def test_impossible_schedules_are_refused() -> None:
         Schedule(torch.ones(3), "noise")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="scheduler: expected thresholding=False, got True"):
         schedule_of("sample", thresholding=True)
+    with pytest.raises(ValueError, match="with betas, .*, got a FlowMatchEulerDiscreteScheduler"):
+        Schedule.from_scheduler(FlowMatchEulerDiscreteScheduler())
