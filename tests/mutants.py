@@ -51,7 +51,7 @@ GROUPS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "headers": (
         tuple(f"{CHECKPOINTS}/{name}.py" for name in ("safetensors_files", "archives")),
-        tuple(f"{CHECKPOINTS}/test_{name}.py" for name in ("bombs", "weights")),
+        tuple(f"{CHECKPOINTS}/test_{name}.py" for name in ("archives", "bombs", "weights")),
     ),
 }
 
