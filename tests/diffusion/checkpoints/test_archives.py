@@ -69,20 +69,18 @@ def test_an_index_beyond_all_models_is_not_read(tmp_path: Path) -> None:
 
 
 def test_what_is_as_large_as_may_be_is_read(tmp_path: Path, monkeypatch: Any) -> None:
-    path = write_archive(tmp_path / "x.ckpt", ONE)
+    more = [(f"a/data/{key}", b"\0\0\x80?") for key in range(9)]
+    path = stored(tmp_path / "x.ckpt", ("a/data.pkl", ONE), *more)
     with zipfile.ZipFile(path) as file:
         index = path.stat().st_size - file.start_dir - 22
-    longest = max(index, len(ONE))
-    data = ONE.ljust(longest)  # what follows a pickle's end is not looked at
-    path = write_archive(tmp_path / "y.ckpt", data)
-    for limit, opens in ((longest, True), (longest - 1, False)):
-        monkeypatch.setattr(archives, "MAX_INDEX_BYTES", limit)
-        if opens:
-            assert open_tensors(path)["w"].tolist() == [1]
-        else:
-            assert f"whose data.pkl takes {longest} bytes" in refused(path)
-    monkeypatch.setattr(archives, "MAX_INDEX_BYTES", index - 1)
-    assert f"whose index takes {index} bytes" in refused(path)
+    assert index > len(ONE)
+    # What follows a pickle's end is not looked at.
+    longer = stored(tmp_path / "y.ckpt", ("a/data.pkl", ONE.ljust(index + 1)), *more)
+    for file, what, nbytes in ((path, "index", index), (longer, "data.pkl", index + 1)):
+        monkeypatch.setattr(archives, "MAX_INDEX_BYTES", nbytes)
+        assert open_tensors(file)["w"].tolist() == [1]
+        monkeypatch.setattr(archives, "MAX_INDEX_BYTES", nbytes - 1)
+        assert f"whose {what} takes {nbytes} bytes" in refused(file)
 
 
 def test_an_empty_archive_is_as_short_as_may_be(tmp_path: Path) -> None:
