@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.killed_verbs import CASES, contents, same
 from zero123lib import cli
 from zero123lib._errors import RunError, device_failure
 from zero123lib.evaluation import sweep
@@ -32,10 +33,6 @@ PATIENCE_S = 600
 _CONTEXT = get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["zero123lib.cli.verbs", "zero123lib.evaluation.sweep",
                                  "zero123lib.diffusion.convert"])  # fmt: skip
-
-CONVERT = ["convert", "tiny", "OUT"]
-EVALUATE = ["evaluate", "scenes", "--objects", "2", "--views", "1", "--device", "cpu",
-            "--guidance", "1", "--sweep-steps", "1", "2", "--out", "OUT"]  # fmt: skip
 
 
 def verb(words: list[str], said: Path, user: int | None = None) -> None:
@@ -69,53 +66,41 @@ def finish(words: list[str], said: Path) -> float:
     return time.monotonic() - started
 
 
-def into(words: list[str], out: Path) -> list[str]:
-    return [str(out) if word == "OUT" else word for word in words]
+# The others, as these, in the soak alone.
+QUICK = ("convert", "scenes", "eschernet meshes")
+MANY = ("convert", "scenes")  # of 20 kills each
 
 
-def contents(out: Path) -> dict[str, bytes]:
-    """The files of a folder, those of locks left out."""
-    files = (path for path in sorted(out.rglob("*")) if path.is_file())
-    return {str(path.relative_to(out)): path.read_bytes() for path in files if path.name != ".lock"}
-
-
-def check_model(out: Path, whole: dict[str, bytes]) -> None:
-    """A folder that says it is a model is the model."""
-    if (out / "model_index.json").exists():
-        found = contents(out)
-        assert {name: found.get(name) for name in whole} == whole
-
-
-def check_cells(out: Path, whole: dict[str, bytes]) -> None:
-    """What has been measured is whole, and is what it would have been."""
-    for cell in (out / "cells").glob("[!.]*.json"):
-        assert cell.read_bytes() == whole[f"cells/{cell.name}"]
-    table = out / "curves.csv"
-    assert not table.exists() or table.read_bytes() == whole["curves.csv"]
-
-
-CASES = {"convert": (CONVERT, check_model), "evaluate": (EVALUATE, check_cells)}
-
-
-@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.soak)])
-@pytest.mark.parametrize("kind", CASES)
+@pytest.mark.parametrize(
+    ("kind", "kills"),
+    [
+        *((kind, 2) for kind in QUICK),
+        *(pytest.param(kind, 20 if kind in MANY else 5, marks=pytest.mark.soak) for kind in CASES),
+    ],
+)
 def test_a_killed_verb_leaves_nothing_half_written_and_goes_on(
     kind: str, kills: int, tmp_path: Path
 ) -> None:
-    words, check = CASES[kind]
+    case = CASES[kind]
     whole, out, said = tmp_path / "whole", tmp_path / "out", tmp_path / "said"
+    case.prepare(tmp_path / "in")
+
+    def words(folder: Path) -> list[str]:
+        told = case.words.replace("IN", str(tmp_path / "in")).replace("OUT", str(folder))
+        return told.split()
+
     finish(["--version"], said)  # the server of processes has loaded
-    lasts = finish(into(words, whole), said)
+    lasts = finish(words(whole), said)
     expected, draw, killed = contents(whole), random.Random(24), 0
     for _ in range(5 * kills):
-        process = begun(into(words, out), said)
+        process = begun(words(out), said)
         started = time.monotonic()
         process.join(draw.uniform(0.0, lasts))
         process.kill()
         process.join()
         assert process.exitcode in (0, -signal.SIGKILL), said.read_text()
         killed += process.exitcode != 0
-        check(out, expected)
+        case.check(out, whole, expected)
         if killed == kills:
             break
         if process.exitcode == 0:  # sooner than the first one, on a machine that was busy then
@@ -124,13 +109,10 @@ def test_a_killed_verb_leaves_nothing_half_written_and_goes_on(
     assert killed == kills
     if kind == "convert" and (out / "model_index.json").exists():  # killed after the last file
         shutil.rmtree(out)
-    finish(into(words, out), said)
+    finish(words(out), said)
     found = contents(out)
-    # Pictures have the seconds that a run took, so that they are not the same again.
-    names = [name for name in expected if name.endswith((".safetensors", ".csv", "config.json"))]
-    assert names and {name: found[name] for name in names} == {
-        name: expected[name] for name in names
-    }
+    assert found.keys() == expected.keys()
+    assert same(out, whole, found, expected)
     assert not list(out.rglob(".making-*"))
 
 
@@ -217,7 +199,7 @@ def test_a_device_that_is_lost_is_one_line_and_what_was_measured_stays(
 
     plain = sweep.predict_views
     monkeypatch.setattr(sweep, "predict_views", lost)
-    words = into([*EVALUATE[:2], "--objects", "2", *EVALUATE[4:]], tmp_path)
+    words = CASES["scenes"].words.replace("OUT", str(tmp_path)).split()
     assert cli.main(words) == 1
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("zero123 evaluate scenes: error: device: expected one that lasts, got ")

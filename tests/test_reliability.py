@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.licences import closure, is_strong_copyleft, licence
-from tests.mutants import GROUPS, change, interval
+from tests.mutants import GROUPS, change, interval, main
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs/reliability.md").read_text()
@@ -136,6 +136,13 @@ def test_a_share_of_mutants_has_wilsons_interval_and_a_survivor_its_change() -> 
     assert interval(7, 7)[1] == pytest.approx(1)
     source = "def x_a__mutmut_orig():\n    return 1\ndef x_a__mutmut_3():\n    return 2\n"
     assert change(source, "b.x_a__mutmut_3") == "-return 1; +return 2"
+
+
+@pytest.mark.parametrize("minutes", ["0", "-1", "nan"])
+def test_mutants_are_given_some_time(minutes: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--minutes", minutes, "poses"])
+    assert f"--minutes: expected more than 0, got {minutes}\n" in capsys.readouterr().err
 
 
 def test_all_weights_that_ship_have_their_licence() -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -209,8 +209,14 @@ def clear_unfinished(parent: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.rename(final)
-    for path in parent.glob(f"{MAKING}*"):
-        shutil.rmtree(path, ignore_errors=True)
+    clear_scratch(parent)
+
+
+def clear_scratch(folder: Path) -> None:
+    """Remove what killed processes left half-written in a folder that nobody else writes to."""
+    for path in folder.glob(f"{MAKING}*"):
+        with suppress(OSError):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def remove_folder(folder: Path) -> None:

@@ -34,6 +34,11 @@ def resident_mb() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
+def patient(url: str) -> Client:
+    """A client that waits for as long as many others are served, on any machine."""
+    return Client(url, verbose=False, httpx_kwargs={"timeout": 300})
+
+
 def preview(client: Client, image: str, azimuth: float) -> np.ndarray:
     picture, caption = client.predict(handle_file(image), 0, azimuth, api_name="/preview")
     assert caption.startswith(camera_label(RelativePose(azimuth_deg=azimuth)))
@@ -57,7 +62,7 @@ def expected(pipe: Zero123Pipeline, image: str, azimuth: float) -> np.ndarray:
 def test_clients_at_once_get_their_own_and_the_surplus_is_told_busy(pipe: Zero123Pipeline) -> None:
     questions = [(EXAMPLES[i % len(EXAMPLES)], 11.0 * i) for i in range(CLIENTS)]
     with served(pipe, Options(max_queue=PLACES)) as url:
-        clients = [Client(url, verbose=False) for _ in questions]
+        clients = [patient(url) for _ in questions]
         together = threading.Barrier(CLIENTS)
 
         def ask(index: int) -> list[np.ndarray] | None:
@@ -89,7 +94,7 @@ def test_many_requests_leave_nothing_behind(pipe: Zero123Pipeline) -> None:
         before = 0.0
         for number in range(REQUESTS):
             if number % 10 == 0:
-                client = Client(url, verbose=False)
+                client = patient(url)
             preview(client, EXAMPLES[number % len(EXAMPLES)], float(number % 180))
             if number == 50:
                 before = resident_mb()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from diffusers import (
     DDIMScheduler,
     EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
     PNDMScheduler,
     UniPCMultistepScheduler,
 )
@@ -190,6 +192,9 @@ def test_clipping_is_the_checkpoints() -> None:
     clipped = schedule_of("sample", rescale_betas_zero_snr=True, clip_sample=True)
     x0, _ = clipped.x0_and_eps(torch.tensor([-3.0, 0.5, 3.0]), torch.zeros(3), 500)
     assert x0.tolist() == [-1.0, 0.5, 1.0]
+    assert schedule_of("sample", clip_sample=True, clip_sample_range=2.0).clip_range == 2
+    told = SimpleNamespace(alphas_cumprod=None, config={"clip_sample": True})  # but not how far
+    assert Schedule.from_scheduler(told).clip_range == 1
 
 
 @pytest.mark.parametrize("kind", [EulerDiscreteScheduler, UniPCMultistepScheduler, PNDMScheduler])
@@ -207,3 +212,5 @@ def test_impossible_schedules_are_refused() -> None:
         Schedule(torch.ones(3), "noise")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="scheduler: expected thresholding=False, got True"):
         schedule_of("sample", thresholding=True)
+    with pytest.raises(ValueError, match="with betas, .*, got a FlowMatchEulerDiscreteScheduler"):
+        Schedule.from_scheduler(FlowMatchEulerDiscreteScheduler())

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from zero123lib._files import held_folder
 from zero123lib.cli import main
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.evaluation import evaluate_scenes, samples, sweep
@@ -134,12 +135,12 @@ def test_a_sweep_goes_on_where_it_was_interrupted(tmp_path, monkeypatch, capsys)
     monkeypatch.setattr(sweep, "predict_views", counted)
     command = [*SMALL, "--guidance", "1", "--sweep-steps", "1", "2", "--out", str(out)]
     assert main(command) == 130
-    assert names_in(out) == {"cells"}
+    assert names_in(out) == {".lock", "cells"}
     assert all(name.endswith(".json") for name in names_in(out / "cells"))
     del made[:]
     assert main(command) == 0
     assert made == [(1, 1.0, 1), (2, 1.0, 1)]  # the first object's are known
-    assert names_in(out) == {"cells", "curves.csv", "curves.png"}
+    assert names_in(out) == {".lock", "cells", "curves.csv", "curves.png"}
     first = (out / "curves.csv").read_text()
     rows = list(csv.DictReader(first.splitlines()))
     assert [row["steps"] for row in rows] == ["1", "2", "", "", ""]
@@ -159,6 +160,17 @@ def test_a_sweep_goes_on_where_it_was_interrupted(tmp_path, monkeypatch, capsys)
     assert main(command) == 0
     assert (out / "curves.csv").read_text() == first
     assert "also holds" not in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_a_report_is_written_by_one_run_at_a_time(tmp_path, capsys):
+    command = [*SMALL, "--sweep-steps", "1", "--out", str(tmp_path)]
+    with held_folder(tmp_path):
+        assert main(command) == 2
+    assert "--out: expected one run at a time" in capsys.readouterr().err
+    (tmp_path / "cells").mkdir()
+    (tmp_path / "cells" / ".making-0-a.json").write_text("[")  # of a run that was killed
+    assert main(command) == 0
+    assert all(name[0] != "." for name in names_in(tmp_path / "cells"))
 
 
 @pytest.mark.parametrize(

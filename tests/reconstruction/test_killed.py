@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import random
+import shutil
+import signal
+import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -24,16 +28,8 @@ def whole(files: Path) -> dict[str, torch.Tensor]:
     return result(reconstruct(files / "photo.png", recipe, pipe=pipe)).field.state_dict()
 
 
-def check_killed(files: Path, out: Path, kills: int, expected: dict[str, torch.Tensor]) -> None:
-    lots = random.Random(kills)
-    for _ in range(kills):
-        process = start(files, out, "--resume")
-        wait_for([out / CHECKPOINT], process)
-        time.sleep(lots.uniform(0, 1.5))
-        process.kill()
-        process.wait()
-        if (out / "metrics.json").exists():
-            break
+def check_finished(files: Path, out: Path, expected: dict[str, torch.Tensor]) -> None:
+    """Run to the end: the field is that of an undisturbed run."""
     process = start(files, out, "--resume")
     said = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, said
@@ -43,11 +39,26 @@ def check_killed(files: Path, out: Path, kills: int, expected: dict[str, torch.T
 
 
 def test_a_killed_run_goes_on_to_the_bit(files: Path, tmp_path: Path) -> None:
-    check_killed(files, tmp_path / "run", 1, whole(files))
+    process = start(files, tmp_path / "run")
+    wait_for([tmp_path / "run" / CHECKPOINT], process)
+    process.kill()
+    process.wait()
+    check_finished(files, tmp_path / "run", whole(files))
 
 
 @pytest.mark.soak
 def test_many_kills(files: Path, tmp_path: Path) -> None:
-    expected = whole(files)
-    for kills in (4, 6, 10):
-        check_killed(files, tmp_path / str(kills), kills, expected)
+    expected, lots, out, killed = whole(files), random.Random(0), tmp_path / "run", 0
+    begun = time.monotonic()
+    check_finished(files, tmp_path / "whole", expected)
+    lasts = time.monotonic() - begun
+    while killed < 20:
+        process = start(files, out, "--resume")
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(lots.uniform(0, lasts))
+        process.kill()
+        killed += process.wait() == -signal.SIGKILL
+        if (out / "metrics.json").exists():  # the last file: a run that is done is begun anew
+            check_finished(files, out, expected)
+            shutil.rmtree(out)
+    check_finished(files, out, expected)

@@ -14,7 +14,7 @@ from zero123lib._files import check_folder, json_bytes
 from zero123lib._words import count
 from zero123lib.cli.asking import Asking, Sweeping, loaded, model_words
 from zero123lib.cli.options import Assignments, Model, Seed, Share, check_present, renaming, whole
-from zero123lib.cli.reporting import CELLS, Features, Out, write_report
+from zero123lib.cli.reporting import CELLS, Features, Out, held_report, write_report
 
 if TYPE_CHECKING:
     from zero123lib.diffusion.pipeline import Zero123Pipeline
@@ -71,7 +71,8 @@ def scenes(
     settings = asking.settings(pipe)
     if asking.sweeps:
         cells = None if out is None else out / CELLS
-        return write_report(out, _swept(pipe, settings, objects, views, kinds, cells))
+        with held_report(out):
+            return write_report(out, _swept(pipe, settings, objects, views, kinds, cells))
     from zero123lib.evaluation import predict_scenes
 
     predictions = predict_scenes(pipe, settings[0], objects, views, kinds)

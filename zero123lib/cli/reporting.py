@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Group, Parameter
 
 from zero123lib._errors import ArgumentError
-from zero123lib._files import write_folder
+from zero123lib._files import clear_scratch, held_folder, write_folder
 from zero123lib.cli.options import check_present
 
 if TYPE_CHECKING:
@@ -66,11 +67,24 @@ class Features:
         return [word for name, path in named.items() if path for word in (name, str(path))]
 
 
+@contextmanager
+def held_report(out: Path | None) -> Iterator[None]:
+    """Keep other runs out of a report's folder, and what a killed one left half-written."""
+    if out is None:
+        yield
+        return
+    with held_folder(out):
+        for folder in (out, out / CELLS, *(out / TRUE_VIEWS).glob("*")):
+            clear_scratch(folder)
+        yield
+
+
 def write_report(out: Path | None, files: Mapping[str, bytes]) -> None:
     """Write a report's files, the last of which describes the others, and say which."""
     if out is None:
         return
-    others = [name for name in write_folder(out, files) if name not in (CELLS, TRUE_VIEWS)]
+    there = write_folder(out, files)
+    others = [name for name in there if name not in (CELLS, TRUE_VIEWS) and name[0] != "."]
     print(f"wrote {out}/: {', '.join(files)}")
     if others:
         print(f"{out}/ also holds {', '.join(others)}, from before")

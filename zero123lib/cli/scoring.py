@@ -15,7 +15,7 @@ from zero123lib._files import check_folder
 from zero123lib._words import count
 from zero123lib.cli.asking import Asking, loaded, model_words
 from zero123lib.cli.options import Model, check_present, renaming, whole
-from zero123lib.cli.reporting import CELLS, TRUE_VIEWS, Features, Out, write_report
+from zero123lib.cli.reporting import CELLS, TRUE_VIEWS, Features, Out, held_report, write_report
 
 if TYPE_CHECKING:
     from zero123lib.evaluation.consistency_run import ConsistencyRun
@@ -160,9 +160,9 @@ def _rendered(
 
     folder = scoring.out / TRUE_VIEWS
     bar = tqdm(total=len(lacking), unit="object", desc="truth", disable=None)
-    for _ in render_lacking(lacking, folder):
-        bar.update()
-    bar.close()
+    with held_report(scoring.out), bar:
+        for _ in render_lacking(lacking, folder):
+            bar.update()
     total = len(protocol.views or ())
     return {name: folder / name for name in lacking}, told_lacking(lacking, total)
 
@@ -187,10 +187,11 @@ def score(
     steps = run.scores(cells, scoring.workers)
     hidden = None if shows else True
     bar = tqdm(steps, total=len(run.pairs), unit="object", disable=hidden)
-    report = run.report(list(bar))
-    print(f"{report.protocol}: {report.about}\n{report.table()}")
-    words = ["zero123", "evaluate", *words]
-    if scoring.objects:
-        words += ["--objects", *scoring.objects]
-    if scoring.out is not None:
-        write_report(scoring.out, run.files(report, shlex.join(words)))
+    with held_report(scoring.out):
+        report = run.report(list(bar))
+        print(f"{report.protocol}: {report.about}\n{report.table()}")
+        words = ["zero123", "evaluate", *words]
+        if scoring.objects:
+            words += ["--objects", *scoring.objects]
+        if scoring.out is not None:
+            write_report(scoring.out, run.files(report, shlex.join(words)))

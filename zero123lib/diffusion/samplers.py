@@ -120,7 +120,7 @@ def ddim(
         if added and noise is not None:
             x = x + added * noise()
         replaced = yield SampleStep(index, len(timesteps), t, x, x0)
-        x = x if replaced is None else replaced
+        x = x if replaced is None else replaced.to(x)
 
 
 def solve(

@@ -125,7 +125,8 @@ def find_views(folder: Path) -> dict[str, Path]:
     """Map names to a folder's images: those named by numbers, else all, so that no depth is one."""
     if not folder.is_dir():
         return {}
-    files = sorted(one for one in folder.iterdir() if one.suffix.lower() in SUFFIXES)
+    there = (one for one in folder.iterdir() if one.name[0] != ".")
+    files = sorted(one for one in there if one.suffix.lower() in SUFFIXES)
     numbers = [one for one in files if one.stem.isdecimal()]
     return {one.stem: one for one in numbers or files}
 

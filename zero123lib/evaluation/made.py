@@ -17,7 +17,7 @@ from typing import Any
 from PIL import Image
 
 from zero123lib._errors import ArgumentError
-from zero123lib._files import new_folder, write_bytes, write_json
+from zero123lib._files import clear_scratch, held_folder, new_folder, write_bytes, write_json
 from zero123lib.datasets.samples import SampleError, image_tensor, read_image, read_pose
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.evaluation.folders import TrueViews, find_objects, find_truth, find_views
@@ -142,7 +142,7 @@ def _claim(folder: Path, record: Mapping[str, Any]) -> None:
             raise ValueError("no record")
     except ValueError as error:
         raise ArgumentError("predictions", expected, f"{str(file)!r}, which is none") from error
-    if known is None and folder.exists() and any(folder.iterdir()):
+    if known is None and folder.exists() and any(one.name[0] != "." for one in folder.iterdir()):
         raise ArgumentError("predictions", expected, f"{str(folder)!r}, with other files")
     if known is not None and known != record:
         names = [*record, *known]
@@ -159,27 +159,35 @@ def _made(
     asked: Sequence[Asked],
     folder: Path,
 ) -> Iterator[str]:
-    for one in asked:
-        if not (folder / one.name).exists():
-            try:
-                image = read_image(one.image.read_bytes())
-            except SampleError as error:
-                got = f"{str(one.image)!r} ({error})"
-                raise ArgumentError("truth", "square images", got) from error
-            made = predicted_views(
-                pipe,
-                setting,
-                image_tensor(image, pipe.image_size),
-                one.source,
-                one.poses,
-                zlib.crc32(one.name.encode()),
-            )
-            side = protocol.size_px or image.width
-            with new_folder(folder / one.name) as scratch:
-                for name, view in zip(one.views, to_pils(made * 2 - 1), strict=True):
-                    resized = view.resize((side, side), Image.Resampling.BICUBIC)
-                    resized.save(scratch / f"{name}.png")
-        yield one.name
+    with held_folder(folder):
+        clear_scratch(folder)
+        for one in asked:
+            if not (folder / one.name).exists():
+                _make(protocol, pipe, setting, one, folder / one.name)
+            yield one.name
+
+
+def _make(
+    protocol: Protocol, pipe: Zero123Pipeline, setting: Setting, one: Asked, folder: Path
+) -> None:
+    try:
+        image = read_image(one.image.read_bytes())
+    except SampleError as error:
+        got = f"{str(one.image)!r} ({error})"
+        raise ArgumentError("truth", "square images", got) from error
+    made = predicted_views(
+        pipe,
+        setting,
+        image_tensor(image, pipe.image_size),
+        one.source,
+        one.poses,
+        zlib.crc32(one.name.encode()),
+    )
+    side = protocol.size_px or image.width
+    with new_folder(folder) as scratch:
+        for name, view in zip(one.views, to_pils(made * 2 - 1), strict=True):
+            resized = view.resize((side, side), Image.Resampling.BICUBIC)
+            resized.save(scratch / f"{name}.png")
 
 
 @dataclass(frozen=True)

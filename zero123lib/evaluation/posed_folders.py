@@ -76,7 +76,7 @@ def find_subjects(place: Path, objects: Collection[str] | None = None) -> dict[s
     if is_listed(place):
         found = {place.resolve().name: place}
     else:
-        folders = sorted(one for one in place.iterdir() if one.is_dir())
+        folders = sorted(one for one in place.iterdir() if one.is_dir() and one.name[0] != ".")
         found = {one.name: one for one in folders if is_listed(one)} or find_objects(place)
     if not found:
         raise ArgumentError("predictions", "a folder of views, or of objects", repr(str(place)))

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from zero123lib._errors import ArgumentError
-from zero123lib._files import MAKING, held_folder
+from zero123lib._files import clear_scratch, held_folder
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.meshes.load import load_mesh
 from zero123lib.reconstruction import outputs
@@ -239,8 +239,7 @@ class _Run:
     def _hold(self, out: Path, held: ExitStack) -> None:
         """Make the folder and keep other runs out of it."""
         held.enter_context(held_folder(out))
-        for left in out.glob(f"{MAKING}*"):  # by a run that was killed while it wrote
-            left.unlink(missing_ok=True)
+        clear_scratch(out)
 
     def _names(self) -> list[str]:
         given = isinstance(self.subject, Posed)

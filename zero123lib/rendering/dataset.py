@@ -11,9 +11,8 @@ Each object appears whole or not at all, so that a run that was killed goes on w
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from zero123lib import __version__
 from zero123lib._errors import ArgumentError
-from zero123lib._files import MAKING, write_json
+from zero123lib._files import clear_scratch, write_json
 from zero123lib.rendering.objects import (
     RECORD,
     Source,
@@ -96,18 +95,11 @@ def render_dataset(
     except Timeout as error:
         raise ArgumentError("out", "a folder that nobody writes to", repr(str(out))) from error
     try:
-        _clear_scratch(out)
+        clear_scratch(out)
         yield from _render(sources, out, settings, backend, device, workers, timeout_s)
     finally:
-        _clear_scratch(out)
+        clear_scratch(out)
         lock.release()
-
-
-def _clear_scratch(out: Path) -> None:
-    """Remove what processes that were killed have left half done."""
-    for left in out.glob(f"{MAKING}*"):
-        with suppress(OSError):
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def _render(

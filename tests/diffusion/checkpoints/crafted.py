@@ -72,4 +72,5 @@ def refused(path: Path, error: type[CheckpointError] = UnsafeCheckpointError) ->
         open_tensors(path)
     assert type(caught.value) is error
     assert "\n" not in str(caught.value)
+    assert repr(str(path)) in str(caught.value)
     return str(caught.value)
