@@ -29,7 +29,7 @@ from ray.serve.schema import ApplicationStatus, ReplicaState
 
 from zero123lib._choices import Device
 from zero123lib._errors import ArgumentError, RunError, one_line
-from zero123lib._signals import StopRequest, stop_on_signals
+from zero123lib._signals import stop_on_signals
 from zero123lib._words import count
 from zero123lib.app.settings import MAX_SESSIONS
 from zero123lib.diffusion.devices import pick_device
@@ -225,7 +225,7 @@ def page_application(what: Serving) -> serve.Application:
 
 
 @contextmanager
-def served(what: Serving) -> Iterator[StopRequest]:
+def served(what: Serving) -> Iterator[Callable[[], bool]]:
     """Serve, from the time that it begins to last; in the end all requests that came are answered.
 
     Yields:
