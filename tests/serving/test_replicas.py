@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ import pytest
 import torch
 
 from tests.ports import free_port
+from zero123lib._errors import RunError
 from zero123lib.diffusion.apps import load_pipeline
 from zero123lib.serving.answers import Answer
 from zero123lib.serving.api import VIEWS
@@ -44,6 +46,7 @@ pytestmark = [
     pytest.mark.skipif(not Path("/proc").is_dir(), reason="no /proc, where replicas are found"),
 ]
 
+MODELS = Path(__file__).resolve().parents[2] / "zero123lib" / "models"
 # Answers differ by these two alone.
 CAMERAS, SEEDS = range(-150, 180, 30), range(3)
 WHAT = Serving(partial(load_pipeline, "tiny", "cpu"), replicas=2)
@@ -194,6 +197,15 @@ def test_a_server_that_is_asked_to_stop_while_it_starts_does_so(tmp_path: Path) 
         process.terminate()
         assert process.wait(300) == 0
     assert "Finishing what came" in log.read_text() and "Serving on" not in log.read_text()
+
+
+@pytest.mark.soak
+def test_replicas_that_cannot_load_their_model_say_why(tmp_path: Path) -> None:
+    shutil.copytree(MODELS / "tiny", tmp_path / "tiny")
+    next((tmp_path / "tiny" / "unet").glob("*00002*")).unlink()
+    what = Serving(partial(load_pipeline, str(tmp_path / "tiny"), "cpu"), port=free_port())
+    with pytest.raises(RunError, match="do not start: .*all 3 shards of unet"), served(what):
+        pass
 
 
 @pytest.mark.soak

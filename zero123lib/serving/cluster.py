@@ -25,7 +25,7 @@ from ray import serve
 from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
-from ray.serve.schema import ApplicationStatus, ReplicaState
+from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview, ReplicaState
 
 from zero123lib._choices import Device
 from zero123lib._errors import ArgumentError, RunError, one_line
@@ -248,7 +248,7 @@ def served(what: Serving) -> Iterator[Callable[[], bool]]:
             stop(what)
 
 
-def start(what: Serving, stopping: Callable[[], bool] = bool) -> None:
+def start(what: Serving, stopping: Callable[[], bool]) -> None:
     """Have Ray Serve run the application, and the page's.
 
     Args:
@@ -280,9 +280,14 @@ def _wait(name: str, stopping: Callable[[], bool]) -> None:
         if state.status == ApplicationStatus.RUNNING:
             return
         if state.status in (ApplicationStatus.DEPLOY_FAILED, ApplicationStatus.UNHEALTHY):
-            words = one_line(state.message.strip()) or state.status
-            raise RunError(f"the replicas do not start: {words}")
+            raise RunError(f"the replicas do not start: {_reason(state)}")
         time.sleep(0.2)
+
+
+def _reason(state: ApplicationStatusOverview) -> str:
+    """Return the last line of a deployment's trace; without any, what the application says."""
+    told = [one.message for one in state.deployments.values()] + [state.message]
+    return one_line(next(filter(None, map(str.strip, told)), state.status).splitlines()[-1])
 
 
 def stop(what: Serving) -> None:
