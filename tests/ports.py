@@ -25,7 +25,7 @@ def free_ports(number: int, after: int = 0) -> list[int]:
     for port in range(max(20_000 + 5 * os.getpid() % 10_000, after + 1), 32_000):
         with socket.socket() as probe:
             try:
-                probe.bind(("127.0.0.1", port))
+                probe.bind(("", port))  # also taken where another of the machine's addresses has it
             except OSError:
                 continue
             found.append(port)
