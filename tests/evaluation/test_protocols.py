@@ -17,7 +17,7 @@ from zero123lib._errors import ArgumentError
 from zero123lib.cli import main
 from zero123lib.evaluation.comparing import compare_reports
 from zero123lib.evaluation.evaluated import ViewsRun
-from zero123lib.evaluation.folders import find_pairs, read_views
+from zero123lib.evaluation.folders import find_pairs, find_truth, find_views, read_views
 from zero123lib.evaluation.page import error_maps, page
 from zero123lib.evaluation.protocol_report import ProtocolReport
 from zero123lib.evaluation.protocols import (
@@ -151,6 +151,33 @@ def test_a_stray_image_beside_objects_is_no_object(tmp_path) -> None:
     assert found(true, made / "cup", ["cup"]) == {"cup": made / "cup"}
     assert found(true / "cup", made / "cup") == {"cup": made / "cup"}
     assert found(true / "cup", made) == {"cup": made / "cup"}
+
+
+def test_views_are_counted_not_spelled(tmp_path) -> None:
+    """Of 0, 1, 10, 2 the cameras of a rig, and which views are even, would be others'."""
+    for names in ([*"0123456789", "10", "11"], ["r_2", "r_10"], ["left 1", "right 0"]):
+        folder = tmp_path / names[0]
+        folder.mkdir()
+        for name in reversed(names):
+            Image.new("RGB", (32, 32)).save(folder / f"{name}.png")
+        assert list(find_views(folder, "truth")) == names
+    truth = {"0": find_truth(tmp_path / "0", rendered={"0": tmp_path / "r_2"})["0"]}
+    assert list(truth["0"].files) == [*map(str, range(12)), "r_2", "r_10"]
+
+
+def test_two_images_of_one_view_are_refused(tmp_path) -> None:
+    for side in ("true", "made"):
+        write_views(tmp_path / side / "cup", range(2))
+    arguments = FOLDER, tmp_path / "made", tmp_path / "true"
+    assert len(find_pairs(*arguments)) == 1
+    for argument, side in (("predictions", "made"), ("truth", "true")):
+        Image.new("RGB", (32, 32)).save(tmp_path / side / "cup" / "001.jpg")
+        with pytest.raises(ArgumentError) as caught:
+            find_pairs(*arguments)
+        assert str(caught.value).startswith(
+            f"{argument}: expected one image of each view, got 001.jpg and 001.png in "
+        )
+        (tmp_path / side / "cup" / "001.jpg").unlink()
 
 
 @pytest.mark.parametrize(("net", "least"), [("alex", 31), ("vgg", 16)])

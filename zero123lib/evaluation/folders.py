@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,8 @@ def find_pairs(
             raise ArgumentError(name, "a folder of objects", repr(str(folder)))
     true = find_truth(truth, objects, rendered)
     made = {name: predictions / name for name in true}
-    if len(made) == 1 and find_views(predictions):  # they may be of one object without its folder
+    if len(made) == 1 and find_views(predictions, "predictions"):
+        # They may be of one object without its folder.
         made = {name: there if there.is_dir() else predictions for name, there in made.items()}
     return [_pair(protocol, name, made[name], one) for name, one in true.items()]
 
@@ -99,11 +101,14 @@ def find_truth(
     Raises:
         ArgumentError: there is none, or one of those asked for is missing.
     """
-    found = {name: TrueViews(one, find_views(one)) for name, one in find_objects(truth).items()}
+    there = find_objects(truth, "truth")
+    found = {name: TrueViews(one, find_views(one, "truth")) for name, one in there.items()}
     for name, folder in (rendered or {}).items():
         known = found.get(name, TrueViews(truth / name, {}))
-        files = {**find_views(folder), **known.files}
-        found[name] = TrueViews(known.folder, dict(sorted(files.items())))
+        files = {**find_views(folder, "truth"), **known.files}
+        found[name] = TrueViews(
+            known.folder, {one: files[one] for one in sorted(files, key=_counted)}
+        )
     if not found:
         raise ArgumentError("truth", "a folder of objects with views", f"none in {str(truth)!r}")
     if objects is not None and (unknown := sorted(set(objects) - set(found))):
@@ -112,27 +117,50 @@ def find_truth(
     return {name: found[name] for name in names if objects is None or name in objects}
 
 
-def find_objects(truth: Path) -> dict[str, Path]:
-    """Name the objects' folders; where there are none, one that holds views is one object."""
-    folders = sorted(one for one in truth.iterdir() if one.is_dir() and one.name[0] != ".")
-    objects = {one.name: one for one in folders if find_views(one)}
-    if not objects and find_views(truth):
-        return {truth.resolve().name: truth}
+def find_objects(place: Path, argument: str) -> dict[str, Path]:
+    """Name the objects' folders; where there are none, one that holds views is one object.
+
+    Errors are those of :func:`find_views`.
+    """
+    folders = sorted(one for one in place.iterdir() if one.is_dir() and one.name[0] != ".")
+    objects = {one.name: one for one in folders if find_views(one, argument)}
+    if not objects and find_views(place, argument):
+        return {place.resolve().name: place}
     return objects
 
 
-def find_views(folder: Path) -> dict[str, Path]:
-    """Map names to a folder's images: those named by numbers, else all, so that no depth is one."""
+def find_views(folder: Path, argument: str) -> dict[str, Path]:
+    """Map names to a folder's images: those named by numbers, else all, so that no depth is one.
+
+    They are in the order of the numbers in their names: 2 before 10.
+
+    Args:
+        argument: that the folder is of, for complaints.
+
+    Raises:
+        ArgumentError: two of them have one name.
+    """
     if not folder.is_dir():
         return {}
     there = (one for one in folder.iterdir() if one.name[0] != ".")
-    files = sorted(one for one in there if one.suffix.lower() in SUFFIXES)
+    files = [one for one in there if one.suffix.lower() in SUFFIXES]
     numbers = [one for one in files if one.stem.isdecimal()]
-    return {one.stem: one for one in numbers or files}
+    found: dict[str, Path] = {}
+    for file in sorted(numbers or files, key=lambda one: (_counted(one.stem), one.suffix)):
+        if (other := found.setdefault(file.stem, file)) is not file:
+            got = f"{other.name} and {file.name} in {str(folder)!r}"
+            raise ArgumentError(argument, "one image of each view", got)
+    return found
+
+
+def _counted(name: str) -> list[tuple[int, str]]:
+    """Order names as people count: the numbers in them by their size."""
+    parts = re.split(r"(\d+)", name)
+    return [(int(one), one) if one.isdecimal() else (-1, one) for one in parts]
 
 
 def _pair(protocol: Protocol, name: str, predictions: Path, truth: TrueViews) -> ObjectPair:
-    made, true = find_views(predictions), truth.files
+    made, true = find_views(predictions, "predictions"), truth.files
     if protocol.views is not None:
         true = {stem: truth.named(stem) for stem in (f"{n:03d}" for n in protocol.views)}
     pairs = [
