@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from zero123lib._files import json_bytes
+from zero123lib._words import count
 from zero123lib.evaluation import escher_meshes, sync_meshes
 from zero123lib.evaluation.embeddings import Distances
 from zero123lib.evaluation.files import csv_bytes
@@ -108,7 +109,7 @@ class ViewsRun:
             why = "it takes a fit of each object, see --engine" if known else "no cameras are known"
             missing.append(f"the baseline of the truth through our engine: {why}")
         notes = [*self.notes, *protocol.choices, *distances.notes()]
-        notes += ["the baseline input is the first true view, which against itself counts 100 dB"]
+        notes += _about_input(self.pairs)
         if protocol.objects not in (None, len(scored)):
             notes.append(f"published tables are over {protocol.objects} objects, not these")
         published: dict[str, dict[str, float]] = {
@@ -148,6 +149,19 @@ class ViewsRun:
         if file is None:
             return {}
         return {"lpips": str(self.protocol.lpips), "sha256": file_digest(file)}
+
+
+def _about_input(pairs: Sequence[ObjectPair]) -> list[str]:
+    """Say which view the baseline of the input is, and whether it is measured against itself."""
+    apart = [one.input for one in pairs if one.input is not None]
+    others = len(pairs) - len(apart)
+    whose = f" of {count(others, 'object')}, whose truth has no other," if apart else ""
+    found = [f"the baseline input is the true view {apart[0].stem}, not scored"] if apart else []
+    if others:
+        found.append(
+            f"the baseline input{whose} is the first true view, which against itself counts 100 dB"
+        )
+    return found
 
 
 @dataclass(frozen=True)

@@ -36,10 +36,18 @@ class ViewPair:
 
 @dataclass(frozen=True)
 class ObjectPair:
-    """Files of one object's views; see :class:`ViewPair`."""
+    """Files of one object's views.
+
+    Attributes:
+        name: of the object.
+        views: that count.
+        input: the true view that a model is given; None where it is the first that counts, or where
+            the truth does not have it.
+    """
 
     name: str
     views: tuple[ViewPair, ...]
+    input: Path | None = None
 
 
 def find_pairs(
@@ -167,7 +175,10 @@ def _pair(protocol: Protocol, name: str, predictions: Path, truth: TrueViews) ->
         ViewPair(stem, _named(predictions, "predictions", made, stem), file)
         for stem, file in true.items()
     ]
-    return ObjectPair(name, tuple(pairs))
+    given = None
+    if protocol.views is not None and protocol.input_view not in [one.name for one in pairs]:
+        given = truth.files.get(protocol.input_view or "")
+    return ObjectPair(name, tuple(pairs), given)
 
 
 def _named(folder: Path, argument: str, views: Mapping[str, Path], stem: str) -> Path:
@@ -194,16 +205,38 @@ def read_views(protocol: Protocol, pair: ObjectPair) -> tuple[Tensor, Tensor]:
         expected = f"images of at least {least} px a side, which LPIPS needs"
         got = f"{size[1]} x {size[0]} in {str(pair.views[0].truth)!r}"
         raise ArgumentError("truth", expected, got)
-    for name, images in (("truth", true), ("predictions", made)):
-        for view, image in zip(pair.views, images, strict=True):
-            if image.shape[:2] != size:
-                file = view.truth if name == "truth" else view.prediction
-                raise ArgumentError(
-                    name,
-                    f"{size[1]} x {size[0]} px, {protocol.name} does not resize",
-                    f"{image.shape[1]} x {image.shape[0]} in {str(file)!r}",
-                )
+    for view, image in zip(pair.views, true, strict=True):
+        _check_size(protocol, "truth", image, size, view.truth)
+    for view, image in zip(pair.views, made, strict=True):
+        _check_size(protocol, "predictions", image, size, view.prediction)
     return _stack(made), _stack(true)
+
+
+def read_input(protocol: Protocol, pair: ObjectPair, true: Tensor) -> Tensor:
+    """Read the input of an object as the truth is read, ``[1, 3, H, W]`` in [0, 1].
+
+    Args:
+        true: the true views, of which it is the first where the pair names no other.
+
+    Raises:
+        ArgumentError: the file is no image of the size and kind that the protocol takes.
+    """
+    if pair.input is None:
+        return true[:1]
+    image = _read(pair.input, "truth", protocol.truth)
+    _check_size(protocol, "truth", image, tuple(true.shape[-2:]), pair.input)
+    return _stack([image])
+
+
+def _check_size(
+    protocol: Protocol, argument: str, image: np.ndarray, size: tuple[int, ...], file: Path
+) -> None:
+    if image.shape[:2] != size:
+        raise ArgumentError(
+            argument,
+            f"{size[1]} x {size[0]} px, {protocol.name} does not resize",
+            f"{image.shape[1]} x {image.shape[0]} in {str(file)!r}",
+        )
 
 
 def _stack(images: Sequence[np.ndarray]) -> Tensor:
