@@ -89,6 +89,18 @@ def test_alpha_is_each_protocols_own(tmp_path, protocol, pixel, made, true) -> N
     assert np.allclose(found[0], made, atol=1e-4) and np.allclose(found[1], true, atol=1e-4)
 
 
+def test_the_rule_of_alpha_is_told_as_it_is_read(tmp_path) -> None:
+    """White under nothing, as pictures are drawn, is otherwise black where alpha is dropped."""
+    white, kept = (255.0, 255.0, 255.0), (100.0, 0.0, 200.0)
+    for protocol in (SYNCDREAMER, IFUSION, FREE3D, ESCHERNET):
+        found = read_one(protocol, tmp_path, (100, 0, 200, 0))
+        told = protocol.alpha_rule().removeprefix("alpha: ").removeprefix("the truth's ")
+        true, _, made = told.partition("; predictions' ")
+        for pixel, rule in zip(found, (made or true, true), strict=True):
+            assert tuple(pixel) == (kept if rule.startswith("dropped") else white)
+            assert rule.startswith("dropped") or "white" in rule
+
+
 def test_the_rig_of_syncdreamer_is_its_intrinsics() -> None:
     fov = 2 * np.degrees(np.arctan(128 / SYNC_FOCAL_PX))
     assert focal_px(256, fov) == pytest.approx(280)
@@ -241,6 +253,7 @@ def test_what_no_report_can_have_is_said(tmp_path) -> None:
     scored = [ObjectScores("cup", ["000"], {"prediction": {"ssim": [1.0]}})]
     for protocol, parts in said:
         report = ViewsRun(protocol, tmp_path, tmp_path, []).report(scored)
+        assert protocol.alpha_rule() in report.remarks()
         text = "\n".join(report.remarks())
         assert all(f"not at hand: {part}" in text for part in parts), text
         assert text.count("not at hand") == len(report.not_at_hand) >= 2

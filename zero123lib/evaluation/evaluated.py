@@ -108,7 +108,7 @@ class ViewsRun:
         if not self.engine:
             why = "it takes a fit of each object, see --engine" if known else "no cameras are known"
             missing.append(f"the baseline of the truth through our engine: {why}")
-        notes = [*self.notes, *protocol.choices, *distances.notes()]
+        notes = [*self.notes, protocol.alpha_rule(), *protocol.choices, *distances.notes()]
         notes += _about_input(self.pairs)
         if protocol.objects not in (None, len(scored)):
             notes.append(f"published tables are over {protocol.objects} objects, not these")

@@ -16,6 +16,12 @@ from zero123lib.views.poses import Pose
 # composite: rgb * a + (1 - a), in float32;  clear: white where alpha is 0, and rgb as it is
 # elsewhere;  half: white where alpha is below 128, and rgb elsewhere;  dropped: rgb as it is
 Alpha = Literal["composite", "clear", "half", "dropped"]
+ALPHA_RULES: Mapping[Alpha, str] = {
+    "composite": "on white",
+    "clear": "white where it is 0, colours as they are elsewhere",
+    "half": "white where it is below one half, colours as they are elsewhere",
+    "dropped": "dropped, colours as they are",
+}
 # torchmetrics single: of float32, as its authors' script has it
 Similarity = Literal[
     "torchmetrics", "torchmetrics single", "uniform 7", "uniform 11", "zero-padded"
@@ -106,6 +112,13 @@ class Protocol:
     published: Mapping[str, tuple[float, float, float]] | None = None
     choices: tuple[str, ...] = ()
     input_view: str | None = "000"
+
+    def alpha_rule(self) -> str:
+        """Say what becomes of alpha."""
+        true, made = (ALPHA_RULES[one.alpha] for one in (self.truth, self.prediction))
+        return (
+            f"alpha: {true}" if true == made else f"alpha: the truth's {true}; predictions' {made}"
+        )
 
 
 SYNC_FOCAL_PX = 280.0
