@@ -288,7 +288,15 @@ def test_a_photo_is_measured_by_what_a_model_makes_of_it(
         (["consistency", "{}", "--count", "8"], "PLACE: expected a photo beside options that"),
         (["consistency", "{}/none.png"], "none.png"),
         (["consistency", "{}/ball.png", "--cameras", "{}"], "--cameras: expected none beside one"),
-        (["consistency", "{}"], "expected a transforms.json or 000.npy"),
+        (
+            ["consistency", "{}"],
+            "PLACE: expected a transforms.json or 000.npy, ... beside the views",
+        ),
+        (
+            ["consistency", "{}", "--rig", "syncdreamer"],
+            "PLACE: expected the rig's 16 views, got 8",
+        ),
+        (["consistency", "{}/ball.png", "--rig", "sv3d"], "--rig: expected a folder of views"),
         (["mvgbench", "{}/none"], "PREDICTIONS: expected a folder of views"),
         (["mvgbench", "{}", "--model", "tiny"], "TRUTH: expected a folder with the inputs"),
     ],

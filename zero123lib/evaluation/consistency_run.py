@@ -101,7 +101,7 @@ class ConsistencyRun:
                 "reprojection is beside the protocol",
             ]
             missing = [
-                "oFID: the weights of CLIP are not to be had",
+                "oFID: this verb takes no weights of CLIP; evaluate folder --clip has FID on CLIP",
                 "IQ-vlm, class, color, style: the weights of InternVL2.5-78B are not to be had",
             ]
         lpips = any("lpips" in one.answers["prediction"] for one in scored)
