@@ -31,6 +31,7 @@ from zero123lib.evaluation.protocols import (
     SYNC_FOCAL_PX,
     SYNC_RIG,
     SYNCDREAMER,
+    nearest_view,
 )
 from zero123lib.evaluation.view_pairs import (
     ObjectScores,
@@ -104,7 +105,7 @@ def test_the_rule_of_alpha_is_told_as_it_is_read(tmp_path) -> None:
 def test_the_rig_of_syncdreamer_is_its_intrinsics() -> None:
     fov = 2 * np.degrees(np.arctan(128 / SYNC_FOCAL_PX))
     assert focal_px(256, fov) == pytest.approx(280)
-    assert [SYNC_RIG.nearest(view) for view in (0, 1, 15)] == [1, 0, 0]
+    assert [nearest_view(SYNC_RIG.poses, view) for view in (0, 1, 15)] == [1, 0, 0]
 
 
 def test_identical_views_score_best_under_every_protocol(tmp_path) -> None:
@@ -246,7 +247,7 @@ def test_what_no_report_can_have_is_said(tmp_path) -> None:
     said = [
         (FOLDER, ("CLIP similarity", "FID")),
         (FREE3D, ("LPIPS on SqueezeNet", "FID on CLIP")),
-        (SV3D, ("CLIP similarity", "the baseline of the truth through our engine: no cameras")),
+        (SV3D, ("CLIP similarity", "the baseline of the truth through our engine: no focal")),
         (PAPER, ("FID", "the baseline of the nearest true view")),
         (SYNCDREAMER, ("LPIPS on VGG16: no file", "the baseline of the truth through our engine")),
     ]

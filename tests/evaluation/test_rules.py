@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -13,11 +14,13 @@ from test_protocols import write_views
 
 from zero123lib._errors import ArgumentError
 from zero123lib.cli import main
+from zero123lib.datasets.samples import world_to_camera
 from zero123lib.evaluation import escher_meshes, view_pairs
 from zero123lib.evaluation.evaluated import ViewsRun
 from zero123lib.evaluation.folders import find_pairs, read_views
-from zero123lib.evaluation.protocols import PROTOCOLS, Protocol
+from zero123lib.evaluation.protocols import FOLDER, PROTOCOLS, Protocol
 from zero123lib.evaluation.view_pairs import answers_of, order_note, views_key
+from zero123lib.views.poses import Pose
 
 
 def few(name: str) -> tuple[Protocol, range]:
@@ -111,6 +114,29 @@ def test_the_input_that_is_not_scored_is_the_baseline(tmp_path: Path) -> None:
     key = views_key(protocol, cup, None)
     (lacking / "010.png").replace(true / "000.png")
     assert views_key(protocol, cup, None) != key
+
+
+def test_cameras_beside_the_true_views_tell_the_nearest(tmp_path: Path) -> None:
+    """Near the pole 90 degrees of azimuth are less than 30 of elevation."""
+    poses = (Pose(80, 0, 1.5), Pose(50, 0, 1.5), Pose(80, 90, 1.5), Pose(-10, 0, 2))
+    for name in ("cup", "hat"):
+        true = write_views(tmp_path / "true" / name, range(4))
+        for view, pose in enumerate(poses):
+            np.save(true / f"{view:03d}.npy", world_to_camera(pose))
+    arguments = replace(FOLDER, lpips=None), tmp_path / "true", tmp_path / "true"
+    run = ViewsRun.of(*arguments)
+    shown, views = answers_of(run.protocol, run.pairs[0])
+    assert torch.equal(shown["nearest"], views[[2, 0, 0, 1]])
+    assert not any("nearest" in one for one in run.report(list(run.scores())).not_at_hand)
+    key = views_key(run.protocol, run.pairs[0], None)
+    # Of no object, where one of them lacks a camera or has one that is none.
+    for spoil in (lambda file: file.write_bytes(b"none"), lambda file: file.unlink()):
+        spoil(tmp_path / "true" / "hat" / "003.npy")
+        run = ViewsRun.of(*arguments)
+        assert "nearest" not in answers_of(run.protocol, run.pairs[0])[0]
+        told = run.report(list(run.scores())).not_at_hand
+        assert any("000.npy, ... beside all true views" in one for one in told)
+        assert views_key(run.protocol, run.pairs[0], None) != key
 
 
 def test_swapped_views_are_told_and_stay_where_they_are(case) -> None:

@@ -103,10 +103,17 @@ class ViewsRun:
         if protocol.lpips == "vgg" and self.vgg is None:
             missing.append(f"LPIPS on VGG16: no file of its weights was named ({VGG_FILES})")
         if "nearest" not in scored[0].answers:
-            missing.append("the baseline of the nearest true view: the cameras are not declared")
+            missing.append(
+                "the baseline of the nearest true view: neither the protocol nor 000.npy, ... "
+                "beside all true views say two cameras of each object"
+            )
         known = protocol.rig is not None and protocol.rig.focal_px is not None
         if not self.engine:
-            why = "it takes a fit of each object, see --engine" if known else "no cameras are known"
+            why = (
+                "it takes a fit of each object, see --engine"
+                if known
+                else "no focal length is declared"
+            )
             missing.append(f"the baseline of the truth through our engine: {why}")
         notes = [*self.notes, protocol.alpha_rule(), *protocol.choices, *distances.notes()]
         notes += _about_input(self.pairs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +13,11 @@ from PIL import Image
 from torch import Tensor
 
 from zero123lib._errors import ArgumentError
+from zero123lib.datasets.samples import SampleError, read_pose
 from zero123lib.evaluation.protocols import Protocol, Reading
 from zero123lib.lpips import TRUNKS
 from zero123lib.views.loading import FORMATS, SUFFIXES
+from zero123lib.views.poses import Pose
 
 _MODES = ("RGB", "RGBA")
 
@@ -43,11 +45,14 @@ class ObjectPair:
         views: that count.
         input: the true view that a model is given; None where it is the first that counts, or where
             the truth does not have it.
+        cameras: of the views: the protocol's, or those beside the true views of all objects; none
+            where they are not known, or an object has one view alone.
     """
 
     name: str
     views: tuple[ViewPair, ...]
     input: Path | None = None
+    cameras: tuple[Pose, ...] = ()
 
 
 def find_pairs(
@@ -75,7 +80,10 @@ def find_pairs(
     if len(made) == 1 and find_views(predictions, "predictions"):
         # They may be of one object without its folder.
         made = {name: there if there.is_dir() else predictions for name, there in made.items()}
-    return [_pair(protocol, name, made[name], one) for name, one in true.items()]
+    pairs = [_pair(protocol, name, made[name], one) for name, one in true.items()]
+    if all(len(one.cameras) > 1 for one in pairs):
+        return pairs
+    return [replace(one, cameras=()) for one in pairs]
 
 
 @dataclass(frozen=True)
@@ -178,7 +186,17 @@ def _pair(protocol: Protocol, name: str, predictions: Path, truth: TrueViews) ->
     given = None
     if protocol.views is not None and protocol.input_view not in [one.name for one in pairs]:
         given = truth.files.get(protocol.input_view or "")
-    return ObjectPair(name, tuple(pairs), given)
+    return ObjectPair(name, tuple(pairs), given, _cameras(protocol, pairs))
+
+
+def _cameras(protocol: Protocol, views: Sequence[ViewPair]) -> tuple[Pose, ...]:
+    """Give the cameras of a rig, or those beside the true views; none where one is not usable."""
+    if protocol.rig is not None:
+        return tuple(protocol.rig.poses[int(one.name)] for one in views)
+    try:
+        return tuple(read_pose(one.truth.with_suffix(".npy").read_bytes()) for one in views)
+    except (OSError, SampleError):
+        return ()  # which the report says, where it lacks what takes cameras
 
 
 def _named(folder: Path, argument: str, views: Mapping[str, Path], stem: str) -> Path:
