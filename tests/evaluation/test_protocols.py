@@ -329,9 +329,17 @@ def test_a_run_resumes_reports_and_is_compared(tmp_path, capsys) -> None:
     assert found["gain"]["low"] > 0 and found["better"] == 5 and "on 5 of 5" in printed
     assert main(["evaluate", "compare", reports[0], str(tmp_path / "true")]) == 2
     assert "error: B: expected a report of a protocol" in capsys.readouterr().err
-    # LPIPS of one network is not subtracted from that of another.
+    # The same views beside another truth are told.
+    assert "not of the same truth" not in printed
     file = tmp_path / "report-b" / "report.json"
-    other = json.loads(file.read_text())
+    kept, other = file.read_text(), json.loads(file.read_text())
+    other["objects"][1]["answers"]["blank"]["psnr_db"][0] += 0.1
+    file.write_text(json.dumps(other))
+    assert main(["evaluate", "compare", *reports]) == 0
+    assert re.search("^not of the same truth, .* otherwise: hat$", capsys.readouterr().out, re.M)
+    file.write_text(kept)
+    # LPIPS of one network is not subtracted from that of another.
+    other = json.loads(kept)
     other["weights"] = {"lpips": "vgg", "sha256": "0123456789"}
     file.write_text(json.dumps(other))
     assert main(["evaluate", "compare", *reports]) == 2

@@ -265,5 +265,5 @@ def _run(
     settings = replace(FIT, steps=fits.fit_steps)
     total = len(pairs) * steps_of("truth" in sources, settings)
     with tqdm(total=total, unit="step", desc="fits", disable=None) as bar:
-        run = ConsistencyRun(protocol, sources, pairs, notes, settings, told=bar.update)
+        run = ConsistencyRun(protocol, sources, pairs, notes, settings, fits.size, told=bar.update)
         score(run, [*words, *fits.words], scoring, shows=False)
