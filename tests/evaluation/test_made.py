@@ -138,6 +138,19 @@ def test_what_a_model_cannot_be_asked_is_one_line(truth: Path, tmp_path: Path) -
         find_asked(FOLDER, truth)
 
 
+@pytest.mark.parametrize("protocol", ["syncdreamer", "eschernet"])
+def test_options_of_a_model_have_one_and_no_meshes(protocol: str, tmp_path: Path, capsys) -> None:
+    words = ["evaluate", protocol, str(tmp_path), str(tmp_path), "--meshes"]
+    for more, told in (
+        (["--steps", "3"], "--model: expected a model beside the options that ask one, got none"),
+        (["--model", "tiny"], "--model: expected no --meshes beside it, got both"),
+    ):
+        assert main([*words, *more]) == 2
+        assert capsys.readouterr().err.strip().endswith(told)
+    assert main(["evaluate", protocol, "--help"]) == 0
+    assert "a recipe's own, or tiny" not in " ".join(capsys.readouterr().out.split())
+
+
 def test_a_model_is_measured_by_a_protocol_on_rendered_views(tmp_path: Path, capsys) -> None:
     """From a mesh alone to a report: true views rendered, predictions made, both scored."""
     (tmp_path / "true" / "wedge").mkdir(parents=True)

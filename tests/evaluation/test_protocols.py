@@ -17,7 +17,7 @@ from zero123lib._errors import ArgumentError
 from zero123lib.cli import main
 from zero123lib.evaluation.comparing import compare_reports
 from zero123lib.evaluation.evaluated import ViewsRun
-from zero123lib.evaluation.folders import find_pairs, read_views
+from zero123lib.evaluation.folders import find_pairs, find_truth, find_views, read_views
 from zero123lib.evaluation.page import error_maps, page
 from zero123lib.evaluation.protocol_report import ProtocolReport
 from zero123lib.evaluation.protocols import (
@@ -31,6 +31,7 @@ from zero123lib.evaluation.protocols import (
     SYNC_FOCAL_PX,
     SYNC_RIG,
     SYNCDREAMER,
+    nearest_view,
 )
 from zero123lib.evaluation.view_pairs import (
     ObjectScores,
@@ -89,10 +90,22 @@ def test_alpha_is_each_protocols_own(tmp_path, protocol, pixel, made, true) -> N
     assert np.allclose(found[0], made, atol=1e-4) and np.allclose(found[1], true, atol=1e-4)
 
 
+def test_the_rule_of_alpha_is_told_as_it_is_read(tmp_path) -> None:
+    """White under nothing, as pictures are drawn, is otherwise black where alpha is dropped."""
+    white, kept = (255.0, 255.0, 255.0), (100.0, 0.0, 200.0)
+    for protocol in (SYNCDREAMER, IFUSION, FREE3D, ESCHERNET):
+        found = read_one(protocol, tmp_path, (100, 0, 200, 0))
+        told = protocol.alpha_rule().removeprefix("alpha: ").removeprefix("the truth's ")
+        true, _, made = told.partition("; predictions' ")
+        for pixel, rule in zip(found, (made or true, true), strict=True):
+            assert tuple(pixel) == (kept if rule.startswith("dropped") else white)
+            assert rule.startswith("dropped") or "white" in rule
+
+
 def test_the_rig_of_syncdreamer_is_its_intrinsics() -> None:
     fov = 2 * np.degrees(np.arctan(128 / SYNC_FOCAL_PX))
     assert focal_px(256, fov) == pytest.approx(280)
-    assert [SYNC_RIG.nearest(view) for view in (0, 1, 15)] == [1, 0, 0]
+    assert [nearest_view(SYNC_RIG.poses, view) for view in (0, 1, 15)] == [1, 0, 0]
 
 
 def test_identical_views_score_best_under_every_protocol(tmp_path) -> None:
@@ -153,6 +166,33 @@ def test_a_stray_image_beside_objects_is_no_object(tmp_path) -> None:
     assert found(true / "cup", made) == {"cup": made / "cup"}
 
 
+def test_views_are_counted_not_spelled(tmp_path) -> None:
+    """Of 0, 1, 10, 2 the cameras of a rig, and which views are even, would be others'."""
+    for names in ([*"0123456789", "10", "11"], ["r_2", "r_10"], ["left 1", "right 0"]):
+        folder = tmp_path / names[0]
+        folder.mkdir()
+        for name in reversed(names):
+            Image.new("RGB", (32, 32)).save(folder / f"{name}.png")
+        assert list(find_views(folder, "truth")) == names
+    truth = {"0": find_truth(tmp_path / "0", rendered={"0": tmp_path / "r_2"})["0"]}
+    assert list(truth["0"].files) == [*map(str, range(12)), "r_2", "r_10"]
+
+
+def test_two_images_of_one_view_are_refused(tmp_path) -> None:
+    for side in ("true", "made"):
+        write_views(tmp_path / side / "cup", range(2))
+    arguments = FOLDER, tmp_path / "made", tmp_path / "true"
+    assert len(find_pairs(*arguments)) == 1
+    for argument, side in (("predictions", "made"), ("truth", "true")):
+        Image.new("RGB", (32, 32)).save(tmp_path / side / "cup" / "001.jpg")
+        with pytest.raises(ArgumentError) as caught:
+            find_pairs(*arguments)
+        assert str(caught.value).startswith(
+            f"{argument}: expected one image of each view, got 001.jpg and 001.png in "
+        )
+        (tmp_path / side / "cup" / "001.jpg").unlink()
+
+
 @pytest.mark.parametrize(("net", "least"), [("alex", 31), ("vgg", 16)])
 def test_images_too_small_for_lpips_are_refused_by_their_file(tmp_path, net, least) -> None:
     protocol = replace(FOLDER, lpips=net)
@@ -207,13 +247,14 @@ def test_what_no_report_can_have_is_said(tmp_path) -> None:
     said = [
         (FOLDER, ("CLIP similarity", "FID")),
         (FREE3D, ("LPIPS on SqueezeNet", "FID on CLIP")),
-        (SV3D, ("CLIP similarity", "the baseline of the truth through our engine: no cameras")),
+        (SV3D, ("CLIP similarity", "the baseline of the truth through our engine: no focal")),
         (PAPER, ("FID", "the baseline of the nearest true view")),
         (SYNCDREAMER, ("LPIPS on VGG16: no file", "the baseline of the truth through our engine")),
     ]
     scored = [ObjectScores("cup", ["000"], {"prediction": {"ssim": [1.0]}})]
     for protocol, parts in said:
         report = ViewsRun(protocol, tmp_path, tmp_path, []).report(scored)
+        assert protocol.alpha_rule() in report.remarks()
         text = "\n".join(report.remarks())
         assert all(f"not at hand: {part}" in text for part in parts), text
         assert text.count("not at hand") == len(report.not_at_hand) >= 2
@@ -288,9 +329,17 @@ def test_a_run_resumes_reports_and_is_compared(tmp_path, capsys) -> None:
     assert found["gain"]["low"] > 0 and found["better"] == 5 and "on 5 of 5" in printed
     assert main(["evaluate", "compare", reports[0], str(tmp_path / "true")]) == 2
     assert "error: B: expected a report of a protocol" in capsys.readouterr().err
-    # LPIPS of one network is not subtracted from that of another.
+    # The same views beside another truth are told.
+    assert "not of the same truth" not in printed
     file = tmp_path / "report-b" / "report.json"
-    other = json.loads(file.read_text())
+    kept, other = file.read_text(), json.loads(file.read_text())
+    other["objects"][1]["answers"]["blank"]["psnr_db"][0] += 0.1
+    file.write_text(json.dumps(other))
+    assert main(["evaluate", "compare", *reports]) == 0
+    assert re.search("^not of the same truth, .* otherwise: hat$", capsys.readouterr().out, re.M)
+    file.write_text(kept)
+    # LPIPS of one network is not subtracted from that of another.
+    other = json.loads(kept)
     other["weights"] = {"lpips": "vgg", "sha256": "0123456789"}
     file.write_text(json.dumps(other))
     assert main(["evaluate", "compare", *reports]) == 2

@@ -6,16 +6,21 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 from test_protocols import write_views
 
 from zero123lib._errors import ArgumentError
 from zero123lib.cli import main
+from zero123lib.datasets.samples import world_to_camera
 from zero123lib.evaluation import escher_meshes, view_pairs
+from zero123lib.evaluation.evaluated import ViewsRun
 from zero123lib.evaluation.folders import find_pairs, read_views
-from zero123lib.evaluation.protocols import PROTOCOLS, Protocol
-from zero123lib.evaluation.view_pairs import order_note
+from zero123lib.evaluation.protocols import FOLDER, PROTOCOLS, Protocol
+from zero123lib.evaluation.view_pairs import answers_of, order_note, views_key
+from zero123lib.views.poses import Pose
 
 
 def few(name: str) -> tuple[Protocol, range]:
@@ -85,6 +90,53 @@ def test_a_truth_without_alpha_is_refused_or_taken_as_it_is(case) -> None:
         assert complaint(protocol, made, true).startswith("truth: expected images with alpha")
     else:
         assert read_views(protocol, find_pairs(protocol, made, true)[0])[1].isfinite().all()
+
+
+def test_the_input_that_is_not_scored_is_the_baseline(tmp_path: Path) -> None:
+    """As EscherNet's, whose views 10 and up count, of a model that is given view 0."""
+    protocol = few("eschernet")[0]
+    true = write_views(tmp_path / "true" / "cup", [0, 10, 11], 256)
+    lacking = write_views(tmp_path / "true" / "hat", [10, 11], 256)
+    run = ViewsRun.of(protocol, tmp_path / "true", tmp_path / "true")
+    (cup, given), (hat, first) = ((one, answers_of(protocol, one)) for one in run.pairs)
+    assert cup.input == true / "000.png" and hat.input is None
+    alone = find_pairs(replace(protocol, views=range(1)), true, true)[0]
+    shown = read_views(protocol, alone)[1]
+    assert torch.equal(given[0]["input"], shown.expand(2, -1, -1, -1))
+    assert not torch.equal(shown, given[1][:1]) and torch.equal(first[0]["input"][1], first[1][0])
+    report = run.report(list(run.scores()))
+    assert report.objects[0].mean("input", "psnr_db") < report.objects[1].mean("input", "psnr_db")
+    assert [note for note in report.notes if "baseline input" in note] == [
+        "the baseline input is the true view 000, not scored",
+        "the baseline input of 1 object, whose truth has no other, is the first true view, which "
+        "against itself counts 100 dB",
+    ]
+    key = views_key(protocol, cup, None)
+    (lacking / "010.png").replace(true / "000.png")
+    assert views_key(protocol, cup, None) != key
+
+
+def test_cameras_beside_the_true_views_tell_the_nearest(tmp_path: Path) -> None:
+    """Near the pole 90 degrees of azimuth are less than 30 of elevation."""
+    poses = (Pose(80, 0, 1.5), Pose(50, 0, 1.5), Pose(80, 90, 1.5), Pose(-10, 0, 2))
+    for name in ("cup", "hat"):
+        true = write_views(tmp_path / "true" / name, range(4))
+        for view, pose in enumerate(poses):
+            np.save(true / f"{view:03d}.npy", world_to_camera(pose))
+    arguments = replace(FOLDER, lpips=None), tmp_path / "true", tmp_path / "true"
+    run = ViewsRun.of(*arguments)
+    shown, views = answers_of(run.protocol, run.pairs[0])
+    assert torch.equal(shown["nearest"], views[[2, 0, 0, 1]])
+    assert not any("nearest" in one for one in run.report(list(run.scores())).not_at_hand)
+    key = views_key(run.protocol, run.pairs[0], None)
+    # Of no object, where one of them lacks a camera or has one that is none.
+    for spoil in (lambda file: file.write_bytes(b"none"), lambda file: file.unlink()):
+        spoil(tmp_path / "true" / "hat" / "003.npy")
+        run = ViewsRun.of(*arguments)
+        assert "nearest" not in answers_of(run.protocol, run.pairs[0])[0]
+        told = run.report(list(run.scores())).not_at_hand
+        assert any("000.npy, ... beside all true views" in one for one in told)
+        assert views_key(run.protocol, run.pairs[0], None) != key
 
 
 def test_swapped_views_are_told_and_stay_where_they_are(case) -> None:

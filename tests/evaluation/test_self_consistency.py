@@ -250,14 +250,20 @@ def test_a_folder_is_measured_and_goes_on(tmp_path: Path, quick: list[str], caps
     assert report["command"] == " ".join(["zero123", *words, *fits])
     assert (out / "report.html").read_text().count("<img") == 1
     assert main([*words, "--out", str(out)]) == 0 and len(quick) == 3
+    # Of other fits the numbers are others.
+    assert main([*words, "--fit-steps", "149", "--out", str(tmp_path / "other")]) == 0
+    assert main(["evaluate", "compare", str(out), str(out)]) == 0
+    assert main(["evaluate", "compare", str(out), str(tmp_path / "other")]) == 2
+    assert "as a is" in capsys.readouterr().err
+    asked = len(quick)
     # Killed after the first answer: its numbers stay, and the others are measured anew.
     killed = tmp_path / "killed"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(consistency_run, "agreeing", lambda *_: (_ for _ in ()).throw(SystemExit))
         with pytest.raises(SystemExit):
             main([*words, "--out", str(killed)])
-    assert len(quick) == 4 and not (killed / "report.json").exists()
-    assert main([*words, "--out", str(killed)]) == 0 and len(quick) == 6
+    assert len(quick) == asked + 1 and not (killed / "report.json").exists()
+    assert main([*words, "--out", str(killed)]) == 0 and len(quick) == asked + 3
     again = json.loads((killed / "report.json").read_text())
     assert again["objects"] == report["objects"]
 
@@ -288,7 +294,15 @@ def test_a_photo_is_measured_by_what_a_model_makes_of_it(
         (["consistency", "{}", "--count", "8"], "PLACE: expected a photo beside options that"),
         (["consistency", "{}/none.png"], "none.png"),
         (["consistency", "{}/ball.png", "--cameras", "{}"], "--cameras: expected none beside one"),
-        (["consistency", "{}"], "expected a transforms.json or 000.npy"),
+        (
+            ["consistency", "{}"],
+            "PLACE: expected a transforms.json or 000.npy, ... beside the views",
+        ),
+        (
+            ["consistency", "{}", "--rig", "syncdreamer"],
+            "PLACE: expected the rig's 16 views, got 8",
+        ),
+        (["consistency", "{}/ball.png", "--rig", "sv3d"], "--rig: expected a folder of views"),
         (["mvgbench", "{}/none"], "PREDICTIONS: expected a folder of views"),
         (["mvgbench", "{}", "--model", "tiny"], "TRUTH: expected a folder with the inputs"),
     ],

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from zero123lib.datasets.drawing import is_held_out
 from zero123lib.datasets.folder import write_object
@@ -71,7 +72,16 @@ def test_the_report_has_no_azimuths_and_the_mean_of_training_objects(echo, rende
 def test_nothing_to_measure_is_one_line(renders: Path) -> None:
     with pytest.raises(ValueError, match=r"held_out: expected a share .*, got 1e-09"):
         next(stored_samples(renders, 1, 1, SIZE, 1e-9))
-    with pytest.raises(ValueError, match=r"views: expected at most the targets .*, got 7"):
+    with pytest.raises(ValueError, match=r"views: expected at most 2, the targets .*, got 7"):
         next(stored_samples(renders, 1, 7, SIZE))
     with pytest.raises(ValueError, match=r"objects: expected at least 1, got 0"):
         next(stored_samples(renders, 0, 1, SIZE))
+
+
+def test_images_without_cameras_are_told_as_such(tmp_path: Path) -> None:
+    """As a folder of predictions is, whose number of views is not what is wrong."""
+    (tmp_path / "cup").mkdir()
+    for number in range(8):
+        Image.new("RGB", (SIZE, SIZE)).save(tmp_path / "cup" / f"{number:03d}.png")
+    with pytest.raises(ValueError, match=r"path: expected objects with two views, .*000.npy.*none"):
+        next(stored_samples(tmp_path, 1, 4, SIZE))

@@ -163,7 +163,7 @@ def test_what_is_missing_is_one_line(tmp_path) -> None:
     true = write_mesh(tmp_path / "true" / "cup" / "mesh_aligned.ply").parent
     (tmp_path / "made").mkdir()
     with pytest.raises(
-        ArgumentError, match=r"predictions: expected a mesh cup.ply or cup/mesh.ply"
+        ArgumentError, match=r"predictions: expected a mesh cup.ply or cup/mesh.ply in '.*made'"
     ):
         find_meshes(tmp_path / "made", tmp_path / "true")
     write_mesh(tmp_path / "made" / "cup.ply")

@@ -117,6 +117,7 @@ def consistency(
     count: Annotated[int, whole(4, 360), ITS_CAMERAS] = 16,
     elevation: Annotated[Degrees, ITS_CAMERAS] = 0.0,
     consistency: Annotated[Consistency, ITS_CAMERAS] = "none",
+    rig: Rig | None = None,
     source: Source = Source(),
     model: Model = Model(),
     asking: Asking = Asking(),
@@ -126,11 +127,12 @@ def consistency(
     """Measure whether views of one object agree, without any truth.
 
     PLACE is a photo, of which the model makes views all round; or a folder of
-    views with a transforms.json, as `zero123 orbit` writes it, or of such
-    folders. Even and odd views are fitted apart and compared, and each view's
-    pixels are looked for in the nearest other view by the fitted depth. What
-    the fits themselves cost stands beside, as `agreeing`; so does the input,
-    shown to every camera. --out as for `zero123 evaluate folder`.
+    views with a transforms.json, as `zero123 orbit` writes it, with 000.npy, ...
+    or from the cameras of --rig; or a folder of such folders. Even and odd views
+    are fitted apart and compared, and each view's pixels are looked for in the
+    nearest other view by the fitted depth. What the fits themselves cost stands
+    beside, as `agreeing`; so does the input, shown to every camera. --out as for
+    `zero123 evaluate folder`.
 
         zero123 evaluate consistency photo.png --model zero123-xl
         zero123 evaluate consistency photo.png --consistency mutual
@@ -141,6 +143,7 @@ def consistency(
         count: how many views, evenly all round.
         elevation: of their cameras, relative to the photo's.
         consistency: how the model makes them agree.
+        rig: cameras of a protocol, for a folder whose files say none.
     """
     if scoring.out is not None:
         check_folder(scoring.out)
@@ -149,17 +152,21 @@ def consistency(
         if mine != (16, 0.0, "none", Source(), Model(), Asking()):
             raise ArgumentError("place", "a photo beside options that ask a model", repr(place))
         from zero123lib.evaluation.posed_folders import find_subjects, stored_subject
+        from zero123lib.evaluation.protocols import PROTOCOLS
 
+        cameras = None if rig is None else PROTOCOLS[rig].rig
         with renaming(predictions="place"):
             found = find_subjects(Path(place), scoring.objects)
             pairs = [
-                (name, partial(stored_subject, name, folder, size=fits.size))
+                (name, partial(stored_subject, name, folder, rig=cameras, size=fits.size))
                 for name, folder in found.items()
             ]
-            words = ["consistency", place]
+            words = ["consistency", place, *([] if rig is None else ["--rig", rig])]
             return _run("consistency", {"views": place}, pairs, [], words, fits, scoring)
     if scoring.objects is not None:
         raise ArgumentError("objects", "a folder of objects beside it", repr(place))
+    if rig is not None:
+        raise ArgumentError("rig", "a folder of views beside it", repr(place))
     _photo(place, count, elevation, consistency, source, model, asking, fits, scoring)
 
 
@@ -258,5 +265,5 @@ def _run(
     settings = replace(FIT, steps=fits.fit_steps)
     total = len(pairs) * steps_of("truth" in sources, settings)
     with tqdm(total=total, unit="step", desc="fits", disable=None) as bar:
-        run = ConsistencyRun(protocol, sources, pairs, notes, settings, told=bar.update)
+        run = ConsistencyRun(protocol, sources, pairs, notes, settings, fits.size, told=bar.update)
         score(run, [*words, *fits.words], scoring, shows=False)

@@ -96,9 +96,10 @@ def stored(
     """Measure a model on views of objects of a data set that it does not know.
 
     DATA is a folder in the official layout, as `zero123 render` writes it: of
-    each object one view is the input, the next ones are what is asked for. It
-    prints PSNR, SSIM, LPIPS and silhouette IoU beside the scores of three
-    baselines. --held-out takes the objects that training with the same
+    each object one view is the input, the next ones are what is asked for;
+    views that are damaged or have no camera, and objects with too few others,
+    are passed over. It prints PSNR, SSIM, LPIPS and silhouette IoU beside the
+    scores of three baselines. --held-out takes the objects that training with the same
     data.held_out left out.
 
     --out also writes report.html (worst objects first, with error maps; it

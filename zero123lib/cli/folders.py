@@ -31,9 +31,11 @@ def folder(
     object. Images with alpha go on white, nothing is resized. Where some files
     have numbers for names, the others are no views. It prints PSNR, SSIM (as
     torchmetrics has it), LPIPS and silhouette IoU, with 95 % bootstrap
-    intervals over objects, beside two baselines: the first true view for all
-    cameras, and a white image. --clip adds CLIP similarity and FID on CLIP,
-    --inception FID, where their weights are at hand, under any protocol.
+    intervals over objects, beside baselines: the first true view for all
+    cameras, a white image, and, where cameras 000.npy, ... lie beside all true
+    views, the nearest other one. --clip adds CLIP similarity and FID on CLIP,
+    --inception FID, where their weights are at hand, under any protocol on
+    views.
 
     --out also writes report.html (worst objects first, with error maps; it
     opens offline), views.csv (every view) and report.json, and keeps every

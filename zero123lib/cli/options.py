@@ -129,6 +129,18 @@ class Model:
 
 @Parameter(name="*", group=THE_MODEL)
 @dataclass(frozen=True)
+class Maker(Model):
+    """Which model makes the predictions, if one does.
+
+    Attributes:
+        model: a model's name, a folder or a file; it fills PREDICTIONS first (none).
+        reading: what reading it may need.
+        device: where it runs; auto takes a GPU where there is one.
+    """
+
+
+@Parameter(name="*", group=THE_MODEL)
+@dataclass(frozen=True)
 class ServedModel:
     """Which model a server has, also by the environment.
 

@@ -63,8 +63,7 @@ def syncdreamer(
             raise ArgumentError("engine", "no --meshes beside it", "both")
         if lpips_vgg is not None:
             raise ArgumentError("lpips_vgg", "no --meshes beside it", "both")
-        if making != Making():
-            raise ArgumentError("model", "no --meshes beside it", "both")
+        making.refuse("--meshes")
         features.refuse("--meshes")
         from zero123lib.evaluation.evaluated import SYNC_MESHES, MeshesRun
 
@@ -114,8 +113,7 @@ def eschernet(
         chosen = {"gso": ESCHERNET, "rtmv": ESCHERNET_RTMV, "nerf": ESCHERNET_NERF}[scenes]
         words = [] if scenes == "gso" else ["--scenes", scenes]
         return score_views(chosen, predictions, truth, scoring, features, making, options=words)
-    if making != Making():
-        raise ArgumentError("model", "no --meshes beside it", "both")
+    making.refuse("--meshes")
     features.refuse("--meshes")
     if scenes != "gso":
         raise ArgumentError("scenes", "gso beside --meshes", scenes)

@@ -14,7 +14,7 @@ from zero123lib._errors import ArgumentError
 from zero123lib._files import check_folder
 from zero123lib._words import count
 from zero123lib.cli.asking import Asking, loaded, model_words
-from zero123lib.cli.options import Model, check_present, renaming, whole
+from zero123lib.cli.options import Maker, check_present, renaming, whole
 from zero123lib.cli.reporting import CELLS, TRUE_VIEWS, Features, Out, held_report, write_report
 
 if TYPE_CHECKING:
@@ -55,15 +55,21 @@ class Making:
         asking: how the model is asked.
     """
 
-    model: Model = Model()
+    model: Maker = field(default_factory=Maker)
     asking: Asking = field(default_factory=Asking)
 
     def check(self) -> None:
         """Raise ArgumentError where a model's options stand without a model."""
         if self.model.model is not None:
             self.model.check()
-        elif (self.model, self.asking) != (Model(), Asking()):
+        elif self != Making():
             raise ArgumentError("model", "a model beside the options that ask one", "none")
+
+    def refuse(self, beside: str) -> None:
+        """Raise ArgumentError where a model is named beside an option that measures no views."""
+        self.check()
+        if self.model.model is not None:
+            raise ArgumentError("model", f"no {beside} beside it", "both")
 
     def make(
         self,

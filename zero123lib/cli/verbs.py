@@ -52,14 +52,14 @@ VERBS = {
     "evaluate": {
         "scenes": ("evaluate:scenes", "measure a model on views of held-out scenes"),
         "objects": ("evaluate:stored", "measure a model on objects of a data set"),
-        "reconstruction": ("evaluate:reconstruction", "measure a recipe on their shapes"),
-        "folder": ("folders:folder", "measure anyone's views against anyone's truth"),
-        "syncdreamer": (
-            "protocols:syncdreamer",
-            "measure by SyncDreamer's protocol",
+        "reconstruction": (
+            "evaluate:reconstruction",
+            "measure a recipe on shapes of held-out scenes",
         ),
-        "eschernet": ("protocols:eschernet", "measure views by EscherNet's protocol"),
-        "ifusion": ("protocols:ifusion", "measure views by iFusion's protocol"),
+        "folder": ("folders:folder", "measure anyone's views against anyone's truth"),
+        "syncdreamer": ("protocols:syncdreamer", "measure by SyncDreamer's protocol"),
+        "eschernet": ("protocols:eschernet", "measure by EscherNet's protocol"),
+        "ifusion": ("protocols:ifusion", "measure by iFusion's protocol"),
         "free3d": ("protocols:free3d", "measure views by Free3D's protocol"),
         "sv3d": ("protocols:sv3d", "measure views by SV3D's protocol"),
         "paper": ("protocols:paper", "measure views as the paper's tables do"),

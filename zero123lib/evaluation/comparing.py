@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,6 +15,9 @@ from zero123lib.evaluation.protocol_report import METRICS, OVERALL, PREDICTION
 from zero123lib.evaluation.view_pairs import ObjectScores
 
 REPORT = "report.json"
+# What they score follows from the truth and the rules alone.
+_OF_TRUTH = ("blank", "ball")
+_SAME = 1e-3  # of scores of one truth on two machines
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Comparison:
         overall: what either has of all its views together, such as FID: metric -> a's, b's; of
             other objects it is another number, so nothing where some are left out.
         not_compared: such metrics, where some are.
+        other_truth: objects of which the two have other true views or meshes.
     """
 
     protocol: str
@@ -50,6 +55,7 @@ class Comparison:
     left_out: tuple[str, ...]
     overall: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     not_compared: tuple[str, ...] = ()
+    other_truth: tuple[str, ...] = ()
 
     def table(self) -> str:
         """Write some lines of text for people."""
@@ -68,6 +74,11 @@ class Comparison:
             lines.append(f"{title:15}{a:9.{digits}f}{b:9.{digits}f}{b - a:+10.{digits}f}")
         if self.left_out:
             lines.append(f"left out, since one of them lacks them: {', '.join(self.left_out)}")
+        if self.other_truth:
+            lines.append(
+                "not of the same truth, since a baseline that follows from it alone scores "
+                f"otherwise: {', '.join(self.other_truth)}"
+            )
         if self.not_compared:
             titles = ", ".join(OVERALL[name].title for name in self.not_compared)
             lines.append(f"not compared, since they are of other objects: {titles}")
@@ -124,9 +135,22 @@ def compare_reports(a: Path, b: Path) -> Comparison:
     left_out = tuple(sorted(set(objects[0]) ^ set(objects[1])))
     others = second["overall"]
     overall = {name: (a, others[name]) for name, a in first["overall"].items() if name in others}
-    if left_out:
-        return Comparison(first["protocol"], differences, left_out, not_compared=tuple(overall))
-    return Comparison(first["protocol"], differences, left_out, overall)
+    other_truth = tuple(name for name in shared if not _same_truth(*(o[name] for o in objects)))
+    apart = tuple(overall) if left_out else ()
+    return Comparison(
+        first["protocol"], differences, left_out, {} if left_out else overall, apart, other_truth
+    )
+
+
+def _same_truth(a: ObjectScores, b: ObjectScores) -> bool:
+    """Tell whether the baselines that follow from the truth alone score alike."""
+    return all(
+        math.isclose(a.mean(answer, metric), b.mean(answer, metric), rel_tol=_SAME, abs_tol=_SAME)
+        for answer in _OF_TRUTH
+        if answer in a.answers and answer in b.answers
+        for metric in a.answers[answer]
+        if metric in b.answers[answer]
+    )
 
 
 def _read(name: str, path: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from zero123lib.evaluation.evaluated import lines_of
 from zero123lib.evaluation.files import csv_bytes
 from zero123lib.evaluation.mesh_images import on_white
 from zero123lib.evaluation.page import jpeg, page, views_sheet
-from zero123lib.evaluation.posed_folders import Subject
+from zero123lib.evaluation.posed_folders import SIZE_PX, Subject
 from zero123lib.evaluation.protocol_report import ProtocolReport
 from zero123lib.evaluation.self_consistency import (
     FIT,
@@ -33,8 +33,8 @@ from zero123lib.lpips import LEAST_SIDE_PX, WEIGHTS, file_digest
 from zero123lib.reconstruction.posed import PosedViews
 
 ABOUT = {
-    "mvgbench": "MVGBench's self-consistency (Xie et al. 2025), by fields of ours: even and odd "
-    "views fitted apart and compared",
+    "mvgbench": "MVGBench's self-consistency (Xie et al. 2025): even and odd views fitted apart "
+    "and compared",
     "consistency": "even and odd views fitted apart and compared, and views looked for in their "
     "neighbours by the fitted depth; no truth is asked",
 }
@@ -52,6 +52,7 @@ class ConsistencyRun:
         pairs: an object's name, and how to get its views.
         notes: what a reader has to know of these views.
         settings: of the fits.
+        size: pixels of the views' sides at most, as the pairs read them.
         drawn: sheets of the objects that were measured, by their names.
         told: told of steps of fits that are done, :func:`steps_of` for each object.
     """
@@ -61,6 +62,7 @@ class ConsistencyRun:
     pairs: Sequence[tuple[str, Callable[[], Subject]]]
     notes: Sequence[str] = ()
     settings: FitSettings = FIT
+    size: int = SIZE_PX
     drawn: dict[str, bytes] = field(default_factory=dict)
     told: Callable[[int], Any] = lambda steps: None
 
@@ -101,7 +103,7 @@ class ConsistencyRun:
                 "reprojection is beside the protocol",
             ]
             missing = [
-                "oFID: the weights of CLIP are not to be had",
+                "oFID: this verb takes no weights of CLIP; evaluate folder --clip has FID on CLIP",
                 "IQ-vlm, class, color, style: the weights of InternVL2.5-78B are not to be had",
             ]
         lpips = any("lpips" in one.answers["prediction"] for one in scored)
@@ -109,8 +111,7 @@ class ConsistencyRun:
             missing.append(f"LPIPS: images of less than {LEAST_SIDE_PX} px")
         fit = self.settings
         notes = [
-            f"fits are voxel fields of ours ({fit.steps} steps, {fit.resolutions[-1]} nodes a "
-            "side), where MVGBench has Gaussians: its published numbers do not stand beside",
+            "MVGBench's fits are Gaussians: its published numbers do not stand beside",
             "agreeing is images of the field of all views: what the fits themselves cost",
             "a blank image is no baseline here: there is nothing to fit",
             *beside,
@@ -118,7 +119,8 @@ class ConsistencyRun:
         ]
         return ProtocolReport(
             self.protocol,
-            ABOUT[self.protocol],
+            f"{ABOUT[self.protocol]}; fits are voxel fields of ours, {fit.steps} steps, "
+            f"{fit.resolutions[-1]} nodes a side, at {self.size} px or the views' own size",
             dict(self.sources),
             scored,
             {"lpips": "alex", "sha256": file_digest(WEIGHTS)} if lpips else {},

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from zero123lib._files import json_bytes
+from zero123lib._words import count
 from zero123lib.evaluation import escher_meshes, sync_meshes
 from zero123lib.evaluation.embeddings import Distances
 from zero123lib.evaluation.files import csv_bytes
@@ -102,13 +103,20 @@ class ViewsRun:
         if protocol.lpips == "vgg" and self.vgg is None:
             missing.append(f"LPIPS on VGG16: no file of its weights was named ({VGG_FILES})")
         if "nearest" not in scored[0].answers:
-            missing.append("the baseline of the nearest true view: the cameras are not declared")
+            missing.append(
+                "the baseline of the nearest true view: neither the protocol nor 000.npy, ... "
+                "beside all true views say two cameras of each object"
+            )
         known = protocol.rig is not None and protocol.rig.focal_px is not None
         if not self.engine:
-            why = "it takes a fit of each object, see --engine" if known else "no cameras are known"
+            why = (
+                "it takes a fit of each object, see --engine"
+                if known
+                else "no focal length is declared"
+            )
             missing.append(f"the baseline of the truth through our engine: {why}")
-        notes = [*self.notes, *protocol.choices, *distances.notes()]
-        notes += ["the baseline input is the first true view, which against itself counts 100 dB"]
+        notes = [*self.notes, protocol.alpha_rule(), *protocol.choices, *distances.notes()]
+        notes += _about_input(self.pairs)
         if protocol.objects not in (None, len(scored)):
             notes.append(f"published tables are over {protocol.objects} objects, not these")
         published: dict[str, dict[str, float]] = {
@@ -148,6 +156,19 @@ class ViewsRun:
         if file is None:
             return {}
         return {"lpips": str(self.protocol.lpips), "sha256": file_digest(file)}
+
+
+def _about_input(pairs: Sequence[ObjectPair]) -> list[str]:
+    """Say which view the baseline of the input is, and whether it is measured against itself."""
+    apart = [one.input for one in pairs if one.input is not None]
+    others = len(pairs) - len(apart)
+    whose = f" of {count(others, 'object')}, whose truth has no other," if apart else ""
+    found = [f"the baseline input is the true view {apart[0].stem}, not scored"] if apart else []
+    if others:
+        found.append(
+            f"the baseline input{whose} is the first true view, which against itself counts 100 dB"
+        )
+    return found
 
 
 @dataclass(frozen=True)

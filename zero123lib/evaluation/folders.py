@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ from PIL import Image
 from torch import Tensor
 
 from zero123lib._errors import ArgumentError
+from zero123lib.datasets.samples import SampleError, read_pose
 from zero123lib.evaluation.protocols import Protocol, Reading
 from zero123lib.lpips import TRUNKS
 from zero123lib.views.loading import FORMATS, SUFFIXES
+from zero123lib.views.poses import Pose
 
 _MODES = ("RGB", "RGBA")
 
@@ -35,10 +38,21 @@ class ViewPair:
 
 @dataclass(frozen=True)
 class ObjectPair:
-    """Files of one object's views; see :class:`ViewPair`."""
+    """Files of one object's views.
+
+    Attributes:
+        name: of the object.
+        views: that count.
+        input: the true view that a model is given; None where it is the first that counts, or where
+            the truth does not have it.
+        cameras: of the views: the protocol's, or those beside the true views of all objects; none
+            where they are not known, or an object has one view alone.
+    """
 
     name: str
     views: tuple[ViewPair, ...]
+    input: Path | None = None
+    cameras: tuple[Pose, ...] = ()
 
 
 def find_pairs(
@@ -63,9 +77,13 @@ def find_pairs(
             raise ArgumentError(name, "a folder of objects", repr(str(folder)))
     true = find_truth(truth, objects, rendered)
     made = {name: predictions / name for name in true}
-    if len(made) == 1 and find_views(predictions):  # they may be of one object without its folder
+    if len(made) == 1 and find_views(predictions, "predictions"):
+        # They may be of one object without its folder.
         made = {name: there if there.is_dir() else predictions for name, there in made.items()}
-    return [_pair(protocol, name, made[name], one) for name, one in true.items()]
+    pairs = [_pair(protocol, name, made[name], one) for name, one in true.items()]
+    if all(len(one.cameras) > 1 for one in pairs):
+        return pairs
+    return [replace(one, cameras=()) for one in pairs]
 
 
 @dataclass(frozen=True)
@@ -99,11 +117,14 @@ def find_truth(
     Raises:
         ArgumentError: there is none, or one of those asked for is missing.
     """
-    found = {name: TrueViews(one, find_views(one)) for name, one in find_objects(truth).items()}
+    there = find_objects(truth, "truth")
+    found = {name: TrueViews(one, find_views(one, "truth")) for name, one in there.items()}
     for name, folder in (rendered or {}).items():
         known = found.get(name, TrueViews(truth / name, {}))
-        files = {**find_views(folder), **known.files}
-        found[name] = TrueViews(known.folder, dict(sorted(files.items())))
+        files = {**find_views(folder, "truth"), **known.files}
+        found[name] = TrueViews(
+            known.folder, {one: files[one] for one in sorted(files, key=_counted)}
+        )
     if not found:
         raise ArgumentError("truth", "a folder of objects with views", f"none in {str(truth)!r}")
     if objects is not None and (unknown := sorted(set(objects) - set(found))):
@@ -112,34 +133,70 @@ def find_truth(
     return {name: found[name] for name in names if objects is None or name in objects}
 
 
-def find_objects(truth: Path) -> dict[str, Path]:
-    """Name the objects' folders; where there are none, one that holds views is one object."""
-    folders = sorted(one for one in truth.iterdir() if one.is_dir() and one.name[0] != ".")
-    objects = {one.name: one for one in folders if find_views(one)}
-    if not objects and find_views(truth):
-        return {truth.resolve().name: truth}
+def find_objects(place: Path, argument: str) -> dict[str, Path]:
+    """Name the objects' folders; where there are none, one that holds views is one object.
+
+    Errors are those of :func:`find_views`.
+    """
+    folders = sorted(one for one in place.iterdir() if one.is_dir() and one.name[0] != ".")
+    objects = {one.name: one for one in folders if find_views(one, argument)}
+    if not objects and find_views(place, argument):
+        return {place.resolve().name: place}
     return objects
 
 
-def find_views(folder: Path) -> dict[str, Path]:
-    """Map names to a folder's images: those named by numbers, else all, so that no depth is one."""
+def find_views(folder: Path, argument: str) -> dict[str, Path]:
+    """Map names to a folder's images: those named by numbers, else all, so that no depth is one.
+
+    They are in the order of the numbers in their names: 2 before 10.
+
+    Args:
+        argument: that the folder is of, for complaints.
+
+    Raises:
+        ArgumentError: two of them have one name.
+    """
     if not folder.is_dir():
         return {}
     there = (one for one in folder.iterdir() if one.name[0] != ".")
-    files = sorted(one for one in there if one.suffix.lower() in SUFFIXES)
+    files = [one for one in there if one.suffix.lower() in SUFFIXES]
     numbers = [one for one in files if one.stem.isdecimal()]
-    return {one.stem: one for one in numbers or files}
+    found: dict[str, Path] = {}
+    for file in sorted(numbers or files, key=lambda one: (_counted(one.stem), one.suffix)):
+        if (other := found.setdefault(file.stem, file)) is not file:
+            got = f"{other.name} and {file.name} in {str(folder)!r}"
+            raise ArgumentError(argument, "one image of each view", got)
+    return found
+
+
+def _counted(name: str) -> list[tuple[int, str]]:
+    """Order names as people count: the numbers in them by their size."""
+    parts = re.split(r"(\d+)", name)
+    return [(int(one), one) if one.isdecimal() else (-1, one) for one in parts]
 
 
 def _pair(protocol: Protocol, name: str, predictions: Path, truth: TrueViews) -> ObjectPair:
-    made, true = find_views(predictions), truth.files
+    made, true = find_views(predictions, "predictions"), truth.files
     if protocol.views is not None:
         true = {stem: truth.named(stem) for stem in (f"{n:03d}" for n in protocol.views)}
     pairs = [
         ViewPair(stem, _named(predictions, "predictions", made, stem), file)
         for stem, file in true.items()
     ]
-    return ObjectPair(name, tuple(pairs))
+    given = None
+    if protocol.views is not None and protocol.input_view not in [one.name for one in pairs]:
+        given = truth.files.get(protocol.input_view or "")
+    return ObjectPair(name, tuple(pairs), given, _cameras(protocol, pairs))
+
+
+def _cameras(protocol: Protocol, views: Sequence[ViewPair]) -> tuple[Pose, ...]:
+    """Give the cameras of a rig, or those beside the true views; none where one is not usable."""
+    if protocol.rig is not None:
+        return tuple(protocol.rig.poses[int(one.name)] for one in views)
+    try:
+        return tuple(read_pose(one.truth.with_suffix(".npy").read_bytes()) for one in views)
+    except (OSError, SampleError):
+        return ()  # which the report says, where it lacks what takes cameras
 
 
 def _named(folder: Path, argument: str, views: Mapping[str, Path], stem: str) -> Path:
@@ -166,16 +223,38 @@ def read_views(protocol: Protocol, pair: ObjectPair) -> tuple[Tensor, Tensor]:
         expected = f"images of at least {least} px a side, which LPIPS needs"
         got = f"{size[1]} x {size[0]} in {str(pair.views[0].truth)!r}"
         raise ArgumentError("truth", expected, got)
-    for name, images in (("truth", true), ("predictions", made)):
-        for view, image in zip(pair.views, images, strict=True):
-            if image.shape[:2] != size:
-                file = view.truth if name == "truth" else view.prediction
-                raise ArgumentError(
-                    name,
-                    f"{size[1]} x {size[0]} px, {protocol.name} does not resize",
-                    f"{image.shape[1]} x {image.shape[0]} in {str(file)!r}",
-                )
+    for view, image in zip(pair.views, true, strict=True):
+        _check_size(protocol, "truth", image, size, view.truth)
+    for view, image in zip(pair.views, made, strict=True):
+        _check_size(protocol, "predictions", image, size, view.prediction)
     return _stack(made), _stack(true)
+
+
+def read_input(protocol: Protocol, pair: ObjectPair, true: Tensor) -> Tensor:
+    """Read the input of an object as the truth is read, ``[1, 3, H, W]`` in [0, 1].
+
+    Args:
+        true: the true views, of which it is the first where the pair names no other.
+
+    Raises:
+        ArgumentError: the file is no image of the size and kind that the protocol takes.
+    """
+    if pair.input is None:
+        return true[:1]
+    image = _read(pair.input, "truth", protocol.truth)
+    _check_size(protocol, "truth", image, tuple(true.shape[-2:]), pair.input)
+    return _stack([image])
+
+
+def _check_size(
+    protocol: Protocol, argument: str, image: np.ndarray, size: tuple[int, ...], file: Path
+) -> None:
+    if image.shape[:2] != size:
+        raise ArgumentError(
+            argument,
+            f"{size[1]} x {size[0]} px, {protocol.name} does not resize",
+            f"{image.shape[1]} x {image.shape[0]} in {str(file)!r}",
+        )
 
 
 def _stack(images: Sequence[np.ndarray]) -> Tensor:

@@ -213,10 +213,10 @@ def lacking_views(
     """
     if protocol.rig is not SYNC_RIG or not truth.is_dir():
         return {}
-    meshes, there = find_true_meshes(truth), find_objects(truth)
+    meshes, there = find_true_meshes(truth), find_objects(truth, "truth")
     found = {}
     for name, mesh in meshes.items():
-        known = find_views(there[name]) if name in there else {}
+        known = find_views(there[name], "truth") if name in there else {}
         missing = tuple(n for n in protocol.views or () if f"{n:03d}" not in known)
         if missing and (objects is None or name in objects):
             found[name] = Lacking(mesh, missing)

@@ -77,7 +77,8 @@ def find_subjects(place: Path, objects: Collection[str] | None = None) -> dict[s
         found = {place.resolve().name: place}
     else:
         folders = sorted(one for one in place.iterdir() if one.is_dir() and one.name[0] != ".")
-        found = {one.name: one for one in folders if is_listed(one)} or find_objects(place)
+        listed = {one.name: one for one in folders if is_listed(one)}
+        found = listed or find_objects(place, "predictions")
     if not found:
         raise ArgumentError("predictions", "a folder of views, or of objects", repr(str(place)))
     if objects is not None and (unknown := sorted(set(objects) - set(found))):
@@ -120,7 +121,7 @@ def stored_subject(
     views = posed_views(images, min(size, max(max(one.image.size) for one in images)))
     true = None
     if truth is not None:
-        there = find_views(truth)
+        there = find_views(truth, "truth")
         if missing := next((one for one in names if one not in there), None):
             raise ArgumentError("truth", f"a view {missing} in {str(truth)!r}", "none")
         theirs = [_resized(there[n], one) for n, one in zip(names, images, strict=True)]
@@ -217,7 +218,7 @@ def made_subject(
 def _posed(folder: Path, truth: Path | None, rig: Rig | None) -> list[PosedImage]:
     if is_listed(folder):
         return read_views(folder, _READ_PX)
-    files = find_views(folder)
+    files = find_views(folder, "predictions")
     places = [folder] if truth is None else [folder, truth]
     cameras = {
         name: file

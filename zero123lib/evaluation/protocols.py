@@ -6,7 +6,8 @@ protocol are never to be compared with those of another.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -16,6 +17,12 @@ from zero123lib.views.poses import Pose
 # composite: rgb * a + (1 - a), in float32;  clear: white where alpha is 0, and rgb as it is
 # elsewhere;  half: white where alpha is below 128, and rgb elsewhere;  dropped: rgb as it is
 Alpha = Literal["composite", "clear", "half", "dropped"]
+ALPHA_RULES: Mapping[Alpha, str] = {
+    "composite": "on white",
+    "clear": "white where it is 0, colours as they are elsewhere",
+    "half": "white where it is below one half, colours as they are elsewhere",
+    "dropped": "dropped, colours as they are",
+}
 # torchmetrics single: of float32, as its authors' script has it
 Similarity = Literal[
     "torchmetrics", "torchmetrics single", "uniform 7", "uniform 11", "zero-padded"
@@ -55,14 +62,19 @@ class Rig:
     focal_px: float | None
     size_px: int
 
-    def nearest(self, view: int) -> int:
-        """Tell which other camera's direction is the nearest; of several, the first."""
-        others = [index for index in range(len(self.poses)) if index != view]
-        return min(others, key=lambda index: round(self._turn(view, index), 6))
 
-    def _turn(self, a: int, b: int) -> float:
-        turn = abs((self.poses[a].azimuth_deg - self.poses[b].azimuth_deg + 180) % 360 - 180)
-        return turn + abs(self.poses[a].elevation_deg - self.poses[b].elevation_deg)
+def nearest_view(poses: Sequence[Pose], view: int) -> int:
+    """Tell which other camera's direction is the nearest; of several, the first."""
+    others = [index for index in range(len(poses)) if index != view]
+    return min(others, key=lambda index: round(_angle_deg(poses[view], poses[index]), 6))
+
+
+def _angle_deg(a: Pose, b: Pose) -> float:
+    """Compute the angle between two cameras as the object sees them."""
+    up_a, up_b = math.radians(a.elevation_deg), math.radians(b.elevation_deg)
+    turn = math.radians(a.azimuth_deg - b.azimuth_deg)
+    level = math.cos(up_a) * math.cos(up_b) * math.cos(turn)
+    return math.degrees(math.acos(max(-1.0, min(1.0, level + math.sin(up_a) * math.sin(up_b)))))
 
 
 @dataclass(frozen=True)
@@ -106,6 +118,13 @@ class Protocol:
     published: Mapping[str, tuple[float, float, float]] | None = None
     choices: tuple[str, ...] = ()
     input_view: str | None = "000"
+
+    def alpha_rule(self) -> str:
+        """Say what becomes of alpha."""
+        true, made = (ALPHA_RULES[one.alpha] for one in (self.truth, self.prediction))
+        return (
+            f"alpha: {true}" if true == made else f"alpha: the truth's {true}; predictions' {made}"
+        )
 
 
 SYNC_FOCAL_PX = 280.0

@@ -61,9 +61,10 @@ def _names(root: Path, part: Part, held_out: float) -> list[str]:
 def _samples(
     root: Path, names: list[str], objects: int, views: int, size: int, held_out: float
 ) -> Iterator[Sample]:
-    mean, index = _mean_image(root, size, held_out), 0
+    mean, index, most = _mean_image(root, size, held_out), 0, 0
     for name in names:
         found = _views(open_object(root, name), 1 + views)
+        most = max(most, len(found))
         if len(found) <= views:
             continue
         images = torch.stack([(image_tensor(one.image, size) + 1) / 2 for one in found])
@@ -73,10 +74,12 @@ def _samples(
         index += 1
         if index == objects:
             return
+    if not index and most < 2:
+        expected = f"objects with two views, 000.png with its camera 000.npy, ..., in {str(root)!r}"
+        raise ArgumentError("path", expected, "none")
     if not index:
-        raise ArgumentError(
-            "views", f"at most the targets that objects in {root} have", repr(views)
-        )
+        expected = f"at most {most - 1}, the targets beside the input in {str(root)!r}"
+        raise ArgumentError("views", expected, repr(views))
 
 
 def _mean_image(root: Path, size: int, held_out: float) -> Tensor:

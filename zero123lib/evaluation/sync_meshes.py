@@ -128,7 +128,8 @@ def _predicted(folder: Path, name: str) -> Path:
     for place in places:
         if (folder / place).is_file():
             return folder / place
-    raise ArgumentError("predictions", f"a mesh {name}.ply or {name}/mesh.ply", "none")
+    expected = f"a mesh {name}.ply or {name}/mesh.ply in {str(folder)!r}"
+    raise ArgumentError("predictions", expected, "none")
 
 
 def _depths(folder: Path) -> tuple[Path, ...]:

@@ -17,13 +17,14 @@ from torch import Tensor
 from zero123lib import metrics
 from zero123lib._errors import ArgumentError
 from zero123lib.evaluation.cells import cell, read_cell, write_cell
-from zero123lib.evaluation.folders import ObjectPair, read_views
+from zero123lib.evaluation.folders import ObjectPair, read_input, read_views
 from zero123lib.evaluation.posed_folders import rig_views
-from zero123lib.evaluation.protocols import Protocol, Similarity
+from zero123lib.evaluation.protocols import Protocol, Similarity, nearest_view
 from zero123lib.evaluation.scores import PSNR_CAP_DB
 from zero123lib.evaluation.self_consistency import fit
 from zero123lib.fields.fitting import FitSettings
 from zero123lib.lpips import LPIPS
+from zero123lib.views.poses import Pose
 
 # Counts up when our code comes to score otherwise, so that no old file is read then.
 _SCORING = 2
@@ -128,7 +129,8 @@ def answers_of(protocol: Protocol, pair: ObjectPair, engine: FitSettings | None 
         ArgumentError: an image is not what the protocol takes.
     """
     made, true = read_views(protocol, pair)
-    answers = {PREDICTION: made, **baselines(protocol, true)}
+    given = read_input(protocol, pair, true)
+    answers = {PREDICTION: made, **baselines(true, given, pair.cameras)}
     if engine is not None:
         answers["engine"] = through_engine(protocol, pair, engine)
     return answers, true
@@ -139,15 +141,15 @@ def known_scores(file: Path) -> ObjectScores | None:
     return read_cell(file, ObjectScores.from_dict)
 
 
-def baselines(protocol: Protocol, true: Tensor) -> dict[str, Tensor]:
+def baselines(true: Tensor, given: Tensor, cameras: Sequence[Pose]) -> dict[str, Tensor]:
     """Make the answers that need no model, for true views ``[V, 3, H, W]``.
 
-    ``input``: the first true view, for every camera; ``blank``: white; ``nearest``: the true view
-    of the nearest other camera, where the protocol says the cameras.
+    ``input``: what a model is given, ``[1, 3, H, W]``, for every camera; ``blank``: white;
+    ``nearest``: the true view of the nearest other camera, where they are known.
     """
-    found = {"input": true[:1].expand_as(true), "blank": torch.ones_like(true[:1]).expand_as(true)}
-    if protocol.rig is not None:
-        found["nearest"] = true[[protocol.rig.nearest(view) for view in range(len(true))]]
+    found = {"input": given.expand_as(true), "blank": torch.ones_like(true[:1]).expand_as(true)}
+    if cameras:
+        found["nearest"] = true[[nearest_view(cameras, view) for view in range(len(true))]]
     return found
 
 
@@ -250,11 +252,13 @@ def views_key(protocol: Protocol, pair: ObjectPair, engine: FitSettings | None) 
     for view in pair.views:
         for file in (view.prediction, view.truth):
             digest.update(hashlib.sha256(file.read_bytes()).digest())
+    if pair.input is not None:
+        digest.update(hashlib.sha256(pair.input.read_bytes()).digest())
     names = [view.name for view in pair.views]
     rules = [
         protocol.name, asdict(protocol.truth), asdict(protocol.prediction), protocol.similarity,
         protocol.summed_singly,
-        asdict(protocol.rig) if protocol.rig else None,
+        asdict(protocol.rig) if protocol.rig else [asdict(one) for one in pair.cameras] or None,
     ]  # fmt: skip
     fitted = [] if engine is None else [repr(engine)]
     return [_SCORING, pair.name, names, rules, digest.hexdigest(), *fitted]
