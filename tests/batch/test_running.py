@@ -93,6 +93,22 @@ def test_other_settings_are_refused(tmp_path: Path, passes: list[list[str]]) -> 
         running.run_batch(items, Inverted(tmp_path / "log"), str(tmp_path / "out"), {"about": 2})
 
 
+def test_an_image_is_not_mistaken_for_another_of_its_name(
+    tmp_path: Path, passes: list[list[str]]
+) -> None:
+    run(tmp_path, "a.png", "broken.png")
+    there, kind = tmp_path / "elsewhere", Kind("image", (".png",))
+    work, out = Inverted(tmp_path / "log"), str(tmp_path / "out")
+    items = find_items([str(write_images(there, "a.png"))], kind)
+    told = rf"inputs: expected inputs whose .* '{out}', got '{there}/a.png' after '.*/in/a.png'"
+    with pytest.raises(ValueError, match=told):
+        running.run_batch(items, work, out, {"about": 1})
+    # What has failed may be another file now.
+    (there / "a.png").rename(there / "broken.png")
+    items = find_items([str(there)], kind)
+    assert running.run_batch(items, work, out, {"about": 1}).done == 1
+
+
 def test_a_recipe_is_not_mistaken_for_a_folder_of_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,11 +49,13 @@ def test_an_item_is_made_once_and_found_again(
     assert store.read("x/a.png/seed.txt") == str(one.seed(0)).encode()
     record = json.loads(store.read(f"x/a.png/{RECORD}") or b"")
     assert {n: len(store.read(f"x/a.png/{n}") or b"") for n in record["files"]} == record["files"]
-    # Another worker finds it, and one of another batch makes it anew.
+    # Another worker finds it; one of another batch, or of another file of its name, makes it anew.
     again = Worker(order(work, out)).row(one)
     assert work.attempts("a") == 1 and again["seconds"] == row["seconds"]
     Worker(order(work, out, fingerprint="g")).row(one)
     assert work.attempts("a") == 2
+    Worker(order(work, out, fingerprint="g")).row(item(tmp_path / "elsewhere", "x/a.png"))
+    assert work.attempts("a") == 3
 
 
 def test_a_folder_without_its_record_counts_for_nothing(
