@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from made import Inverted, write_images
 
-from zero123lib._errors import ArgumentError
+from zero123lib._errors import ArgumentError, RunError
 from zero123lib.batch import storage, worker
 from zero123lib.batch.cluster import Spread, cluster
 from zero123lib.batch.items import Item
@@ -196,5 +196,8 @@ def test_what_is_no_cluster_is_one_line_and_ray_reports_nothing(
     monkeypatch.setattr(ray, "init", absent)
     expected = "ray: expected the address of a Ray cluster, got 'here:1': nobody at here:1 nor else"
     with pytest.raises(ArgumentError, match=expected), cluster("here:1"):
+        pass
+    expected = "^Ray does not start: nobody at local nor elsewhere$"
+    with pytest.raises(RunError, match=expected), cluster(None):
         pass
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"

@@ -32,6 +32,7 @@ from zero123lib._errors import ArgumentError, RunError, one_line
 from zero123lib._signals import stop_on_signals
 from zero123lib._words import count
 from zero123lib.app.settings import MAX_SESSIONS
+from zero123lib.batch.cluster import start_ray
 from zero123lib.diffusion.devices import pick_device
 from zero123lib.serving.answers import Answer, Refusal
 from zero123lib.serving.api import build
@@ -312,27 +313,11 @@ def drain() -> None:
 
 
 def connect(what: Serving) -> None:
-    """Connect to the cluster, or start one of this machine alone; usage reports stay off."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    """Connect to the cluster, or start one of this machine alone; see that all models fit."""
     # Ray's workers have niceness 15, behind all else on a machine; but somebody waits for replicas.
     os.environ.setdefault("RAY_worker_niceness", "0")
-    if what.address is None:
-        cores = max(os.cpu_count() or 1, what.cpus_per_replica * what.replicas)
-        try:
-            ray.init(
-                address="local",
-                num_cpus=cores,
-                include_dashboard=False,
-                object_store_memory=_STORE_BYTES,
-                logging_level=logging.WARNING,
-            )
-        except Exception as error:  # what Ray raises has no type of its own
-            raise RunError(f"Ray does not start: {one_line(str(error).strip())}") from error
-    else:
-        try:
-            ray.init(address=what.address, logging_level=logging.WARNING)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise ArgumentError("ray", "a cluster that answers", repr(what.address)) from error
+    cores = max(os.cpu_count() or 1, what.cpus_per_replica * what.replicas)
+    start_ray(what.address, _STORE_BYTES, cores, logging_level=logging.WARNING)
     share, there = what.gpus_per_replica, int(ray.cluster_resources().get("GPU", 0))
     # Ray counts in steps of 1e-4.
     room = there // share if share > 1 else there * int(1 / share + 1e-3) if share else what.models
