@@ -122,3 +122,12 @@ def test_a_recipe_is_not_mistaken_for_a_folder_of_its_name(
         words = ["batch", "reconstruct", "in", "--config", config, "--model", "tiny"]
         assert main([*words, "--out", "out"]) == 0
     assert [verb.options["config"] for verb in seen] == ["tiny-views", str(tmp_path / "own.yaml")]
+
+
+@pytest.mark.parametrize("word", ["--mask", "--cameras"])
+def test_what_tells_of_one_image_is_no_option_of_many(
+    word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for verb in ("views", "orbit"):
+        assert main(["batch", verb, "in", word, "file", "--out", "out"]) == 2
+        assert f"{word}: expected an option of zero123 batch {verb}, got" in capsys.readouterr().err

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Group, Parameter
 
 from zero123lib._choices import Consistency, Lighting, Preset, UpAxis
-from zero123lib._errors import ArgumentError
 from zero123lib._words import count
 from zero123lib.cli.asking import Asking
 from zero123lib.cli.kept import KeptModel, Verb, model_settings
-from zero123lib.cli.making import Sampling, Source
+from zero123lib.cli.making import Each, Sampling, Source
 from zero123lib.cli.options import Assignments, Degrees, Model, Positive, Seed, number, whole
 from zero123lib.cli.render import LOW_HIGH
 from zero123lib.cli.telling import Telling
@@ -104,7 +103,7 @@ def views(
     elevation: Annotated[list[Degrees] | None, CAMERAS] = None,
     radius: Radius = 0.0,
     preset: Annotated[list[Preset] | None, CAMERAS] = None,
-    source: Source = Source(),
+    source: Each = Each(),
     model: Model = Model(),
     sampling: Sampling = Sampling(),
     telling: Telling = Telling(),
@@ -127,10 +126,9 @@ def views(
         radius: farther away.
         preset: cameras by name, in place of angles.
     """
-    _check_alone(source)
     asked = {"azimuth": azimuth, "elevation": elevation, "radius": radius, "preset": preset}
     relative = poses_of(azimuth, elevation, radius, preset, sampling.seed)
-    absolute_poses(source.placed([])[0], relative, "elevation" if preset is None else "preset")
+    absolute_poses(source.camera, relative, "elevation" if preset is None else "preset")
     return _made("views", inputs, out, batch, asked, source, model, sampling, telling)
 
 
@@ -145,7 +143,7 @@ def orbit(
     radius: Radius = 0.0,
     consistency: Consistency = "none",
     path: Annotated[str | None, Parameter(metavar="NAME|JSON"), CAMERAS] = None,
-    source: Source = Source(),
+    source: Each = Each(),
     model: Model = Model(),
     sampling: Sampling = Sampling(),
     telling: Telling = Telling(),
@@ -166,12 +164,10 @@ def orbit(
         consistency: see `zero123 orbit`.
         path: ring, spiral, rise, sway or zoom, or a transforms.json.
     """
-    _check_alone(source)
-    camera = source.placed([])[0]
     if path is None:
-        absolute_poses(camera, around(count, elevation, radius), "elevation")
+        absolute_poses(source.camera, around(count, elevation, radius), "elevation")
     else:
-        path_of(path, RelativePose(elevation, 0.0, radius), camera)
+        path_of(path, RelativePose(elevation, 0.0, radius), source.camera)
     asked = {
         "count": count, "elevation": elevation, "radius": radius, "consistency": consistency,
         "path": path if path in PATH_PRESETS else _here(path),
@@ -324,7 +320,7 @@ def _made(
     out: str,
     batch: Batch,
     asked: dict[str, Any],
-    source: Source,
+    source: Each,
     model: Model,
     sampling: Sampling,
     telling: Telling,
@@ -333,19 +329,12 @@ def _made(
     sampling.check()
     model.check()
     plain = replace(sampling, seed=0)
-    options = {**asked, "source": source, "sampling": plain}
-    settings: dict[str, Any] = {**asked, **asdict(source), **asdict(plain), **model_settings(model)}
+    alone = Source(**asdict(source))
+    options = {**asked, "source": alone, "sampling": plain}
+    settings: dict[str, Any] = {**asked, **asdict(alone), **asdict(plain), **model_settings(model)}
     del settings["seed"]  # the batch's
     verb = Verb(name, options, KeptModel.of(model))
     return batch.run(verb, inputs, _images(), out, settings, sampling.seed, telling)
-
-
-def _check_alone(source: Source) -> None:
-    """Hold what tells of one image to none."""
-    for argument in ("mask", "cameras"):
-        if getattr(source, argument) is not None:
-            got = repr(str(getattr(source, argument)))
-            raise ArgumentError(argument, "none of many images", got)
 
 
 def _images() -> Kind:
