@@ -118,6 +118,12 @@ def test_what_names_nothing_is_one_line(tmp_path: Path, word: str, told: str) ->
     assert str(caught.value).startswith(told) and "\n" not in str(caught.value)
 
 
+def test_what_is_not_there_is_called_by_its_name(tmp_path: Path) -> None:
+    for called, many in (("image", "images"), ("mesh", "meshes")):
+        with pytest.raises(ArgumentError, match=rf"inputs: expected {many} \(.ply\) in .*none"):
+            find_items([str(tmp_path)], Kind(called, (".ply",)))
+
+
 def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
     write_images(tmp_path, "x/a.png", "y/A.png")
     with pytest.raises(ArgumentError, match=r"different names.*x/a.png.*y/A.png"):
