@@ -22,7 +22,7 @@ import ray
 import torch
 from fastapi import FastAPI
 from ray import serve
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import ObjectLostError, RayActorError, RayError
 from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview, ReplicaState
@@ -51,6 +51,8 @@ APPLICATION, FRONT, REPLICAS, PAGE = "zero123", "front", "replicas", "page"
 AT_ONCE = 2
 # So many replicas are tried before a request is given up.
 TRIES = 4
+# What a replica had is lost with it: at work, or made and not fetched from its machine yet.
+LOST = (RayActorError, ObjectLostError)
 # Of the page: each open one holds a stream of events, and asks beside.
 PAGE_REQUESTS = 4 * MAX_SESSIONS
 # A replica that stops, and the whole server, finish what they have in so many seconds.
@@ -133,7 +135,7 @@ class Front:
         for _ in range(TRIES):
             try:
                 return await self._replicas.make.remote(content, name, asking, number)
-            except RayActorError:
+            except LOST:
                 self._metrics.again.inc()
                 _logger.warning("request %s is made again: its replica was lost", number)
             except DeploymentUnavailableError:
@@ -174,7 +176,7 @@ class Page:
             try:
                 yield from self._replicas.sample.remote(prepared, what)
                 return
-            except RayActorError:
+            except LOST:
                 _logger.warning("views of the page are begun again: their replica was lost")
         raise RunError(f"{TRIES} replicas were lost while they made this")
 
