@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from zero123lib._choices import Consistency, Lighting, Preset, UpAxis
+from zero123lib._choices import Consistency, Preset
 from zero123lib._words import count
 from zero123lib.cli.asking import Asking
 from zero123lib.cli.kept import KeptModel, Verb, model_settings
 from zero123lib.cli.making import Each, Sampling, Source
-from zero123lib.cli.options import Assignments, Degrees, Model, Positive, Seed, number, whole
-from zero123lib.cli.render import LOW_HIGH
+from zero123lib.cli.options import Assignments, Degrees, Model, Seed, number, whole
+from zero123lib.cli.render import Drawing
 from zero123lib.cli.telling import Telling
 from zero123lib.cli.views import CAMERAS, Radius, path_of, poses_of
 from zero123lib.views.paths import PATH_PRESETS
@@ -232,17 +232,8 @@ def render(
     *,
     out: Out,
     batch: Batch = Batch(),
-    views: Annotated[int, whole(1, 1000)] = 12,
-    size: Annotated[int, whole(8, 8192, "PX")] = 256,
-    elevation_deg: Annotated[tuple[Degrees, Degrees], LOW_HIGH, Parameter(name="--elevation")] = (
-        -90.0,
-        90.0,
-    ),
-    radius: Annotated[tuple[Positive, Positive], LOW_HIGH] = (1.5, 2.2),
+    drawing: Drawing = Drawing(),
     seed: Seed = 0,
-    supersample: Annotated[int, whole(1, 16)] = 3,
-    light: Lighting = "random",
-    up: UpAxis = "auto",
     telling: Telling = Telling(),
 ) -> int:
     """Render training views of thousands of mesh files from the official cameras.
@@ -256,23 +247,13 @@ def render(
     Args:
         inputs: folders, globs, meshes, or lists (text, CSV, Parquet); paths or URIs of fsspec.
         out: folder on a disk, or s3://, gs://, ...
-        views: cameras per object.
-        size: pixels of an image's side.
-        elevation_deg: cameras are drawn between these elevations, in degrees.
-        radius: and between these distances; an object's longest side is 1.
         seed: of the batch; an object's own follows from it and from its name.
-        supersample: samples along a pixel's side.
-        light: random, for each object, or fixed.
-        up: the files' axis that is up; auto is y for glTF and OBJ, z for PLY and STL.
     """
     from zero123lib.batch.items import Kind
     from zero123lib.meshes.axes import FORMATS
     from zero123lib.rendering.settings import RenderSettings
 
-    options = {
-        "views": views, "size": size, "elevation_deg": elevation_deg, "radius": radius,
-        "supersample": supersample, "light": light, "up": up,
-    }  # fmt: skip
+    options = asdict(drawing)
     RenderSettings(**options)
     kind = Kind("mesh", tuple(FORMATS))
     return batch.run(Verb("render", options), inputs, kind, out, options, seed, telling)
