@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -189,15 +191,26 @@ def test_what_is_no_cluster_is_one_line_and_ray_reports_nothing(
 ) -> None:
     ray = pytest.importorskip("ray", reason="ray is not installed")
     monkeypatch.delenv("RAY_USAGE_STATS_ENABLED", raising=False)
+    asked: list[str] = []
 
     def absent(address: str, **options: object) -> None:
-        raise ConnectionError(f"nobody at {address}\nnor elsewhere")
+        asked.append(address)
+        raise ConnectionError("no cluster\nhere")
 
     monkeypatch.setattr(ray, "init", absent)
-    expected = "ray: expected the address of a Ray cluster, got 'here:1': nobody at here:1 nor else"
-    with pytest.raises(ArgumentError, match=expected), cluster("here:1"):
+    expected = "^ray: expected the address of a Ray cluster, got '{}': {}"
+    with socket.create_server(("127.0.0.1", 0)) as listens:
+        taken = f"127.0.0.1:{listens.getsockname()[1]}"
+        for address in (taken, f"ray://{taken}", "auto"):
+            told = expected.format(address, "no cluster here$")
+            with pytest.raises(ArgumentError, match=told), cluster(address):
+                pass
+    with pytest.raises(RunError, match="^Ray does not start: no cluster here$"), cluster(None):
         pass
-    expected = "^Ray does not start: nobody at local nor elsewhere$"
-    with pytest.raises(RunError, match=expected), cluster(None):
-        pass
-    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+    assert asked == [taken, f"ray://{taken}", "auto", "local"]
+    # Where nobody listens Ray is not asked: it would knock for minutes.
+    for address, why in ((taken, ".*refused"), ("127.0.0.1:x", "invalid"), ("[::1]:99999", "")):
+        told = expected.format(re.escape(address), why)
+        with pytest.raises(ArgumentError, match=told), cluster(address):
+            pass
+    assert len(asked) == 4 and os.environ["RAY_USAGE_STATS_ENABLED"] == "0"

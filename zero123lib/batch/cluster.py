@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from zero123lib.batch.worker import Order, Worker
 
 # Items are small; what they make goes to the store.
 _OBJECTS_BYTES = 128 * 2**20
+# In so many seconds a cluster has to take a connection.
+_ANSWER_S = 10.0
 # Of a batch, and items in one at most: results come block by block, and each costs Ray some work.
 _BLOCKS, _ITEMS_PER_BLOCK = 10_000, 64
 
@@ -88,6 +91,8 @@ def start_ray(address: str | None, store_bytes: int, cores: int | None = None, *
     ray = require("ray", "cluster")
     own = {"num_cpus": cores, "include_dashboard": False, "object_store_memory": store_bytes}
     try:
+        if address is not None:
+            _check_listened_to(address)
         ray.init(address=address or "local", **how, **({} if address else own))
     except Exception as error:  # what Ray raises, where it takes too long, has no type of its own
         reason = " ".join(str(error).split())
@@ -95,6 +100,13 @@ def start_ray(address: str | None, store_bytes: int, cores: int | None = None, *
             raise RunError(one_line(f"Ray does not start: {reason}")) from error
         got = f"{address!r}: {reason[:200]}"
         raise ArgumentError("ray", "the address of a Ray cluster", got) from error
+
+
+def _check_listened_to(address: str) -> None:
+    """Raise OSError where nobody listens at a host:port, at which Ray would knock for minutes."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if colon:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
 
 
 @contextmanager
