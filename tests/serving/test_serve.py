@@ -23,7 +23,9 @@ from zero123lib._signals import StopRequest, stop_on_signals
 from zero123lib.cli import main
 
 pytest.importorskip("ray", reason="ray is not installed: the extra `cluster` brings it")
+from fastapi.testclient import TestClient
 from ray.exceptions import ObjectLostError, RayActorError
+from ray.serve._private.http_util import RequestIdMiddleware
 from ray.serve.exceptions import DeploymentUnavailableError
 
 from zero123lib.serving import cluster
@@ -182,6 +184,16 @@ def test_what_a_lost_replica_had_is_made_by_another() -> None:
         assert getattr(answer, "status", 200) == status
         assert f"zero123_requests_made_again_total {again}.0" in front._metrics.text().decode()
         assert list(coming) == []
+
+
+def test_an_answer_has_one_number_behind_rays_proxy() -> None:
+    nothing: Any = None
+    app = cluster.Front(nothing, 1, 1).__serve_build_asgi_app__()
+    client = TestClient(RequestIdMiddleware(app))  # which the proxy puts around it
+    (number,) = client.get("/healthz").headers.get_list("x-request-id")
+    assert number
+    given = client.get("/healthz", headers={"X-Request-ID": "mine"}).headers
+    assert given.get_list("x-request-id") == ["mine"]
 
 
 def test_importing_the_package_loads_no_ray() -> None:

@@ -126,7 +126,8 @@ class Front:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Build what Ray Serve serves."""
-        return build(self.make, self.ready, self._desk, self._metrics)
+        # Ray's proxy gives each request a number, and tells its answer.
+        return build(self.make, self.ready, self._desk, self._metrics, echoed=True)
 
     async def make(
         self, content: bytes, name: str, asking: Asking, number: str
