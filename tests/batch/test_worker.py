@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from made import Inverted, write_images
 
 from zero123lib._errors import ArgumentError, RunError
@@ -18,7 +19,7 @@ from zero123lib.batch.cluster import Spread, cluster
 from zero123lib.batch.items import Item
 from zero123lib.batch.manifest import COLUMNS, Manifest
 from zero123lib.batch.storage import Store, fetched
-from zero123lib.batch.worker import RECORD, Order, Worker
+from zero123lib.batch.worker import RECORD, Order, Work, Worker
 
 pytest.importorskip("fsspec", reason="fsspec is not installed: pip install 'zero123lib[cluster]'")
 pytest.importorskip("pyarrow", reason="pyarrow is not installed")
@@ -30,7 +31,7 @@ def work(tmp_path: Path) -> Inverted:
     return Inverted(tmp_path / "log")
 
 
-def order(work: Inverted, out: str, **more: object) -> Order:
+def order(work: Work, out: str, **more: object) -> Order:
     return Order(work, out, **{"seed": 0, "retries": 2, "fingerprint": "f", **more})
 
 
@@ -128,6 +129,25 @@ def test_what_another_attempt_may_mend_gets_one(
         assert "\n" not in row["error"] and row["outputs"] == []
     if name != "broken.png":  # no image: Pillow's own error is one of files
         assert (row["attempts"], work.attempts(name[:-4])) == (attempts, attempts)
+
+
+def test_a_lost_device_ends_the_process_and_not_the_item(
+    tmp_path: Path, work: Inverted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No attempt of this process could succeed; Ray begins another one."""
+
+    class Ended(BaseException):
+        pass
+
+    def end(status: int) -> None:
+        raise Ended(status)
+
+    def lost(source: Path, out: Path, seed: int) -> dict[str, float]:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(worker.os, "_exit", end)
+    with pytest.raises(Ended, match="1"):
+        Worker(order(lost, str(tmp_path / "out"))).row(item(tmp_path / "in", "a.png"))
 
 
 def test_an_item_that_is_not_there_is_a_row(tmp_path: Path, work: Inverted) -> None:
