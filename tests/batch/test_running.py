@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +36,7 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         items: Sequence[tuple[Item, int]], order: Order, *rest: object
     ) -> Iterator[dict[str, Any]]:
         seen.append([item.name for item, _ in items])
+        print("(raylet) Raylet is terminated.")  # as Ray does where a machine is lost
         lost = False
         for item, tries in items:
             if item.name == "stop.png" and len(seen) == 1:
@@ -107,6 +109,17 @@ def test_an_image_is_not_mistaken_for_another_of_its_name(
     (there / "a.png").rename(there / "broken.png")
     items = find_items([str(there)], kind)
     assert running.run_batch(items, work, out, {"about": 1}).done == 1
+
+
+def test_what_ray_prints_is_not_in_the_result(
+    tmp_path: Path, passes: list[list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.obj").write_text("no mesh")
+    words = ["batch", "render", str(tmp_path / "broken.obj"), "--out", str(tmp_path / "out")]
+    assert main([*words, "--retries", "0", "--json"]) == 1
+    told = capsys.readouterr()
+    assert json.loads(told.out)["failed"] == 1 and len(passes) == 1
+    assert "Raylet" in told.err
 
 
 def test_a_recipe_is_not_mistaken_for_a_folder_of_its_name(

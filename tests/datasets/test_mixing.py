@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from zero123lib.datasets.augmenting import Augmentation, AugmentedPairs, color_matrices
+from zero123lib.datasets.augmenting import Augmentation, AugmentedPairs, centered, color_matrices
 from zero123lib.datasets.batches import (
     Batch,
     Pair,
@@ -73,7 +73,7 @@ def test_every_batch_has_its_share_of_each_source_in_order() -> None:
 
 @pytest.mark.parametrize("make", [
     lambda: MixedPairs([Numbered("a"), Numbered("b")], [1, 2]),
-    lambda: AugmentedPairs(Numbered("a"), Augmentation(0.3, 0.5, 0.5), 7, "zero123"),
+    lambda: AugmentedPairs(Numbered("a"), Augmentation(0.3, 0.5, 0.5, 0.5), 7, "zero123"),
 ])  # fmt: skip
 def test_batches_do_not_depend_on_who_takes_them(make) -> None:
     alone = list(islice(make().batches(0, 1, 6), 6))
@@ -132,6 +132,26 @@ def test_other_colours_keep_white_and_greys_hue_and_the_blend_with_white() -> No
     whole = torch.einsum("bij,bj->bi", matrices, drawn)
     half = torch.einsum("bij,bj->bi", matrices, drawn / 2)
     assert torch.allclose(whole / 2, half, atol=1e-6)
+
+
+@pytest.mark.parametrize(("left", "top"), [(0, 0), (5, 1), (2, 4)])
+def test_a_centered_condition_is_moved_and_its_target_stays(left: int, top: int) -> None:
+    thing = torch.rand(3, 4, 3, generator=torch.Generator().manual_seed(0)) - 0.5
+    image, middle = torch.ones(2, 3, SIZE, SIZE)
+    image[:, top : top + 4, left : left + 3] = thing
+    column = 3 if left == 5 else 2  # half a pixel is rounded to the even one
+    middle[:, 2:6, column : column + 3] = thing
+    blank = torch.ones(3, SIZE, SIZE)
+    assert torch.equal(centered(torch.stack([image, blank])), torch.stack([middle, blank]))
+    source = Numbered("a")
+    shown = collate([source.pair(n) for n in range(4)])
+    shown["condition"][:] = image
+    source.batches = lambda *_: iter([shown])  # type: ignore[method-assign]
+    shares = Augmentation(same_camera=0.5, centered=1.0)
+    batch = next(AugmentedPairs(source, shares, 1, "zero123").batches(0, 1, 4))
+    assert torch.equal(batch["condition"], middle.expand(4, -1, -1, -1))
+    own = (batch["target"] == middle).flatten(1).all(1)
+    assert 0 < own.sum() < 4 and torch.equal(batch["target"][~own], shown["target"][~own])
 
 
 def test_shares_are_of_the_pairs() -> None:

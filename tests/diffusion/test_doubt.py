@@ -51,6 +51,17 @@ def test_a_seed_makes_what_it_makes_alone(
     torch.testing.assert_close(found.mean, found.views.mean(0))
 
 
+@pytest.mark.parametrize(("own", "least"), [(1, 4), (7, 7)])
+def test_doubt_takes_four_steps_and_more_of_a_model_that_wants_them(
+    make_pipeline: Callable[..., Zero123Pipeline], image: torch.Tensor, own: int, least: int
+) -> None:
+    pipe = make_pipeline(num_inference_steps=own)
+    condition, poses = pipe.encode(pipe.prepare(image)), [RelativePose(0, 40)]
+    found = doubtful_views(pipe, condition, poses, [3, 5])
+    told = doubtful_views(pipe, condition, poses, [3, 5], num_inference_steps=least)
+    assert torch.equal(found.views, told.views)
+
+
 def test_one_seed_is_no_doubt(
     make_pipeline: Callable[..., Zero123Pipeline], image: torch.Tensor
 ) -> None:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from zero123lib import Zero123Pipeline
-from zero123lib.inversion.framed import FramedViews, boxes, framed
+from zero123lib.inversion.framed import FramedViews, framed
 from zero123lib.inversion.losses import draws, encoded
+from zero123lib.views.framing import dark_boxes
 
 SIZE = 64
 
@@ -27,7 +28,7 @@ def block(left: int, top: int, width: int, height: int) -> Tensor:
 
 def test_boxes_are_of_what_is_darker_than_white() -> None:
     images = torch.stack([block(8, 16, 24, 32), torch.ones(3, SIZE, SIZE)])
-    found = boxes(images, 0.1)
+    found = dark_boxes(images, 0.1)
     expected = torch.tensor([[20.0, 32.0, 32.0], [32.0, 32.0, 64.0]]) / SIZE
     torch.testing.assert_close(found, expected)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -74,7 +75,11 @@ class Batch:
         spread = Spread(**{one.name: getattr(self, one.name) for one in fields(Spread)})
         on_cpu = verb.device == "cpu"
         settings = {"verb": verb.name, **settings}
-        with tqdm(total=len(items), unit=kind.called, disable=telling.no_bars) as bar:
+        with (
+            tqdm(total=len(items), unit=kind.called, disable=telling.no_bars) as bar,
+            # Ray prints of machines that it loses, on the stream of the result.
+            redirect_stdout(sys.stderr),
+        ):
 
             def begin(kept: int) -> None:
                 bar.initial = bar.n = kept

@@ -1,4 +1,4 @@
-"""Pairs made of pairs: seen in a mirror, in other colours, by the input's own camera.
+"""Pairs made of pairs: framed, seen in a mirror, in other colours, by the input's own camera.
 
 What is done to a pair follows from the seed and the pair's number alone.
 """
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zero123lib.views.framing import dark_boxes
 from zero123lib.views.poses import Encoding
 
 from .batches import Batch, PairSource
@@ -20,6 +21,8 @@ from .drawing import AUGMENT, generator
 
 # Ranges of what another colouring multiplies: the distance from white, and from grey.
 _STRENGTH, _SATURATION = (0.7, 1.15), (0.4, 1.3)
+# What is so much darker than white is the object, of [0, 1].
+_DARKNESS = 0.04
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,14 @@ class Augmentation:
         mirrored: both images are mirrored left to right, and the azimuth changes its sign.
         recolored: both images get the same other hue, saturation and strength; white and grey keep
             their hue.
+        centered: the condition is moved, by whole pixels, until its object is in the middle, where
+            photos of users are framed; a camera that looks at the origin leaves it a little aside.
     """
 
     same_camera: float = 0.0
     mirrored: float = 0.0
     recolored: float = 0.0
+    centered: float = 0.0
 
 
 class AugmentedPairs:
@@ -66,15 +72,15 @@ class AugmentedPairs:
 
     def _augmented(self, batch: Batch, first_pair: int) -> Batch:
         numbers = range(first_pair, first_pair + len(batch["pose"]))
-        drawn = [generator(self.seed, AUGMENT, number).random(6) for number in numbers]
+        drawn = [generator(self.seed, AUGMENT, number).random(7) for number in numbers]
         draws = torch.from_numpy(np.stack(drawn)).float()
         shares = (self.shares.same_camera, self.shares.mirrored, self.shares.recolored)
         same, mirrored, recolored = (draws[:, :3] < torch.tensor(shares)).unbind(1)
-        condition, target = (
-            batch["condition"],
-            torch.where(_columns(same), batch["condition"], batch["target"]),
-        )
-        colors = color_matrices(*draws[:, 3:].unbind(1))
+        moved = draws[:, 6] < self.shares.centered
+        condition = batch["condition"].clone()
+        condition[moved] = centered(condition[moved])
+        target = torch.where(_columns(same), condition, batch["target"])
+        colors = color_matrices(*draws[:, 3:6].unbind(1))
         return {
             "condition": _seen(condition, mirrored, recolored, colors),
             "target": _seen(target, mirrored, recolored, colors),
@@ -121,6 +127,28 @@ def color_matrices(hue: Tensor, saturation: Tensor, strength: Tensor) -> Tensor:
     turned = turned * (low + (high - low) * saturation)[:, None, None]
     low, high = _STRENGTH
     return (grey + turned) * (low + (high - low) * strength)[:, None, None]
+
+
+def centered(images: Tensor) -> Tensor:
+    """Move what is not white to the middle, ``[B, 3, S, S]`` in [-1, 1], by whole pixels.
+
+    What comes in at an edge is white; an image that is white all over stays.
+    """
+    size, found = images.shape[-1], torch.ones_like(images)
+    middles = dark_boxes(images, _DARKNESS)[:, :2] * size
+    for image, moved, (x, y) in zip(
+        images, found, (size / 2 - middles).round().tolist(), strict=True
+    ):
+        (to_x, from_x), (to_y, from_y) = _spans(int(x), size), _spans(int(y), size)
+        moved[:, to_y, to_x] = image[:, from_y, from_x]
+    return found
+
+
+def _spans(shift: int, size: int) -> tuple[slice, slice]:
+    """Return along one axis where pixels come to, and where they come from."""
+    kept = size - abs(shift)
+    to, come = max(shift, 0), max(-shift, 0)
+    return slice(to, to + kept), slice(come, come + kept)
 
 
 def _seen(images: Tensor, mirrored: Tensor, recolored: Tensor, colors: Tensor) -> Tensor:

@@ -52,6 +52,8 @@ class DoubtfulViews:
 
 # What differs from white by less, of [0, 1], shows nothing.
 _WHITE = 0.02
+# From here on the spread hardly follows errors better.
+_LEAST_STEPS = 4
 
 
 def spread(images: Tensor) -> Tensor:
@@ -70,6 +72,8 @@ def doubtful_views(
     condition: Condition | Sequence[Condition],
     poses: Sequence[RelativePose],
     seeds: Sequence[int],
+    *,
+    num_inference_steps: int | None = None,
     **options: Any,
 ) -> DoubtfulViews:
     """Make views by several seeds in one call.
@@ -78,6 +82,8 @@ def doubtful_views(
 
     Args:
         seeds: at least two.
+        num_inference_steps: None takes what the model recommends, and 4 at least: one step of a
+            model that answers sharply in one is much the same whatever the noise.
         **options: of :meth:`~zero123lib.diffusion.pipeline.Zero123Pipeline.views`, but for what
             noise is drawn from.
 
@@ -90,5 +96,8 @@ def doubtful_views(
     for seed in seeds:
         arguments.check_whole("seeds", seed)
     generators = [g for seed in seeds for g in [torch.Generator().manual_seed(seed)] * len(poses)]
-    views = pipe.views(condition, list(poses) * len(seeds), generator=generators, **options)
+    if num_inference_steps is None:
+        num_inference_steps = max(_LEAST_STEPS, pipe.recommended()[0])
+    options |= {"num_inference_steps": num_inference_steps, "generator": generators}
+    views = pipe.views(condition, list(poses) * len(seeds), **options)
     return DoubtfulViews(views.unflatten(0, (len(seeds), len(poses))))

@@ -23,6 +23,7 @@ from zero123lib.diffusion.guidance import guided
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.inversion.landscape import AZIMUTHS, ELEVATIONS_DEG, empty_landscape
 from zero123lib.inversion.losses import Draw, Photo, camera_tokens
+from zero123lib.views.framing import dark_boxes
 
 # What is so much darker than white is object: blurred views have soft edges, and no one level is
 # right for all of them.
@@ -38,36 +39,12 @@ _STEPS_DEG = (
 )
 
 
-def boxes(images: Tensor, darkness: float) -> Tensor:
-    """Find what is darker than white: ``[N, 3]``, the middle's column and row and the longer side.
-
-    Args:
-        images: ``[N, 3, H, H]`` in [-1, 1].
-        darkness: the least, of [0, 1].
-
-    Returns:
-        Shares of the image's side; of an image that is white all over the whole of it.
-    """
-    size = images.shape[-1]
-    dark = ((1 - images) / 2).amax(1) > darkness
-    ticks = torch.arange(size, device=images.device)
-    ends = []
-    for shown in (dark.any(1), dark.any(2)):
-        low = torch.where(shown, ticks, size).amin(1)
-        high = torch.where(shown, ticks + 1, 0).amax(1)
-        nothing = low >= high
-        ends.append((low.masked_fill(nothing, 0), high.masked_fill(nothing, size)))
-    (left, right), (top, bottom) = ends
-    longer = torch.maximum(right - left, bottom - top)
-    return torch.stack([(left + right) / 2, (top + bottom) / 2, longer], 1).float() / size
-
-
 def framed(images: Tensor) -> Tensor:
     """Frame images ``[N, 3, H, H]`` in [-1, 1] about what they show: ``[N, T, 3, 16, 16]``, once
     for each level of darkness."""
     found = []
     for darkness in _DARKNESS:
-        column, row, side = boxes(images, darkness).unbind(-1)
+        column, row, side = dark_boxes(images, darkness).unbind(-1)
         # Pixels of the result are means of about as many as it has of the object.
         small = functional.adaptive_avg_pool2d(images - 1, 4 * _PX)
         ticks = (torch.arange(2 * _PX, device=images.device) + 0.5) / _PX - 1
@@ -95,7 +72,7 @@ class FramedViews:
         self._pipe, self._photos, self._draw = pipe, photos, draw
         self._batch = max_batch_size
         images = torch.stack([photo.prepared.tensor for photo in photos])
-        self._framed, self._boxes = framed(images), boxes(images, _DARKNESS[1])
+        self._framed, self._boxes = framed(images), dark_boxes(images, _DARKNESS[1])
 
     @torch.no_grad()
     def views(self, source: int, source_cameras: Tensor, target_cameras: Tensor) -> Tensor:
@@ -186,7 +163,9 @@ class FramedViews:
         for photo in range(1, len(cameras)):
             both = [
                 float(
-                    boxes(self.views(i, cameras[i : i + 1], cameras[j : j + 1]), _DARKNESS[1])[0, 2]
+                    dark_boxes(self.views(i, cameras[i : i + 1], cameras[j : j + 1]), _DARKNESS[1])[
+                        0, 2
+                    ]
                 )
                 / float(self._boxes[j, 2])
                 for i, j in ((0, photo), (photo, 0))

@@ -126,8 +126,8 @@ class DataConfig:
             ``group_pairs`` and all processes' workers together divide the groups. Mixed sources
             have their own.
         size: pixels; None takes the initial model's.
-        same_camera, mirrored, recolored: shares of the training pairs that are augmented so, see
-            :class:`zero123lib.datasets.augmenting.Augmentation`.
+        same_camera, mirrored, recolored, centered: shares of the training pairs that are augmented
+            so, see :class:`zero123lib.datasets.augmenting.Augmentation`.
         workers: processes that load data, per training process; 0 loads in the process itself.
         mixed: the sources that are mixed, in every batch.
     """
@@ -141,6 +141,7 @@ class DataConfig:
     same_camera: Share = 0.0
     mirrored: Share = 0.0
     recolored: Share = 0.0
+    centered: Share = 0.0
     workers: int = Field(default=4, ge=0, le=256)
     scenes: ScenesConfig = ScenesConfig()
     mixed: Several[SourceConfig] | None = None

@@ -25,7 +25,7 @@ def training_pairs(config: TrainConfig, pipe: Zero123Pipeline) -> PairSource:
     """
     data, encoding = config.data, pipe.config["encoding"]
     source = _mixed(data.sources, pipe, config.seed, "training")
-    shares = Augmentation(data.same_camera, data.mirrored, data.recolored)
+    shares = Augmentation(data.same_camera, data.mirrored, data.recolored, data.centered)
     if shares == Augmentation():
         return source
     return AugmentedPairs(source, shares, config.seed, encoding)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
 from zero123lib._errors import ArgumentError
 
@@ -134,6 +136,30 @@ def _span(middle: float, length: int, scale: float, size: int) -> tuple[int, int
     stop = min(size, math.ceil(size / 2 + (length - middle) * scale))
     begin, end = ((edge - size / 2) / scale + middle for edge in (start, stop))
     return start, stop, begin, end
+
+
+def dark_boxes(images: Tensor, darkness: float) -> Tensor:
+    """Find what is darker than white: ``[N, 3]``, the middle's column and row and the longer side.
+
+    Args:
+        images: ``[N, 3, H, H]`` in [-1, 1].
+        darkness: the least, of [0, 1].
+
+    Returns:
+        Shares of the image's side; of an image that is white all over the whole of it.
+    """
+    size = images.shape[-1]
+    dark = ((1 - images) / 2).amax(1) > darkness
+    ticks = torch.arange(size, device=images.device)
+    ends = []
+    for shown in (dark.any(1), dark.any(2)):
+        low = torch.where(shown, ticks, size).amin(1)
+        high = torch.where(shown, ticks + 1, 0).amax(1)
+        nothing = low >= high
+        ends.append((low.masked_fill(nothing, 0), high.masked_fill(nothing, size)))
+    (left, right), (top, bottom) = ends
+    longer = torch.maximum(right - left, bottom - top)
+    return torch.stack([(left + right) / 2, (top + bottom) / 2, longer], 1).float() / size
 
 
 def check_ratio(foreground_ratio: float) -> None:
