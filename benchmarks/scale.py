@@ -1,8 +1,8 @@
 """What views, meshes and training runs cost at the published sizes, and what binds at which size.
 
     python benchmarks/scale.py                                  # benchmarks/scale.json, docs
-    python benchmarks/scale.py --gpu-hour 2 --utilisation 0.5   # with prices of one's own
     python benchmarks/scale.py --counts benchmarks/scale.json   # do not count and measure again
+    python benchmarks/scale.py --gpu-hour 2 --utilisation 0.5   # own prices: shown alone
 
 Operations are *counted* by torch on the meta device, which computes nothing; bytes and processor
 time are *measured* here, on objects that are made up; prices, a GPU's rate and its utilisation are
@@ -40,6 +40,7 @@ from zero123lib.training.recipe import TrainedModel
 from zero123lib.views.eight_bits import to_uint8
 
 ROOT = Path(__file__).parents[1]
+REPORT, PAGE = ROOT / "benchmarks" / "scale.json", ROOT / "docs" / "scale.md"
 BEGIN, END = "<!-- of benchmarks/scale.py -->", "<!-- end -->"
 # Rows of the UNet with all blocks, and with the shallow ones alone, for a view: 50 steps with
 # guidance; tests/diffusion/test_speed_operations.py holds that tiers have so many. The student's
@@ -303,8 +304,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--counts", type=Path, help="a report to take what was counted from")
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "scale.json")
-    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "scale.md")
+    parser.add_argument("--out", type=Path, help="report to write (with these prices, our own)")
+    parser.add_argument("--page", type=Path, help="page to write the tables into (likewise)")
     for one in fields(Assumed):
         kind: Any = type(one.default)
         parser.add_argument(f"--{one.name.replace('_', '-')}", type=kind, default=one.default)
@@ -318,9 +319,11 @@ def main() -> None:
         "counts": known["counts"], "measured": known["measured"], "assumed": asdict(assumed)
     }  # fmt: skip
     report["derived"] = derive(known["counts"] | known["measured"], assumed)
-    options["out"].write_text(json.dumps(report, indent=1) + "\n")
-    page = options["page"]
-    page.write_text(written(page.read_text(encoding="utf-8"), tables(report)), encoding="utf-8")
+    ours = assumed == Assumed()
+    if out := options["out"] or (REPORT if ours else None):
+        out.write_text(json.dumps(report, indent=1) + "\n")
+    if page := options["page"] or (PAGE if ours else None):
+        page.write_text(written(page.read_text(encoding="utf-8"), tables(report)), encoding="utf-8")
     print("\n".join(tables(report).values()))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import scale
 from scale import ROWS, Assumed, count, derive, tables, written
 
 ROOT = Path(__file__).parents[1]
@@ -32,6 +33,27 @@ def test_the_page_has_the_report_and_the_report_follows(report, known) -> None:
             assert mine == [pytest.approx(one) for one in told], name
     page = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
     assert written(page, tables(report)) == page
+
+
+def test_prices_of_ones_own_are_shown_and_leave_the_page(
+    report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {"REPORT": scale.REPORT.read_bytes(), "PAGE": scale.PAGE.read_bytes()}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+        monkeypatch.setattr(scale, name, tmp_path / name)
+    words = ["scale.py", "--counts", str(ROOT / "benchmarks" / "scale.json")]
+    shown = []
+    for own in ([], ["--gpu-hour", "6"]):
+        monkeypatch.setattr("sys.argv", [*words, *own])
+        scale.main()
+        shown.append(capsys.readouterr().out)
+        assert {name: (tmp_path / name).read_bytes() for name in files} == files
+    assert shown[0] == "\n".join(tables(report).values()) + "\n" != shown[1]
+    scale.REPORT.write_text("{}")
+    monkeypatch.setattr("sys.argv", words)
+    scale.main()
+    assert scale.REPORT.read_bytes() == files["REPORT"]
 
 
 def test_counts_are_the_known_ones(report) -> None:

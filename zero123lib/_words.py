@@ -8,8 +8,13 @@ from difflib import get_close_matches
 
 def count(number: int, noun: str) -> str:
     """Count things: "1 view", "2 views", "3 vertices"."""
-    plurals = {"vertex": "vertices", "process": "processes"}
-    return f"{number} {noun if number == 1 else plurals.get(noun, f'{noun}s')}"
+    return f"{number} {noun if number == 1 else plural(noun)}"
+
+
+def plural(noun: str) -> str:
+    """Return what several are called: "views", "meshes"."""
+    plurals = {"vertex": "vertices", "process": "processes", "mesh": "meshes"}
+    return plurals.get(noun, f"{noun}s")
 
 
 def nearest(word: str, names: Iterable[str]) -> str:

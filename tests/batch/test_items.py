@@ -10,7 +10,7 @@ from made import write_images
 
 from zero123lib._errors import ArgumentError
 from zero123lib.batch.items import Item, Kind, find_items
-from zero123lib.batch.storage import Store, filesystem
+from zero123lib.batch.storage import Store, filesystem, reaching
 
 pytest.importorskip("fsspec", reason="fsspec is not installed: pip install 'zero123lib[cluster]'")
 pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
@@ -116,6 +116,20 @@ def test_what_names_nothing_is_one_line(tmp_path: Path, word: str, told: str) ->
     with pytest.raises(ArgumentError) as caught:
         find_items([word if "://" in word else where], IMAGES)
     assert str(caught.value).startswith(told) and "\n" not in str(caught.value)
+
+
+def test_what_is_not_there_is_called_by_its_name(tmp_path: Path) -> None:
+    for called, many in (("image", "images"), ("mesh", "meshes")):
+        with pytest.raises(ArgumentError, match=rf"inputs: expected {many} \(.ply\) in .*none"):
+            find_items([str(tmp_path)], Kind(called, (".ply",)))
+
+
+def test_a_store_that_cannot_be_used_is_named(s3: str) -> None:
+    out = f"{s3}-none/out"
+    with pytest.raises(OSError, match=f"^{out}: .*does not exist$"), reaching(out):
+        Store(out).write("batch.json", b"{}")
+    with pytest.raises(FileNotFoundError, match=r"'/no/where'$"), reaching(out):
+        Path("/no/where").read_bytes()
 
 
 def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:

@@ -95,6 +95,22 @@ def test_other_settings_are_refused(tmp_path: Path, passes: list[list[str]]) -> 
         running.run_batch(items, Inverted(tmp_path / "log"), str(tmp_path / "out"), {"about": 2})
 
 
+def test_an_image_is_not_mistaken_for_another_of_its_name(
+    tmp_path: Path, passes: list[list[str]]
+) -> None:
+    run(tmp_path, "a.png", "broken.png")
+    there, kind = tmp_path / "elsewhere", Kind("image", (".png",))
+    work, out = Inverted(tmp_path / "log"), str(tmp_path / "out")
+    items = find_items([str(write_images(there, "a.png"))], kind)
+    told = rf"inputs: expected inputs whose .* '{out}', got '{there}/a.png' after '.*/in/a.png'"
+    with pytest.raises(ValueError, match=told):
+        running.run_batch(items, work, out, {"about": 1})
+    # What has failed may be another file now.
+    (there / "a.png").rename(there / "broken.png")
+    items = find_items([str(there)], kind)
+    assert running.run_batch(items, work, out, {"about": 1}).done == 1
+
+
 def test_what_ray_prints_is_not_in_the_result(
     tmp_path: Path, passes: list[list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -119,3 +135,12 @@ def test_a_recipe_is_not_mistaken_for_a_folder_of_its_name(
         words = ["batch", "reconstruct", "in", "--config", config, "--model", "tiny"]
         assert main([*words, "--out", "out"]) == 0
     assert [verb.options["config"] for verb in seen] == ["tiny-views", str(tmp_path / "own.yaml")]
+
+
+@pytest.mark.parametrize("word", ["--mask", "--cameras"])
+def test_what_tells_of_one_image_is_no_option_of_many(
+    word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for verb in ("views", "orbit"):
+        assert main(["batch", verb, "in", word, "file", "--out", "out"]) == 2
+        assert f"{word}: expected an option of zero123 batch {verb}, got" in capsys.readouterr().err

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from made import Inverted, write_images
 
-from zero123lib._errors import ArgumentError
+from zero123lib._errors import ArgumentError, RunError
 from zero123lib.batch import storage, worker
 from zero123lib.batch.cluster import Spread, cluster
 from zero123lib.batch.items import Item
 from zero123lib.batch.manifest import COLUMNS, Manifest
 from zero123lib.batch.storage import Store, fetched
-from zero123lib.batch.worker import RECORD, Order, Worker
+from zero123lib.batch.worker import RECORD, Order, Work, Worker
 
 pytest.importorskip("fsspec", reason="fsspec is not installed: pip install 'zero123lib[cluster]'")
 pytest.importorskip("pyarrow", reason="pyarrow is not installed")
@@ -28,7 +31,7 @@ def work(tmp_path: Path) -> Inverted:
     return Inverted(tmp_path / "log")
 
 
-def order(work: Inverted, out: str, **more: object) -> Order:
+def order(work: Work, out: str, **more: object) -> Order:
     return Order(work, out, **{"seed": 0, "retries": 2, "fingerprint": "f", **more})
 
 
@@ -49,11 +52,13 @@ def test_an_item_is_made_once_and_found_again(
     assert store.read("x/a.png/seed.txt") == str(one.seed(0)).encode()
     record = json.loads(store.read(f"x/a.png/{RECORD}") or b"")
     assert {n: len(store.read(f"x/a.png/{n}") or b"") for n in record["files"]} == record["files"]
-    # Another worker finds it, and one of another batch makes it anew.
+    # Another worker finds it; one of another batch, or of another file of its name, makes it anew.
     again = Worker(order(work, out)).row(one)
     assert work.attempts("a") == 1 and again["seconds"] == row["seconds"]
     Worker(order(work, out, fingerprint="g")).row(one)
     assert work.attempts("a") == 2
+    Worker(order(work, out, fingerprint="g")).row(item(tmp_path / "elsewhere", "x/a.png"))
+    assert work.attempts("a") == 3
 
 
 def test_a_folder_without_its_record_counts_for_nothing(
@@ -126,6 +131,25 @@ def test_what_another_attempt_may_mend_gets_one(
         assert (row["attempts"], work.attempts(name[:-4])) == (attempts, attempts)
 
 
+def test_a_lost_device_ends_the_process_and_not_the_item(
+    tmp_path: Path, work: Inverted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No attempt of this process could succeed; Ray begins another one."""
+
+    class Ended(BaseException):
+        pass
+
+    def end(status: int) -> None:
+        raise Ended(status)
+
+    def lost(source: Path, out: Path, seed: int) -> dict[str, float]:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(worker.os, "_exit", end)
+    with pytest.raises(Ended, match="1"):
+        Worker(order(lost, str(tmp_path / "out"))).row(item(tmp_path / "in", "a.png"))
+
+
 def test_an_item_that_is_not_there_is_a_row(tmp_path: Path, work: Inverted) -> None:
     row = Worker(order(work, str(tmp_path / "out"))).row(Item(str(tmp_path / "no.png"), "no.png"))
     assert row["status"] == "failed" and row["attempts"] == 1 and "no.png" in row["error"]
@@ -187,12 +211,26 @@ def test_what_is_no_cluster_is_one_line_and_ray_reports_nothing(
 ) -> None:
     ray = pytest.importorskip("ray", reason="ray is not installed")
     monkeypatch.delenv("RAY_USAGE_STATS_ENABLED", raising=False)
+    asked: list[str] = []
 
     def absent(address: str, **options: object) -> None:
-        raise ConnectionError(f"nobody at {address}\nnor elsewhere")
+        asked.append(address)
+        raise ConnectionError("no cluster\nhere")
 
     monkeypatch.setattr(ray, "init", absent)
-    expected = "ray: expected the address of a Ray cluster, got 'here:1': nobody at here:1 nor else"
-    with pytest.raises(ArgumentError, match=expected), cluster("here:1"):
+    expected = "^ray: expected the address of a Ray cluster, got '{}': {}"
+    with socket.create_server(("127.0.0.1", 0)) as listens:
+        taken = f"127.0.0.1:{listens.getsockname()[1]}"
+        for address in (taken, f"ray://{taken}", "auto"):
+            told = expected.format(address, "no cluster here$")
+            with pytest.raises(ArgumentError, match=told), cluster(address):
+                pass
+    with pytest.raises(RunError, match="^Ray does not start: no cluster here$"), cluster(None):
         pass
-    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+    assert asked == [taken, f"ray://{taken}", "auto", "local"]
+    # Where nobody listens Ray is not asked: it would knock for minutes.
+    for address, why in ((taken, ".*refused"), ("127.0.0.1:x", "invalid"), ("[::1]:99999", "")):
+        told = expected.format(re.escape(address), why)
+        with pytest.raises(ArgumentError, match=told), cluster(address):
+            pass
+    assert len(asked) == 4 and os.environ["RAY_USAGE_STATS_ENABLED"] == "0"

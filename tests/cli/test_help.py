@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -17,6 +19,7 @@ from zero123lib.cli.verbs import VERBS, build
 from zero123lib.reconstruction.files import recipe_names
 from zero123lib.views.poses import PRESETS
 
+ROOT = Path(__file__).resolve().parents[2]
 # What a view needs beside torch and the networks' classes.
 VIEWS = {
     "zero123lib", "diffusers", "PIL", "cyclopts", "attr", "attrs",
@@ -39,6 +42,16 @@ for words in ([], *{list(all_verbs())!r}):
 """
     done = python(code)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_page_of_the_command_line_has_every_verb() -> None:
+    table = (ROOT / "docs/command-line.md").read_text().partition("\n## ")[0]
+    told = {("models", "list")}  # which `models` alone is
+    for row in re.findall(r"^\| (`.*?) \| ", table, re.MULTILINE):
+        first, *more = (name.split() for name in re.findall(r"`([^`]+)`", row))
+        group = first[:-1]  # of those that follow, too
+        told |= {tuple(first), *(tuple(one if len(one) > 1 else group + one) for one in more)}
+    assert told - {("models",)} == {tuple(verb) for verb in all_verbs()}
 
 
 def test_a_view_loads_no_more_than_its_networks_need(tmp_path) -> None:

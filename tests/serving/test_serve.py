@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
@@ -9,9 +10,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,7 +23,14 @@ from zero123lib._signals import StopRequest, stop_on_signals
 from zero123lib.cli import main
 
 pytest.importorskip("ray", reason="ray is not installed: the extra `cluster` brings it")
+from fastapi.testclient import TestClient
+from ray.exceptions import ObjectLostError, RayActorError
+from ray.serve._private.http_util import RequestIdMiddleware
+from ray.serve.exceptions import DeploymentUnavailableError
+
 from zero123lib.serving import cluster
+from zero123lib.serving.answers import Answer
+from zero123lib.serving.asking import Asking
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -148,6 +158,42 @@ def test_models_share_the_gpus_that_there_are(
     monkeypatch.setattr(cluster, "pick_device", lambda device: "cuda")
     monkeypatch.setattr(cluster.torch.cuda, "device_count", lambda: gpus)
     assert cluster.gpu_share(models, "auto", address) == share
+
+
+def test_what_a_lost_replica_had_is_made_by_another() -> None:
+    made = Answer(b"", "image/png", 1)
+    nothing: Any = None
+    actor, machine = RayActorError(), ObjectLostError("00", nothing, "")
+    for outcomes, status, again in (
+        ([actor, machine, made], 200, 2),
+        ([actor] * cluster.TRIES, 502, cluster.TRIES),
+        ([actor, DeploymentUnavailableError(nothing)], 503, 1),
+    ):
+        coming = iter(outcomes)
+
+        async def remote(*_: Any, coming: Iterator[Any] = coming) -> Answer:
+            if isinstance(outcome := next(coming), Exception):
+                raise outcome
+            return outcome
+
+        replicas: Any = SimpleNamespace(make=SimpleNamespace(remote=remote))
+        front = cluster.Front(replicas, 1, 1)
+        with ThreadPoolExecutor(1) as thread:  # an open browser keeps the loop of this one
+            work = front.make(b"", "a.png", Asking(), "1")
+            answer = thread.submit(asyncio.run, work).result()
+        assert getattr(answer, "status", 200) == status
+        assert f"zero123_requests_made_again_total {again}.0" in front._metrics.text().decode()
+        assert list(coming) == []
+
+
+def test_an_answer_has_one_number_behind_rays_proxy() -> None:
+    nothing: Any = None
+    app = cluster.Front(nothing, 1, 1).__serve_build_asgi_app__()
+    client = TestClient(RequestIdMiddleware(app))  # which the proxy puts around it
+    (number,) = client.get("/healthz").headers.get_list("x-request-id")
+    assert number
+    given = client.get("/healthz", headers={"X-Request-ID": "mine"}).headers
+    assert given.get_list("x-request-id") == ["mine"]
 
 
 def test_importing_the_package_loads_no_ray() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from zero123lib.batch.worker import Order, Worker
 
 # Items are small; what they make goes to the store.
 _OBJECTS_BYTES = 128 * 2**20
+# In so many seconds a cluster has to take a connection.
+_ANSWER_S = 10.0
 # Of a batch, and items in one at most: results come block by block, and each costs Ray some work.
 _BLOCKS, _ITEMS_PER_BLOCK = 10_000, 64
 
@@ -70,6 +73,42 @@ class Spread:
         return sum(room)
 
 
+def start_ray(address: str | None, store_bytes: int, cores: int | None = None, **how: Any) -> None:
+    """Connect to a cluster, or begin one of this machine; reports of its usage stay off.
+
+    Args:
+        address: host:port or auto; None begins one.
+        store_bytes: of objects, in one that is begun.
+        cores: of one that is begun; None is those that there are.
+        how: other words of ``ray.init``.
+
+    Raises:
+        ArgumentError: there is no cluster at the address.
+        RunError: Ray does not start.
+    """
+    # Ray reports how it is used unless it is told not to.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    ray = require("ray", "cluster")
+    own = {"num_cpus": cores, "include_dashboard": False, "object_store_memory": store_bytes}
+    try:
+        if address is not None:
+            _check_listened_to(address)
+        ray.init(address=address or "local", **how, **({} if address else own))
+    except Exception as error:  # what Ray raises, where it takes too long, has no type of its own
+        reason = " ".join(str(error).split())
+        if address is None:
+            raise RunError(one_line(f"Ray does not start: {reason}")) from error
+        got = f"{address!r}: {reason[:200]}"
+        raise ArgumentError("ray", "the address of a Ray cluster", got) from error
+
+
+def _check_listened_to(address: str) -> None:
+    """Raise OSError where nobody listens at a host:port, at which Ray would knock for minutes."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if colon:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
+
+
 @contextmanager
 def cluster(address: str | None) -> Iterator[list[dict[str, Any]]]:
     """Connect to a cluster, or begin one of this machine, for as long as it lasts.
@@ -78,24 +117,10 @@ def cluster(address: str | None) -> Iterator[list[dict[str, Any]]]:
         The resources of each of its nodes.
 
     Raises:
-        ArgumentError: there is no cluster at the address.
+        ArgumentError, RunError: as :func:`start_ray` does.
     """
-    # Ray reports how it is used unless it is told not to; before it is imported.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    start_ray(address, _OBJECTS_BYTES, log_to_driver=False, logging_level=logging.ERROR)
     ray = require("ray", "cluster")
-    own = {"include_dashboard": False, "object_store_memory": _OBJECTS_BYTES}
-    try:
-        ray.init(
-            address or "local",
-            log_to_driver=False,
-            logging_level="ERROR",
-            **({} if address else own),
-        )
-    except Exception as error:  # what Ray raises, where it takes too long, has no type of its own
-        if address is None:
-            raise RunError(one_line(f"Ray did not start: {error}")) from error
-        got = f"{address!r}: {' '.join(str(error).split())[:200]}"
-        raise ArgumentError("ray", "the address of a Ray cluster", got) from error
     try:
         yield [node["Resources"] for node in ray.nodes() if node["Alive"]]
     finally:

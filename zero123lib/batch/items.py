@@ -17,6 +17,7 @@ from typing import Any
 
 from zero123lib._errors import ArgumentError
 from zero123lib._optional import require
+from zero123lib._words import plural
 from zero123lib.batch.storage import SETTINGS, Store, filesystem, is_local, reaching
 
 LISTS = (".txt", ".csv", ".parquet")
@@ -76,6 +77,7 @@ def find_items(words: Sequence[str], kind: Kind, out: str | None = None) -> list
             is a folder of another's, or an item lies where outputs go and would be replaced.
     """
     found: dict[str, Item] = {}
+    many = plural(kind.called)
     for word in words:
         before = len(found)
         with reaching(word):
@@ -85,18 +87,18 @@ def find_items(words: Sequence[str], kind: Kind, out: str | None = None) -> list
         for item in named:
             other = found.setdefault(item.name.casefold(), item)
             if other.uri != item.uri:
-                expected = f"{kind.called}s of different names, such as a CSV's column {NAME!r} has"
+                expected = f"{many} of different names, such as a CSV's column {NAME!r} has"
                 raise ArgumentError("inputs", expected, f"{other.uri!r} and {item.uri!r}")
             before = -1
         if before >= 0:
-            what = f"{kind.called}s ({', '.join(kind.suffixes)})" if kind.suffixes else (
+            what = f"{many} ({', '.join(kind.suffixes)})" if kind.suffixes else (
                 f"folders that hold {kind.marker}"
             )  # fmt: skip
             raise ArgumentError("inputs", f"{what} in {word!r}", "none")
     for name, item in found.items():
         for folder in map(str, PurePosixPath(name).parents):
             if folder in found:
-                expected = f"{kind.called}s whose names are no folders of others"
+                expected = f"{many} whose names are no folders of others"
                 got = f"{found[folder].name!r} and {item.name!r}"
                 raise ArgumentError("inputs", expected, got)
     return sorted(found.values(), key=lambda item: item.name)
@@ -144,7 +146,7 @@ def _named_by(word: str, kind: Kind) -> Iterator[Item]:
             if fits and not _is_hidden(inner):
                 yield _item(fs, match, str(inner))
     else:
-        expected = f"a file, a folder, a glob or a list of {kind.called}s"
+        expected = f"a file, a folder, a glob or a list of {plural(kind.called)}"
         raise ArgumentError("inputs", expected, f"{word!r}, and there is none")
 
 

@@ -88,7 +88,8 @@ def run_batch(
         tell: is told every row.
 
     Raises:
-        ArgumentError: the folder has other settings, or another run; there is no such cluster.
+        ArgumentError: the folder has other settings, another run, or another item's files under a
+            name; there is no such cluster.
         RunError: no worker could do anything.
         OSError: the store could not be written.
     """
@@ -150,7 +151,12 @@ class _Batch:
     ) -> None:
         self.order, self.spread, self.on_cpu = order, spread, on_cpu
         self.manifest, self.tell = manifest, tell
-        before = {row["name"] for row in manifest.read("status") if row["status"] == DONE}
+        rows = manifest.read("status", "input")
+        before = {row["name"]: row["input"] for row in rows if row["status"] == DONE}
+        for item in items:
+            if (other := before.get(item.name, item.uri)) != item.uri:
+                expected = f"inputs whose names no others have in {order.out!r}"
+                raise ArgumentError("inputs", expected, f"{item.uri!r} after {other!r}")
         # By name, what is yet to be done; how often it was lost with a worker; and how often in a
         # pass that ended nothing, which is an item's own fault: one that waits for a worker which
         # another item kills is lost too, and innocent.

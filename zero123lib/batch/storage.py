@@ -49,11 +49,16 @@ def is_local(fs: Any) -> bool:
 
 @contextmanager
 def reaching(uri: str) -> Iterator[None]:
-    """Make whatever a store's client raises, such as missing credentials, an error of files."""
+    """Make whatever a store's client raises, such as missing credentials, an error of files that
+    says where."""
     try:
         yield
-    except (OSError, ArgumentError):
+    except ArgumentError:
         raise
+    except OSError as error:
+        if error.filename is not None or uri in str(error):
+            raise
+        raise OSError(f"{uri}: {error}") from error
     except Exception as error:
         reason = " ".join(str(error).split())
         raise OSError(f"{uri}: {type(error).__name__}: {reason}") from error

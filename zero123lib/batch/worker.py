@@ -118,7 +118,8 @@ class Worker:
             record = json.loads(content or b"")
         except ValueError:
             return None
-        wanted = {"fingerprint": self.order.fingerprint, "seed": item.seed(self.order.seed)}
+        seed, fingerprint = item.seed(self.order.seed), self.order.fingerprint
+        wanted = {"input": item.uri, "seed": seed, "fingerprint": fingerprint}
         same = isinstance(record, dict) and wanted.items() <= record.items()
         return record if same else None
 

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Group, Parameter
 
-from zero123lib._choices import Consistency, Lighting, Preset, UpAxis
-from zero123lib._errors import ArgumentError
+from zero123lib._choices import Consistency, Preset
 from zero123lib._words import count
 from zero123lib.cli.asking import Asking
 from zero123lib.cli.kept import KeptModel, Verb, model_settings
-from zero123lib.cli.making import Sampling, Source
-from zero123lib.cli.options import Assignments, Degrees, Model, Positive, Seed, number, whole
-from zero123lib.cli.render import LOW_HIGH
+from zero123lib.cli.making import Each, Sampling, Source
+from zero123lib.cli.options import Assignments, Degrees, Model, Seed, number, whole
+from zero123lib.cli.render import Drawing
 from zero123lib.cli.telling import Telling
 from zero123lib.cli.views import CAMERAS, Radius, path_of, poses_of
 from zero123lib.views.paths import PATH_PRESETS
@@ -109,7 +108,7 @@ def views(
     elevation: Annotated[list[Degrees] | None, CAMERAS] = None,
     radius: Radius = 0.0,
     preset: Annotated[list[Preset] | None, CAMERAS] = None,
-    source: Source = Source(),
+    source: Each = Each(),
     model: Model = Model(),
     sampling: Sampling = Sampling(),
     telling: Telling = Telling(),
@@ -132,10 +131,9 @@ def views(
         radius: farther away.
         preset: cameras by name, in place of angles.
     """
-    _check_alone(source)
     asked = {"azimuth": azimuth, "elevation": elevation, "radius": radius, "preset": preset}
     relative = poses_of(azimuth, elevation, radius, preset, sampling.seed)
-    absolute_poses(source.placed([])[0], relative, "elevation" if preset is None else "preset")
+    absolute_poses(source.camera, relative, "elevation" if preset is None else "preset")
     return _made("views", inputs, out, batch, asked, source, model, sampling, telling)
 
 
@@ -150,7 +148,7 @@ def orbit(
     radius: Radius = 0.0,
     consistency: Consistency = "none",
     path: Annotated[str | None, Parameter(metavar="NAME|JSON"), CAMERAS] = None,
-    source: Source = Source(),
+    source: Each = Each(),
     model: Model = Model(),
     sampling: Sampling = Sampling(),
     telling: Telling = Telling(),
@@ -171,12 +169,10 @@ def orbit(
         consistency: see `zero123 orbit`.
         path: ring, spiral, rise, sway or zoom, or a transforms.json.
     """
-    _check_alone(source)
-    camera = source.placed([])[0]
     if path is None:
-        absolute_poses(camera, around(count, elevation, radius), "elevation")
+        absolute_poses(source.camera, around(count, elevation, radius), "elevation")
     else:
-        path_of(path, RelativePose(elevation, 0.0, radius), camera)
+        path_of(path, RelativePose(elevation, 0.0, radius), source.camera)
     asked = {
         "count": count, "elevation": elevation, "radius": radius, "consistency": consistency,
         "path": path if path in PATH_PRESETS else _here(path),
@@ -241,17 +237,8 @@ def render(
     *,
     out: Out,
     batch: Batch = Batch(),
-    views: Annotated[int, whole(1, 1000)] = 12,
-    size: Annotated[int, whole(8, 8192, "PX")] = 256,
-    elevation_deg: Annotated[tuple[Degrees, Degrees], LOW_HIGH, Parameter(name="--elevation")] = (
-        -90.0,
-        90.0,
-    ),
-    radius: Annotated[tuple[Positive, Positive], LOW_HIGH] = (1.5, 2.2),
+    drawing: Drawing = Drawing(),
     seed: Seed = 0,
-    supersample: Annotated[int, whole(1, 16)] = 3,
-    light: Lighting = "random",
-    up: UpAxis = "auto",
     telling: Telling = Telling(),
 ) -> int:
     """Render training views of thousands of mesh files from the official cameras.
@@ -265,23 +252,13 @@ def render(
     Args:
         inputs: folders, globs, meshes, or lists (text, CSV, Parquet); paths or URIs of fsspec.
         out: folder on a disk, or s3://, gs://, ...
-        views: cameras per object.
-        size: pixels of an image's side.
-        elevation_deg: cameras are drawn between these elevations, in degrees.
-        radius: and between these distances; an object's longest side is 1.
         seed: of the batch; an object's own follows from it and from its name.
-        supersample: samples along a pixel's side.
-        light: random, for each object, or fixed.
-        up: the files' axis that is up; auto is y for glTF and OBJ, z for PLY and STL.
     """
     from zero123lib.batch.items import Kind
     from zero123lib.meshes.axes import FORMATS
     from zero123lib.rendering.settings import RenderSettings
 
-    options = {
-        "views": views, "size": size, "elevation_deg": elevation_deg, "radius": radius,
-        "supersample": supersample, "light": light, "up": up,
-    }  # fmt: skip
+    options = asdict(drawing)
     RenderSettings(**options)
     kind = Kind("mesh", tuple(FORMATS))
     return batch.run(Verb("render", options), inputs, kind, out, options, seed, telling)
@@ -329,7 +306,7 @@ def _made(
     out: str,
     batch: Batch,
     asked: dict[str, Any],
-    source: Source,
+    source: Each,
     model: Model,
     sampling: Sampling,
     telling: Telling,
@@ -338,19 +315,12 @@ def _made(
     sampling.check()
     model.check()
     plain = replace(sampling, seed=0)
-    options = {**asked, "source": source, "sampling": plain}
-    settings: dict[str, Any] = {**asked, **asdict(source), **asdict(plain), **model_settings(model)}
+    alone = Source(**asdict(source))
+    options = {**asked, "source": alone, "sampling": plain}
+    settings: dict[str, Any] = {**asked, **asdict(alone), **asdict(plain), **model_settings(model)}
     del settings["seed"]  # the batch's
     verb = Verb(name, options, KeptModel.of(model))
     return batch.run(verb, inputs, _images(), out, settings, sampling.seed, telling)
-
-
-def _check_alone(source: Source) -> None:
-    """Hold what tells of one image to none."""
-    for argument in ("mask", "cameras"):
-        if getattr(source, argument) is not None:
-            got = repr(str(getattr(source, argument)))
-            raise ArgumentError(argument, "none of many images", got)
 
 
 def _images() -> Kind:

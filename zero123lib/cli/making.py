@@ -47,33 +47,51 @@ if TYPE_CHECKING:
     from zero123lib.views.sources import NamedImage
 
 
-@Parameter(name="*", group=Group("The image", sort_key=2))
+THE_IMAGE = Group("The image", sort_key=2)
+
+
+@Parameter(name="*", group=THE_IMAGE)
 @dataclass(frozen=True)
-class Source:
-    """The image that is given.
+class Each:
+    """What is said of each image.
 
     Attributes:
         input_elevation_deg: its camera's elevation (0; models like Stable-Zero123 want it told).
         input_radius: its camera's distance.
         preprocess: auto cuts the object out and centres it, official as the official demo does.
         foreground_ratio: longest side of the object over the image's, with auto (the model's own).
-        mask: an image of the same size, white where the object is, to cut one image out by.
-        cameras: a transforms.json of `zero123 pose`: the images are photos of one object, taken
-            from there.
     """
 
     input_elevation_deg: Annotated[Degrees | None, Parameter(name="--input-elevation")] = None
     input_radius: Positive = 1.85
     preprocess: Preprocess = "auto"
     foreground_ratio: Ratio | None = None
+
+    @property
+    def camera(self) -> Pose:
+        """Return its camera."""
+        with renaming(elevation_deg="input_elevation_deg", radius="input_radius"):
+            return Pose(self.input_elevation_deg or 0.0, 0.0, self.input_radius)
+
+
+@Parameter(name="*", group=THE_IMAGE)
+@dataclass(frozen=True)
+class Source(Each):
+    """The image that is given.
+
+    Attributes:
+        mask: an image of the same size, white where the object is, to cut one image out by.
+        cameras: a transforms.json of `zero123 pose`: the images are photos of one object, taken
+            from there.
+    """
+
     mask: Mask = None
     cameras: Cameras = None
 
     def placed(self, photos: Sequence[NamedImage]) -> list[Pose]:
         """Place the cameras of photos of one object; without --cameras there is one photo."""
         if self.cameras is None:
-            with renaming(elevation_deg="input_elevation_deg", radius="input_radius"):
-                return [Pose(self.input_elevation_deg or 0.0, 0.0, self.input_radius)]
+            return [self.camera]
         for name in ("input_elevation_deg", "input_radius"):
             value = getattr(self, name)
             if value != getattr(Source, name):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,22 +20,40 @@ WORK = Parameter(group=Group("The work", sort_key=1))
 LOW_HIGH = Parameter(metavar="LOW HIGH")
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Drawing:
+    """How each object is rendered.
+
+    Attributes:
+        views: cameras per object.
+        size: pixels of an image's side; the official data set has 512.
+        elevation_deg: cameras are drawn between these elevations, in degrees.
+        radius: and between these distances; an object's longest side is 1.
+        supersample: samples along a pixel's side.
+        light: random, for each object, or fixed.
+        up: the files' axis that is up; auto is y for glTF and OBJ, z for PLY and STL.
+    """
+
+    views: Annotated[int, whole(1, 1000)] = 12
+    size: Annotated[int, whole(8, 8192, "PX")] = 256
+    elevation_deg: Annotated[tuple[Degrees, Degrees], LOW_HIGH, Parameter(name="--elevation")] = (
+        -90.0,
+        90.0,
+    )
+    radius: Annotated[tuple[Positive, Positive], LOW_HIGH] = (1.5, 2.2)
+    supersample: Annotated[int, whole(1, 16)] = 3
+    light: Lighting = "random"
+    up: UpAxis = "auto"
+
+
 def render(
     meshes: Annotated[Path, Parameter(name="MESH_OR_FOLDER")],
     out: Annotated[Path, Parameter(name="OUT")],
     /,
     *,
-    views: Annotated[int, whole(1, 1000)] = 12,
-    size: Annotated[int, whole(8, 8192, "PX")] = 256,
-    elevation_deg: Annotated[tuple[Degrees, Degrees], LOW_HIGH, Parameter(name="--elevation")] = (
-        -90.0,
-        90.0,
-    ),
-    radius: Annotated[tuple[Positive, Positive], LOW_HIGH] = (1.5, 2.2),
+    drawing: Drawing = Drawing(),
     seed: Seed = 0,
-    supersample: Annotated[int, whole(1, 16)] = 3,
-    light: Lighting = "random",
-    up: UpAxis = "auto",
     backend: Annotated[RasterBackend, WORK] = "auto",
     device: Annotated[Literal["auto", "cpu", "cuda"], WORK] = "auto",
     workers: Annotated[int | None, whole(0, 1024), WORK] = None,
@@ -54,14 +73,7 @@ def render(
     Args:
         meshes: a mesh file, or a folder of such.
         out: folder of the data set.
-        views: cameras per object.
-        size: pixels of an image's side; the official data set has 512.
-        elevation_deg: cameras are drawn between these elevations, in degrees.
-        radius: and between these distances; an object's longest side is 1.
         seed: of cameras and lights, together with an object's name.
-        supersample: samples along a pixel's side.
-        light: random, for each object, or fixed.
-        up: the files' axis that is up; auto is y for glTF and OBJ, z for PLY and STL.
         backend: what rasterizes; auto takes pytorch3d on a GPU where it is installed.
         device: auto takes cuda where pytorch3d can use it.
         workers: processes of one thread; 0 renders in this one (as many as cores; 1 on a GPU).
@@ -71,16 +83,7 @@ def render(
 
     check_present(meshes, "meshes", "a mesh file or a folder")
     check_folder(out)
-    settings = RenderSettings(
-        views=views,
-        size=size,
-        elevation_deg=elevation_deg,
-        radius=radius,
-        seed=seed,
-        supersample=supersample,
-        light=light,
-        up=up,
-    )
+    settings = RenderSettings(**asdict(drawing), seed=seed)
     from tqdm import tqdm
 
     from zero123lib.rendering.dataset import FAILURES, render_dataset
@@ -106,7 +109,7 @@ def render(
             tqdm.write(f"zero123 render: {outcome.reason}", file=sys.stderr)
     print(
         f"{out}: rendered {states['rendered']} of {count(len(sources), 'object')}, "
-        f"{count(views, 'view')} each; {states['kept']} were there already, "
+        f"{count(drawing.views, 'view')} each; {states['kept']} were there already, "
         f"{states['failed']} failed"
     )
     if not states["failed"]:

@@ -60,7 +60,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def build(make: Make, ready: Ready, desk: Desk, metrics: Metrics) -> FastAPI:
+def build(make: Make, ready: Ready, desk: Desk, metrics: Metrics, echoed: bool = False) -> FastAPI:
     """Build the API.
 
     Args:
@@ -68,6 +68,7 @@ def build(make: Make, ready: Ready, desk: Desk, metrics: Metrics) -> FastAPI:
         ready: tells whether they can be made.
         desk: where requests wait.
         metrics: what is noted of them.
+        echoed: whether answers are told a request's own number by whoever passed it on.
     """
     api = FastAPI(
         title="zero123lib",
@@ -76,7 +77,7 @@ def build(make: Make, ready: Ready, desk: Desk, metrics: Metrics) -> FastAPI:
         redoc_url=None,
     )
     api.add_middleware(Guard, uploads=(VIEWS,))
-    api.add_middleware(Watch, metrics=metrics)
+    api.add_middleware(Watch, metrics=metrics, echoed=echoed)
     api.add_exception_handler(RequestValidationError, _wrong_input)
 
     @api.post(VIEWS, response_class=Response, responses=_ANSWERS, summary="Views of one image")

@@ -22,7 +22,7 @@ import ray
 import torch
 from fastapi import FastAPI
 from ray import serve
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import ObjectLostError, RayActorError, RayError
 from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview, ReplicaState
@@ -32,6 +32,7 @@ from zero123lib._errors import ArgumentError, RunError, one_line
 from zero123lib._signals import stop_on_signals
 from zero123lib._words import count
 from zero123lib.app.settings import MAX_SESSIONS
+from zero123lib.batch.cluster import start_ray
 from zero123lib.diffusion.devices import pick_device
 from zero123lib.serving.answers import Answer, Refusal
 from zero123lib.serving.api import build
@@ -50,6 +51,8 @@ APPLICATION, FRONT, REPLICAS, PAGE = "zero123", "front", "replicas", "page"
 AT_ONCE = 2
 # So many replicas are tried before a request is given up.
 TRIES = 4
+# What a replica had is lost with it: at work, or made and not fetched from its machine yet.
+LOST = (RayActorError, ObjectLostError)
 # Of the page: each open one holds a stream of events, and asks beside.
 PAGE_REQUESTS = 4 * MAX_SESSIONS
 # A replica that stops, and the whole server, finish what they have in so many seconds.
@@ -123,7 +126,8 @@ class Front:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Build what Ray Serve serves."""
-        return build(self.make, self.ready, self._desk, self._metrics)
+        # Ray's proxy gives each request a number, and tells its answer.
+        return build(self.make, self.ready, self._desk, self._metrics, echoed=True)
 
     async def make(
         self, content: bytes, name: str, asking: Asking, number: str
@@ -132,7 +136,7 @@ class Front:
         for _ in range(TRIES):
             try:
                 return await self._replicas.make.remote(content, name, asking, number)
-            except RayActorError:
+            except LOST:
                 self._metrics.again.inc()
                 _logger.warning("request %s is made again: its replica was lost", number)
             except DeploymentUnavailableError:
@@ -173,7 +177,7 @@ class Page:
             try:
                 yield from self._replicas.sample.remote(prepared, what)
                 return
-            except RayActorError:
+            except LOST:
                 _logger.warning("views of the page are begun again: their replica was lost")
         raise RunError(f"{TRIES} replicas were lost while they made this")
 
@@ -312,27 +316,11 @@ def drain() -> None:
 
 
 def connect(what: Serving) -> None:
-    """Connect to the cluster, or start one of this machine alone; usage reports stay off."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    """Connect to the cluster, or start one of this machine alone; see that all models fit."""
     # Ray's workers have niceness 15, behind all else on a machine; but somebody waits for replicas.
     os.environ.setdefault("RAY_worker_niceness", "0")
-    if what.address is None:
-        cores = max(os.cpu_count() or 1, what.cpus_per_replica * what.replicas)
-        try:
-            ray.init(
-                address="local",
-                num_cpus=cores,
-                include_dashboard=False,
-                object_store_memory=_STORE_BYTES,
-                logging_level=logging.WARNING,
-            )
-        except Exception as error:  # what Ray raises has no type of its own
-            raise RunError(f"Ray does not start: {one_line(str(error).strip())}") from error
-    else:
-        try:
-            ray.init(address=what.address, logging_level=logging.WARNING)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise ArgumentError("ray", "a cluster that answers", repr(what.address)) from error
+    cores = max(os.cpu_count() or 1, what.cpus_per_replica * what.replicas)
+    start_ray(what.address, _STORE_BYTES, cores, logging_level=logging.WARNING)
     share, there = what.gpus_per_replica, int(ray.cluster_resources().get("GPU", 0))
     # Ray counts in steps of 1e-4.
     room = there // share if share > 1 else there * int(1 / share + 1e-3) if share else what.models

@@ -80,12 +80,19 @@ class Watch:
     """An ASGI middleware: gives each request its number, and notes how it ended.
 
     A number that comes in the header X-Request-ID is kept, where it is short and plain.
+
+    Args:
+        metrics: where it is noted.
+        echoed: whether answers are told the number that came by whoever passed the request on.
     """
 
     def __init__(
-        self, app: Callable[[Scope, Receive, Send], Awaitable[None]], metrics: Metrics
+        self,
+        app: Callable[[Scope, Receive, Send], Awaitable[None]],
+        metrics: Metrics,
+        echoed: bool = False,
     ) -> None:
-        self.app, self.metrics = app, metrics
+        self.app, self.metrics, self.echoed = app, metrics, echoed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, with an eye on the answer."""
@@ -93,7 +100,8 @@ class Watch:
             await self.app(scope, receive, send)
             return
         given = dict(scope["headers"]).get(_HEADER, b"")
-        number = given.decode() if _USABLE.fullmatch(given) else secrets.token_hex(8)
+        kept = _USABLE.fullmatch(given) is not None
+        number = given.decode() if kept else secrets.token_hex(8)
         scope.setdefault("state", {})[REQUEST_ID] = number
         started, status = time.perf_counter(), 499  # unless an answer begins, whoever asked left
 
@@ -101,8 +109,8 @@ class Watch:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = [*message.get("headers", ()), (_HEADER, number.encode())]
-                message = {**message, "headers": headers}
+                told = [] if kept and self.echoed else [(_HEADER, number.encode())]
+                message = {**message, "headers": [*message.get("headers", ()), *told]}
             await send(message)
 
         try:
