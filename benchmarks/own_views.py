@@ -10,8 +10,7 @@ to one.
 Of held-out scenes of all kinds, or of a data set's objects, the rates of the notice. Bad are those
 whose views from other cameras score worse (LPIPS) than nine tenths of the scenes' do: a false alarm
 is a notice about another one, a miss a bad one without notice. And what it costs that users'
-pictures are framed: the scenes' views of the input as rendered, and of the input moved to the
-middle.
+pictures are framed: the views of an input as rendered, and of the input moved to the middle.
 """
 
 from __future__ import annotations
@@ -127,7 +126,9 @@ def main() -> None:
             framing(name, pipe, scene_samples(options.objects, VIEWS, size, list(kinds)))
         if options.data is not None:
             stored = stored_samples(options.data, options.objects, VIEWS, size, options.held_out)
+            stored = list(stored)
             rates("objects", distances(pipe, stored), near, good)
+            framing("objects", pipe, stored)
 
 
 if __name__ == "__main__":
