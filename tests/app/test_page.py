@@ -42,6 +42,8 @@ new MutationObserver((changes) => {
     for (const one of found ?? []) window.toasts.add(one);
   }
 }).observe(document, { childList: true, subtree: true });"""
+# Gradio aborts its stream as a page is left, and where a call still ran it calls that an error.
+LEAVING = """addEventListener("beforeunload", () => { console.error = () => {}; });"""
 # The camera and its path have rested for longer than a step of their history takes to be noted.
 RESTED = """() => new Promise((resolve) => {
   let timer = 0;
@@ -60,6 +62,7 @@ def opened(browser: Browser, url: str, **device: Any) -> Iterator[Page]:
     # with the machine's load, and the viewer then complains before it falls back to WebGL.
     context.add_init_script("delete Navigator.prototype.gpu")
     context.add_init_script(TOASTS)
+    context.add_init_script(LEAVING)
     page = context.new_page()
     complaints: list[str] = []
     elsewhere: list[str] = []
