@@ -1,7 +1,8 @@
-"""Ctrl-C, a full disk and threads: what the world does to a verb."""
+"""Ctrl-C, a closed pipe, a full disk and threads: what the world does to a verb."""
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -58,6 +59,18 @@ sys.exit(main())
     done = python(code, "views", BEAR, "--out", str(tmp_path / "views"))
     assert done.returncode == 130 and done.stdout == ""
     assert done.stderr == "zero123 views: interrupted\n" and names_in(tmp_path) == set()
+
+
+@pytest.mark.parametrize("words", [["models", "list"], ["env"]])
+def test_a_reader_that_has_enough_is_no_error(words: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as closed:
+        command = [sys.executable, "-m", "zero123lib", *words]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        environment.pop("PYTHONUNBUFFERED", None)
+        done = subprocess.run(command, env=environment, stdout=closed, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_a_folder_that_cannot_be_written_is_status_1(

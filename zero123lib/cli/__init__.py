@@ -25,7 +25,8 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
 
     Returns:
         The exit status: 0, 1 where a file could not be written or a check found something, 2 for
-        wrong input, 130 for Ctrl-C, 143 where SIGTERM ended a reconstruction.
+        wrong input, 130 for Ctrl-C, 141 where nobody reads the output to its end, 143 where SIGTERM
+        ended a reconstruction.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     name = program or " ".join(["zero123", *[word for word in words[:1] if word.isalnum()]])
@@ -36,7 +37,13 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
         with _interrupts_heard(f"{name}: interrupted"):
             from zero123lib.cli.verbs import run
 
-            return run(words, program)
+            status = run(words, program)
+            sys.stdout.flush()
+            return status
+    except BrokenPipeError:
+        # Whoever reads has enough, as `head` has. Python must not say so again as it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
         return 130

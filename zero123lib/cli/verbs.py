@@ -120,6 +120,8 @@ def run(words: Sequence[str], program: str | None = None) -> int:
     except (ValueError, ImportError) as error:
         return _complain(verb, error, 2)
     except (OSError, RunError) as error:
+        if isinstance(error, BrokenPipeError):
+            sys.stdout.flush()  # fails again where it was this pipe
         return _complain(verb, error, 1)
     except (RuntimeError, MemoryError) as error:
         failure = device_failure(error)
