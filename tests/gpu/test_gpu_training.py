@@ -9,7 +9,8 @@ import torch
 from accelerate.state import AcceleratorState
 
 from tests.training.toy import NumberedPairs, toy_config
-from zero123lib.training.loop import start, train
+from zero123lib.training.loop import train
+from zero123lib.training.state import start
 
 pytestmark = pytest.mark.gpu
 

@@ -8,7 +8,7 @@ import torch
 from tests.training.toy import toy_config
 from zero123lib.training import precision
 from zero123lib.training.config import ComputeConfig
-from zero123lib.training.loop import start
+from zero123lib.training.state import start
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from zero123lib import cli
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.training.checkpoints import whole_checkpoints
 from zero123lib.training.data import validation_pairs
-from zero123lib.training.loop import start
+from zero123lib.training.state import start
 from zero123lib.training.validation import Validation
 
 

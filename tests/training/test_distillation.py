@@ -23,10 +23,11 @@ from zero123lib.evaluation.samples import scene_samples
 from zero123lib.training.checkpoints import resume, save_checkpoint
 from zero123lib.training.config import DistillationConfig
 from zero123lib.training.distillation import Way, student_settings
-from zero123lib.training.loop import start, train
+from zero123lib.training.loop import train
 from zero123lib.training.objective import draw
 from zero123lib.training.output import write_model
 from zero123lib.training.recipe import tiny_pipeline, tiny_scheduler
+from zero123lib.training.state import start
 from zero123lib.views.poses import RelativePose
 
 STEPS, TEACHER_STEPS, GUIDANCE = 2, 6, 2.0

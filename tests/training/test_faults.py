@@ -31,7 +31,8 @@ from zero123lib._files import whole_folder
 from zero123lib.training import checkpoints, loop
 from zero123lib.training import run as training_run
 from zero123lib.training.checkpoints import resume, save_checkpoint, whole_checkpoints
-from zero123lib.training.loop import start, train
+from zero123lib.training.loop import train
+from zero123lib.training.state import start
 
 pytestmark = pytest.mark.long
 

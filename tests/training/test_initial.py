@@ -17,8 +17,9 @@ from zero123lib.diffusion.checkpoints.errors import CheckpointError
 from zero123lib.diffusion.checkpoints.original import original_origins
 from zero123lib.diffusion.model import disable_one_token
 from zero123lib.training.initial import load_initial
-from zero123lib.training.loop import start, train
+from zero123lib.training.loop import train
 from zero123lib.training.recipe import Architecture, tiny_pipeline
+from zero123lib.training.state import start
 
 # That went into the average of the original file.
 UPDATES = 20

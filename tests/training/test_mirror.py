@@ -16,8 +16,8 @@ from tests.training.test_faults import command
 from tests.training.toy import toy_config, weights_of
 from zero123lib import cli
 from zero123lib.training.checkpoints import resume, save_checkpoint, whole_checkpoints
-from zero123lib.training.loop import start
 from zero123lib.training.mirror import Mirror
+from zero123lib.training.state import start
 
 pytestmark = pytest.mark.long
 

@@ -10,13 +10,14 @@ import torch
 from tests.training.toy import NumberedPairs, toy_config
 from zero123lib.training.config import OptimizerConfig, ScheduleConfig
 from zero123lib.training.config_files import read_config
-from zero123lib.training.loop import start, train
+from zero123lib.training.loop import train
 from zero123lib.training.optimization import (
     RunningAverage,
     ema_decay,
     make_optimizer,
     rate_factor,
 )
+from zero123lib.training.state import start
 
 
 class TwoParts(torch.nn.Module):

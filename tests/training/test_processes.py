@@ -16,9 +16,10 @@ from tests.ports import free_port
 from tests.training.test_objective import SMALL
 from tests.training.toy import NumberedPairs, join_group, start_process, toy_config, toy_yaml
 from zero123lib.training.config_files import parse_override, read_config
-from zero123lib.training.loop import start, train
+from zero123lib.training.loop import train
 from zero123lib.training.processes import end_training, restarts_fail
 from zero123lib.training.recipe import tiny_pipeline
+from zero123lib.training.state import start
 
 PATIENCE_S = 600
 

@@ -16,9 +16,10 @@ from tests.training.toy import NumberedPairs, join_group, start_process, toy_con
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.training.checkpoints import resume, save_checkpoint
 from zero123lib.training.config_files import parse_override, read_config
-from zero123lib.training.loop import start, train
+from zero123lib.training.loop import train
 from zero123lib.training.output import write_model
 from zero123lib.training.processes import end_training
+from zero123lib.training.state import start
 from zero123lib.training.validation import Validation
 
 PATIENCE_S = 900

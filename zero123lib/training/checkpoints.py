@@ -32,9 +32,9 @@ from zero123lib._errors import ArgumentError
 from zero123lib._files import remove_folder, whole_folder
 from zero123lib.diffusion.checkpoints.safetensors_files import Entry, write_safetensors
 from zero123lib.training.config_files import differences, read_config, to_yaml
-from zero123lib.training.loop import TrainState
 from zero123lib.training.processes import on_main, share
 from zero123lib.training.sharding import gathered, laid_out, put
+from zero123lib.training.state import TrainState
 
 _MODEL, _EMA, _OPTIMIZER = "model.safetensors", "ema.safetensors", "optimizer.pt"
 _CONFIG, _STATE = "config.yaml", "state.json"

@@ -18,9 +18,9 @@ from zero123lib.training import lora
 from zero123lib.training.bundle import DOMAIN, bundled_settings, known_domain
 from zero123lib.training.copying import cpu_copy
 from zero123lib.training.distillation import student_settings
-from zero123lib.training.loop import TrainState
 from zero123lib.training.processes import on_main
 from zero123lib.training.sharding import whole_copy
+from zero123lib.training.state import TrainState
 
 _CARD = "README.md"
 _NETWORKS = ("unet", "vae", "image_encoder", "camera_projection")

@@ -22,17 +22,11 @@ from zero123lib._words import count
 from zero123lib.training import checkpoints
 from zero123lib.training.config import TrainConfig
 from zero123lib.training.data import training_pairs, validation_pairs
-from zero123lib.training.loop import (
-    TrainProgress,
-    TrainState,
-    budget_progress,
-    micro_batch,
-    start,
-    train,
-)
+from zero123lib.training.loop import TrainProgress, budget_progress, train
 from zero123lib.training.mirror import RESULTS, Mirror
 from zero123lib.training.output import write_model
 from zero123lib.training.processes import end_training, on_main, restarts_fail
+from zero123lib.training.state import TrainState, micro_batch, start
 from zero123lib.training.validation import Validation
 
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from zero123lib.datasets.batches import Batch, PairSource, camera_of
-from zero123lib.training.loop import TrainState
 from zero123lib.training.objective import Draws, draw
 from zero123lib.training.processes import on_main, told_by_main
+from zero123lib.training.state import TrainState
 
 # Of the noise: no number that training draws for.
 _SEED = 7_000_003
