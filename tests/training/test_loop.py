@@ -13,8 +13,8 @@ from tests.training.toy import NumberedPairs, toy_config, weights_of
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.training import lora
 from zero123lib.training.checkpoints import resume, save_checkpoint
-from zero123lib.training.config import DataConfig, ScenesConfig
 from zero123lib.training.data import training_pairs
+from zero123lib.training.data_config import DataConfig, ScenesConfig
 from zero123lib.training.loop import train
 from zero123lib.training.output import averaged_pipeline, write_model
 from zero123lib.training.state import make_accelerator, micro_batch, start

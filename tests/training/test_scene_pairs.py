@@ -11,7 +11,7 @@ import torch
 from zero123lib.datasets.pairs import PairDataset
 from zero123lib.scenes import HELD_OUT_SEED, random_scene, render
 from zero123lib.training import scene_pairs
-from zero123lib.training.config import ScenesConfig
+from zero123lib.training.data_config import ScenesConfig
 from zero123lib.training.scene_pairs import ScenePairs
 
 SMALL = ScenesConfig(views=3, shuffle_buffer=3, pairs_per_scene=4.0)

@@ -10,7 +10,8 @@ from zero123lib.datasets.augmenting import Augmentation, AugmentedPairs
 from zero123lib.datasets.mixing import MixedPairs
 from zero123lib.datasets.pairs import PairSource, Part, open_pairs
 from zero123lib.diffusion.pipeline import Zero123Pipeline
-from zero123lib.training.config import SourceConfig, TrainConfig
+from zero123lib.training.config import TrainConfig
+from zero123lib.training.data_config import SourceConfig
 from zero123lib.training.scene_pairs import ScenePairs
 
 # Validation pairs are drawn by a seed of their own: with it, other pairs of the same objects.

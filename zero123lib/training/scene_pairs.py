@@ -27,7 +27,7 @@ from zero123lib.datasets.batches import (
     pair_pose,
 )
 from zero123lib.scenes import HELD_OUT_SEED, random_camera, random_scene, render
-from zero123lib.training.config import ScenesConfig
+from zero123lib.training.data_config import ScenesConfig
 from zero123lib.views.eight_bits import to_uint8
 from zero123lib.views.poses import Encoding, Pose
 
