@@ -28,8 +28,9 @@ from tests.training.toy import (
 )
 from zero123lib import cli
 from zero123lib._files import whole_folder
-from zero123lib.training import checkpoints, loop
+from zero123lib.training import checkpoints
 from zero123lib.training import run as training_run
+from zero123lib.training import state as states
 from zero123lib.training.checkpoints import resume, save_checkpoint, whole_checkpoints
 from zero123lib.training.loop import train
 from zero123lib.training.state import start
@@ -258,7 +259,7 @@ def test_a_device_that_is_lost_leaves_the_last_checkpoint_which_is_gone_on_from(
     tmp_path, renders, monkeypatch, capsys
 ):
     argv = command(tmp_path, tmp_path / "run", renders, "data.workers=0")
-    plain, asked = loop.denoising_loss, []
+    plain, asked = states.denoising_loss, []
 
     def lost(*args):
         asked.append(args[-1])
@@ -267,7 +268,7 @@ def test_a_device_that_is_lost_leaves_the_last_checkpoint_which_is_gone_on_from(
         return plain(*args)
 
     with monkeypatch.context() as patched:
-        patched.setattr(loop, "denoising_loss", lost)
+        patched.setattr(states, "denoising_loss", lost)
         assert cli.main(argv) == 1
     assert "error: device: expected one that lasts" in capsys.readouterr().err.splitlines()[-1]
     assert whole_checkpoints(tmp_path / "run")[0].step == 4
