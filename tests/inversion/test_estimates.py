@@ -42,7 +42,7 @@ def test_elevations_follow_the_true_ones(pipe: Zero123Pipeline) -> None:
         for i, (e, kind) in enumerate(zip(true, kinds, strict=True))
     ]
     errors = (torch.tensor([one.elevation_deg for one in found]) - torch.tensor(true)).abs()
-    assert float(errors.median()) < 10
+    assert float(errors.median()) < 15
     assert all(one.confidence is not None and 0 <= one.confidence <= 1 for one in found)
 
 

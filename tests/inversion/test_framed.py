@@ -43,9 +43,19 @@ def test_framed_images_do_not_tell_where_and_how_large_an_object_was() -> None:
     assert float((first - upside_down).abs().mean()) > 0.15
 
 
+def test_placed_images_tell_where_an_object_was_and_not_how_large() -> None:
+    middle, half, aside = framed(
+        torch.stack([block(16, 20, 32, 24), block(24, 26, 16, 12), block(8, 20, 32, 24)]),
+        placed=True,
+    )
+    assert float((middle - half).abs().mean()) < 0.04
+    assert float((middle - aside).abs().mean()) > 0.15
+
+
 @dataclass
 class Prepared:
     tensor: Tensor
+    preprocess: str = "auto"
 
 
 @dataclass
@@ -118,10 +128,13 @@ def test_a_mean_view_does_not_depend_on_what_it_is_compared_with(pipe: Zero123Pi
     size = pipe.image_size
     pictures = [torch.rand(3, size, size, generator=random) * 2 - 1 for _ in range(3)]
     photos = [encoded(pipe, pipe.prepare(one)) for one in pictures]
-    (noise,) = draws(pipe, [999], torch.Generator().manual_seed(0))
+    noises = draws(pipe, [999, 999], torch.Generator().manual_seed(0))
     here, there = torch.zeros(1, 3), torch.tensor([[10.0, 40.0, 0.0]])
     one, other = (
-        FramedViews(pipe, [photos[0], photo], noise, 8).views(0, here, there)
+        FramedViews(pipe, [photos[0], photo], noises, 8).views(0, here, there)
         for photo in photos[1:]
     )
     assert torch.equal(one, other) and one.shape == (1, 3, size, size)
+    each = [FramedViews(pipe, photos[:2], [noise], 8).views(0, here, there) for noise in noises]
+    torch.testing.assert_close(one, torch.stack(each).mean(0))
+    assert not torch.allclose(each[0], each[1], atol=1e-3)

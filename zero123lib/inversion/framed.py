@@ -2,8 +2,11 @@
 
 Photos are cut out and framed before a model sees them: where in the image the object is, and how
 large, tells of the framing and little of the camera. So the views that a model makes are framed
-alike before they are compared. A model that predicts clean latents makes the mean of what may be
-there from nothing but noise, in one evaluation; of any other a view takes a whole sampling, and
+alike before they are compared. In images that nobody has framed the place tells of the camera,
+which looks at the origin: there views are made as large as the object is, about their middle.
+
+A model that predicts clean latents makes the mean of what may be there from nothing but noise, in
+one evaluation; of any other a view takes a whole sampling, and
 :mod:`zero123lib.inversion.refine` asks its loss instead.
 
 Axes: N cameras, S starts, n photos, T levels of darkness; cameras ``[N, 3]`` as in
@@ -30,6 +33,8 @@ from zero123lib.views.framing import dark_boxes
 _DARKNESS = (0.08, 0.15, 0.25)
 # Framed images are compared at so many pixels, of which the object's longer side has a share.
 _PX, _SHARE = 16, 0.8
+# Its share where images stay as they are, so that what is aside of the middle is within.
+_PLACED_SHARE = 0.65
 # Photos are framed as if taken from about here.
 _RADIUS, _MOST_RADIUS = 1.85, 0.7
 # The first steps of the local search, half of those of the table.
@@ -39,16 +44,18 @@ _STEPS_DEG = (
 )
 
 
-def framed(images: Tensor) -> Tensor:
+def framed(images: Tensor, placed: bool = False) -> Tensor:
     """Frame images ``[N, 3, H, H]`` in [-1, 1] about what they show: ``[N, T, 3, 16, 16]``, once
-    for each level of darkness."""
-    found = []
+    for each level of darkness; ``placed`` ones about their middle, as large as what they show."""
+    found, share = [], _PLACED_SHARE if placed else _SHARE
     for darkness in _DARKNESS:
         column, row, side = dark_boxes(images, darkness).unbind(-1)
+        if placed:
+            column = row = torch.full_like(side, 0.5)
         # Pixels of the result are means of about as many as it has of the object.
         small = functional.adaptive_avg_pool2d(images - 1, 4 * _PX)
         ticks = (torch.arange(2 * _PX, device=images.device) + 0.5) / _PX - 1
-        reach = side[:, None] / _SHARE
+        reach = side[:, None] / share
         x, y = (2 * middle[:, None] - 1 + ticks * reach for middle in (column, row))
         grid = torch.stack(
             [x[:, None, :].expand(-1, 2 * _PX, -1), y[:, :, None].expand(-1, -1, 2 * _PX)], -1
@@ -58,41 +65,54 @@ def framed(images: Tensor) -> Tensor:
     return torch.stack(found, 1)
 
 
+def are_placed(photos: Sequence[Photo]) -> bool:
+    """Tell whether the photos are as they came, so that an object's place tells of the camera."""
+    return all(photo.prepared.preprocess == "none" for photo in photos)
+
+
 class FramedViews:
     """Compare mean views of photos at any camera with the other photos.
 
     Args:
-        draw: the noise that all views begin at.
+        noises: that all views begin at; they are means over them.
         max_batch_size: rows in one batch of the UNet.
     """
 
     def __init__(
-        self, pipe: Zero123Pipeline, photos: Sequence[Photo], draw: Draw, max_batch_size: int
+        self,
+        pipe: Zero123Pipeline,
+        photos: Sequence[Photo],
+        noises: Sequence[Draw],
+        max_batch_size: int,
     ) -> None:
-        self._pipe, self._photos, self._draw = pipe, photos, draw
-        self._batch = max_batch_size
+        self._pipe, self._photos, self._noises = pipe, photos, noises
+        self._batch, self._placed = max_batch_size, are_placed(photos)
         images = torch.stack([photo.prepared.tensor for photo in photos])
-        self._framed, self._boxes = framed(images), dark_boxes(images, _DARKNESS[1])
+        self._framed = framed(images, self._placed)
+        self._boxes = dark_boxes(images, _DARKNESS[1])
 
     @torch.no_grad()
     def views(self, source: int, source_cameras: Tensor, target_cameras: Tensor) -> Tensor:
         """Make the mean views ``[N, 3, H, H]`` in [-1, 1] of one photo at cameras ``[N, 3]``."""
         pipe, condition = self._pipe, self._photos[source].condition
         tokens = camera_tokens(pipe, condition, source_cameras, target_cameras)
-        (made,) = guided(
-            pipe.unet,
-            self._draw.noise.expand(len(tokens), -1, -1, -1),
-            torch.tensor(self._draw.timestep, device=tokens.device),
-            condition.concat,
-            tokens,
-            [1.0],
-            self._batch,
-        )
-        return pipe.decode(made, self._batch).cpu()
+        found = []
+        for draw in self._noises:
+            (made,) = guided(
+                pipe.unet,
+                draw.noise.expand(len(tokens), -1, -1, -1),
+                torch.tensor(draw.timestep, device=tokens.device),
+                condition.concat,
+                tokens,
+                [1.0],
+                self._batch,
+            )
+            found.append(pipe.decode(made, self._batch).cpu())
+        return torch.stack(found).mean(0)
 
     def losses(self, views: Tensor, target: int) -> Tensor:
         """Compute the mean squared difference ``[N]`` of framed views and the framed photo."""
-        return (framed(views) - self._framed[target]).square().flatten(1).mean(1)
+        return (framed(views, self._placed) - self._framed[target]).square().flatten(1).mean(1)
 
     def landscapes(self, elevation_deg: float, tell: Callable[[], None]) -> dict:
         """Compute the table of every ordered pair of photos, ``(i, j)`` of photo j's camera.

@@ -24,7 +24,7 @@ from zero123lib.diffusion.apps import needs_input_elevation
 from zero123lib.diffusion.pipeline import Zero123Pipeline
 from zero123lib.diffusion.schedule import Schedule
 from zero123lib.inversion.confidence import TRUSTED, calibration, confidence
-from zero123lib.inversion.framed import FramedViews
+from zero123lib.inversion.framed import FramedViews, are_placed
 from zero123lib.inversion.landscape import Landscape, landscape, turn_deg
 from zero123lib.inversion.losses import Photo, draws, encoded
 from zero123lib.inversion.refine import Pair, refined, starts, total_losses
@@ -39,6 +39,8 @@ _SAME, _SAME_PX = 0.045, 32
 # A photo whose colours vary by less, over all of it, shows nothing.
 _NOTHING = 0.02
 _STARTS, _STEPS, _ROUNDS = 3, 16, 3
+# Mean views are of so many draws where photos are as they came; for framed ones more gain nothing.
+_PLACED_DRAWS = 3
 # Within a degree of a pole a camera is on it.
 _HIGHEST_DEG = 89.0
 # Where the refinement's noise begins and ends, as shares of the schedule.
@@ -120,7 +122,9 @@ def estimate_poses(
     Args:
         images: two to eight, as :meth:`Zero123Pipeline.prepare` takes them.
         elevation_deg: of the first photo's camera; needed by a stable-zero123 checkpoint.
-        preprocess: see :data:`zero123lib.views.images.Preprocess`.
+        preprocess: see :data:`zero123lib.views.images.Preprocess`. "none" is for images from
+            cameras that look at the object's middle, as renders are: its place in them then has
+            its say. Their confidences are None.
         seed: of the noise.
         starts_count: how many places are refined.
         steps: of the refinement; 0 leaves the best place of the search, within about 10 degrees.
@@ -155,7 +159,8 @@ def estimate_poses(
         _signs(both[0, j], tables[0, j], tables[j, 0].turned_round(), chosen[j])
         for j in range(1, count)
     ]
-    known = calibration(pipe)
+    # Framed photos taught the confidences.
+    known = {} if are_placed(photos) else calibration(pipe)
     return PoseEstimate(
         [RelativePose(e, wrap_azimuth_deg(a), r) for e, a, r in chosen.tolist()],
         [confidence(known, "pose", one) for one in signs],
@@ -190,8 +195,9 @@ class _Search:
     ) -> tuple[dict[Pair, Landscape], Tensor]:
         """Compare the photos with the mean views that a model of clean latents makes."""
         tell = _counted(on_step, len(self.photos) + steps + 1)
-        (noise,) = draws(self.pipe, _timesteps(self.pipe, [1.0]), self.generator)
-        views = FramedViews(self.pipe, self.photos, noise, self.batch)
+        count = _PLACED_DRAWS if are_placed(self.photos) else 1
+        noises = draws(self.pipe, _timesteps(self.pipe, [1.0]) * count, self.generator)
+        views = FramedViews(self.pipe, self.photos, noises, self.batch)
         tables = views.landscapes(self.elevation_deg, tell)
         place = torch.tensor([self.elevation_deg, 0.0, 0.0])
         bounds_deg = (-_HIGHEST_DEG, _HIGHEST_DEG)
