@@ -127,7 +127,8 @@ def pose(
         out: folder to write.
         input_elevation_deg: of the first photo's camera (estimated).
         input_radius: its distance.
-        preprocess: auto cuts the object out and centres it.
+        preprocess: auto cuts the object out and centres it; none is for renders, whose camera
+            looks at the object's middle: more is found of them, without a confidence.
         steps: of the refinement (the model's own); 0 leaves the best place of the search.
         seed: of the noise.
     """

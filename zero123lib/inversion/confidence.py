@@ -85,7 +85,7 @@ def in_words(confidence: float | None, within_deg: float, notice: str | None) ->
     if notice:
         return "not to be trusted"
     if confidence is None:
-        return "how sure is not known for this model"
+        return "how sure is not known"
     word = "" if confidence >= TRUSTED else "not to be trusted, "
     return f"{word}{100 * confidence:.0f} % sure to be within {within_deg:g} degrees"
 

@@ -58,7 +58,7 @@ class PoseEstimate:
     Attributes:
         poses: one per photo; the first is zero.
         confidences: one per photo but the first: the probability that its turn is right within 20
-            degrees; None for a model that is not calibrated.
+            degrees; None for a model that is not calibrated, and for images as they came.
         landscapes: one per photo but the first: losses over the sphere about the first camera.
         signs: one per photo but the first: what its confidence follows from.
         prepared: the photos as the model saw them.
