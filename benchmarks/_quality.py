@@ -53,7 +53,7 @@ def _views(pipe: Zero123Pipeline, **options: Any) -> Views:
             noise = noise_of(pipe, len(poses), seed)
             final = samplers.last(pipe.sample(condition, poses, latents=noise, **options))
         with stages("decode"):
-            return pipe.finish(final, condition, poses)
+            return pipe.finish(final, condition, poses, speed=options.get("speed", "exact"))
 
     return views
 

@@ -196,6 +196,24 @@ def test_bfloat16_where_it_is_computed_and_nowhere_else(
     assert 0 < (found - exact).norm() / exact.norm() < 0.1
 
 
+def test_views_are_decoded_in_bfloat16_too(
+    make_pipeline: MakePipeline, image: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe: Any = make_pipeline("published")
+    seen = []
+    pipe.vae.decoder.conv_in.register_forward_hook(lambda *call: seen.append(call[-1].dtype))
+    monkeypatch.setattr(speed, "computes_bfloat16", lambda kind: kind == "cpu")
+    latents = torch.randn(2, *pipe.latent_shape, generator=torch.Generator().manual_seed(0))
+    exact, found = pipe.decode(latents), pipe.decode(latents, speed="fast")
+    assert seen == [torch.float32, torch.bfloat16] and found.dtype == torch.float32
+    assert 0 < (found - exact).norm() / exact.norm() < 0.03
+    seen.clear()
+    pipe(image, POSES, num_inference_steps=1, speed="balanced", output_type="pt")
+    condition = pipe.encode(pipe.prepare(image, "none"))
+    pipe.views(condition, POSES, num_inference_steps=1, speed="balanced")
+    assert set(seen) == {torch.bfloat16}
+
+
 def test_fewer_steps_where_the_call_names_none(make_pipeline: MakePipeline, image: Tensor) -> None:
     pipe = make_pipeline(num_inference_steps=50)
     condition = pipe.encode(pipe.prepare(image))

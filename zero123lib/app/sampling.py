@@ -114,13 +114,17 @@ def make_sampler(model_cache: ModelCache) -> Sampler:
                     for first in range(0, len(part), few):
                         some = slice(first, first + few)
                         finished = pipe.finish(
-                            step.latents[some], condition, poses[some], upscale=what.upscale
+                            step.latents[some],
+                            condition,
+                            poses[some],
+                            upscale=what.upscale,
+                            speed=what.speed,
                         )
                         done += to_pils(finished)
                         yield Shown(taken - 1, total, None)
                     yield Shown(taken, total, list(done))
                 elif what.live and time.monotonic() - shown_at >= LIVE_EVERY_S:
-                    images = done + to_pils(pipe.decode(step.predicted))
+                    images = done + to_pils(pipe.decode(step.predicted, speed=what.speed))
                     shown_at = time.monotonic()
                     yield Shown(taken, total, images)
                 else:

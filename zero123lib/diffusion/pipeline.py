@@ -256,7 +256,8 @@ class Zero123Pipeline(Zero123Model):
         steps = self.sample(condition, poses, max_batch_size=max_batch_size, **options)
         final = samplers.last(steps, tell)
         first = condition if isinstance(condition, Condition) else condition[0]
-        return self.finish(final, first, poses, max_batch_size, upscale)
+        speed = options.get("speed", "exact")
+        return self.finish(final, first, poses, max_batch_size, upscale, speed)
 
     def finish(
         self,
@@ -265,6 +266,7 @@ class Zero123Pipeline(Zero123Model):
         poses: Sequence[RelativePose],
         max_batch_size: int | None = None,
         upscale: Upscale = 1,
+        speed: Speed | Tier = "exact",
     ) -> Tensor:
         """Decode the last latents of :meth:`sample`: one view per pose, as :meth:`views` returns.
 
@@ -272,27 +274,34 @@ class Zero123Pipeline(Zero123Model):
             upscale: see :func:`zero123lib.upscaling.upscaled`. A view at the image's own camera, at
                 a relative pose of zero, is then the image itself, where it has more pixels than
                 the model sees.
+            speed: as of :meth:`sample`.
         """
-        images = self.decode(latents, max_batch_size, upscale)
+        images = self.decode(latents, max_batch_size, upscale, speed)
         return images if upscale == 1 else with_photo(images, poses, condition.photo)
 
     @torch.no_grad()
     def decode(
-        self, latents: Tensor, max_batch_size: int | None = None, upscale: Upscale = 1
+        self,
+        latents: Tensor,
+        max_batch_size: int | None = None,
+        upscale: Upscale = 1,
+        speed: Speed | Tier = "exact",
     ) -> Tensor:
         """Decode scaled latents ``[N, C, h, w]``: images ``[N, 3, H, W]`` in [-1, 1], float32.
 
         Args:
             upscale: see :func:`zero123lib.upscaling.upscaled`.
+            speed: whose precision the VAE runs in.
 
         Raises:
             NotFiniteError: an image is NaN or infinite, as where a VAE overflows half precision.
         """
         unscaled = (latents / self.vae.config["scaling_factor"]).to(self.vae.dtype)
-        parts = [
-            cast(Any, self.vae.decode(part)).sample.float()
-            for part in unscaled.split(arguments.batch_size(max_batch_size))
-        ]
+        with tier_of(speed).narrowed(self.vae.dtype, latents.device.type):
+            parts = [
+                cast(Any, self.vae.decode(part)).sample.float()
+                for part in unscaled.split(arguments.batch_size(max_batch_size))
+            ]
         images = torch.cat(parts)
         if not bool(images.isfinite().all()):
             if not bool(latents.isfinite().all()):
@@ -403,7 +412,7 @@ class Zero123Pipeline(Zero123Model):
         final = self._run(steps, callback_on_step_end, names)
         made: Any = final
         if output_type != "latent":
-            views = self.finish(final, conditions[0], poses, max_batch_size, upscale)
+            views = self.finish(final, conditions[0], poses, max_batch_size, upscale, speed)
             made = in_form(views, output_type)
         output = self._told(made, inputs)
         return output if return_dict else output.to_tuple()

@@ -8,7 +8,7 @@ Every entry of a :class:`Tier` is one published short cut, and each can be had a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -38,7 +38,8 @@ class Tier:
             use what it changed again (Lv et al. 2025, "FasterCache").
         deep_every: of so many steps, one runs the UNet's deep blocks, see
             :mod:`zero123lib.diffusion.deep_features`; of one image alone, without ``mutual``.
-        bfloat16: multiply in bfloat16 where the device has instructions for it.
+        bfloat16: multiply in bfloat16 where the device has instructions for it, in the UNet and in
+            the VAE's decoder.
 
     Raises:
         ArgumentError: an entry is out of range.
@@ -79,6 +80,14 @@ class Tier:
     def precision(self, kind: str) -> torch.dtype | None:
         """Return what a kind of device, such as "cpu", is to multiply in; None changes nothing."""
         return torch.bfloat16 if self.bfloat16 and computes_bfloat16(kind) else None
+
+    def narrowed(self, dtype: torch.dtype, kind: str) -> AbstractContextManager[Any]:
+        """Return what a network whose weights have a type runs in, on a kind of device.
+
+        One of another type than float32 was loaded so, and stays.
+        """
+        precision = self.precision(kind) if dtype == torch.float32 else None
+        return nullcontext() if precision is None else torch.autocast(kind, precision)
 
 
 # Evaluates the UNet: noisy latents, timestep, guidance scales and what deep blocks said before.
@@ -123,8 +132,7 @@ class TieredModel:
     ) -> None:
         self._tier, self._ask, self._scale, self._total = tier, ask, scale, total
         self._deep = DeepFeatures(unet) if tier.deep_every > 1 else None
-        # A UNet of another precision than the usual one was loaded so, and stays.
-        self._wide = unet.dtype == torch.float32
+        self._dtype = unet.dtype
         self._step, self._guided_steps = 0, 0
         self._difference: Tensor | None = None
 
@@ -133,9 +141,7 @@ class TieredModel:
         if self._deep is not None:
             self._deep.shallow = self._step % self._tier.deep_every != 0
         self._step += 1
-        kind = x.device.type
-        precision = self._tier.precision(kind) if self._wide else None
-        with nullcontext() if precision is None else torch.autocast(kind, precision):
+        with self._tier.narrowed(self._dtype, x.device.type):
             return self._guided(x, torch.as_tensor(t, device=x.device), self._within(t))
 
     def _within(self, t: int | Tensor) -> bool:
