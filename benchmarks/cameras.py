@@ -247,6 +247,8 @@ def main() -> None:
     parser.add_argument("--calibrate", action="store_true")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     options = parser.parse_args()
+    if options.calibrate and (options.kinds or options.preprocess != "auto"):
+        parser.error("--calibrate: expected neither --kinds nor --preprocess beside it")
     torch.set_num_threads(options.threads)
     pipe = Zero123Pipeline.from_pretrained(options.model)
     pipe.set_progress_bar_config(disable=True)

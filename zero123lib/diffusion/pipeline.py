@@ -246,7 +246,6 @@ class Zero123Pipeline(Zero123Model):
             upscale: see :meth:`finish`.
             **options: of :meth:`sample`.
         """
-
         check_upscale(upscale)
 
         def tell(step: SampleStep) -> None:
@@ -256,8 +255,8 @@ class Zero123Pipeline(Zero123Model):
         steps = self.sample(condition, poses, max_batch_size=max_batch_size, **options)
         final = samplers.last(steps, tell)
         first = condition if isinstance(condition, Condition) else condition[0]
-        speed = options.get("speed", "exact")
-        return self.finish(final, first, poses, max_batch_size, upscale, speed)
+        tier = options.get("speed", "exact")
+        return self.finish(final, first, poses, max_batch_size, upscale, tier)
 
     def finish(
         self,
@@ -290,8 +289,7 @@ class Zero123Pipeline(Zero123Model):
         """Decode scaled latents ``[N, C, h, w]``: images ``[N, 3, H, W]`` in [-1, 1], float32.
 
         Args:
-            upscale: see :func:`zero123lib.upscaling.upscaled`.
-            speed: whose precision the VAE runs in.
+            upscale, speed: see :func:`zero123lib.upscaling.upscaled` and :meth:`sample`.
 
         Raises:
             NotFiniteError: an image is NaN or infinite, as where a VAE overflows half precision.
